@@ -85,6 +85,8 @@ def load_items(task_name: str, config: EnvConfig) -> Items:
     from atommem_gym.data.sources import load_split
     from atommem_gym.data.synthetic import SyntheticItems
 
+    if task_name not in TASKS:
+        raise ConfigError(f"the task {task_name!r} is not registered; give its items with items=…")
     task = TASKS[task_name]
     questions = config.questions_per_episode
     if config.source == "synthetic":

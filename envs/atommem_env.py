@@ -49,23 +49,30 @@ def observation_space(config: EnvConfig) -> spaces.Dict:
 class AtomMemEnv(gym.Env[Observation, str]):
     """Base of the family: reads a stream of documents chunk by chunk and acts on memory with text.
 
-    Subclasses name a task; their docstrings are the manual. Use ``gymnasium.make("AtomMem-Synthetic-v0", …)``.
+    Subclasses name a task; their docstrings are the manual. Use ``gymnasium.make("AtomMem-Synthetic-v0", …)``, or
+    this class itself over items of your own.
+
+    Args:
+        items: What to read and to ask, in place of the task's own; ``source``, ``num_docs`` and the like then say
+            nothing.
+        render_mode: ``None``, ``"ansi"`` or ``"human"``.
+        **keywords: Those of ``EnvConfig``.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium declares it an instance variable)
         "render_modes": ["ansi", "human"],
         "render_fps": 1,
     }
-    task: ClassVar[str]
+    task: ClassVar[str] = "Custom"
     """The task's name in the registry, such as ``HotpotQA``."""
     task_defaults: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, *, render_mode: str | None = None, **keywords: Any) -> None:
+    def __init__(self, *, items: Items | None = None, render_mode: str | None = None, **keywords: Any) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ConfigError(f"render_mode={render_mode!r} must be None, 'ansi' or 'human'")
         self.render_mode = render_mode
         self.config = EnvConfig.from_keywords(keywords, self.task_defaults)
-        self.items: Items = load_items(self.task, self.config)
+        self.items = load_items(self.task, self.config) if items is None else items
         self.observation_space = observation_space(self.config)
         self.action_space = ActionText(
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds

@@ -38,6 +38,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
 
     Args:
         num_envs: How many sub-environments.
+        items: See ``AtomMemEnv``.
         autoreset_mode: One of Gymnasium's: next step (the default), same step (with ``final_obs`` and
             ``final_info``), or disabled (``reset(options={"reset_mask": …})``).
         render_mode: ``None`` or ``"ansi"``; then ``render()`` gives one text a sub-environment.
@@ -57,13 +58,14 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         **AtomMemEnv.metadata,
         "render_modes": ["ansi"],
     }
-    task: ClassVar[str]
+    task: ClassVar[str] = AtomMemEnv.task
     task_defaults: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
         num_envs: int = 1,
         *,
+        items: Items | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
         **keywords: Any,
@@ -77,7 +79,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.config = EnvConfig.from_keywords(keywords, self.task_defaults)
-        self.items: Items = load_items(self.task, self.config)
+        self.items = load_items(self.task, self.config) if items is None else items
         self.single_observation_space = observation_space(self.config)
         self._fields = self.single_observation_space.spaces
         self.single_action_space = ActionText(
