@@ -33,11 +33,14 @@ _EMBEDDER = HashingEmbedder()
 class Databases:
     """Backends of every kind and every set of rules, each opened once."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, kind: str = "numpy") -> None:
         self._url = url
+        self._kind = kind
         self._opened: dict[str, Backend] = {}
 
-    def backend(self, kind: str = "numpy", **keywords: Any) -> Backend:
+    def backend(self, kind: str = "", **keywords: Any) -> Backend:
+        """A backend of a kind, by default the one that the test is run on."""
+        kind = kind or self._kind
         key = repr((kind, sorted(keywords.items())))
         if key not in self._opened:
             stores: dict[str, dict[str, str]] = {
@@ -55,8 +58,17 @@ class Databases:
             backend.close()
 
 
+@pytest.fixture(scope="module", params=STORES)
+def databases(request: pytest.FixtureRequest, milvus_server: MilvusServer) -> Iterator[Databases]:  # noqa: F811
+    """For tests that are run on every store, one after the other."""
+    opened = Databases(milvus_server.url, request.param)
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(scope="module")
-def databases(milvus_server: MilvusServer) -> Iterator[Databases]:  # noqa: F811
+def every_database(milvus_server: MilvusServer) -> Iterator[Databases]:  # noqa: F811
+    """For tests that compare stores."""
     opened = Databases(milvus_server.url)
     yield opened
     opened.close()

@@ -1,4 +1,4 @@
-"""SPEC M1 to M12 as properties: for any actions, on every store where the store has a say."""
+"""SPEC M1 to M12 as properties: for any actions, on every store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from properties import STORES, Databases, Play, best, databases, milvus_server  # noqa: F401
+from properties import Databases, Play, best, databases, milvus_server  # noqa: F401
 
 from atommem_gym.actions import (
     KINDS,
@@ -98,15 +98,13 @@ def test_M3_identical_texts_are_entries_of_their_own(databases: Databases, store
         assert list(play.entries.values()) == stored
 
 
-@pytest.mark.parametrize("kind", STORES)
 @given(actions)
 @budget(10)
 def test_M4_M5_M6_M7_an_observation_shows_what_the_last_read_of_its_own_step_finds_after_all_writes(
     databases: Databases,  # noqa: F811
-    kind: str,
     played: list[list[Operation]],
 ) -> None:
-    with Play(databases.backend(kind, top_k=3)) as play:
+    with Play(databases.backend(top_k=3)) as play:
         assert play.shown == []
         for action in played:
             play.do(*action)
@@ -116,16 +114,14 @@ def test_M4_M5_M6_M7_an_observation_shows_what_the_last_read_of_its_own_step_fin
             assert all(memory["text"] == play.entries[memory["id"]] for memory in play.seen["memories"])
 
 
-@pytest.mark.parametrize("kind", STORES)
 @given(actions)
 @budget(10)
 def test_M7_a_sticky_query_is_evaluated_again_at_every_step(
     databases: Databases,  # noqa: F811
-    kind: str,
     played: list[list[Operation]],
 ) -> None:
     standing = ""
-    with Play(databases.backend(kind, top_k=3, sticky_query=True)) as play:
+    with Play(databases.backend(top_k=3, sticky_query=True)) as play:
         for action in played:
             play.do(*action)
             standing = next((op.query for op in reversed(action) if isinstance(op, Read)), standing)
@@ -133,7 +129,6 @@ def test_M7_a_sticky_query_is_evaluated_again_at_every_step(
             assert play.shown == (play.best(standing) if standing else [])
 
 
-@pytest.mark.parametrize("kind", STORES)
 @given(
     st.lists(st.sampled_from(["bees", "bees bees", "boats", "Bees", "bees boats"]), min_size=8, max_size=40),
     st.sets(st.integers(1, 40), max_size=20),
@@ -142,12 +137,11 @@ def test_M7_a_sticky_query_is_evaluated_again_at_every_step(
 @budget(10)
 def test_M6_ties_at_the_cut_go_to_the_lower_ids(
     databases: Databases,  # noqa: F811
-    kind: str,
     stored: list[str],
     deleted: set[int],
     k: int,
 ) -> None:
-    with Play(databases.backend(kind, top_k=k)) as play:
+    with Play(databases.backend(top_k=k)) as play:
         play.do(*map(Create, stored))
         # Deletes move rows about in a store, and an update writes one again: neither may change the order.
         play.do(*map(Delete, sorted(deleted)))
@@ -195,17 +189,15 @@ def ranked_all(rows: list[list[int]], query: list[int]) -> list[float]:
     return scores
 
 
-@pytest.mark.parametrize("kind", STORES)
 @given(texts(), texts(), st.integers(1, 4))
 @budget(10)
 def test_M8_an_update_replaces_text_and_embedding_and_keeps_the_id(
     databases: Databases,  # noqa: F811
-    kind: str,
     old: str,
     new: str,
     number: int,
 ) -> None:
-    with Play(databases.backend(kind)) as play:
+    with Play(databases.backend()) as play:
         play.do(Create("river"), Create(old), Create("honey"), Create("boats"))
         before = play.entries
         play.do(Update(number, new), Read(new))

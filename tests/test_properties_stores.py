@@ -13,7 +13,7 @@ import gymnasium as gym
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from properties import RULES, STORES, Databases, Play, databases, item, milvus_server  # noqa: F401
+from properties import RULES, STORES, Databases, Play, every_database, item, milvus_server  # noqa: F401
 from servers import MilvusServer
 
 import atommem_gym  # noqa: F401  (registers the ids)
@@ -34,14 +34,14 @@ def dialect_of(rules: dict[str, Any]) -> str:
 @given(data=st.data())
 @budget(6)
 def test_M15_a_trajectory_is_the_same_to_the_bit_on_every_store(
-    databases: Databases,  # noqa: F811
+    every_database: Databases,  # noqa: F811
     rules: dict[str, Any],
     data: st.DataObject,
 ) -> None:
     plan = data.draw(episodes(dialect_of(rules), hostile=True))
     trajectories = {}
     for kind in STORES:
-        with Play(databases.backend(kind, **rules), plan.item) as play:
+        with Play(every_database.backend(kind, **rules), plan.item) as play:
             trajectories[kind] = repr([play.result, *play.all(plan.actions)])
     for kind, trajectory in trajectories.items():
         assert trajectory == trajectories["numpy"], kind
@@ -51,11 +51,11 @@ def test_M15_a_trajectory_is_the_same_to_the_bit_on_every_store(
 @given(data=st.data())
 @budget(8)
 def test_M13_episodes_in_one_database_never_see_each_other(
-    databases: Databases,  # noqa: F811
+    every_database: Databases,  # noqa: F811
     kind: str,
     data: st.DataObject,
 ) -> None:
-    backend = databases.backend(kind, top_k=4)
+    backend = every_database.backend(kind, top_k=4)
     plans = [data.draw(episodes()) for _ in range(3)]
     alone = []
     for plan in plans:
@@ -80,12 +80,12 @@ def test_M13_episodes_in_one_database_never_see_each_other(
 @given(data=st.data())
 @budget(8)
 def test_M13_a_batch_of_episodes_gives_what_each_gives_alone(
-    databases: Databases,  # noqa: F811
+    every_database: Databases,  # noqa: F811
     kind: str,
     data: st.DataObject,
 ) -> None:
     """M15 too: one write and one search for many episodes, as in a vector environment."""
-    backend = databases.backend(kind, top_k=4)
+    backend = every_database.backend(kind, top_k=4)
     count = data.draw(st.integers(2, 4))
     columns = [data.draw(st.lists(actions(), min_size=3, max_size=3)) for _ in range(count)]
     alone = []
@@ -106,14 +106,14 @@ def test_M13_a_batch_of_episodes_gives_what_each_gives_alone(
 @given(data=st.data())
 @budget(4)
 def test_M14_a_snapshot_at_any_step_leads_to_the_same_future_on_any_store(
-    databases: Databases,  # noqa: F811
+    every_database: Databases,  # noqa: F811
     kind: str,
     rules: dict[str, Any],
     data: st.DataObject,
 ) -> None:
     plan = data.draw(episodes(dialect_of(rules), hostile=True, max_actions=8))
     at = data.draw(st.integers(0, len(plan.actions)))
-    with Play(databases.backend(**rules), plan.item) as play:
+    with Play(every_database.backend(**rules), plan.item) as play:
         play.all(plan.actions[:at])
         if play.over:
             return
@@ -122,7 +122,7 @@ def test_M14_a_snapshot_at_any_step_leads_to_the_same_future_on_any_store(
         saved = pickle.dumps((play.episode.state, vectors))
         future = repr(play.all(plan.actions[at:]))
         state, vectors = pickle.loads(saved)
-        with Play(databases.backend(kind, **rules), plan.item, state, vectors) as restored:
+        with Play(every_database.backend(kind, **rules), plan.item, state, vectors) as restored:
             assert repr(restored.all(plan.actions[at:])) == future
 
 
