@@ -292,6 +292,9 @@ class MilvusServerStore:
                         token=os.environ.get("MILVUS_TOKEN", ""),
                         timeout=CONNECT_TIMEOUT_S,
                         dedicated=True,
+                        # gRPC shares connections between the channels of a process: the new client would meet the
+                        # broken one of the client before it.
+                        grpc_options={"grpc.use_local_subchannel_pool": 1},
                     )
                     if self._prepared:
                         # A server that was started again may not have the collection in memory.
