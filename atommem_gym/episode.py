@@ -65,12 +65,16 @@ class Episode:
         needed = sum(len(question.evidence) for question in self.item.questions)
         return len(self.state.found) / needed if needed else 1.0
 
-    def open(self) -> Step:
+    def open(self, draft: Draft | None = None) -> Step:
         """The step before the first observation; it searches ``initial_query`` if there is one."""
-        return Step(self._draft(), query=self.config.initial_query, opening=True)
+        return Step(self.draft() if draft is None else draft, query=self.config.initial_query, opening=True)
 
-    def begin(self, action: str) -> Step:
+    def begin(self, action: str, draft: Draft | None = None) -> Step:
         """Decide what an action does; nothing changes before :meth:`finish`.
+
+        Args:
+            action: Any text, in the dialect of the config.
+            draft: Where to write, if several episodes share a memory; by default :meth:`draft`.
 
         Raises:
             ResetNeeded: the episode is over.
@@ -83,14 +87,17 @@ class Episode:
                 f"the action {action!r} is a {type(action).__name__}; an action is a str, see env.action_space"
             )
         step = Step(
-            self._draft(), query=self._standing_query(), reads=self.state.reads, names=tag_names(self.config.dialect)
+            self.draft() if draft is None else draft,
+            query=self._standing_query(),
+            reads=self.state.reads,
+            names=tag_names(self.config.dialect),
         )
         limit = self.config.max_action_chars
         if len(action) > limit:
             gone = f"an action may have {limit} characters; the last {len(action) - limit} were not read"
             step.report("action", 0, "too_long", gone)
             action = action[:limit]
-        step.operations = [_encodable(op) for op in parse(action, self.config.dialect)]
+        step.operations = [encodable(op) for op in parse(action, self.config.dialect)]
         for position, op in enumerate(step.operations, 1):
             self._apply(step, position, op)
         return step
@@ -103,21 +110,13 @@ class Episode:
             scores: One per ``step.requests``, in [0, 1].
             hits: Ids and cosine similarities of the entries most similar to ``step.query``, best first.
         """
-        state = self.state
         step.draft.commit()
-        state.peak_entries = max(state.peak_entries, len(state.memory.entries))
-        state.applied += step.applied
-        state.rejected += len(step.reports)
-        state.feedback = tuple(step.feedback)
-        self._close(step, scores)
-        if not step.opening:
-            state.steps += 1
-            if self.phase is Phase.READING and (self.config.advance == "always" or step.wrote):
-                state.chunk += 1
-        state.reads = step.reads
-        state.query = step.query
-        self._show(hits)
+        self._settle(step, scores, hits)
         return self._result(step)
+
+    def draft(self) -> Draft:
+        """An empty draft on the memory as it is."""
+        return Draft(self.state.memory, self._limits, self._tokenizer)
 
     # The operations, one method each; ReleasedEpisode overrides what the released code does otherwise.
 
@@ -211,8 +210,22 @@ class Episode:
 
     # What follows a step.
 
-    def _draft(self) -> Draft:
-        return Draft(self.state.memory, self._limits, self._tokenizer)
+    def _settle(self, step: Step, scores: Sequence[float], hits: Sequence[tuple[int, float]]) -> None:
+        """All that a step changes but the entries."""
+        state = self.state
+        state.peak_entries = max(state.peak_entries, len(state.memory.entries))
+        for kind, count in step.applied.items():
+            state.applied[kind] += count
+        state.rejected += len(step.reports)
+        state.feedback = tuple(step.feedback)
+        self._close(step, scores)
+        if not step.opening:
+            state.steps += 1
+            if state.chunk < self.stream.num_chunks and (self.config.advance == "always" or step.wrote):
+                state.chunk += 1
+        state.reads = step.reads
+        state.query = step.query
+        self._show(hits)
 
     def _standing_query(self) -> str:
         return self.state.query if self.config.sticky_query else ""
@@ -244,15 +257,7 @@ class Episode:
         recall_before = self.evidence_recall
         self._note_evidence(self.open_question - len(step.closings), truncated)
         state.recall_gained = self.evidence_recall - recall_before
-        info: dict[str, Any] = {
-            "applied": {kind: step.applied[kind] for kind in self._kinds},
-            "rejected": [
-                {"operation": r.operation, "position": r.position, "reason": r.reason, "detail": r.detail}
-                for r in step.reports
-            ],
-            "entries": len(state.memory.entries),
-            "item": self.item.id,
-        }
+        info = self._info(step)
         reward = 0.0
         if terminated or truncated:
             state.over = True
@@ -261,6 +266,18 @@ class Episode:
             reward = float(np.mean([closing.score for closing in state.closings]))
             info["episode_metrics"] = self._metrics()
         return StepResult(self.observation(), reward, terminated, truncated, info)
+
+    def _info(self, step: Step) -> dict[str, Any]:
+        """What every step reports (SPEC E11)."""
+        return {
+            "applied": {kind: step.applied.get(kind, 0) for kind in self._kinds},
+            "rejected": [
+                {"operation": r.operation, "position": r.position, "reason": r.reason, "detail": r.detail}
+                for r in step.reports
+            ],
+            "entries": len(self.state.memory.entries),
+            "item": self.item.id,
+        }
 
     def _note_evidence(self, first_open: int, truncated: bool) -> None:
         """Remember what evidence the answering phase shows, and what the scratchpad holds when a question is closed.
@@ -323,12 +340,11 @@ class Episode:
     def observation(self) -> Observation:
         """The current observation (SPEC E10)."""
         state = self.state
-        reading = self.phase is Phase.READING
         return {
             "phase": int(self.phase),
             "progress": np.array([state.chunk, self.stream.num_chunks], np.int64),
             "question": self._question_text(),
-            "chunk": self.stream.chunk(state.chunk) if reading else "",
+            "chunk": self.stream.chunk(state.chunk) if state.chunk < self.stream.num_chunks else "",
             "scratchpad": state.memory.scratchpad if self.config.scratchpad else "",
             "query": state.query,
             "memories": tuple(
@@ -354,7 +370,7 @@ class Episode:
 _ONE_QUESTION = "an action closes at most one question, and this one has"
 
 
-def _encodable(op: Operation | Invalid) -> Operation | Invalid:
+def encodable(op: Operation | Invalid) -> Operation | Invalid:
     """The operation with lone surrogates replaced (by U+FFFD): no store, model or file could encode them."""
     if isinstance(op, (Invalid, Delete)):
         return op

@@ -68,6 +68,7 @@ REASONS: dict[str, str] = {
     "not_yet": "an answer before the last chunk was read, with early_answer=False",
     "question_closed": "this action has closed a question already",
     "read_limit": "the read would exceed max_reads_per_question; it closed the question unanswered",
+    "conflict": "in a team, another agent changed this entry in the same step and came first",
     "aborted": "preset='released': an earlier malformed operation ended the action",
 }
 """Every reason code of ``info["rejected"]``, with its meaning."""

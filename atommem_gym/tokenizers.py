@@ -29,7 +29,12 @@ CJK = (
 
 _LETTER = rf"[^\W{CJK}]"
 _WORDS = re.compile(rf"{_LETTER}{{1,8}}|\S|\s{{8}}")
-_SINGLE, _WORD, _SPACE = range(3)
+_SINGLE, _WORD, _SPACE, _GAP = range(4)
+# By kind: 8 characters of a word are a token, the rest of it too; 8 of white space are one, the rest of it none.
+_SHIFT = np.array([0, 3, 3, 62], np.int64)
+_ROUNDING = np.array([0, 7, 0, 0], np.int64)
+_SHORT = 256
+"""Up to so many characters the regular expression counts faster than the arrays do."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -84,31 +89,60 @@ class WordTokenizer:
 
     def starts(self, text: str) -> Offsets:
         """See ``Tokenizer.starts``."""
-        codes = np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), np.uint32)
-        if not len(codes):
-            return np.empty(0, np.int64)
-        kinds = _kinds()[codes]
-        positions = np.arange(len(kinds), dtype=np.int32)
-        changes = np.concatenate([[True], kinds[1:] != kinds[:-1]])
-        # Place within a token of 8 characters, counted from the last change between word, space and single.
-        places = (positions - np.maximum.accumulate(np.where(changes, positions, 0))) & 7
-        begins = (kinds == _SINGLE) | ((kinds == _WORD) & (places == 0))
-        begins[np.flatnonzero((kinds == _SPACE) & (places == 7)) - 7] = True
-        return np.flatnonzero(begins)
+        begins, kinds, tokens = _runs(text)
+        before = np.cumsum(tokens) - tokens
+        run = np.repeat(np.arange(len(tokens)), tokens)
+        within = np.arange(len(run)) - before[run]
+        offsets: Offsets = begins[run] + (within << _SHIFT[kinds[run]])
+        return offsets
+
+    def start(self, text: str, token: int) -> int:
+        """Where one token begins: ``starts(text)[token]`` without all the others."""
+        begins, kinds, tokens = _runs(text)
+        up_to = np.cumsum(tokens)
+        run = int(np.searchsorted(up_to, token, "right"))
+        within = token - int(up_to[run] - tokens[run])
+        return int(begins[run]) + (within << int(_SHIFT[kinds[run]]))
 
     def count(self, text: str) -> int:
         """See ``Tokenizer.count``."""
-        # Quicker than findall: no string is made for a token.
-        return _WORDS.subn("", text)[1]
+        if len(text) <= _SHORT:
+            # Quicker than findall: no string is made for a token.
+            return _WORDS.subn("", text)[1]
+        return int(_runs(text)[2].sum())
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """See ``Tokenizer.counts``."""
-        return [self.count(text) for text in texts]
+        # All at once is ten times as fast as one by one.
+        ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 1) - 1
+        begins, _, tokens = _runs("\0".join(texts), gaps=ends[:-1])
+        up_to = np.concatenate([[0], np.cumsum(tokens)])[np.searchsorted(begins, ends)]
+        counts: list[int] = np.diff(up_to, prepend=0).tolist()
+        return counts
 
     def cut(self, text: str, limit: int) -> str:
         """See ``Tokenizer.cut``."""
+        # A token has at least one character.
+        if len(text) <= limit:
+            return text
         beyond = next(itertools.islice(_WORDS.finditer(text), max(limit, 0), None), None)
         return text if beyond is None else text[: beyond.start()].rstrip()
+
+
+def _runs(text: str, gaps: Offsets | None = None) -> tuple[Offsets, npt.NDArray[np.uint8], Offsets]:
+    """Maximal runs of characters of one kind: where each begins, its kind, and how many tokens it is, ``[runs]``.
+
+    The characters at ``gaps`` are of no token and end every run.
+    """
+    kinds = _kinds()[np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), np.uint32)]
+    if gaps is not None:
+        kinds[gaps] = _GAP
+    edges = np.ones(len(kinds) + 1, np.bool_)
+    np.not_equal(kinds[1:], kinds[:-1], out=edges[1:-1])
+    bounds = np.flatnonzero(edges) if len(kinds) else np.zeros(1, np.int64)
+    begins = bounds[:-1]
+    kinds = kinds[begins]
+    return begins, kinds, (np.diff(bounds) + _ROUNDING[kinds]) >> _SHIFT[kinds]
 
 
 @functools.cache

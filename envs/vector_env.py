@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -15,19 +16,30 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from atommem_gym.actions import ActionText
-from atommem_gym.config import EnvConfig
 from atommem_gym.data.records import Items
 from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
 from atommem_gym.envs.backend import Backend, Running
+from atommem_gym.envs.batching import batch_infos
 from atommem_gym.envs.slot import Slot
+from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
-from atommem_gym.registration import load_items
+from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import Observation, Step, StepResult
+from atommem_gym.task import Grades
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Rewards: TypeAlias = npt.NDArray[np.float64]
 Begun: TypeAlias = tuple[int, str, Running, Step]
 """A sub-environment's number, its action, its episode and its begun step."""
+
+
+class Stepped(NamedTuple):
+    """What one sub-environment's part in a vector step was about (privileged, see ``AtomMemEnv.episode``)."""
+
+    episode: Episode
+    """The episode that was stepped, also if an autoreset has put another one in its place."""
+    info: dict[str, Any]
+    """Its own info, not batched."""
 
 
 class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
@@ -39,6 +51,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
     Args:
         num_envs: How many sub-environments.
         items: See ``AtomMemEnv``.
+        task: See ``AtomMemEnv``.
         autoreset_mode: One of Gymnasium's: next step (the default), same step (with ``final_obs`` and
             ``final_info``), or disabled (``reset(options={"reset_mask": …})``).
         render_mode: ``None`` or ``"ansi"``; then ``render()`` gives one text a sub-environment.
@@ -58,14 +71,14 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         **AtomMemEnv.metadata,
         "render_modes": ["ansi"],
     }
-    task: ClassVar[str] = AtomMemEnv.task
-    task_defaults: ClassVar[dict[str, Any]] = {}
+    task: str = AtomMemEnv.task
 
     def __init__(
         self,
         num_envs: int = 1,
         *,
         items: Items | None = None,
+        task: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
         **keywords: Any,
@@ -78,23 +91,35 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         self.render_mode = render_mode
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
-        self.config = EnvConfig.from_keywords(keywords, self.task_defaults)
+        self.task = task or type(self).task
+        self.config = configure(self.task, keywords)
         self.items = load_items(self.task, self.config) if items is None else items
+        grades = Grades(TASKS[self.task] if items is None else None, keywords)
         self.single_observation_space = observation_space(self.config)
         self._fields = self.single_observation_space.spaces
         self.single_action_space = ActionText(
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
         )
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
         self._backend = Backend(self.config)
-        self._slots = [Slot(self.items, self._backend, render=render_mode is not None) for _ in range(num_envs)]
+        self._slots = [Slot(self.items, grades, self._backend, render=render_mode is not None) for _ in range(num_envs)]
         self._rngs = [gym.utils.seeding.np_random()[0] for _ in range(num_envs)]
         self._observations: list[Observation] = [{} for _ in range(num_envs)]
         self._over = np.zeros(num_envs, np.bool_)
+        self._stepped: tuple[Stepped | None, ...] = (None,) * num_envs
         self._finished: list[StepResult] = []
         """Results of a step whose same-step autoreset failed, for its repetition."""
         self._finalizer = weakref.finalize(self, self._backend.close)
+
+    # Made when they are asked for: a batched space of texts holds a space for each of many environments.
+    @functools.cached_property
+    def observation_space(self) -> gym.Space[Any]:  # type: ignore[override]
+        """The batched space of observations."""
+        return batch_space(self.single_observation_space, self.num_envs)
+
+    @functools.cached_property
+    def action_space(self) -> gym.Space[Any]:  # type: ignore[override]
+        """The batched space of actions."""
+        return batch_space(self.single_action_space, self.num_envs)
 
     @property
     def num_items(self) -> int:
@@ -111,6 +136,16 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
     def memory_keys(self) -> tuple[str, ...]:
         """The keys of the running episodes' memories, see ``AtomMemEnv.memory_key``."""
         return tuple(slot.running.key for slot in self._slots)
+
+    @property
+    def episodes(self) -> tuple[Episode, ...]:
+        """The running episodes (privileged, see ``AtomMemEnv.episode``)."""
+        return tuple(slot.running.episode for slot in self._slots)
+
+    @property
+    def stepped(self) -> tuple[Stepped | None, ...]:
+        """What the last ``step`` was about, for reward shaping; ``None`` where it only reset (next-step autoreset)."""
+        return self._stepped
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -141,10 +176,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         for i in chosen:
             self._rngs[i] = rngs[i]
         self._finished = []
-        infos: dict[str, Any] = {}
-        for i, result in zip(chosen, results, strict=True):
-            infos = self._add_info(infos, result.info, i)
-        return self._batch(), infos
+        return self._batch(), batch_infos([result.info for result in results], chosen, self.num_envs)
 
     def step(self, actions: Sequence[str]) -> tuple[Observation, Rewards, Flags, Flags, dict[str, Any]]:
         """One action for every sub-environment.
@@ -165,15 +197,17 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
                     begin = slot.begin_reset(self._rngs[i], {}) if due[i] else slot.begin_step(action)
                     begun.append((i, action, *begin))
                 self._finished = self._carry_out(begun)
+                self._stepped = tuple(
+                    None if step.opening else Stepped(running.episode, result.info)
+                    for (_, _, running, step), result in zip(begun, self._finished, strict=True)
+                )
             results = self._finished
             step_infos = self._autoreset_infos(results)
         self._finished = []
         rewards = np.array([result.reward for result in results])
         terminations = np.array([result.terminated for result in results])
         truncations = np.array([result.truncated for result in results])
-        infos: dict[str, Any] = {}
-        for i, info in enumerate(step_infos):
-            infos = self._add_info(infos, info, i)
+        infos = batch_infos(step_infos, range(self.num_envs), self.num_envs)
         return self._batch(), rewards, terminations, truncations, infos
 
     def render(self) -> tuple[str, ...] | None:

@@ -1,7 +1,11 @@
-"""Wrappers: observations as prompts, and reward shaping, which the environments themselves never do (SPEC E10, R4)."""
+"""Wrappers: observations as prompts, and reward shaping, which the environments themselves never do (SPEC E10, R4).
+
+Vector environments have their own under the same names: :mod:`atommem_gym.envs.vector_wrappers`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,7 +14,9 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
 from atommem_gym.actions import UnicodeText
+from atommem_gym.envs import shaping
 from atommem_gym.envs.atommem_env import AtomMemEnv
+from atommem_gym.envs.shaping import Shaping, ShapingSpec, load_shaping, shaped
 from atommem_gym.errors import ConfigError
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.step import Observation
@@ -18,8 +24,6 @@ from atommem_gym.step import Observation
 Messages: TypeAlias = tuple[dict[str, str], ...]
 
 _LONGEST = 2**31 - 1
-FORMAT_REASONS = ("empty", "unclosed", "unknown_tag", "bad_id", "bad_json", "too_long")
-"""Reasons that speak of how an action is written, not of what it asks for."""
 
 
 def _base(env: gym.Env[Any, Any]) -> AtomMemEnv:
@@ -83,19 +87,39 @@ class ChatObservation(gym.ObservationWrapper[Messages, str, Observation], Record
         return tuple(self.template.messages(observation))
 
 
-class _Shaping(gym.Wrapper[Observation, str, Observation, str], RecordConstructorArgs):
-    """Adds something to the reward of every step."""
+class ShapedReward(gym.Wrapper[Observation, str, Observation, str], RecordConstructorArgs):
+    """Adds shaping to the reward of every step, in the order given.
+
+    Args:
+        env: An AtomMem environment.
+        shaping: Its JSON form, or objects, see :func:`atommem_gym.envs.shaping.load_shaping`.
+
+    Example:
+        >>> import gymnasium as gym, atommem_gym
+        >>> env = gym.make("AtomMem-Synthetic-v0", num_docs=20, store="numpy")
+        >>> env = ShapedReward(env, {"MemoryCost": {"per_entry": 0.01}, "FormatPenalty": {}})
+        >>> _ = env.reset(seed=1)
+        >>> env.step("<create>a fact</create><create>never closed")[1]
+        -0.11
+        >>> env.close()
+    """
+
+    def __init__(self, env: gym.Env[Observation, str], shaping: ShapingSpec | Iterable[Shaping]) -> None:
+        RecordConstructorArgs.__init__(self, shaping=shaping)
+        self._wrap(env, load_shaping(shaping))
+
+    def _wrap(self, env: gym.Env[Observation, str], shaping: tuple[Shaping, ...]) -> None:
+        gym.Wrapper.__init__(self, env)
+        self._base = _base(env)
+        self.shaping = shaping
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """The step of the environment with its reward shaped."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return observation, float(reward) + self.shaping(info), terminated, truncated, info
-
-    def shaping(self, info: dict[str, Any]) -> float:
-        """What is added for the step with this info."""
-        raise NotImplementedError
+        return observation, shaped(float(reward), self.shaping, info, self._base.episode), terminated, truncated, info
 
 
-class MemoryCost(_Shaping):
+class MemoryCost(ShapedReward):
     """Memory costs: a rent for every live entry at every step, and a price for every executed operation.
 
     Args:
@@ -114,18 +138,10 @@ class MemoryCost(_Shaping):
 
     def __init__(self, env: gym.Env[Observation, str], per_entry: float = 0.0, per_operation: float = 0.0) -> None:
         RecordConstructorArgs.__init__(self, per_entry=per_entry, per_operation=per_operation)
-        gym.Wrapper.__init__(self, env)
-        _base(env)
-        self.per_entry = per_entry
-        self.per_operation = per_operation
-
-    def shaping(self, info: dict[str, Any]) -> float:
-        """Minus rent and prices."""
-        operations = sum(count for kind, count in info["applied"].items() if kind != "answer")
-        return -float(self.per_entry * info["entries"] + self.per_operation * operations)
+        self._wrap(env, (shaping.MemoryCost(per_entry, per_operation),))
 
 
-class EvidenceReward(_Shaping):
+class EvidenceReward(ShapedReward):
     """Pays for evidence: ``weight`` times the share of gold evidence that newly came into sight (SPEC E12, lenient).
 
     Over an episode it pays ``weight`` times ``episode_metrics["evidence_recall"]``, less what the reset showed.
@@ -146,16 +162,10 @@ class EvidenceReward(_Shaping):
 
     def __init__(self, env: gym.Env[Observation, str], weight: float = 0.5) -> None:
         RecordConstructorArgs.__init__(self, weight=weight)
-        gym.Wrapper.__init__(self, env)
-        _base(env)
-        self.weight = weight
-
-    def shaping(self, info: dict[str, Any]) -> float:
-        """The weight of the evidence that came into sight in this step."""
-        return self.weight * _base(self.env).episode.state.recall_gained
+        self._wrap(env, (shaping.EvidenceReward(weight),))
 
 
-class FormatPenalty(_Shaping):
+class FormatPenalty(ShapedReward):
     """Takes ``penalty`` off for every operation that was rejected because of how it was written.
 
     Args:
@@ -173,14 +183,10 @@ class FormatPenalty(_Shaping):
     """
 
     def __init__(
-        self, env: gym.Env[Observation, str], penalty: float = 0.1, reasons: tuple[str, ...] = FORMAT_REASONS
+        self,
+        env: gym.Env[Observation, str],
+        penalty: float = 0.1,
+        reasons: tuple[str, ...] = shaping.FORMAT_REASONS,
     ) -> None:
         RecordConstructorArgs.__init__(self, penalty=penalty, reasons=reasons)
-        gym.Wrapper.__init__(self, env)
-        _base(env)
-        self.penalty = penalty
-        self.reasons = frozenset(reasons)
-
-    def shaping(self, info: dict[str, Any]) -> float:
-        """Minus the penalties."""
-        return -self.penalty * sum(record["reason"] in self.reasons for record in info["rejected"])
+        self._wrap(env, (shaping.FormatPenalty(penalty, reasons),))

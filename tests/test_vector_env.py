@@ -223,3 +223,23 @@ def test_two_members_cannot_go_on_with_one_memory(tmp_path: Path) -> None:
 def test_the_first_reset_takes_no_mask() -> None:
     with pytest.raises(ResetNeeded, match="no episode yet"):
         make_vec(2).reset(options={"reset_mask": np.array([True, False])})
+
+
+@pytest.mark.parametrize("tells_queries", [False, True])
+def test_a_step_embeds_everything_in_one_call_unless_queries_are_told_from_documents(
+    monkeypatch: pytest.MonkeyPatch, tells_queries: bool
+) -> None:
+    envs = gym.make_vec("AtomMem-Synthetic-v0", num_envs=3, num_docs=20, store="numpy")
+    embedder = envs._backend.embedder
+    calls: list[tuple[int, str]] = []
+
+    def counting(texts: Any, kind: Any) -> Any:
+        calls.append((len(texts), kind))
+        return type(embedder).embed(embedder, texts, kind)
+
+    monkeypatch.setattr(embedder, "embed", counting)
+    monkeypatch.setattr(embedder, "tells_queries", tells_queries)
+    envs.reset(seed=0)
+    envs.step([f"<create>bees {i}</create><read>bees and boats {i}</read>" for i in range(3)])
+    assert calls == ([(3, "document"), (3, "query")] if tells_queries else [(6, "document")])
+    envs.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,6 +51,13 @@ class UnicodeText(spaces.Text):
         return type(other) is type(self) and isinstance(other, UnicodeText) and other.max_length == self.max_length
 
     __hash__ = None  # type: ignore[assignment]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> UnicodeText:
+        """A space with a generator of its own; a vector environment makes some for each of its members."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin._np_random = copy.deepcopy(self._np_random, memo)
+        return twin
 
     @property
     def is_np_flattenable(self) -> bool:

@@ -47,6 +47,9 @@ def scan(
     Everything inside ``<think>…</think>`` is ignored, an unclosed ``<think>`` ignores the rest, and a ``</think>``
     without an opening one ignores all before it. One inside a closed element is part of its text.
     """
+    plain = _plain(text, names, suspect, others_enclose)
+    if plain is not None:
+        return plain
     tags = _tags(text, names, suspect, others_enclose)
     codes, shapes, starts, stops = tags.codes, tags.shapes, tags.starts, tags.stops
     next_same, next_think_end, next_stray = _links(tags)
@@ -84,6 +87,41 @@ def scan(
             # between the two and then takes the first one with it.
             i = min(j, next_stray[i]) if known[code] and j < end else i + 1
     return elements
+
+
+def _plain(
+    text: str, names: Container[str], suspect: Callable[[str], bool] | None, others_enclose: bool
+) -> list[Element] | None:
+    """The elements of an ordinary action in one pass: no reasoning, nothing unclosed; else ``None``.
+
+    What :func:`scan` finds without this, several times as fast: nearly all actions are ordinary.
+    """
+    elements: list[Element] = []
+    open_name, attributes, begin = "", "", 0
+    for match in TAG.finditer(text):
+        closing, name, rest = match.groups()
+        name = name.lower()
+        if name == THINK:
+            return None
+        if open_name:
+            if name != open_name:
+                continue
+            if not closing:
+                return None
+            if name in names:
+                elements.append(Element(name, attributes, text[begin : match.start()]))
+            open_name = ""
+        elif not closing:
+            known = name in names
+            if known or others_enclose:
+                if rest.endswith("/"):
+                    if known:
+                        elements.append(Element(name, rest[:-1], ""))
+                else:
+                    open_name, attributes, begin = name, rest, match.end()
+            elif suspect is not None and suspect(name):
+                return None
+    return None if open_name else elements
 
 
 class _Tags(NamedTuple):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
+from atommem_gym.data.pool import BATCH, Hashes, Indices, Pool, Strings
 from atommem_gym.data.records import Document, Evidence, Record
 from atommem_gym.errors import RecordError
 
@@ -21,10 +21,6 @@ FORMAT_VERSION = 1
 RECORDS_FILE = "records.arrow"
 DOCUMENTS_FILE = "documents.arrow"
 
-Hashes: TypeAlias = npt.NDArray[np.uint64]
-Indices: TypeAlias = npt.NDArray[np.int64]
-
-_BATCH = 4096
 _EVIDENCE = pa.struct(
     [("document", pa.int32()), ("start", pa.int32()), ("stop", pa.int32()), ("hop_answer", pa.string())]
 )
@@ -105,11 +101,10 @@ class _Batches:
 
     def add(self, row: dict[str, Any]) -> None:
         self._rows.append(row)
-        if len(self._rows) == _BATCH:
+        if len(self._rows) == BATCH:
             self._flush()
 
     def _flush(self) -> None:
-        # Every batch but the last is full: a row's batch is then a division, not a search.
         if self._rows:
             self._writer.write_batch(pa.RecordBatch.from_pylist(self._rows, schema=self._schema))
             self._rows.clear()
@@ -160,14 +155,14 @@ class _Table:
         self.rows: int = sum(batch.num_rows for batch in self.batches)
 
     def row(self, index: int) -> dict[str, Any]:
-        row: dict[str, Any] = self.batches[index // _BATCH].slice(index % _BATCH, 1).to_pylist()[0]
+        row: dict[str, Any] = self.batches[index // BATCH].slice(index % BATCH, 1).to_pylist()[0]
         return row
 
-    def strings(self, name: str) -> _Strings:
+    def strings(self, name: str) -> Strings:
         """A column of strings, for access to single values."""
-        return _Strings([batch.column(name) for batch in self.batches])
+        return Strings([batch.column(name) for batch in self.batches])
 
-    # Straight from the buffers, here and in _Strings: Arrow's own conversions import pandas, a second at every start.
+    # Straight from the buffers, here and in Strings: Arrow's own conversions import pandas, a second at every start.
 
     def hashes(self, name: str) -> Hashes:
         """A column of hashes as one array ``[rows]``, copied."""
@@ -183,46 +178,18 @@ class _Table:
         return np.concatenate(parts).astype(np.int64) if parts else np.empty(0, np.int64)
 
 
-class _Strings:
-    """Single strings of a column, straight from its buffers: three times as fast as through Arrow scalars."""
-
-    def __init__(self, arrays: list[Any]) -> None:
-        # A string array of a file starts at 0 and has an offsets buffer (int32) and a data buffer (UTF-8).
-        buffers = [array.buffers() for array in arrays]
-        self._parts = [(memoryview(offsets).cast("i"), memoryview(data or b"")) for _, offsets, data in buffers]
-
-    def __getitem__(self, index: int) -> str:
-        offsets, data = self._parts[index // _BATCH]
-        row = index % _BATCH
-        return str(data[offsets[row] : offsets[row + 1]], "utf-8")
-
-
-class Pool:
-    """The distinct documents of a split, by number; texts stay on disk until they are asked for."""
-
-    def __init__(self, table: _Table) -> None:
-        self._titles = table.strings("title")
-        self._texts = table.strings("text")
-        self.title_hashes: Hashes = table.hashes("title_hash")
-        """``[documents]``, of the normalised titles."""
-        self.text_hashes: Hashes = table.hashes("text_hash")
-        """``[documents]``, of the normalised texts."""
-
-    def __len__(self) -> int:
-        return len(self.title_hashes)
-
-    def documents(self, numbers: Indices) -> list[Document]:
-        """The documents of these numbers, in this order."""
-        return [Document(self._titles[number], self._texts[number]) for number in numbers.tolist()]
-
-
 class ArrowSplit:
     """The records of one split and the pool of their distinct documents (a ``sources.Split``)."""
 
     def __init__(self, dataset: str, split: str, records: _Table, documents: _Table) -> None:
         self.dataset = dataset
         self.split = split
-        self.pool = Pool(documents)
+        self.pool = Pool(
+            documents.strings("title"),
+            documents.strings("text"),
+            documents.hashes("title_hash"),
+            documents.hashes("text_hash"),
+        )
         self.gold_counts: Indices = records.lengths("gold")
         """``[records]``: the number of gold documents of each."""
         self._records = records
@@ -237,7 +204,7 @@ class ArrowSplit:
             IndexError: there is no such record.
         """
         row = self._row(i)
-        documents = self.pool.documents(np.array(row["documents"], np.int64))
+        documents = [self.pool.document(number) for number in row["documents"]]
         evidence = []
         for piece in row["evidence"]:
             document = documents[piece["document"]]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atommem_gym.data.corpus import Hashes, Indices, Pool
 from atommem_gym.data.layout import QuestionsPerEpisode, arrange, check_order, partition, stable_rng
+from atommem_gym.data.pool import Hashes, Indices, Pool
 from atommem_gym.data.records import Item
 from atommem_gym.data.sources import Split
 from atommem_gym.errors import ConfigError
@@ -73,7 +73,7 @@ class RecordItems:
             index=index,
             shuffle_seed=shuffle_seed,
             questions=tuple(self._split.record(number) for number in records),
-            documents=tuple(self._split.pool.documents(numbers)),
+            documents=self._split.pool.documents(numbers),
         )
 
     def _documents(self, index: int, records: Sequence[int], rng: np.random.Generator) -> tuple[Indices, Indices]:

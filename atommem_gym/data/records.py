@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -64,7 +65,8 @@ class Item:
     index: int
     shuffle_seed: int
     questions: tuple[Record, ...]
-    documents: tuple[Document, ...]
+    documents: Sequence[Document]
+    """A tuple, or what behaves as one."""
 
 
 class Items(Protocol):

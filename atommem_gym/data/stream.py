@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Sequence
-from itertools import accumulate
 
+import numpy as np
+import numpy.typing as npt
+
+from atommem_gym.data.pool import PoolDocuments
 from atommem_gym.data.records import Document
-from atommem_gym.tokenizers import Tokenizer
+from atommem_gym.tokenizers import Tokenizer, WordTokenizer
 
 SEPARATOR = "\n\n"
+_SEPARATOR = SEPARATOR.encode()
 
 
 class Stream:
@@ -17,6 +20,7 @@ class Stream:
 
     Tokens are counted document by document (the counts are cheap to batch and to cache), so the token of a document's
     last character never runs into the next document. A cut falls on the beginning of a token, never inside a character.
+    Chunks are cut as they are asked for, so that a stream costs no more memory than its documents do.
 
     >>> from atommem_gym.tokenizers import load_tokenizer
     >>> stream = Stream([Document("Ada", "A mathematician."), Document("Bob", "A cook.")], load_tokenizer("words"), 8)
@@ -27,37 +31,98 @@ class Stream:
     def __init__(
         self, documents: Sequence[Document], tokenizer: Tokenizer, chunk_tokens: int, overlap: int = 0
     ) -> None:
-        pieces = [f"Document {i}:\n{doc.title}\n{doc.text}{SEPARATOR}" for i, doc in enumerate(documents, 1)]
-        if pieces:
-            pieces[-1] = pieces[-1].removesuffix(SEPARATOR)
-        self._pieces = pieces
+        self._documents = documents
         self._tokenizer = tokenizer
-        self._tokens = [0, *accumulate(tokenizer.counts(pieces))]
-        self._characters = [0, *accumulate(map(len, pieces))]
         self._overlap = overlap
         self._chunk_tokens = chunk_tokens
-        self.text = "".join(pieces)
-        self.num_tokens = self._tokens[-1]
+        self._latest = (-1, "")
+        self._tokens: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(self._counts(), dtype=np.int64)])
+        self._places: dict[int, tuple[int, int]] = {}
+        self.num_tokens = int(self._tokens[-1])
         self.num_chunks = max(1, -(-self.num_tokens // chunk_tokens))
+
+    @property
+    def text(self) -> str:
+        """The whole stream."""
+        return self._between(0, self.num_tokens)
 
     def chunk(self, index: int) -> str:
         """Chunk ``index``: tokens ``[chunk_tokens * index - overlap, chunk_tokens * (index + 1) + overlap)``."""
         begin = index * self._chunk_tokens - self._overlap
-        end = (index + 1) * self._chunk_tokens + self._overlap
-        return self.text[self._offset(begin) : self._offset(end)]
+        return self._between(begin, (index + 1) * self._chunk_tokens + self._overlap)
 
     def core(self, index: int) -> str:
         """Chunk ``index`` without its overlaps; the cores joined are the stream."""
-        return self.text[self._offset(index * self._chunk_tokens) : self._offset((index + 1) * self._chunk_tokens)]
+        return self._between(index * self._chunk_tokens, (index + 1) * self._chunk_tokens)
 
-    def _offset(self, token: int) -> int:
-        """The character at which a token of the stream begins; white space before a piece's first token included."""
+    def _between(self, begin: int, end: int) -> str:
+        # In the order of the stream, so that every document that is cut is made once.
+        first, start = self._place(begin)
+        head = self._piece(first)[start:] if start else ""
+        last, stop = self._place(end)
+        if first == last:
+            return self._piece(first)[start:stop] if stop else ""
+        tail = self._piece(last)[:stop] if stop else ""
+        return f"{head}{self._pieces(first + bool(start), last)}{tail}"
+
+    def _place(self, token: int) -> tuple[int, int]:
+        """The document, and in its piece the character, at which a token of the stream begins.
+
+        White space before a piece's first token belongs to the piece; the end of the stream is a document past the
+        last one.
+        """
         if token <= 0:
-            return 0
+            return 0, 0
         if token >= self.num_tokens:
-            return len(self.text)
-        piece = bisect.bisect_right(self._tokens, token) - 1
-        within = token - self._tokens[piece]
-        if within == 0:
-            return self._characters[piece]
-        return self._characters[piece] + int(self._tokenizer.starts(self._pieces[piece])[within])
+            return len(self._documents), 0
+        place = self._places.get(token)
+        if place is None:
+            piece = int(np.searchsorted(self._tokens, token, "right")) - 1
+            within = token - int(self._tokens[piece])
+            place = (piece, self._start(self._piece(piece), within) if within else 0)
+            # A chunk begins where the one before ends.
+            self._places[token] = place
+        return place
+
+    def _start(self, piece: str, token: int) -> int:
+        if isinstance(self._tokenizer, WordTokenizer):
+            return self._tokenizer.start(piece, token)
+        return int(self._tokenizer.starts(piece)[token])
+
+    def _piece(self, i: int) -> str:
+        """Document ``i``, from 0, as it stands in the stream."""
+        latest, piece = self._latest
+        if latest != i:
+            piece = _piece(i + 1, self._documents[i], last=i == len(self._documents) - 1)
+            # A document that is cut is located in, ends a chunk and begins the next.
+            self._latest = (i, piece)
+        return piece
+
+    def _pieces(self, first: int, stop: int) -> str:
+        """Documents ``first`` to ``stop - 1`` as they stand in the stream."""
+        documents = self._documents
+        if not isinstance(documents, PoolDocuments):
+            return "".join([self._piece(i) for i in range(first, stop)])
+        # The bytes of the pool are decoded once for all: a chunk of 35 documents is most of a step's own work.
+        parts: list[bytes | memoryview] = []
+        for i, (title, text) in enumerate(documents.pool.raw(documents.numbers[first:stop]), first + 1):
+            parts += (b"Document %d:\n" % i, title, b"\n", text, _SEPARATOR)
+        if stop == len(documents) and parts:
+            parts.pop()
+        return b"".join(parts).decode()
+
+    def _counts(self) -> Sequence[int] | npt.NDArray[np.int64]:
+        """The tokens of every document as it stands in the stream."""
+        documents, tokenizer = self._documents, self._tokenizer
+        if not (isinstance(documents, PoolDocuments) and isinstance(tokenizer, WordTokenizer) and len(documents)):
+            return tokenizer.counts([self._piece(i) for i in range(len(documents))])
+        # A number of up to 8 digits is one token whatever it is, so that a document counts the same in every place.
+        counts = documents.pool.remembered(
+            tokenizer.name, documents.numbers, lambda new: tokenizer.counts([_piece(1, document) for document in new])
+        )
+        counts[-1] = tokenizer.count(self._piece(len(documents) - 1))
+        return counts
+
+
+def _piece(number: int, document: Document, *, last: bool = False) -> str:
+    return f"Document {number}:\n{document.title}\n{document.text}{'' if last else SEPARATOR}"

@@ -23,7 +23,7 @@ class PromptTemplate:
 
     Args:
         config: The environment's configuration.
-        path: A Jinja2 template file that replaces the dialect's.
+        path: A Jinja2 template file that replaces the dialect's; by default the one that ``config`` names, if any.
 
     Raises:
         ConfigError: the template cannot be read or is no valid Jinja2.
@@ -31,6 +31,7 @@ class PromptTemplate:
 
     def __init__(self, config: EnvConfig, path: str | Path | None = None) -> None:
         ours = jinja2.PackageLoader("atommem_gym", "prompts")
+        path = config.template if path is None else path
         name = f"{config.dialect}.j2"
         loader: jinja2.BaseLoader = ours
         if path is not None:
@@ -51,7 +52,7 @@ class PromptTemplate:
                 f"the prompt template {path or name} cannot be used: {type(error).__name__}: {error}"
             ) from error
         self._settings: dict[str, Any] = {
-            **{field: getattr(config, field) for field in EnvConfig.__slots__},
+            **config.as_keywords(),
             "kinds": config.kinds,
             "tool_schemas": tool_schemas(config.kinds),
             "scratchpad_enabled": config.scratchpad,
