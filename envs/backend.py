@@ -1,4 +1,4 @@
-"""The I/O of a step, for one episode or many at once: score, embed, store, search (the driver's half of a step)."""
+"""The I/O of a step, for one episode or many at once: score, embed, store and search (the driver's half of a step)."""
 
 from __future__ import annotations
 
@@ -6,25 +6,27 @@ import logging
 import threading
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.data.records import Item
 from atommem_gym.data.stream import Stream
+from atommem_gym.envs.jobs import Job, Running, deletes_due, texts_due
 from atommem_gym.episode import Episode
 from atommem_gym.errors import StoreError
-from atommem_gym.memory.embedders import load_embedder
+from atommem_gym.memory.embedders import CachedEmbedder, load_embedder
 from atommem_gym.memory.memory import Memory
-from atommem_gym.memory.protocols import Embedder, Search, Store, StoredEpisode, Vectors, Write
-from atommem_gym.memory.ranking import rank
+from atommem_gym.memory.protocols import Search, Store, StoredEpisode, Vectors, Write
+from atommem_gym.memory.ranking import rank_all
 from atommem_gym.memory.stores import open_store
 from atommem_gym.released import ReleasedEpisode
-from atommem_gym.scoring import ScoreRequest, load_scorer
+from atommem_gym.scoring import load_scorer
 from atommem_gym.scoring.judge import JudgeScorer
 from atommem_gym.step import EpisodeState, Step, StepResult
 from atommem_gym.tokenizers import load_tokenizer
+
+__all__ = ["Backend", "Job", "Running"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,18 +36,12 @@ _in_use: set[tuple[str, str]] = set()
 _in_use_lock = threading.Lock()
 
 
-@dataclass(slots=True)
-class Running:
-    """An episode and the key under which its entries are stored."""
-
-    key: str
-    episode: Episode
-    unsettled: set[int] | None = None
-    """Ids that a failed step may have written or deleted in the store; ``None`` if the store is as the memory is."""
-
-
 class Backend:
-    """Tokenizer, scorer, embedder and store of an environment or of a vector of them.
+    """Tokenizer, scorer, embedder and store of an environment, of a vector of them, or of a pool.
+
+    The I/O of a step goes through three stages, each of which takes the steps of many episodes at once: :meth:`score`,
+    :meth:`embed`, and, after that, :meth:`write_and_search`; :meth:`run` does all of them in a row. They may run in
+    several threads as long as each episode is in one at a time.
 
     Nothing of an episode changes before all I/O of its step has succeeded, so a step that raised may be repeated, with
     the same action or another one: what it may have left in the store is put right by the next write.
@@ -55,7 +51,7 @@ class Backend:
         self.config = config
         self.tokenizer = load_tokenizer(config.tokenizer)
         self.scorer = load_scorer(config.reward)
-        self.embedder: Embedder | None = None
+        self.embedder: CachedEmbedder | None = None
         self.store: Store | None = None
         self._adopted: set[str] = set()
         self._ended: list[str] = []
@@ -76,6 +72,7 @@ class Backend:
         replacing: Collection[str] = (),
         state: EpisodeState | None = None,
         vectors: tuple[Sequence[int], Vectors] | None = None,
+        config: EnvConfig | None = None,
     ) -> Running:
         """An episode over an item: with empty memory, with a kept one, or in the state of a snapshot.
 
@@ -85,11 +82,12 @@ class Backend:
             replacing: Keys whose episodes the new one takes the place of.
             state: Go on in this state (SPEC M14) with the entries' ``vectors``, ids and ``[n, dim]``, under a new key.
             vectors: See ``state``.
+            config: The episode's, where it differs in what it says of items (its difficulty).
 
         Raises:
             StoreError: there is no such memory, it belongs to another embedder, or it is in use.
         """
-        config = self.config
+        config = config or self.config
         stream = Stream(item.documents, self.tokenizer, config.chunk_tokens, config.chunk_overlap)
         memory = None if memory_key is None else self._kept_memory(memory_key, replacing)
         kind = ReleasedEpisode if config.preset == "released" else Episode
@@ -105,21 +103,100 @@ class Backend:
             EmbedderError, StoreError, JudgeError: nothing has changed.
             ValueError: the scorer returned something that is no score.
         """
-        scores = iter(self._scores([request for _, step in batch for request in step.requests]))
-        hits = [[] for _ in batch] if self.store is None else self._write_and_search(self.store, batch)
-        results = []
-        for (running, step), found in zip(batch, hits, strict=True):
-            results.append(running.episode.finish(step, [next(scores) for _ in step.requests], found))
-            running.unsettled = None
-        return results
+        jobs = [self.job(running, step) for running, step in batch]
+        self.score(jobs)
+        self.embed(jobs)
+        self.write_and_search(jobs)
+        return [self.finish(job) for job in jobs]
+
+    def job(self, running: Running, step: Step) -> Job:
+        """A begun step, and which stages it needs."""
+        if self.store is None:
+            return Job(running, step, {}, searches=False, writes=False)
+        texts, deletes = texts_due(running, step), deletes_due(running, step)
+        writes = bool(texts or deletes) or self._states(running, step)
+        return Job(running, step, texts, searches=bool(step.query and len(step.draft)), writes=writes)
+
+    def score(self, jobs: Sequence[Job]) -> None:
+        """Score all answers of a batch (SPEC R1).
+
+        Raises:
+            JudgeError: the judge gave no verdict.
+            ValueError: the scorer returned something that is no score.
+        """
+        requests = [request for job in jobs for request in job.step.requests]
+        if not requests:
+            return
+        scores = [float(score) for score in self.scorer.score(requests)]
+        if len(scores) != len(requests) or not all(0.0 <= score <= 1.0 for score in scores):
+            raise ValueError(
+                f"the scorer {self.scorer.name!r} returned {scores} for {len(requests)} answers; "
+                "it must return one number in [0, 1] for each"
+            )
+        rest = iter(scores)
+        for job in jobs:
+            job.scores = [next(rest) for _ in job.step.requests]
+
+    def embed(self, jobs: Sequence[Job]) -> None:
+        """Embed the texts and the queries of a batch, in one call unless the model tells queries from documents.
+
+        Raises:
+            EmbedderError: the model or endpoint failed.
+        """
+        if self.embedder is None:
+            return
+        texts = [text for job in jobs for text in job.texts.values()]
+        queries = list(dict.fromkeys(job.step.query for job in jobs if job.searches))
+        if self.embedder.tells_queries:
+            vectors = self._vectors(texts)
+            asked = self.embedder.embed(queries, "query") if queries else ()
+        else:
+            both = self._vectors([*texts, *queries])
+            vectors, asked = both[: len(texts)], both[len(texts) :]
+        found = dict(zip(queries, asked, strict=True))
+        row = 0
+        for job in jobs:
+            if job.texts:
+                job.vectors = vectors[row : row + len(job.texts)]
+                row += len(job.texts)
+            if job.searches:
+                job.query = found[job.step.query]
+
+    def write_and_search(self, jobs: Sequence[Job]) -> None:
+        """Write the entries of a batch with one call, then search; needs what :meth:`embed` found.
+
+        Raises:
+            StoreError: the database refused; the batch may have left something there, see :class:`Backend`.
+        """
+        store = self.store
+        if store is None:
+            return
+        writes = [write for job in jobs if job.writes for write in self._written(job)]
+        if writes:
+            store.write(writes)
+        searching = [(job, job.query) for job in jobs if job.query is not None]
+        if not searching:
+            return
+        searches = [Search(job.running.key, query, self.config.top_k) for job, query in searching]
+        ranked = rank_all(searches, store.candidates(searches))
+        for (job, _), (ids, similarities) in zip(searching, ranked, strict=True):
+            job.hits = list(zip(ids, similarities, strict=True))
+            self._check_live(job)
+
+    def finish(self, job: Job) -> StepResult:
+        """Let the step happen, now that all of its I/O is done."""
+        result = job.running.episode.finish(job.step, job.scores, job.hits)
+        job.running.unsettled = None
+        return result
 
     def stored(self, running: Running) -> StoredEpisode | None:
         """What the store holds of an episode."""
         if self.store is None:
             return None
         if running.unsettled is not None:
-            texts, deletes = self._net(running, None)
-            self._write(self.store, [(running, texts, deletes, self._vectors(list(texts.values())), True)])
+            texts, deletes = texts_due(running, None), deletes_due(running, None)
+            memory = running.episode.state.memory
+            self.store.write([self._write(running, texts, deletes, self._vectors(list(texts.values())), memory)])
             running.unsettled = None
         return self.store.load(running.key)
 
@@ -139,9 +216,6 @@ class Backend:
         if self.store is None or not ended:
             return
         keys = [running.key for running in ended]
-        with _in_use_lock:
-            self._adopted.difference_update(keys)
-            _in_use.difference_update((self.store.name, key) for key in keys)
         self._ended += keys
         try:
             self.store.release(self._ended)
@@ -149,6 +223,11 @@ class Backend:
             logger.warning("the rows of %d finished episodes are deleted later: %s", len(self._ended), error)
         else:
             self._ended.clear()
+        finally:
+            # Not before: whoever goes on with a kept memory must not have it unloaded under its hands.
+            with _in_use_lock:
+                self._adopted.difference_update(keys)
+                _in_use.difference_update((self.store.name, key) for key in keys)
 
     def close(self) -> None:
         """Give the store and the judge's connections back."""
@@ -161,83 +240,44 @@ class Backend:
             self.store.close()
 
     @property
-    def _embedder(self) -> Embedder:
+    def _embedder(self) -> CachedEmbedder:
         assert self.embedder is not None
         return self.embedder
 
-    def _scores(self, requests: list[ScoreRequest]) -> list[float]:
-        """The scores of all answers of a batch, checked (SPEC R1)."""
-        if not requests:
+    def _states(self, running: Running, step: Step) -> bool:
+        """Whether what a kept database needs to go on with an episode must be written (``Write.state``)."""
+        kept = self.store is not None and self.store.kept
+        return kept and (step.opening or step.draft.changes_kept_state or running.unsettled is not None)
+
+    def _written(self, job: Job) -> list[Write]:
+        """What a job writes, none or one; decided anew at every try, since a failed one may have left something."""
+        running, step = job.running, job.step
+        deletes = deletes_due(running, step)
+        memory = step.draft.committed() if self._states(running, step) else None
+        if not (job.texts or deletes or memory):
             return []
-        scores = [float(score) for score in self.scorer.score(requests)]
-        if len(scores) != len(requests) or not all(0.0 <= score <= 1.0 for score in scores):
-            raise ValueError(
-                f"the scorer {self.scorer.name!r} returned {scores} for {len(requests)} answers; "
-                "it must return one number in [0, 1] for each"
-            )
-        return scores
+        vectors = self._vectors([]) if job.vectors is None else job.vectors
+        return [self._write(running, job.texts, deletes, vectors, memory)]
 
-    def _write_and_search(self, store: Store, batch: Sequence[tuple[Running, Step]]) -> list[list[tuple[int, float]]]:
-        """Embed the texts and queries of a batch, write its entries, and search: what each query found, best first."""
-        nets = [self._net(running, step) for running, step in batch]
-        texts = self._vectors([text for net, _ in nets for text in net.values()])
-        searching = [i for i, (_, step) in enumerate(batch) if step.query and len(step.draft)]
-        distinct = list(dict.fromkeys(batch[i][1].query for i in searching))
-        queries = dict(zip(distinct, self._embedder.embed(distinct, "query") if distinct else (), strict=True))
-        writes, row = [], 0
-        for (running, step), (net, deletes) in zip(batch, nets, strict=True):
-            stale = step.opening or step.draft.changes_kept_state or running.unsettled is not None
-            writes.append((running, net, deletes, texts[row : row + len(net)], stale))
-            row += len(net)
-        self._write(store, writes, batch)
-        searches = [Search(batch[i][0].key, queries[batch[i][1].query], self.config.top_k) for i in searching]
-        hits: list[list[tuple[int, float]]] = [[] for _ in batch]
-        for i, search, rows in zip(searching, searches, store.candidates(searches) if searches else (), strict=True):
-            hits[i] = list(zip(*rank(search.vector, rows, search.k), strict=True))
-            self._check_live(*batch[i], hits[i])
-        return hits
+    def _write(
+        self, running: Running, texts: dict[int, str], deletes: list[int], vectors: Vectors, memory: Memory | None
+    ) -> Write:
+        """The write of an episode, which counts as unsettled from now on; ``memory`` is the state to be kept."""
+        running.unsettled = (running.unsettled or set()) | texts.keys() | set(deletes)
+        kept = self.store is not None and self.store.kept and memory is not None
+        state = memory.kept_state(self._embedder.name) if kept and memory is not None else None
+        return Write(running.key, list(texts), list(texts.values()), vectors, deletes, state)
 
-    def _check_live(self, running: Running, step: Step, hits: Sequence[tuple[int, float]]) -> None:
+    def _check_live(self, job: Job) -> None:
         """Raise for a row that came back: a server may execute a write late that was given up and undone meanwhile."""
-        ghosts = {entry_id for entry_id, _ in hits if step.draft.entry(entry_id) is None}
+        ghosts = {entry_id for entry_id, _ in job.hits if job.step.draft.entry(entry_id) is None}
         if ghosts:
-            running.unsettled = (running.unsettled or set()) | ghosts
+            job.running.unsettled = (job.running.unsettled or set()) | ghosts
+            job.writes = True
             raise StoreError(
                 f"the store found entries {sorted(ghosts)} that are not in memory: a write that had failed came late; "
                 "repeat the step, which deletes them first"
             )
-
-    def _net(self, running: Running, step: Step | None) -> tuple[dict[int, str], list[int]]:
-        """Texts to write and ids to delete: what the step decided, and what puts a failed one right."""
-        texts = {} if step is None else {i: entry.text for i, entry in step.draft.writes.items()}
-        deletes = set() if step is None else set(step.draft.deletes)
-        for entry_id in (running.unsettled or set()) - texts.keys() - deletes:
-            entry = running.episode.state.memory.entries.get(entry_id)
-            if entry is None:
-                deletes.add(entry_id)
-            else:
-                texts[entry_id] = entry.text
-        return texts, sorted(deletes)
-
-    def _write(
-        self,
-        store: Store,
-        nets: Sequence[tuple[Running, dict[int, str], list[int], Vectors, bool]],
-        batch: Sequence[tuple[Running, Step]] = (),
-    ) -> None:
-        """One write for all; ``nets`` are texts, deletes, vectors, and whether the kept state must be written too."""
-        memories = {running.key: step.draft.committed() for running, step in batch}
-        writes = []
-        for running, texts, deletes, vectors, stale in nets:
-            state = None
-            if store.kept and stale:
-                memory = memories.get(running.key, running.episode.state.memory)
-                state = memory.kept_state(self._embedder.name)
-            if texts or deletes or state is not None:
-                writes.append(Write(running.key, list(texts), list(texts.values()), vectors, deletes, state))
-                running.unsettled = (running.unsettled or set()) | texts.keys() | set(deletes)
-        if writes:
-            store.write(writes)
 
     def _vectors(self, texts: list[str]) -> Vectors:
         return self._embedder.embed(texts, "document") if texts else np.empty((0, self._embedder.dim), np.float32)
@@ -250,7 +290,7 @@ class Backend:
         ids = list(entries) if vectors is None else list(vectors[0])
         texts = {i: entries[i].text for i in ids}
         block = self._vectors(list(texts.values())) if vectors is None else vectors[1]
-        self._write(self.store, [(running, texts, [], block, True)])
+        self.store.write([self._write(running, texts, [], block, running.episode.state.memory)])
         running.unsettled = None
 
     def _kept_memory(self, key: str, replacing: Collection[str]) -> Memory:

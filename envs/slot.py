@@ -13,15 +13,17 @@ from atommem_gym.envs.backend import Backend, Running
 from atommem_gym.envs.render import render_step
 from atommem_gym.errors import ConfigError
 from atommem_gym.step import Step, StepResult
+from atommem_gym.task import Grades
 
-RESET_OPTIONS = ("index", "shuffle_seed", "memory")
+RESET_OPTIONS = ("index", "shuffle_seed", "memory", "difficulty")
 
 
 class Slot:
     """The current episode of one (sub-)environment; begins its steps, and takes note of them once the I/O is done."""
 
-    def __init__(self, items: Items, backend: Backend, *, render: bool) -> None:
+    def __init__(self, items: Items, grades: Grades, backend: Backend, *, render: bool) -> None:
         self._items = items
+        self._grades = grades
         self._backend = backend
         self._render = render
         self._running: Running | None = None
@@ -44,6 +46,10 @@ class Slot:
             raise ResetNeeded("there is no episode yet; call reset() first")
         return self._running
 
+    def holds(self, key: str) -> bool:
+        """Whether this is the key of the current episode."""
+        return self._running is not None and self._running.key == key
+
     def begin_reset(self, rng: np.random.Generator, options: Mapping[str, Any]) -> tuple[Running, Step]:
         """A new episode and its opening step; the old one goes on until :meth:`finish`.
 
@@ -53,14 +59,17 @@ class Slot:
         unknown = sorted(set(options) - set(RESET_OPTIONS))
         if unknown:
             raise ConfigError(f"unknown reset option {unknown[0]!r}; known are {', '.join(RESET_OPTIONS)}")
+        config, items = None, self._items
+        if options.get("difficulty") is not None:
+            config, items = self._grades.at(options["difficulty"])
         index = options.get("index")
-        index = int(rng.integers(self._items.num_items)) if index is None else _integer("index", index)
-        item = self._items.item(index, _integer("shuffle_seed", options.get("shuffle_seed", 0)))
+        index = int(rng.integers(items.num_items)) if index is None else _integer("index", index)
+        item = items.item(index, _integer("shuffle_seed", options.get("shuffle_seed", 0)))
         key = options.get("memory")
         if key is not None and not isinstance(key, str):
             raise ConfigError(f"reset option memory={key!r} must be a key, see env.unwrapped.memory_key")
         mine = () if self._running is None else (self._running.key,)
-        running = self._backend.new_episode(item, memory_key=key, replacing=mine)
+        running = self._backend.new_episode(item, memory_key=key, replacing=mine, config=config)
         return running, running.episode.open()
 
     def begin_step(self, action: str) -> tuple[Running, Step]:
@@ -82,7 +91,9 @@ class Slot:
 
     def take(self, running: Running | None) -> list[Running]:
         """Go on with another episode, or with none; returns the old one if it did not end, to be released."""
-        left = [] if self._running is None or self._running.episode.state.over else [self._running]
+        # An episode that goes on with its own memory stays in use.
+        same = running is not None and self.holds(running.key)
+        left = [] if self._running is None or self._running.episode.state.over or same else [self._running]
         self._running = running
         self.frame = ""
         if running is not None:

@@ -48,7 +48,8 @@ class CachedEmbedder:
         self._size = size
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._tells_queries: bool = getattr(embedder, "tells_queries", False)
+        self.tells_queries: bool = getattr(embedder, "tells_queries", False)
+        """Whether a text has one vector as a document and another one as a query."""
         self._vectors: OrderedDict[tuple[TextKind, str], Vectors] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -62,7 +63,7 @@ class CachedEmbedder:
         Raises:
             EmbedderError: the model or endpoint failed after its retries.
         """
-        key_kind: TextKind = kind if self._tells_queries else "document"
+        key_kind: TextKind = kind if self.tells_queries else "document"
         found: dict[str, Vectors] = {}
         with self._lock:
             for text in dict.fromkeys(texts):

@@ -1,0 +1,77 @@
+"""A begun step as the stages of its I/O see it: what must be scored, embedded, written and searched, and what came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from atommem_gym.episode import Episode
+from atommem_gym.memory.protocols import Vectors
+from atommem_gym.step import Step
+
+
+@dataclass(slots=True)
+class Running:
+    """An episode and the key under which its entries are stored."""
+
+    key: str
+    episode: Episode
+    unsettled: set[int] | None = None
+    """Ids that a failed step may have written or deleted in the store; ``None`` if the store is as the memory is."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """A begun step on its way through the stages of its I/O; each of them fills in what it found."""
+
+    running: Running
+    step: Step
+    texts: dict[int, str]
+    """Entries to write, by id."""
+    searches: bool
+    """Whether there is a query, and an entry that it could find."""
+    writes: bool
+    """Whether anything must be written or deleted."""
+    scores: list[float] = field(default_factory=list)
+    vectors: Vectors | None = None
+    """Of ``texts``, ``[len(texts), dim]``."""
+    query: Vectors | None = None
+    """``[dim]``"""
+    hits: list[tuple[int, float]] = field(default_factory=list)
+    """Ids and cosine similarities of what the query found, best first."""
+
+    @property
+    def scored(self) -> bool:
+        """Whether the scorer has something to do."""
+        return bool(self.step.requests)
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the embedder has something to do."""
+        return self.searches or bool(self.texts)
+
+    @property
+    def stored(self) -> bool:
+        """Whether the store has something to do."""
+        return self.searches or self.writes
+
+
+def texts_due(running: Running, step: Step | None) -> dict[int, str]:
+    """Entries to write: what the step decided, and what a failed one may have changed or deleted."""
+    if step is None:
+        texts, gone = {}, set()
+    else:
+        texts, gone = {i: entry.text for i, entry in step.draft.writes.items()}, set(step.draft.deletes)
+    entries = running.episode.state.memory.entries
+    for entry_id in (running.unsettled or set()) - texts.keys() - gone:
+        if entry_id in entries:
+            texts[entry_id] = entries[entry_id].text
+    return texts
+
+
+def deletes_due(running: Running, step: Step | None) -> list[int]:
+    """Ids to delete, ascending: what the step decided, and what a failed one may have written."""
+    if not running.unsettled:
+        return [] if step is None else step.draft.deletes
+    entries = running.episode.state.memory.entries
+    written, gone = (set(), set()) if step is None else (set(step.draft.writes), set(step.draft.deletes))
+    return sorted(gone | (running.unsettled - written - entries.keys()))

@@ -1,0 +1,329 @@
+"""The async pool: episodes that run at their own pace, from many coroutines, and share batched I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import load_env_creator
+from gymnasium.error import ClosedEnvironmentError
+
+from atommem_gym.actions import ActionText
+from atommem_gym.data.records import Items
+from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
+from atommem_gym.envs.backend import Backend
+from atommem_gym.envs.coalescer import StageStats
+from atommem_gym.envs.flight import Finish, Flight, Pipeline
+from atommem_gym.envs.places import Places
+from atommem_gym.envs.pool_batches import EnvIds, PoolBatches, Received
+from atommem_gym.envs.pool_env import Lease, PoolEnv
+from atommem_gym.envs.shaping import Shaping, ShapingSpec, load_shaping
+from atommem_gym.errors import ConfigError
+from atommem_gym.registration import TASKS, configure, load_items
+from atommem_gym.step import StepResult
+from atommem_gym.task import Grades
+
+
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """What a pool has done so far; all times are seconds."""
+
+    resets: int
+    steps: int
+    seconds: float
+    """From the call of a step or reset to its result, added up over all of them."""
+    opening: StageStats
+    """Making episodes: items, streams, kept memories."""
+    scoring: StageStats
+    """Calls of the scorer; none for ``em``, ``f1`` and ``released``, which take microseconds."""
+    embedding: StageStats
+    storing: StageStats
+    """Writes and searches."""
+    releasing: StageStats
+    """Deleting the rows of episodes that are over."""
+
+
+class AtomMemPool:
+    """Environments for many coroutines, each at its own pace, over one embedder and one store.
+
+    What steps wait for is done in threads, never on the event loop, and coalesced: texts of whatever steps are waiting
+    are embedded in one call, their entries written in one. A step waits only for what it needs itself, so a slow
+    embedding or judge call does not hold up others. At most ``capacity`` environments are out at a time, and
+    ``pool.env()`` waits for a place, first come, first served. If the I/O of a batch fails, each step is tried on its
+    own, so that only those that are to blame fail.
+
+    A pool belongs to the event loop on which it is first used. Make it (which may load models and records) before.
+
+    Args:
+        env_id: A Gymnasium id such as ``"AtomMem-HotpotQA-v0"``; ``None`` for ``items`` of one's own.
+        capacity: Environments at a time.
+        items: See ``AtomMemEnv``.
+        max_batch: Steps that share a call at most.
+        max_wait_ms: How long a step may wait for others to come, in milliseconds; 0 takes whatever waits when a thread
+            is free. It never waits if all environments that are out have come.
+        shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``, or callables
+            ``(info, episode) -> float``.
+        **keywords: Those of ``EnvConfig``.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a bad value, or contradicts another one.
+
+    Example:
+        >>> import asyncio
+        >>> async def episode(pool, index):
+        ...     async with pool.env() as env:
+        ...         observation, info = await env.areset(options={"index": index})
+        ...         over = False
+        ...         while not over:
+        ...             action = "<answer>no idea</answer>" if observation["phase"] else "<create>a fact</create>"
+        ...             observation, reward, terminated, truncated, info = await env.astep(action)
+        ...             over = terminated or truncated
+        ...         return reward
+        >>> async def main():
+        ...     async with AtomMemPool("AtomMem-Synthetic-v0", capacity=8, num_docs=20, store="numpy") as pool:
+        ...         return await asyncio.gather(*(episode(pool, index) for index in range(20)))
+        >>> len(asyncio.run(main()))
+        20
+    """
+
+    def __init__(
+        self,
+        env_id: str | None,
+        capacity: int = 64,
+        *,
+        items: Items | None = None,
+        max_batch: int = 64,
+        max_wait_ms: float = 1.0,
+        shaping: ShapingSpec | Iterable[Shaping] = (),
+        **keywords: Any,
+    ) -> None:
+        for name, value in (("capacity", capacity), ("max_batch", max_batch)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name}={value!r} must be an integer of at least 1")
+        if isinstance(max_wait_ms, bool) or not isinstance(max_wait_ms, (int, float)) or not max_wait_ms >= 0:
+            raise ConfigError(f"max_wait_ms={max_wait_ms!r} must be a number of milliseconds, 0 or more")
+        env_class, defaults = _env_class(env_id)
+        task, keywords = defaults.pop("task", env_class.task), {**defaults, **keywords}
+        if env_id is None and items is None:
+            raise ConfigError("env_id=None needs items=…; or name an environment, such as 'AtomMem-Synthetic-v0'")
+        self.env_id = env_id
+        self.capacity = capacity
+        self.config = configure(task, keywords)
+        self.shaping = load_shaping(shaping)
+        self.items = load_items(task, self.config) if items is None else items
+        self._grades = Grades(TASKS[task] if items is None else None, keywords)
+        self.observation_space = observation_space(self.config)
+        self.action_space = ActionText(
+            self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
+        )
+        self._backend = Backend(self.config)
+        # Tokenizers build tables at their first use; on the event loop that would hold everyone up.
+        self._backend.tokenizer.starts("a")
+        executor = ThreadPoolExecutor(Pipeline.threads(self._backend), thread_name_prefix="atommem-pool")
+        self._pipeline = Pipeline(
+            self._backend, executor, max_batch=max_batch, max_wait=max_wait_ms / 1000, complete=self._complete
+        )
+        self._executor = executor
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._places = Places(capacity)
+        self._taken: set[PoolEnv] = set()
+        self._flying = 0
+        self._resets = 0
+        self._steps = 0
+        self._seconds = 0.0
+        self._batches = PoolBatches(capacity, self._occupy_now)
+        self._closing: asyncio.Task[None] | None = None
+        # A pool that is never closed must not keep a database folder, threads or a lock.
+        self._finalizer = weakref.finalize(self, _give_up, executor, self._backend)
+
+    @property
+    def num_items(self) -> int:
+        """How many items (episodes) the split has."""
+        return self.items.num_items
+
+    @property
+    def stats(self) -> PoolStats:
+        """What the pool has done so far."""
+        pipeline = self._pipeline
+        return PoolStats(
+            resets=self._resets,
+            steps=self._steps,
+            seconds=self._seconds,
+            opening=pipeline.opening.stats,
+            scoring=pipeline.scoring.stats,
+            embedding=pipeline.embedding.stats,
+            storing=pipeline.storing.stats,
+            releasing=pipeline.releasing.stats,
+        )
+
+    def env(self) -> Lease:
+        """An environment for the length of an ``async with`` block: waits for a free place, and gives it back.
+
+        Leaving the block deletes the rows of its episode, also by an exception or a cancellation.
+
+        Raises:
+            ClosedEnvironmentError: the pool is closed, or is closed while this waits.
+        """
+        return Lease(self)
+
+    async def __aenter__(self) -> AtomMemPool:
+        self._check_loop()
+        self._check_open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give all environments back once what they do is done, then store, database and threads; twice is no error.
+
+        Calls that have not begun are withdrawn and raise ``ClosedEnvironmentError``, as do those that wait for a place.
+        """
+        self._check_loop()
+        if self._closing is None:
+            self._places.close(ClosedEnvironmentError(_CLOSED))
+            # A task of its own: whoever waits for it may be cancelled, and it goes on.
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    def async_reset(
+        self,
+        env_ids: EnvIds | None = None,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Begin a reset of the environments with these numbers, by default all; :meth:`recv` gives the observations.
+
+        Args:
+            env_ids: Numbers from 0 to ``capacity - 1``. A number takes one of the pool's places at its first reset and
+                keeps it until the pool is closed.
+            seed: ``n`` seeds them with ``n, n + 1, …`` in the order given; a sequence seeds each with its own.
+            options: Those of ``reset``, each one value for all or a list with one for every environment.
+
+        Raises:
+            ConfigError: a number is out of range or twice there, or no place is free for it.
+            AlreadyPendingCallError: one of them is still under way; ``recv`` it first.
+        """
+        self._check_loop()
+        self._check_open()
+        self._batches.reset(env_ids, seed, options)
+
+    def send(self, actions: Sequence[str], env_ids: EnvIds) -> None:
+        """Begin a step of each of these environments, whose results :meth:`recv` gives as they get ready.
+
+        Raises:
+            ConfigError: not one action for each, or a number that was never reset.
+            AlreadyPendingCallError: one of them is still under way; ``recv`` it first.
+        """
+        self._check_loop()
+        self._check_open()
+        self._batches.send(actions, env_ids)
+
+    async def recv(self, min_envs: int = 1) -> Received:
+        """Take all results that are ready, as soon as these are ``min_envs``, or all that are under way if fewer are.
+
+        If this is cancelled, nothing is lost: the next call gives the same results.
+
+        Raises:
+            NoAsyncCallError: none is under way or ready.
+            StepFailedError: one of them failed, and its ``__cause__`` says why; the others are given by the next call.
+        """
+        self._check_loop()
+        self._check_open()
+        return await self._batches.recv(min_envs)
+
+    async def _close(self) -> None:
+        await self._batches.close()
+        leaving = [env._leave() for env in list(self._taken)]
+        outcomes = await asyncio.gather(*leaving, return_exceptions=True)
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._backend.close)
+        finally:
+            self._finalizer.detach()
+            self._executor.shutdown()
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+    async def _occupy(self) -> PoolEnv:
+        self._check_loop()
+        self._check_open()
+        await self._places.take()
+        return self._place()
+
+    def _occupy_now(self) -> PoolEnv | None:
+        return self._place() if self._places.take_now() else None
+
+    def _place(self) -> PoolEnv:
+        env = PoolEnv(self)
+        self._taken.add(env)
+        return env
+
+    def _vacated(self, env: PoolEnv) -> None:
+        self._taken.discard(env)
+        self._places.give()
+
+    def _take_off(self, finish: Finish) -> Flight:
+        flight = Flight(self._pipeline, finish)
+        self._flying += 1
+        flight.result.add_done_callback(functools.partial(self._landed, flight, time.perf_counter()))
+        return flight
+
+    def _landed(self, flight: Flight, began: float, result: asyncio.Future[StepResult]) -> None:
+        self._flying -= 1
+        if result.cancelled() or result.exception() is not None or flight.job is None:
+            return
+        self._seconds += time.perf_counter() - began
+        if flight.job.step.opening:
+            self._resets += 1
+        else:
+            self._steps += 1
+
+    def _complete(self) -> bool:
+        """Whether all environments that are out wait for something, so that nobody else can join a batch."""
+        return self._flying >= len(self._taken)
+
+    def _check_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise RuntimeError(
+                "this pool belongs to another event loop, that of its first use; make one pool for each loop "
+                "(`asyncio.run` makes a new loop each time)"
+            )
+
+    def _check_open(self) -> None:
+        if self._closing is not None:
+            raise ClosedEnvironmentError(_CLOSED)
+
+
+_CLOSED = "this pool is closed; make a new one with AtomMemPool(…)"
+
+
+def _env_class(env_id: str | None) -> tuple[type[AtomMemEnv], dict[str, Any]]:
+    """The plain environment of an id, and the keyword arguments that it is registered with."""
+    if env_id is None:
+        return AtomMemEnv, {}
+    spec = gym.spec(env_id)
+    creator: object = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
+    if not (isinstance(creator, type) and issubclass(creator, AtomMemEnv)):
+        raise ConfigError(f"env_id={env_id!r} is no AtomMem environment; `atommem envs` lists them")
+    return creator, dict(spec.kwargs)
+
+
+def _give_up(executor: ThreadPoolExecutor, backend: Backend) -> None:
+    """For a pool that is collected without being closed; then nothing is under way that could still need the store."""
+    executor.shutdown(wait=False)
+    backend.close()
