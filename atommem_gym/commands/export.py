@@ -1,0 +1,97 @@
+"""``atommem export``: records as training data for veRL and TRL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.table import Table
+from rich.text import Text
+
+from atommem_gym.commands.consoles import output
+from atommem_gym.envs.render import printable
+from atommem_gym.errors import ConfigError
+from atommem_gym.traces.export import Exported, export
+from atommem_gym.traces.sft import Selection
+
+
+@dataclass
+class Export:
+    """Turn traces into supervised fine-tuning data: one chat a step, rejected question by question.
+
+    Records of scripted agents, which saw no prompt, are rendered through the environment's own, so the oracle's become
+    demonstrations. Train and dev share neither a question nor a gold document.
+
+    Example: atommem export traces.jsonl.gz -o sft --format verl --threshold 1
+    """
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE…")]
+    """Trace files: .jsonl, .jsonl.gz or .parquet."""
+    out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="DIR")]
+    """Folder for train and dev, and export.json with what they were made of."""
+    format: Literal["verl", "trl", "messages"] = "verl"
+    """verl: Parquet with a column `messages`. trl: JSONL with conversational `prompt` and `completion`. messages: JSONL
+    with `messages` and what they are about."""
+    threshold: float = 1.0
+    """The score from which a question counts as passed; answering steps of others are left out."""
+    reading_share: float = 0.5
+    """Share of an episode's questions that must have passed for its reading steps to be kept."""
+    scorer: str | None = None
+    """Go by the scores of this rescoring (`atommem rescore`) in place of the episode's own."""
+    drop_rejected: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Leave out steps in which an operation was rejected or cut."""
+    thinking: Literal["keep", "strip"] = "keep"
+    """Whether reasoning stays in the responses."""
+    render: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Render prompts anew, also where the records hold the messages that the model saw."""
+    template: Path | None = None
+    """A prompt template of your own, where prompts are rendered."""
+    dev: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.1
+    """Share of the examples that go to dev, about; 0 for none."""
+    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
+    """Draws what goes to dev."""
+
+    def run(self) -> int:
+        """Export and print what was written; the exit status."""
+        if not self.files:
+            raise ConfigError("no file is named; try atommem export traces.jsonl -o sft")
+        selection = Selection(
+            threshold=self.threshold,
+            reading_share=self.reading_share,
+            scorer=self.scorer,
+            drop_rejected=self.drop_rejected,
+            thinking=self.thinking,
+            render=self.render,
+            template=self.template,
+        )
+        show(export(self.files, self.out, self.format, selection, dev_share=self.dev, seed=self.seed), self.dev)
+        return 0
+
+
+def show(exported: Exported, dev_share: float) -> None:
+    """Print how many steps became examples, why the others did not, and where they are."""
+    console, tally = output(), exported.tally
+    table = Table(title=f"{tally.steps} steps of {tally.episodes} episodes", title_justify="left")
+    table.add_column("steps")
+    table.add_column("", justify="right")
+    for phase, count in sorted(tally.kept.items()):
+        table.add_row(f"kept, {phase}", str(count))
+    for reason, count in tally.dropped.most_common():
+        table.add_row(f"left out: {reason}", str(count))
+    table.add_row("in train", str(exported.train))
+    table.add_row("in dev", str(exported.dev))
+    console.print(table)
+    console.print(
+        f"{exported.components} groups of episodes without a common question or gold document; "
+        f"{exported.dev_documents_in_train} gold documents of dev are distractors in train"
+    )
+    if dev_share and not exported.dev:
+        console.print(
+            Text("dev is empty: all episodes hang together by questions or gold documents", style="bold yellow")
+        )
+    if tally.unstripped:
+        console.print(f"{tally.unstripped} responses keep their reasoning: operations would have changed without it")
+    for path in exported.files:
+        console.print(Text(printable(f"wrote {path}")), soft_wrap=True)

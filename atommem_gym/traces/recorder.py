@@ -1,0 +1,345 @@
+"""Watches one episode from its reset to its end and makes the record of it, whatever drives the environment."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol, SupportsFloat, TypeAlias
+
+import numpy as np
+
+from atommem_gym.data.records import Item
+from atommem_gym.episode import Episode
+from atommem_gym.memory.memory import Memory
+from atommem_gym.scoring import Scorer
+from atommem_gym.step import Observation
+from atommem_gym.traces.causes import failure_causes
+from atommem_gym.traces.codec import plain
+from atommem_gym.traces.operations import read_operations
+from atommem_gym.traces.record import (
+    VERSION,
+    AgentTrace,
+    CompletionTrace,
+    DroppedTrace,
+    EntryTrace,
+    EnvTrace,
+    EpisodeTrace,
+    Json,
+    MemoryDiff,
+    MemoryTrace,
+    Message,
+    QuestionTrace,
+    RetrievedTrace,
+    ScratchpadTrace,
+    StepSeconds,
+    StepTrace,
+    TraceError,
+    UpdateTrace,
+)
+
+Texts: TypeAlias = dict[int, str]
+_PACKAGES = ("atommem-gym", "gymnasium", "numpy", "jinja2", "milvus-lite")
+_OPTIONAL_PACKAGES = ("pymilvus", "tiktoken", "tokenizers", "torch", "transformers", "sentence-transformers")
+
+
+class CompletionLike(Protocol):
+    """What a call of a language model cost."""
+
+    @property
+    def prompt_tokens(self) -> int | None: ...
+
+    @property
+    def completion_tokens(self) -> int | None: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    @property
+    def finish_reason(self) -> str | None: ...
+
+
+class TurnLike(Protocol):
+    """What a player did, and what led to it (``atommem_gym.agents.player.Turn``)."""
+
+    @property
+    def action(self) -> str: ...
+
+    @property
+    def messages(self) -> list[Message] | None: ...
+
+    @property
+    def response(self) -> str: ...
+
+    @property
+    def completions(self) -> Sequence[CompletionLike]: ...
+
+
+class TraceRecorder:
+    """Makes the record of one episode after the other.
+
+    It needs of the environment only what every driver has: the running episode and what ``reset`` and ``step`` return,
+    so it works for a plain environment, a member of a vector environment and one of a pool alike.
+
+    Args:
+        env_id: The environment's Gymnasium id.
+        keywords: Its keyword arguments, as they were given.
+        agent: Who plays, by name or with settings.
+        seed: Of the agent.
+        shaping: What wrappers add to the reward, in the JSON form of ``atommem_gym.envs.shaping``.
+
+    Example:
+        >>> import gymnasium as gym, atommem_gym
+        >>> keywords = {"num_docs": 20, "store": "numpy"}
+        >>> env = gym.make("AtomMem-Synthetic-v0", **keywords)
+        >>> recorder = TraceRecorder("AtomMem-Synthetic-v0", keywords, "nobody")
+        >>> observation, info = env.reset(options={"index": 3})
+        >>> recorder.reset(env.unwrapped.episode, observation, info)
+        >>> while not recorder.over:
+        ...     recorder.step("<create>a fact</create>", *env.step("<create>a fact</create>"))
+        >>> trace = recorder.finish()
+        >>> trace.steps[0].memory.created, trace.causes
+        ((EntryTrace(id=1, text='a fact'),), ('not answered',))
+        >>> env.close()
+
+    Raises:
+        TraceError: a keyword argument has no JSON form.
+    """
+
+    def __init__(
+        self,
+        env_id: str,
+        keywords: Mapping[str, Any],
+        agent: AgentTrace | str,
+        seed: int = 0,
+        shaping: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._env = EnvTrace(env_id, json_keywords(keywords), plain(shaping or {}))
+        self._agent = AgentTrace(agent) if isinstance(agent, str) else replace(agent, settings=plain(agent.settings))
+        self._seed = seed
+        self._episode: Episode | None = None
+        self._steps: list[StepTrace] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode has ended, so that :meth:`finish` may be called."""
+        return bool(self._steps) and (self._steps[-1].terminated or self._steps[-1].truncated)
+
+    @property
+    def steps(self) -> int:
+        """Steps recorded of this episode."""
+        return len(self._steps)
+
+    @property
+    def observation(self) -> dict[str, Json]:
+        """The current observation, as recorded."""
+        return self._observation
+
+    @property
+    def reset_info(self) -> dict[str, Json]:
+        """What the reset returned, as recorded."""
+        return self._reset_info
+
+    @property
+    def last(self) -> StepTrace:
+        """The step recorded last.
+
+        Raises:
+            TraceError: there is none of this episode.
+        """
+        if not self._steps:
+            raise TraceError("no step of this episode has been recorded; call step() first")
+        return self._steps[-1]
+
+    def reset(self, episode: Episode, observation: Observation, info: Mapping[str, Any]) -> None:
+        """Begin a record; what was recorded of an episode that did not end is forgotten.
+
+        Args:
+            episode: The running episode; the recorder keeps it and looks at its memory after every step.
+            observation: What ``reset`` returned, of one environment.
+            info: The same.
+        """
+        self._episode = episode
+        self._steps = []
+        self._started = datetime.now(timezone.utc)
+        self._clock = time.perf_counter()
+        self._observation: dict[str, Json] = plain(observation)
+        self._reset_info: dict[str, Json] = plain(info)
+        memory = episode.state.memory
+        self._initial = MemoryTrace(
+            tuple(EntryTrace(i, entry.text) for i, entry in sorted(memory.entries.items())),
+            memory.next_id,
+            memory.scratchpad,
+        )
+        self._take(memory)
+
+    def step(
+        self,
+        turn: TurnLike | str,
+        observation: Observation,
+        reward: SupportsFloat,
+        terminated: bool,
+        truncated: bool,
+        info: Mapping[str, Any],
+        *,
+        seconds: StepSeconds = StepSeconds(),  # noqa: B008  (frozen)
+    ) -> None:
+        """Record a step; to be called before the environment's next one.
+
+        Args:
+            turn: The action, or the turn that holds it.
+            observation: What ``step`` returned, of one environment (if it ended the episode, not what an autoreset
+                brought).
+            reward: The same.
+            terminated: The same.
+            truncated: The same.
+            info: The same.
+            seconds: Wall time spent in agent and environment.
+
+        Raises:
+            TraceError: before :meth:`reset` or after the end, or something has no JSON form.
+        """
+        episode = self._episode
+        if episode is None or self.over:
+            raise TraceError("there is no running episode to record; call reset() with the new one first")
+        action = turn if isinstance(turn, str) else turn.action
+        result: dict[str, Json] = plain(observation)
+        memory = episode.state.memory
+        operations = read_operations(
+            action, episode.config, info["rejected"], self._texts, self._next_id, self._addressable, memory
+        )
+        self._steps.append(
+            StepTrace(
+                observation=self._observation,
+                messages=None if isinstance(turn, str) else plain(turn.messages),
+                response=plain(action if isinstance(turn, str) else turn.response),
+                action=plain(action),
+                operations=operations,
+                memory=_difference(self._texts, self._scratchpad, memory),
+                retrieved=tuple(RetrievedTrace(m["id"], m["text"], m["score"]) for m in result["memories"]),
+                reward=plain(float(reward)),
+                terminated=bool(terminated),
+                truncated=bool(truncated),
+                info=plain(info),
+                completions=() if isinstance(turn, str) else tuple(map(_completion, turn.completions)),
+                dropped=tuple(
+                    DroppedTrace(one.what, one.dropped, one.of, one.unit) for one in getattr(turn, "dropped", ())
+                ),
+                seconds=seconds,
+            )
+        )
+        self._observation = result
+        self._take(memory)
+
+    def finish(self) -> EpisodeTrace:
+        """The record of the episode that has ended.
+
+        Raises:
+            TraceError: it has not.
+        """
+        episode = self._episode
+        if episode is None or not self.over:
+            raise TraceError(f"the episode has not ended after {self.steps} steps; a record is of a finished episode")
+        item = episode.item
+        trace = EpisodeTrace(
+            version=VERSION,
+            env=self._played(episode),
+            agent=self._agent,
+            seed=self._seed,
+            index=item.index,
+            shuffle_seed=item.shuffle_seed,
+            item=plain(item.id),
+            versions=dict(versions()),
+            started=self._started.isoformat(timespec="milliseconds"),
+            seconds=time.perf_counter() - self._clock,
+            questions=questions(item),
+            documents=tuple(plain(document.title) for document in item.documents),
+            initial_memory=self._initial,
+            reset_info=self._reset_info,
+            steps=tuple(self._steps),
+            final_observation=self._observation,
+            metrics=self._steps[-1].info["episode_metrics"],
+            causes=(),
+            reward=float(sum(step.reward for step in self._steps)),
+        )
+        self._episode = None
+        return replace(trace, causes=failure_causes(trace))
+
+    def _played(self, episode: Episode) -> EnvTrace:
+        """The environment at the episode's own difficulty, if its reset chose another one."""
+        difficulty = episode.config.difficulty
+        if difficulty == self._env.keywords.get("difficulty"):
+            return self._env
+        return replace(self._env, keywords={**self._env.keywords, "difficulty": difficulty})
+
+    def _take(self, memory: Memory) -> None:
+        """Note the memory as the next step finds it."""
+        assert self._episode is not None
+        self._texts: Texts = {i: entry.text for i, entry in memory.entries.items()}
+        self._next_id = memory.next_id
+        self._scratchpad = memory.scratchpad
+        self._addressable = self._episode.state.addressable
+
+
+def json_keywords(keywords: Mapping[str, Any]) -> dict[str, Json]:
+    """An environment's keyword arguments as JSON values; a reward that is none is named.
+
+    >>> json_keywords({"operations": {"read", "create"}, "reward": len})
+    {'operations': ['create', 'read'], 'reward': 'builtins:len'}
+
+    Raises:
+        TraceError: one has no JSON form.
+    """
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in keywords.items()}
+    reward = values.get("reward")
+    if isinstance(reward, Scorer):
+        values["reward"] = reward.name
+    elif callable(reward):
+        values["reward"] = f"{reward.__module__}:{getattr(reward, '__qualname__', type(reward).__name__)}"
+    return {name: plain(value) for name, value in values.items()}
+
+
+def questions(item: Item) -> tuple[QuestionTrace, ...]:
+    """The questions of an item as a record holds them."""
+    return tuple(
+        QuestionTrace(one.id, one.question, one.answer, one.aliases, one.type, one.evidence) for one in item.questions
+    )
+
+
+@lru_cache(maxsize=1)
+def versions() -> dict[str, str]:
+    """Versions of Python and of the installed packages that can change a trajectory."""
+    found = {"python": platform.python_version()}
+    for name in (*_PACKAGES, *_OPTIONAL_PACKAGES):
+        try:
+            found[name.replace("-", "_")] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # an optional one that is not installed changes nothing
+    return found
+
+
+def _difference(texts: Texts, scratchpad: str, memory: Memory) -> MemoryDiff:
+    after = memory.entries
+    changed = [(i, texts[i], after[i].text) for i in sorted(texts.keys() & after.keys()) if texts[i] != after[i].text]
+    return MemoryDiff(
+        created=tuple(EntryTrace(i, after[i].text) for i in sorted(after.keys() - texts.keys())),
+        updated=tuple(UpdateTrace(*change) for change in changed),
+        deleted=tuple(EntryTrace(i, texts[i]) for i in sorted(texts.keys() - after.keys())),
+        scratchpad=None if scratchpad == memory.scratchpad else ScratchpadTrace(scratchpad, memory.scratchpad),
+    )
+
+
+def _completion(completion: CompletionLike) -> CompletionTrace:
+    return CompletionTrace(
+        completion.prompt_tokens,
+        completion.completion_tokens,
+        float(np.round(completion.seconds, 6)),
+        completion.finish_reason,
+        plain(getattr(completion, "reasoning", "")),
+        getattr(completion, "tries", 1),
+    )

@@ -1,0 +1,269 @@
+"""Plays a record again, action by action, in a fresh environment, and finds the first thing that is not as it was."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import gymnasium as gym
+from gymnasium.envs.registration import WrapperSpec
+
+from atommem_gym.config import EnvConfig
+from atommem_gym.memory.embedders import load_embedder
+from atommem_gym.memory.memory import Memory
+from atommem_gym.memory.protocols import Write
+from atommem_gym.memory.stores import open_store
+from atommem_gym.registration import task_of
+from atommem_gym.scoring import ScoreRequest
+from atommem_gym.traces.codec import to_json
+from atommem_gym.traces.difference import Difference, first_difference
+from atommem_gym.traces.record import EpisodeTrace, Json, MemoryTrace, StepTrace, TraceError
+from atommem_gym.traces.recorder import TraceRecorder, questions
+
+PURE_REWARDS = ("em", "f1", "released")
+"""Computed again. Others would call a server or a function that the file names; their recorded scores are taken."""
+_STORES_ONLY = ("store", "store_reads", "keep_memory")
+_OF_THE_AGENT = ("messages", "response", "completions", "dropped", "seconds")
+_KEY = "replayed"
+
+
+class Replayer:
+    """Checks records against fresh environments; records of the same environment share one.
+
+    The environment is made from the record's id and keyword arguments. Where entries are stored changes nothing
+    (SPEC M15), so they are kept in memory (``store="numpy"``) unless another store is asked for.
+
+    Args:
+        overrides: Keyword arguments that win over the records', such as ``source`` where the data lies elsewhere.
+        tolerance: How far recorded and replayed scores and rewards may be apart. 0, the default, is what the built-in
+            embedder promises; the arithmetic of neural ones depends on the machine.
+        env: Play in this environment, as it is, and do not close it: for records of environments over items of one's
+            own, which no id makes again.
+
+    Example:
+        >>> import atommem_gym
+        >>> from dataclasses import replace
+        >>> from atommem_gym.traces.examples import example_trace
+        >>> trace = example_trace()
+        >>> with Replayer() as replayer:
+        ...     print(replayer.check(trace))
+        ...     edited = replace(trace.steps[0], action="<create>something else</create>")
+        ...     print(replayer.check(replace(trace, steps=(edited, *trace.steps[1:]))).path)
+        None
+        operations[0].text
+    """
+
+    def __init__(
+        self,
+        overrides: Mapping[str, Any] | None = None,
+        tolerance: float = 0.0,
+        env: gym.Env[Any, Any] | None = None,
+    ) -> None:
+        if env is not None and overrides:
+            raise TraceError("overrides contradict env=…, which is played in as it is; make it with those keywords")
+        self._given = env
+        self._overrides = dict(overrides or {})
+        self._tolerance = tolerance
+        self._made_for: object = None
+        self._env: gym.Env[Any, Any] | None = None
+        self._scorer = RecordedScores()
+
+    def check(
+        self, trace: EpisodeTrace, on_step: Callable[[int, Difference | None], None] | None = None
+    ) -> Difference | None:
+        """Play a record again up to the first difference.
+
+        Args:
+            trace: The record.
+            on_step: Called after the reset (with 0) and after each step with its number and what differs.
+
+        Raises:
+            TraceError: its environment cannot be made again.
+            DatasetUnavailableError, ConfigError, StoreError, EmbedderError: the same, from the environment itself.
+        """
+        for number, difference in enumerate(self._differences(trace)):
+            if on_step is not None:
+                on_step(number, difference)
+            if difference is not None:
+                return difference
+        return None
+
+    def close(self) -> None:
+        """Close the environment; closing twice is no error."""
+        env, self._env, self._made_for = self._env, None, None
+        if env is not None:
+            env.close()
+
+    def __enter__(self) -> Replayer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _differences(self, trace: EpisodeTrace) -> Iterator[Difference | None]:
+        """What differs at the reset, at each step, and at the end (together with the last step)."""
+        self._scorer.begin(trace)
+        if trace.initial_memory == MemoryTrace() or self._given is not None:
+            yield from self._played(trace, self._env_for(trace), {})
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            # Only a database can hand over a memory that is not empty.
+            store = f"milvus://{Path(folder) / 'memory.db'}"
+            _write_memory(trace, store, self._overrides)
+            env = make_env(trace, {**self._overrides, "store": store}, self._scorer)
+            try:
+                yield from self._played(trace, env, {"memory": _KEY})
+            finally:
+                env.close()
+
+    def _played(
+        self, trace: EpisodeTrace, env: gym.Env[Any, Any], options: dict[str, Any]
+    ) -> Iterator[Difference | None]:
+        try:
+            observation, info = env.reset(options={"index": trace.index, "shuffle_seed": trace.shuffle_seed, **options})
+        except IndexError as error:
+            raise TraceError(
+                f"the record's item {trace.index} is not there: {error}; is it the same source?"
+            ) from error
+        base: Any = env.unwrapped
+        recorder = TraceRecorder(trace.env.id, trace.env.keywords, trace.agent, trace.seed, trace.env.shaping)
+        recorder.reset(base.episode, observation, info)
+        yield self._compare_beginning(trace, recorder, base.episode.item)
+        for number, step in enumerate(trace.steps, 1):
+            recorder.step(step.action, *env.step(step.action))
+            difference = self._compare_step(trace, number, recorder)
+            if difference is None and number == len(trace.steps):
+                difference = self._compare_end(trace, recorder)
+            yield difference
+
+    def _compare_beginning(self, trace: EpisodeTrace, recorder: TraceRecorder, item: Any) -> Difference | None:
+        recorded = {
+            "item": trace.item,
+            "questions": to_json(trace.questions),
+            "documents": list(trace.documents),
+            "reset_info": trace.reset_info,
+            "observation": trace.steps[0].observation if trace.steps else trace.final_observation,
+        }
+        replayed = {
+            "item": item.id,
+            "questions": to_json(questions(item)),
+            "documents": [document.title for document in item.documents],
+            "reset_info": recorder.reset_info,
+            "observation": recorder.observation,
+        }
+        return first_difference(recorded, to_json(replayed), tolerance=self._tolerance)
+
+    def _compare_step(self, trace: EpisodeTrace, number: int, recorder: TraceRecorder) -> Difference | None:
+        """The effects in the order in which they come about: operations, memory, then what the agent gets to see."""
+        following = trace.steps[number].observation if number < len(trace.steps) else trace.final_observation
+        recorded = {**_effects(trace.steps[number - 1]), "next_observation": following}
+        replayed = {**_effects(recorder.last), "next_observation": recorder.observation}
+        return first_difference(recorded, replayed, step=number, tolerance=self._tolerance)
+
+    def _compare_end(self, trace: EpisodeTrace, recorder: TraceRecorder) -> Difference | None:
+        if not recorder.over:
+            return Difference(len(trace.steps), "steps", "the end of the episode", "no end: steps are missing")
+        replayed = recorder.finish()
+        return first_difference(
+            {"metrics": trace.metrics, "causes": list(trace.causes), "reward": trace.reward},
+            {"metrics": replayed.metrics, "causes": list(replayed.causes), "reward": replayed.reward},
+            step=len(trace.steps),
+            tolerance=self._tolerance,
+        )
+
+    def _env_for(self, trace: EpisodeTrace) -> gym.Env[Any, Any]:
+        if self._given is not None:
+            return self._given
+        if self._env is None or self._made_for != trace.env:
+            self.close()
+            self._env = make_env(trace, self._overrides, self._scorer)
+            self._made_for = trace.env
+        return self._env
+
+
+class RecordedScores:
+    """A scorer that gives what a record says, in the order of the answers."""
+
+    name = "recorded"
+
+    def __init__(self) -> None:
+        self._scores: Iterator[float] = iter(())
+
+    def begin(self, trace: EpisodeTrace) -> None:
+        """Go on with the scores of this episode."""
+        answers = trace.metrics["answers"]
+        self._scores = iter([answer["score"] for answer in answers if answer["closed"] == "answered"])
+
+    def score(self, requests: Sequence[ScoreRequest]) -> list[float]:
+        """One recorded score for each; 0 for answers that were not given then (the check reports them anyway)."""
+        return [next(self._scores, 0.0) for _ in requests]
+
+
+def make_env(
+    trace: EpisodeTrace, overrides: Mapping[str, Any] | None = None, scorer: RecordedScores | None = None
+) -> gym.Env[Any, Any]:
+    """A fresh environment like the one that a record was made in.
+
+    Args:
+        trace: The record.
+        overrides: Keyword arguments that win over the record's.
+        scorer: Takes the place of a reward that is not in ``PURE_REWARDS`` and not in ``overrides``.
+
+    Raises:
+        TraceError: the record does not say how to make it.
+        ConfigError, DatasetUnavailableError: see ``gymnasium.make`` of the id.
+    """
+    keywords = _keywords(trace, overrides or {})
+    if keywords.get("reward", "em") not in PURE_REWARDS and "reward" not in (overrides or {}):
+        keywords["reward"] = scorer or RecordedScores()
+        if scorer is None:
+            keywords["reward"].begin(trace)
+    if trace.env.id not in gym.registry:
+        raise TraceError(
+            f"the environment {trace.env.id!r} is not registered, so it cannot be made again; records of environments "
+            "over items of one's own are checked in Python by Replayer(env=…), see docs/traces.md"
+        )
+    spec = copy.deepcopy(gym.spec(trace.env.id))
+    if trace.env.shaping:
+        # By name, as Gymnasium has it for environments too: what is below envs cannot import them.
+        spec.additional_wrappers = (
+            WrapperSpec("ShapedReward", "atommem_gym.envs.wrappers:ShapedReward", {"shaping": trace.env.shaping}),
+        )
+    return gym.make(spec, disable_env_checker=True, **keywords)
+
+
+def _keywords(trace: EpisodeTrace, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in trace.env.keywords.items() if name not in _STORES_ONLY}
+    return {**kept, "store": "numpy", **overrides}
+
+
+def _effects(step: StepTrace) -> dict[str, Json]:
+    """What the environment made of an action."""
+    effects = to_json(replace(step, observation={}))
+    for name in ("observation", *_OF_THE_AGENT):
+        del effects[name]
+    return {name: effects[name] for name in ("action", "operations", "memory", *effects)}
+
+
+def _write_memory(trace: EpisodeTrace, store: str, overrides: Mapping[str, Any]) -> None:
+    """Put the memory with which an episode began into a kept database."""
+    keywords = _keywords(trace, {**overrides, "store": store})
+    task = task_of(trace.env.id)
+    config = EnvConfig.from_keywords(keywords) if task is None else task.config(keywords)
+    embedder = load_embedder(config.embedder)
+    initial = trace.initial_memory
+    texts = [entry.text for entry in initial.entries]
+    vectors = embedder.embed(texts, "document") if texts else Write(_KEY).vectors
+    state = Memory({}, initial.next_id, initial.scratchpad).kept_state(embedder.name)
+    database = open_store(store, embedder.dim, embedder=embedder.name)
+    try:
+        database.write([Write(_KEY, [entry.id for entry in initial.entries], texts, vectors, state=state)])
+    finally:
+        database.close()

@@ -1,0 +1,84 @@
+"""Applies another scorer to the answers in records: no model, no environment, and the old numbers stay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+
+import numpy as np
+
+from atommem_gym.scoring import Scorer, ScoreRequest
+from atommem_gym.traces.causes import failure_causes
+from atommem_gym.traces.record import EpisodeTrace, Rescore, TraceError
+
+BATCH = 64
+"""Episodes whose answers go to the scorer together."""
+
+
+def rescore(traces: Iterable[EpisodeTrace], scorer: Scorer, name: str = "") -> Iterator[EpisodeTrace]:
+    """The same records, each with what ``scorer`` makes of its answers added to ``rescores``.
+
+    As in the environment only questions closed by an answer are scored; the others get 0. What a scorer of the same
+    name said before is replaced; ``reward``, ``metrics`` and ``causes`` stay as they were recorded.
+
+    >>> from atommem_gym.scoring import load_scorer
+    >>> from atommem_gym.traces.examples import example_trace
+    >>> [trace] = rescore([example_trace()], load_scorer("f1"))
+    >>> trace.rescores[0].scorer, trace.rescores[0].reward, trace.reward
+    ('f1', 0.0, 0.0)
+
+    Args:
+        traces: The records.
+        scorer: See ``atommem_gym.scoring.load_scorer``.
+        name: Of the scorer in the records; its own by default.
+
+    Raises:
+        TraceError: a score is no number in [0, 1].
+        JudgeError: the judge failed; the records of the batches before have been given.
+    """
+    remaining = iter(traces)
+    while batch := list(islice(remaining, BATCH)):
+        requests = [request for trace in batch for request in _requests(trace)]
+        scores = [float(score) for score in scorer.score(requests)] if requests else []
+        if len(scores) != len(requests) or not all(0.0 <= score <= 1.0 for score in scores):
+            raise TraceError(
+                f"the scorer {scorer.name!r} returned {scores} for {len(requests)} answers; it must return one number "
+                "in [0, 1] for each"
+            )
+        following = iter(scores)
+        for trace in batch:
+            own = [next(following) if answer["closed"] == "answered" else 0.0 for answer in trace.metrics["answers"]]
+            yield _with(trace, name or scorer.name, own)
+
+
+def recorded_scores(trace: EpisodeTrace, scorer: str | None = None) -> list[float]:
+    """One score a question: what the episode's own reward gave, or a rescoring of this name.
+
+    Raises:
+        TraceError: the record has no such rescoring.
+    """
+    if scorer is None:
+        return [answer["score"] for answer in trace.metrics["answers"]]
+    for one in trace.rescores:
+        if one.scorer == scorer:
+            return list(one.scores)
+    known = ", ".join(repr(one.scorer) for one in trace.rescores) or "none"
+    raise TraceError(
+        f"the record of item {trace.item!r} was not rescored by {scorer!r} (it has {known}); "
+        f"run atommem rescore FILE --reward {scorer} first"
+    )
+
+
+def _requests(trace: EpisodeTrace) -> list[ScoreRequest]:
+    return [
+        ScoreRequest(question.question, answer["answer"], question.answers)
+        for question, answer in zip(trace.questions, trace.metrics["answers"], strict=True)
+        if answer["closed"] == "answered"
+    ]
+
+
+def _with(trace: EpisodeTrace, name: str, scores: list[float]) -> EpisodeTrace:
+    added = Rescore(name, float(np.mean(scores)), tuple(scores), failure_causes(trace, scores))
+    others = tuple(one for one in trace.rescores if one.scorer != name)
+    return replace(trace, rescores=(*others, added))

@@ -1,0 +1,67 @@
+"""A train and a dev part that share neither a question nor a gold document."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+from atommem_gym.data.layout import stable_rng
+from atommem_gym.scoring import normalize
+from atommem_gym.traces.record import EpisodeTrace
+
+
+def ties(trace: EpisodeTrace) -> tuple[tuple[str, str], ...]:
+    """What an episode may share with another one: its questions, and the titles of the documents that answer them."""
+    found = {("question", normalize(question.question)) for question in trace.questions}
+    found |= {("document", piece.title.strip()) for question in trace.questions for piece in question.evidence}
+    return tuple(sorted(found))
+
+
+def components(tied: Sequence[Sequence[Hashable]]) -> list[int]:
+    """For each element the number of its component: elements that share a tie, also by way of others, are together.
+
+    >>> components([["a"], ["a", "b"], ["c"], ["b"]])
+    [0, 0, 1, 0]
+    """
+    parents = list(range(len(tied)))
+
+    def root(i: int) -> int:
+        while parents[i] != i:
+            parents[i] = parents[parents[i]]
+            i = parents[i]
+        return i
+
+    first: dict[Hashable, int] = {}
+    for i, own in enumerate(tied):
+        for tie in own:
+            parents[root(i)] = root(first.setdefault(tie, i))
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(root(i), len(numbers)) for i in range(len(tied))]
+
+
+def dev_part(tied: Sequence[Sequence[Hashable]], sizes: Sequence[int], share: float, seed: int) -> list[bool]:
+    """Which elements go to dev: whole components, drawn by ``seed``, up to ``share`` of the sizes' sum.
+
+    If none is small enough the smallest goes, as long as something is left for train; else dev stays empty.
+
+    Args:
+        tied: The ties of each element.
+        sizes: How many examples each has.
+        share: The wanted share of examples, in [0, 1).
+        seed: Of the draw.
+    """
+    numbers = components(tied)
+    weights: defaultdict[int, int] = defaultdict(int)
+    for number, size in zip(numbers, sizes, strict=True):
+        weights[number] += size
+    filled = sorted(number for number, weight in weights.items() if weight)
+    room = share * sum(sizes)
+    chosen: set[int] = set()
+    for place in stable_rng("train and dev", seed).permutation(len(filled)).tolist():
+        number = filled[place]
+        if weights[number] <= room:
+            chosen.add(number)
+            room -= weights[number]
+    if not chosen and share > 0 and len(filled) > 1:
+        chosen = {min(filled, key=lambda number: weights[number])}
+    return [number in chosen for number in numbers]
