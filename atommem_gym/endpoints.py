@@ -24,10 +24,11 @@ _Job = TypeVar("_Job")
 _Result = TypeVar("_Result")
 
 
-class _TryAgainError(Exception):
+class TryAgainError(Exception):
     """A failure that another try may mend."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
+        """Say why, and how many seconds the server asks to wait."""
         super().__init__(reason)
         self.wait = wait
 
@@ -65,7 +66,7 @@ class Endpoint:
         Raises:
             ConfigError: ``url`` is no HTTP URL, or a number is out of range.
         """
-        parsed = _http_url(url)
+        parsed = http_url(url)
         for name, value in (("timeout", timeout), ("tries", tries), ("concurrency", concurrency)):
             if value <= 0:
                 raise ConfigError(f"{name}={value} of the server {url} must be positive")
@@ -118,12 +119,12 @@ class Endpoint:
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._tries),
             wait=self._wait,
-            retry=tenacity.retry_if_exception_type(_TryAgainError),
+            retry=tenacity.retry_if_exception_type(TryAgainError),
             reraise=True,
         )
         try:
             return retrying(self._try, method, path, body)
-        except _TryAgainError as error:
+        except TryAgainError as error:
             raise self._error(
                 f"{method} {self.url}{path} failed {self._tries} times, last: {error}. "
                 "Is the server running and reachable from here, and is the URL right?"
@@ -131,7 +132,7 @@ class Endpoint:
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         failure = state.outcome.exception() if state.outcome else None
-        asked = failure.wait if isinstance(failure, _TryAgainError) else 0.0
+        asked = failure.wait if isinstance(failure, TryAgainError) else 0.0
         growing = self._backoff * 2.0 ** (state.attempt_number - 1) * self._jitter.uniform(0.5, 1.5)
         return min(max(asked, growing), LONGEST_WAIT)
 
@@ -139,24 +140,40 @@ class Endpoint:
         try:
             response = self._client.request(method, path, json=body)
         except httpx.TransportError as error:
-            raise _TryAgainError(f"{type(error).__name__}: {error}") from error
-        if response.status_code in _RETRIED_STATUS or response.status_code >= 500:
-            raise _TryAgainError(f"HTTP {response.status_code}: {_message(response)}", _retry_after(response))
-        if response.status_code >= 300:
-            raise self._error(
-                f"{method} {self.url}{path} was refused with HTTP {response.status_code}: {_message(response)}. "
-                f"{_remedy(response.status_code)}"
-            )
-        try:
-            return response.json()
-        except ValueError as error:
-            raise self._error(
-                f"{method} {self.url}{path} answered no JSON but {response.text[:200]!r}; "
-                "is this an OpenAI-compatible server, and does its URL end in /v1?"
-            ) from error
+            raise TryAgainError(f"{type(error).__name__}: {error}") from error
+        return json_of(response, self._error)
 
 
-def _http_url(url: str) -> httpx.URL:
+def json_of(response: httpx.Response, error: type[AtomMemError]) -> Any:
+    """The JSON of an answer.
+
+    Raises:
+        TryAgainError: the server is busy or broken; another try may help.
+        AtomMemError: of type ``error``: the request was refused, or the answer is no JSON.
+    """
+    where = f"{response.request.method} {response.request.url}"
+    if response.status_code in _RETRIED_STATUS or response.status_code >= 500:
+        raise TryAgainError(f"HTTP {response.status_code}: {server_message(response)}", _retry_after(response))
+    if response.status_code >= 300:
+        raise error(
+            f"{where} was refused with HTTP {response.status_code}: {server_message(response)}. "
+            f"{_remedy(response.status_code)}"
+        )
+    try:
+        return response.json()
+    except ValueError as failure:
+        raise error(
+            f"{where} answered no JSON but {response.text[:200]!r}; "
+            "is this an OpenAI-compatible server, and does its URL end in /v1?"
+        ) from failure
+
+
+def http_url(url: str) -> httpx.URL:
+    """The URL, parsed.
+
+    Raises:
+        ConfigError: it is no HTTP URL.
+    """
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL as error:
@@ -166,7 +183,7 @@ def _http_url(url: str) -> httpx.URL:
     return parsed
 
 
-def _message(response: httpx.Response) -> str:
+def server_message(response: httpx.Response) -> str:
     """What the server says is wrong: the ``error.message`` of OpenAI's form, else the start of the body."""
     try:
         body = response.json()

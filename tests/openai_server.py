@@ -38,7 +38,7 @@ Answer = Callable[[Request, int], Reply]
 class OpenAIServer:
     """Answers with ``answer`` and keeps every request in ``requests``."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.answer: Answer = lambda request, number: Reply({"error": {"message": "not told what to answer"}}, 418)
         self.requests: list[Request] = []
         self.most_at_once = 0
@@ -65,7 +65,7 @@ class OpenAIServer:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """A client that hangs up early is part of the tests."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
+        self._server = Server(("127.0.0.1", port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         self._thread.start()
 

@@ -1,0 +1,166 @@
+"""What a language model is to the players: messages in, one completion out, many of them under way at a time."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Protocol, TypeAlias
+
+from atommem_gym.errors import ConfigError
+
+Messages: TypeAlias = Sequence[Mapping[str, str]]
+"""Chat messages, each with ``role`` and ``content``."""
+ToolSchemas: TypeAlias = Sequence[Mapping[str, Any]]
+"""OpenAI function schemas, as ``atommem_gym.actions.tool_schemas`` gives them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a completion is drawn.
+
+    >>> Sampling(temperature=0.7, stop=("</answer>",)).with_values({"max_tokens": 64}).max_tokens
+    64
+
+    Raises:
+        ConfigError: a value is out of range; the message names it.
+    """
+
+    temperature: float = 0.0
+    """0 takes the most probable token every time."""
+    top_p: float = 1.0
+    """Draw from the smallest set of tokens that has this probability in all; 1: from all tokens."""
+    top_k: int = 0
+    """Draw from this many most probable tokens; 0: from all."""
+    max_tokens: int = 1024
+    """Tokens of the completion at most."""
+    stop: tuple[str, ...] = ()
+    """The completion ends after the first of these strings, which stays in its text."""
+    seed: int | None = None
+    """The same seed, prompt and settings draw the same completion, as far as the model's arithmetic allows."""
+
+    def __post_init__(self) -> None:
+        for name, value, number, low, high, rule in (
+            ("temperature", self.temperature, (int, float), 0, float("inf"), "a number of at least 0"),
+            ("top_p", self.top_p, (int, float), 1e-9, 1, "a number above 0 and at most 1"),
+            ("top_k", self.top_k, int, 0, float("inf"), "an integer of at least 0"),
+            ("max_tokens", self.max_tokens, int, 1, float("inf"), "an integer of at least 1"),
+        ):
+            if isinstance(value, bool) or not isinstance(value, number) or not low <= value <= high:
+                raise ConfigError(f"sampling: {name}={value!r} must be {rule}")
+        stop: object = self.stop
+        if not isinstance(stop, (list, tuple)) or not all(isinstance(text, str) and text for text in stop):
+            raise ConfigError(f"sampling: stop={stop!r} must be a list of non-empty strings")
+        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int)):
+            raise ConfigError(f"sampling: seed={self.seed!r} must be an integer or None")
+        object.__setattr__(self, "stop", tuple(self.stop))
+
+    def with_values(self, values: Mapping[str, Any]) -> Sampling:
+        """A copy with other values, by name, as they stand in JSON or YAML.
+
+        Raises:
+            ConfigError: there is no such setting, or its value is out of range.
+        """
+        known = [field.name for field in fields(self)]
+        for name in values:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+                raise ConfigError(f"unknown sampling setting {name!r}; {hint}")
+        return replace(self, **values)
+
+    def as_json(self) -> dict[str, Any]:
+        """All settings as JSON values."""
+        return {**asdict(self), "stop": list(self.stop)}
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One reply of a model, with what it cost."""
+
+    text: str
+    """The reply; reasoning is in it only if the model wrote it there (``<think>…</think>``, SPEC A2)."""
+    prompt_tokens: int
+    completion_tokens: int
+    """Tokens drawn, reasoning and end-of-text included; as the model's own tokenizer counts."""
+    seconds: float
+    """From the call to the reply: waiting for a turn, failed tries and the waits between them included."""
+    finish_reason: str
+    """``stop`` (the model ended, or a stop string), ``length`` (``max_tokens`` or the context were used up), or what
+    else the server says."""
+    reasoning: str = ""
+    """What a server with a reasoning parser returns apart from the text."""
+    tries: int = 1
+    """How often the server was asked for it."""
+
+
+class LanguageModel(Protocol):
+    """Completes chat messages; any number of coroutines of one event loop may call it at a time."""
+
+    name: str
+    """The model's name, for tables and traces."""
+
+    async def complete(self, messages: Messages, sampling: Sampling, *, tools: ToolSchemas = ()) -> Completion:
+        """The model's reply to these messages.
+
+        Args:
+            messages: The whole prompt.
+            sampling: How the reply is drawn.
+            tools: Function schemas for the model's own chat template; calls of them come back as ``<tool_call>`` text
+                (SPEC A5).
+
+        Raises:
+            ContextLengthError: the prompt (with ``max_tokens``, where a server insists) does not fit the context.
+            ModelUnavailableError: the model could not be reached for longer than its patience.
+            LanguageModelError: the model refused, or its reply made no sense.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what the model holds; calls under way fail. Closing twice is no error."""
+        ...
+
+
+def encodable(text: str) -> str:
+    """The text with lone surrogates replaced (by U+FFFD): no server or tokenizer could encode them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def load_model(model: str, name: str | None = None, **options: Any) -> LanguageModel:
+    """The language model at a URL, or a local one.
+
+    Args:
+        model: ``http://host:port/v1`` of an OpenAI-compatible server; else a folder or hub name for transformers.
+        name: The model's name at the server; by default the one that it serves. Not for local models.
+        **options: Those of ``OpenAIModel`` or ``TransformersModel``.
+
+    Raises:
+        ConfigError: an option is unknown or wrong, or a package is missing.
+    """
+    # Each brings its own dependencies along; who asks for a server needs no torch.
+    if model.startswith(("http://", "https://")):
+        from atommem_gym.agents.openai_model import OpenAIModel
+
+        _check_options(OpenAIModel, options)
+        return OpenAIModel(model, name, **options)
+    if name is not None:
+        raise ConfigError(f"model name {name!r} goes with a server's URL; the model {model!r} is local and has none")
+    from atommem_gym.agents.transformers_model import TransformersModel
+
+    _check_options(TransformersModel, options)
+    return TransformersModel(model, **options)
+
+
+def _check_options(kind: type[Any], options: Mapping[str, Any]) -> None:
+    known = [name for name, parameter in inspect.signature(kind).parameters.items() if parameter.kind is _KEYWORD]
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        raise ConfigError(f"unknown option {unknown[0]!r} of {kind.__name__}; known are {', '.join(known)}")
+
+
+_KEYWORD = inspect.Parameter.KEYWORD_ONLY

@@ -1,0 +1,86 @@
+"""The baseline without memory: all documents that fit stand in one prompt, the question after them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atommem_gym.actions import format_action
+from atommem_gym.agents.language_model import LanguageModel
+from atommem_gym.agents.llm_player import LanguageModelPlayer
+from atommem_gym.agents.llm_shortening import cut_middle
+from atommem_gym.agents.llm_text import final_answer
+from atommem_gym.agents.player import Dropped, Turn
+from atommem_gym.agents.writing import answer
+from atommem_gym.episode import Episode
+from atommem_gym.errors import ConfigError
+from atommem_gym.step import Observation, Phase
+from atommem_gym.tokenizers import load_tokenizer
+
+
+class LongContextPlayer(LanguageModelPlayer):
+    """Collects the chunks without asking the model, then shows it all of them with each question.
+
+    Of documents longer than ``context_tokens`` the middle is left out, as many tokens as are too many, and reported in
+    every turn; so is what the model's own context leaves no room for. Made for ``storage=False, scratchpad=False``.
+
+    Args:
+        name: Who plays.
+        model: Any language model.
+        context_tokens: Tokens of documents at most, counted by the environment's tokenizer; ``None``: as many as fit
+            the model's context.
+        **options: Those of ``LanguageModelPlayer``.
+    """
+
+    own_template = "long_context.j2"
+    chunk_name = "documents"
+
+    def __init__(self, name: str, model: LanguageModel, *, context_tokens: int | None = None, **options: Any) -> None:
+        super().__init__(name, model, **options)
+        if context_tokens is not None and (isinstance(context_tokens, bool) or context_tokens < 1):
+            raise ConfigError(f"context_tokens={context_tokens!r} must be an integer of at least 1, or None")
+        self._context_tokens = context_tokens
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of all players, and ``context_tokens``."""
+        return {**super().settings, "context_tokens": self._context_tokens}
+
+    def reset(self, episode: Episode, seed: int) -> None:
+        """Forget all chunks."""
+        super().reset(episode, seed)
+        self._stream = episode.stream
+        self._chunks: dict[int, str] = {}
+        self._fitted: tuple[str, tuple[Dropped, ...]] | None = None
+
+    def cut_chunk(self, text: str, characters: int) -> str:
+        """The documents without their middle."""
+        return cut_middle(text, characters)
+
+    async def play(self, observation: Observation) -> Turn:
+        """Nothing while reading; then the answer."""
+        if observation["phase"] == Phase.READING:
+            current = int(observation["progress"][0])
+            # Its own part of the stream: an overlapping chunk repeats some of its neighbours'.
+            self._chunks[current] = self._stream.core(current)
+            return Turn("")
+        if self._fitted is None:
+            self._fitted = self._fit("".join(self._chunks[i] for i in sorted(self._chunks)))
+        documents, dropped = self._fitted
+        asked = await self.ask({**observation, "chunk": documents})
+        dialect = self.config.dialect
+        action = format_action([answer(final_answer(asked.completion.text, dialect), dialect)], dialect)
+        return Turn(action, asked.messages, asked.completion.text, (asked.completion,), dropped + asked.dropped)
+
+    def _fit(self, text: str) -> tuple[str, tuple[Dropped, ...]]:
+        """The beginning and the end of a text, ``context_tokens`` in all."""
+        limit = self._context_tokens
+        if limit is None:
+            return text, ()
+        starts = load_tokenizer(self.config.tokenizer).starts(text)
+        if len(starts) <= limit:
+            return text, ()
+        head = (limit + 1) // 2
+        tail = limit - head
+        end = text[starts[len(starts) - tail] :] if tail else ""
+        kept = f"{text[: starts[head]].rstrip()}\n[…]\n{end}"
+        return kept, (Dropped("documents", len(starts) - limit, len(starts), "tokens"),)

@@ -1,0 +1,160 @@
+"""Plays with a language model through the environment's prompt: full CRUD, and what all players with a model share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import atommem_gym.prompts
+from atommem_gym.actions import tool_schemas
+from atommem_gym.agents.language_model import Completion, LanguageModel, Sampling
+from atommem_gym.agents.llm_shortening import Shortener, cut_end
+from atommem_gym.agents.player import Dropped, Turn, Usage
+from atommem_gym.config import EnvConfig
+from atommem_gym.data.layout import stable_rng
+from atommem_gym.episode import Episode
+from atommem_gym.errors import ConfigError, ContextLengthError
+from atommem_gym.prompts import PromptTemplate
+from atommem_gym.step import Observation, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of asking the model once, with what had to be left out of the prompt."""
+
+    messages: list[dict[str, str]]
+    completion: Completion
+    dropped: tuple[Dropped, ...]
+
+    def turn(self, action: str) -> Turn:
+        """The turn that it leads to."""
+        return Turn(action, self.messages, self.completion.text, (self.completion,), self.dropped)
+
+
+class LanguageModelPlayer:
+    """Shows the model each observation in a fresh context of two messages; what it writes is the action.
+
+    The players ``crud`` and ``add_only``, which differ in their environment alone, and the base of the others.
+
+    Args:
+        name: Who plays.
+        model: Any language model; many players may share it.
+        template: A Jinja2 file in place of the player's own template, see ``PromptTemplate``.
+        reading: Sampling settings for the reading phase, over those for both, such as ``{"max_tokens": 2048}``.
+        answering: The same for the answering phase.
+        seeded: Whether every drawn completion gets a seed, derived from episode and step.
+        send_tools: Whether the function schemas are sent along, for the chat template of the model; the environment
+            must speak the dialect ``tools``.
+        **sampling: Settings for both phases: ``temperature``, ``top_p``, ``top_k``, ``max_tokens``, ``stop``.
+
+    Raises:
+        ConfigError: a sampling setting is unknown or out of range.
+    """
+
+    own_template: ClassVar[str] = ""
+    """A file of ``atommem_gym.prompts``; empty for the template of the environment's dialect."""
+    chunk_name: ClassVar[str] = "chunk"
+    """What the observation's ``chunk`` is called where it had to be cut."""
+
+    def __init__(
+        self,
+        name: str,
+        model: LanguageModel,
+        *,
+        template: str | Path | None = None,
+        reading: Mapping[str, Any] | None = None,
+        answering: Mapping[str, Any] | None = None,
+        seeded: bool = True,
+        send_tools: bool = False,
+        **sampling: Any,
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.usage = Usage()
+        """What the current episode has cost so far."""
+        both = Sampling().with_values(sampling)
+        self.sampling = {
+            Phase.READING: both.with_values(reading or {}),
+            Phase.ANSWERING: both.with_values(answering or {}),
+        }
+        self._template = template
+        self._seeded = seeded
+        self._send_tools = send_tools
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Model, template and sampling, as JSON values."""
+        return {
+            "model": self.model.name,
+            "template": None if self._template is None else str(self._template),
+            "reading": self.sampling[Phase.READING].as_json(),
+            "answering": self.sampling[Phase.ANSWERING].as_json(),
+            "seeded": self._seeded,
+            "send_tools": self._send_tools,
+        }
+
+    def reset(self, episode: Episode, seed: int) -> None:
+        """Get ready for an episode, and count its cost from zero.
+
+        Raises:
+            ConfigError: the template cannot be used, or tools are to be sent in another dialect than ``tools``.
+        """
+        self.config: EnvConfig = episode.config
+        if self._send_tools and self.config.dialect != "tools":
+            raise ConfigError(
+                f"send_tools=True goes with dialect='tools', but the environment has dialect={self.config.dialect!r}"
+            )
+        path = self._template
+        if path is None and self.own_template:
+            path = Path(atommem_gym.prompts.__file__).parent / self.own_template
+        self.prompt = PromptTemplate(self.config, path)
+        self.usage = Usage()
+        self._seed = seed
+
+    async def act(self, observation: Observation) -> Turn:
+        """Ask the model, and count what it cost."""
+        turn = await self.play(observation)
+        self.usage.add(turn)
+        return turn
+
+    async def play(self, observation: Observation) -> Turn:
+        """What to do; nothing of the player may change before the model has answered."""
+        asked = await self.ask(observation)
+        return asked.turn(asked.completion.text)
+
+    def cut_chunk(self, text: str, characters: int) -> str:
+        """The chunk without so many characters, where the model's context is too small: cut at its end."""
+        return cut_end(text, characters)
+
+    async def ask(self, observation: Observation) -> Asked:
+        """The model's reply to the prompt of an observation, shortened as far as its context demands.
+
+        Raises:
+            LanguageModelError: it gave none; ``ContextLengthError`` if even the shortest prompt does not fit.
+        """
+        sampling = self._sampling(observation)
+        tools = tool_schemas(self.config.kinds) if self._send_tools else ()
+        messages = self.prompt.messages(observation)
+        shortener: Shortener | None = None
+        dropped: tuple[Dropped, ...] = ()
+        while True:
+            try:
+                return Asked(messages, await self.model.complete(messages, sampling, tools=tools), dropped)
+            except ContextLengthError as error:
+                if shortener is None:
+                    shortener = Shortener(observation, sampling.max_tokens, self.cut_chunk, self.chunk_name)
+                shorter = shortener.next(error, sum(len(message["content"]) for message in messages))
+            messages = self.prompt.messages(shorter.observation)
+            sampling = replace(sampling, max_tokens=shorter.max_tokens)
+            dropped = shorter.dropped
+
+    def _sampling(self, observation: Observation) -> Sampling:
+        sampling = self.sampling[Phase(observation["phase"])]
+        if not self._seeded or sampling.temperature == 0 or sampling.seed is not None:
+            return sampling
+        # Steps left count down by one, so they number the steps, also when a step is tried again.
+        step = int(observation["steps_left"])
+        generator = stable_rng("language model player", self.name, self._seed, step)
+        return replace(sampling, seed=int(generator.integers(2**31)))

@@ -1,0 +1,83 @@
+"""The retrieval baseline: every passage is stored as it is, and the model reads what one search finds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from atommem_gym.actions import Create, Read, format_action
+from atommem_gym.agents.documents import DocumentReader, harmless, split
+from atommem_gym.agents.language_model import LanguageModel
+from atommem_gym.agents.llm_player import LanguageModelPlayer
+from atommem_gym.agents.llm_text import final_answer
+from atommem_gym.agents.player import Turn
+from atommem_gym.agents.writing import ActionWriter, answer
+from atommem_gym.data.records import Document
+from atommem_gym.episode import Episode
+from atommem_gym.errors import ConfigError
+from atommem_gym.step import Observation, Phase
+from atommem_gym.tokenizers import load_tokenizer
+
+
+class RetrieveThenReadPlayer(LanguageModelPlayer):
+    """Cuts every document into passages and stores them without the model; searches for the question; answers.
+
+    A passage holds whole sentences, and its document's title before them. The model sees the ``top_k`` passages that
+    the search found and nothing else. Made for ``operations=["create", "read"], scratchpad=False``.
+
+    Args:
+        name: Who plays.
+        model: Any language model.
+        passage_tokens: Tokens of a passage at most, counted by the environment's tokenizer.
+        **options: Those of ``LanguageModelPlayer``.
+    """
+
+    own_template = "read.j2"
+
+    def __init__(self, name: str, model: LanguageModel, *, passage_tokens: int = 200, **options: Any) -> None:
+        super().__init__(name, model, **options)
+        if isinstance(passage_tokens, bool) or not isinstance(passage_tokens, int) or passage_tokens < 1:
+            raise ConfigError(f"passage_tokens={passage_tokens!r} must be an integer of at least 1")
+        self._passage_tokens = passage_tokens
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of all players, and ``passage_tokens``."""
+        return {**super().settings, "passage_tokens": self._passage_tokens}
+
+    def reset(self, episode: Episode, seed: int) -> None:
+        """Forget all documents."""
+        super().reset(episode, seed)
+        self._documents = DocumentReader(self.config)
+        self._writer = ActionWriter(self.config)
+        self._tokenizer = load_tokenizer(self.config.tokenizer)
+        self._searched = False
+
+    async def play(self, observation: Observation) -> Turn:
+        """Passages while reading; then one search and one answer for each question."""
+        if observation["phase"] == Phase.READING:
+            passages = [text for document in self._documents.read(observation) for text in self.passages(document)]
+            return _turn(self._writer.write([Create(text) for text in passages], observation))
+        if self._writer.waiting and observation["steps_left"] > 1:
+            return _turn(self._writer.write([], observation))
+        if not self._searched and self._may_search(observation):
+            self._searched = True
+            return _turn(format_action([Read(harmless(observation["question"]))], self.config.dialect))
+        asked = await self.ask(observation)
+        self._searched = False
+        dialect = self.config.dialect
+        return asked.turn(format_action([answer(final_answer(asked.completion.text, dialect), dialect)], dialect))
+
+    def passages(self, document: Document) -> list[str]:
+        """The passages of a document, each of ``passage_tokens`` tokens at most, title included."""
+        limit = min(self._passage_tokens, self.config.max_entry_tokens)
+        title = self._tokenizer.cut(document.title, limit // 2)
+        room = max(1, limit - self._tokenizer.count(f"{title}\n"))
+        return [f"{title}\n{text}".strip() for text in split(document.text, self._tokenizer, room)] or [title]
+
+    def _may_search(self, observation: Observation) -> bool:
+        left = observation["reads_left"] > 0 and observation["steps_left"] > 1
+        return bool(left and harmless(observation["question"]) and "read" in self.config.kinds)
+
+
+def _turn(action: str) -> Turn:
+    return Turn(action, response=action)

@@ -1,0 +1,58 @@
+"""What of a model's reply is meant for others: the text without its reasoning, and the answer in it."""
+
+from __future__ import annotations
+
+import re
+
+from atommem_gym.actions import Answer, Operation, parse
+from atommem_gym.agents.writing import UNKNOWN
+
+_THINK = re.compile(r"<(/?)think(?![\w.:-])[^<>]*>", re.IGNORECASE)
+_LABEL = re.compile(r"^(?:the |final )*answer\s*(?:is)?\s*:\s*", re.IGNORECASE)
+
+
+def visible(text: str) -> str:
+    """A reply without its reasoning, by the rules that hold for actions (SPEC A2, A3), stripped.
+
+    >>> visible("<think>Paris or Rome?</think> Rome")
+    'Rome'
+    >>> visible("reasoning that began in the prompt</think>Rome <think>and so")
+    'Rome'
+    """
+    kept, thinking, position = [], False, 0
+    for tag in _THINK.finditer(text):
+        if not tag[1] and not thinking:
+            kept.append(text[position : tag.start()])
+            thinking = True
+        elif tag[1]:
+            if not thinking:
+                kept.clear()
+            thinking, position = False, tag.end()
+    if not thinking:
+        kept.append(text[position:])
+    return "".join(kept).strip()
+
+
+def operations_in(text: str, dialect: str) -> list[Operation]:
+    """The well-formed operations of a reply, in the environment's dialect; where it has none, in ``crud``.
+
+    The prompts of the baselines ask for tags of ``crud`` whatever the dialect is.
+    """
+    for name in dict.fromkeys((dialect, "crud")):
+        found = [op for op in parse(text, name) if isinstance(op, Operation)]
+        if found:
+            return found
+    return []
+
+
+def final_answer(text: str, dialect: str) -> str:
+    r"""The answer in a reply: that of its answer tag, else the first line that is not reasoning, else ``unknown``.
+
+    >>> final_answer("It was <answer>Ada</answer>", "crud"), final_answer("Answer: Ada\nShe was a countess.", "crud")
+    ('Ada', 'Ada')
+    """
+    for op in operations_in(text, dialect):
+        if isinstance(op, Answer):
+            return op.text
+    lines = (_LABEL.sub("", line.strip()).strip() for line in visible(text).splitlines())
+    return next((line for line in lines if line), UNKNOWN)

@@ -1,0 +1,241 @@
+"""A language model behind any OpenAI-compatible server; calls survive a restart of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import tenacity
+
+from atommem_gym.agents.language_model import Completion, Messages, Sampling, ToolSchemas, encodable
+from atommem_gym.agents.openai_reply import checked_choice, context_length_error, reply_text
+from atommem_gym.endpoints import TryAgainError, http_url, json_of
+from atommem_gym.errors import ConfigError, LanguageModelError, ModelUnavailableError
+
+logger = logging.getLogger(__name__)
+
+_FIRST_WAIT = 0.5
+_LONGEST_WAIT = 15.0
+"""Seconds between two tries at most, unless the server asks for more: a server that is back is soon noticed."""
+_THINK = "<think>\n"
+
+
+@dataclass(slots=True)
+class _Connections:
+    """Connections belong to the event loop in which they were made."""
+
+    loop: asyncio.AbstractEventLoop
+    client: httpx.AsyncClient
+    places: asyncio.Semaphore
+
+
+class OpenAIModel:
+    """Chat completions of vLLM, llama.cpp, SGLang, Ollama, a hosted service, or whatever else speaks their protocol.
+
+    Connection errors, timeouts, HTTP 408, 409, 425, 429 and 5xx are tried again with growing waits (or the server's
+    ``Retry-After``), until ``patience`` seconds have passed since the first failure: a server may be restarted in the
+    middle, and no call is lost. Other HTTP errors raise at once.
+
+    Args:
+        url: Base URL, such as ``http://localhost:8000/v1``.
+        model: Its name there; by default the first that the server lists (asked for at the first call).
+        api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``, if it is set.
+        timeout: Seconds for one try; a long reply of a busy server takes minutes.
+        patience: Seconds for which a failing call is tried again.
+        concurrency: Requests under way at a time at most; further calls wait their turn.
+        extra_body: Added to every request, such as ``{"chat_template_kwargs": {"enable_thinking": False}}``.
+        opens_think: The chat template opens ``<think>`` in the prompt and the server leaves it in the text: then it
+            is put before every reply, so that reasoning that was cut off is not taken for operations.
+
+    Raises:
+        ConfigError: ``url`` is no HTTP URL, or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        *,
+        api_key: str | None = None,
+        timeout: float = 600.0,
+        patience: float = 900.0,
+        concurrency: int = 256,
+        extra_body: Mapping[str, Any] | None = None,
+        opens_think: bool = False,
+    ) -> None:
+        http_url(url)
+        for name, value in (("timeout", timeout), ("concurrency", concurrency)):
+            if value <= 0:
+                raise ConfigError(f"{name}={value} of the server {url} must be positive")
+        if patience < 0:
+            raise ConfigError(f"patience={patience} of the server {url} must be at least 0 seconds")
+        self.url = url.rstrip("/")
+        self.name = model or ""
+        self.context_limit: int | None = None
+        """Tokens of prompt and reply together, where the server says it (vLLM does) and was asked."""
+        self._timeout = timeout
+        self._patience = patience
+        self._concurrency = concurrency
+        self._extra_body = dict(extra_body or {})
+        self._opens_think = opens_think
+        key = os.environ.get("OPENAI_API_KEY") if api_key is None else api_key
+        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._connections: _Connections | None = None
+        self._usage_missed = False
+        self._failing = False
+        # Jitter must differ between processes, or all of them would knock again at the same moment.
+        self._jitter = random.Random(f"{url} {os.getpid()}")
+
+    async def complete(self, messages: Messages, sampling: Sampling, *, tools: ToolSchemas = ()) -> Completion:
+        """See :class:`~atommem_gym.agents.language_model.LanguageModel`."""
+        started = time.perf_counter()
+        if not self.name:
+            await self.wait_until_ready(self._patience)
+        body = self._body(messages, sampling, tools)
+        reply, tries = await self._patiently("POST", "/chat/completions", body, self._patience)
+        choice = checked_choice(reply, f"POST {self.url}/chat/completions")
+        text = reply_text(choice, sampling.stop)
+        message = choice["message"]
+        prompt_tokens, completion_tokens = self._usage(reply)
+        return Completion(
+            text=_THINK + text if self._opens_think else text,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            seconds=time.perf_counter() - started,
+            finish_reason=str(choice.get("finish_reason") or "unknown"),
+            # vLLM and DeepSeek say reasoning_content, newer vLLM and OpenRouter reasoning.
+            reasoning=str(message.get("reasoning_content") or message.get("reasoning") or ""),
+            tries=tries,
+        )
+
+    async def wait_until_ready(self, timeout: float = 600.0) -> None:
+        """Return when the server answers and has the model; also learns its name and its context's length.
+
+        Raises:
+            ModelUnavailableError: it did not answer within ``timeout`` seconds.
+            LanguageModelError: it answers, but does not have the model.
+        """
+        listed, _ = await self._patiently("GET", "/models", None, timeout)
+        models = listed.get("data") if isinstance(listed, dict) else None
+        if not isinstance(models, list) or not all(isinstance(model, dict) and "id" in model for model in models):
+            raise LanguageModelError(f"GET {self.url}/models answered no list of models; does the URL end in /v1?")
+        by_name = {str(model["id"]): model for model in models}
+        if not by_name:
+            raise LanguageModelError(f"the server {self.url} lists no model; load one, or name one with model=…")
+        name = self.name or next(iter(by_name))
+        if name not in by_name:
+            raise LanguageModelError(f"the server {self.url} has no model {name!r}; it has {', '.join(by_name)}")
+        self.name = name
+        limit = by_name[name].get("max_model_len")
+        self.context_limit = limit if isinstance(limit, int) else None
+
+    async def aclose(self) -> None:
+        """Close all connections; a later call opens new ones."""
+        connections, self._connections = self._connections, None
+        if connections is not None and connections.loop is asyncio.get_running_loop():
+            await connections.client.aclose()
+
+    def _body(self, messages: Messages, sampling: Sampling, tools: ToolSchemas) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": self.name,
+            "messages": [{key: encodable(text) for key, text in message.items()} for message in messages],
+            "temperature": sampling.temperature,
+            "max_tokens": sampling.max_tokens,
+        }
+        # Only what differs from its default: hosted services refuse what they do not know, such as top_k.
+        if sampling.top_p != 1:
+            body["top_p"] = sampling.top_p
+        if sampling.top_k:
+            body["top_k"] = sampling.top_k
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed
+        if tools:
+            body["tools"] = [dict(tool) for tool in tools]
+        return {**body, **self._extra_body}
+
+    async def _try(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+        connections = self._connect()
+        async with connections.places:
+            try:
+                response = await connections.client.request(method, self.url + path, json=body)
+            except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
+                raise LanguageModelError(
+                    f"{method} {self.url}{path} cannot be sent: {error}; check the URL and OPENAI_API_KEY"
+                ) from error
+            except httpx.TransportError as error:
+                raise TryAgainError(f"{type(error).__name__}: {error}") from error
+        too_long = context_length_error(response, self.name)
+        if too_long is not None:
+            raise too_long
+        return json_of(response, LanguageModelError)
+
+    async def _patiently(
+        self, method: str, path: str, body: Mapping[str, Any] | None, patience: float
+    ) -> tuple[Any, int]:
+        """The JSON of a reply, tried again for so many seconds after the first failure, and how many tries it took."""
+        failing_since: list[float] = []
+
+        def give_up(state: tenacity.RetryCallState) -> bool:
+            if not failing_since:
+                failing_since.append(time.monotonic())
+                self._note_failure(state, patience)
+            return time.monotonic() - failing_since[0] >= patience
+
+        retrying = tenacity.AsyncRetrying(
+            stop=give_up, wait=self._wait, retry=tenacity.retry_if_exception_type(TryAgainError), reraise=True
+        )
+        try:
+            reply: Any = await retrying(self._try, method, path, body)
+        except TryAgainError as error:
+            tries = retrying.statistics["attempt_number"]
+            raise ModelUnavailableError(
+                f"the server {self.url} gave no answer for {patience:.0f} seconds ({tries} tries), last: {error}. "
+                "Is it running and reachable from here, and is the URL right? The episode is as it was: the same step "
+                "may be repeated when the server is back"
+            ) from error
+        if self._failing:
+            self._failing = False
+            logger.warning("%s answers again", self.url)
+        return reply, int(retrying.statistics["attempt_number"])
+
+    def _note_failure(self, state: tenacity.RetryCallState, patience: float) -> None:
+        """Say so once, not once for each of hundreds of calls under way."""
+        if not self._failing:
+            self._failing = True
+            failure = state.outcome.exception() if state.outcome else None
+            logger.warning("%s failed (%s); every call is tried again for %.0f seconds", self.url, failure, patience)
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        failure = state.outcome.exception() if state.outcome else None
+        asked = failure.wait if isinstance(failure, TryAgainError) else 0.0
+        growing = min(_FIRST_WAIT * 2.0 ** min(state.attempt_number - 1, 10), _LONGEST_WAIT)
+        return max(asked, growing * self._jitter.uniform(0.5, 1.0))
+
+    def _connect(self) -> _Connections:
+        loop = asyncio.get_running_loop()
+        if self._connections is None or self._connections.loop is not loop:
+            # The semaphore alone bounds them: waiting for a place is no failure, and takes no time of a try.
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._concurrency)
+            client = httpx.AsyncClient(timeout=self._timeout, headers=self._headers, limits=limits)
+            self._connections = _Connections(loop, client, asyncio.Semaphore(self._concurrency))
+        return self._connections
+
+    def _usage(self, reply: Any) -> tuple[int, int]:
+        """Tokens of prompt and reply, as the server counts; 0 with a warning where it does not."""
+        usage = reply.get("usage")
+        usage = usage if isinstance(usage, dict) else {}
+        counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
+        if not all(isinstance(count, int) for count in counts) and not self._usage_missed:
+            self._usage_missed = True
+            logger.warning("the server %s does not report its token usage; it is counted as 0", self.url)
+        prompt, completion = (count if isinstance(count, int) else 0 for count in counts)
+        return prompt, completion

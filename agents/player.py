@@ -1,0 +1,234 @@
+"""Who plays, seen by whoever runs the episodes: one interface for scripted agents and language models, by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from atommem_gym.agents import AGENTS, make_agent
+from atommem_gym.agents.agent import Agent
+from atommem_gym.agents.language_model import Completion, LanguageModel
+from atommem_gym.episode import Episode
+from atommem_gym.errors import ConfigError
+from atommem_gym.step import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What a model was not shown, or not given, because its context was too small."""
+
+    what: str
+    """``chunk``, ``documents``, ``memories``, ``scratchpad``, ``feedback``, ``query`` or ``max_tokens``."""
+    dropped: int
+    of: int
+    unit: str
+    """``characters``, ``entries`` or ``tokens``."""
+
+    @property
+    def line(self) -> str:
+        """One line for a log.
+
+        >>> Dropped("chunk", 1200, 16000, "characters").line
+        'chunk: 1200 of 16000 characters dropped'
+        """
+        return f"{self.what}: {self.dropped} of {self.of} {self.unit} dropped"
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One step of a player: what it does, and what led to it."""
+
+    action: str
+    """For the environment's ``step``."""
+    messages: list[dict[str, str]] | None = None
+    """What the model was asked; ``None`` where no model was."""
+    response: str = ""
+    """What the model wrote; for scripted agents the action."""
+    completions: tuple[Completion, ...] = ()
+    """Every call to the model that the step took."""
+    dropped: tuple[Dropped, ...] = ()
+    """What did not fit the model's context and so was not shown to it."""
+
+
+@dataclass(slots=True)
+class Usage:
+    """What an episode cost; :class:`~atommem_gym.agents.llm_player.LanguageModelPlayer` keeps count."""
+
+    calls: int = 0
+    tries: int = 0
+    """Calls and the failed ones before them."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    seconds: float = 0.0
+    """In the model, all calls added up."""
+    cut_short: int = 0
+    """Replies that ended at ``max_tokens`` or at the end of the context."""
+    dropped: int = 0
+    """Steps in which the model was not shown everything."""
+
+    def add(self, turn: Turn) -> None:
+        """Count a turn."""
+        for completion in turn.completions:
+            self.calls += 1
+            self.tries += completion.tries
+            self.prompt_tokens += completion.prompt_tokens
+            self.completion_tokens += completion.completion_tokens
+            self.seconds += completion.seconds
+            self.cut_short += completion.finish_reason == "length"
+        self.dropped += bool(turn.dropped)
+
+
+class Player(Protocol):
+    """Plays one episode at a time; a run of many at once has a player for each."""
+
+    @property
+    def name(self) -> str:
+        """Who plays, for tables and traces."""
+        ...
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What it was made with, as JSON values: two players with equal names and settings play alike."""
+        ...
+
+    def reset(self, episode: Episode, seed: int) -> None:
+        """Forget everything and get ready for an episode; called after the environment's reset, before the first act.
+
+        Args:
+            episode: The running episode. Its item holds the answers: only the oracles look at it.
+            seed: Of this episode.
+        """
+        ...
+
+    async def act(self, observation: Observation) -> Turn:
+        """What to do at an observation (SPEC E10).
+
+        Raises:
+            LanguageModelError: the model gave no usable reply. Nothing has changed: the same call may be repeated.
+        """
+        ...
+
+
+class ScriptedPlayer:
+    """A scripted agent as a player.
+
+    >>> ScriptedPlayer(make_agent("tidy")).name
+    'tidy'
+    """
+
+    def __init__(self, agent: Agent) -> None:
+        self.agent = agent
+        self.name = agent.name
+        self.settings: dict[str, Any] = {}
+
+    def reset(self, episode: Episode, seed: int) -> None:
+        """See ``Agent.reset``."""
+        self.agent.reset(episode, seed)
+
+    async def act(self, observation: Observation) -> Turn:
+        """See ``Agent.act``."""
+        action = self.agent.act(observation)
+        return Turn(action, response=action)
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModelRole:
+    """One way to play with a language model."""
+
+    summary: str
+    env_keywords: dict[str, Any]
+    """What the environment must be made with."""
+    module: str
+    kind: str
+    """The class in that module; it takes the model and the options."""
+
+
+ROLES: dict[str, LanguageModelRole] = {
+    "crud": LanguageModelRole(
+        "all operations of the environment, through its prompt template", {}, "llm_player", "LanguageModelPlayer"
+    ),
+    "add_only": LanguageModelRole(
+        "stores and reads, never updates or deletes",
+        {"operations": ["create", "read"]},
+        "llm_player",
+        "LanguageModelPlayer",
+    ),
+    "overwrite_llm": LanguageModelRole(
+        "one text, rewritten at every chunk (the scheme of MemAgent, arXiv 2507.02259)",
+        {"storage": False, "scratchpad": True},
+        "llm_overwrite",
+        "OverwritePlayer",
+    ),
+    "long_context": LanguageModelRole(
+        "no memory: all documents that fit stand in one prompt",
+        {"storage": False, "scratchpad": False},
+        "llm_long_context",
+        "LongContextPlayer",
+    ),
+    "retrieve_then_read": LanguageModelRole(
+        "every passage is stored as it is; the model answers from one search",
+        {"operations": ["create", "read"], "storage": True, "scratchpad": False},
+        "llm_retrieve",
+        "RetrieveThenReadPlayer",
+    ),
+}
+"""The players that need a language model, by name."""
+
+PLAYERS: tuple[str, ...] = (*AGENTS, *ROLES)
+"""Every name that :func:`make_player` knows."""
+
+
+def player_keywords(name: str) -> dict[str, Any]:
+    """The keyword arguments with which a player's environment must be made; they win over others.
+
+    >>> player_keywords("add_only")
+    {'operations': ['create', 'read']}
+
+    Raises:
+        ConfigError: there is no such player.
+    """
+    _check(name)
+    return dict(ROLES[name].env_keywords) if name in ROLES else {}
+
+
+def make_player(name: str, model: LanguageModel | None = None, **options: Any) -> Callable[[], Player]:
+    """A maker of players of this name, one for each episode that is under way.
+
+    >>> make_player("keep_all")().name
+    'keep_all'
+
+    Args:
+        name: One of ``PLAYERS``.
+        model: Shared by all of them; scripted agents need none.
+        **options: The player's own, such as ``temperature=0.7`` or ``answering={"max_tokens": 64}``.
+
+    Raises:
+        ConfigError: there is no such player, it needs a model, or an option is unknown or wrong.
+    """
+    _check(name)
+    if name not in ROLES:
+        if options:
+            raise ConfigError(f"the scripted agent {name!r} has no options, but {', '.join(options)} was given")
+        return lambda: ScriptedPlayer(make_agent(name))
+    if model is None:
+        raise ConfigError(f"the player {name!r} needs a language model, such as an OpenAI-compatible server's URL")
+    import importlib
+
+    # Only who plays with a language model pays for loading its players.
+    kind = getattr(importlib.import_module(f"atommem_gym.agents.{ROLES[name].module}"), ROLES[name].kind)
+
+    def make() -> Player:
+        player: Player = kind(name, model, **options)
+        return player
+
+    make()  # a wrong option is an error now, not in the middle of the first episode
+    return make
+
+
+def _check(name: str) -> None:
+    if name not in PLAYERS:
+        close = difflib.get_close_matches(name, PLAYERS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(PLAYERS)}"
+        raise ConfigError(f"unknown player {name!r}; {hint}")
