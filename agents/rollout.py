@@ -1,0 +1,108 @@
+"""Lets a player play one episode in an asynchronous environment, and returns the whole record of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any, Protocol, TypeAlias
+
+from atommem_gym.agents.player import Player, Turn
+from atommem_gym.config import EnvConfig
+from atommem_gym.data.layout import stable_rng
+from atommem_gym.episode import Episode
+from atommem_gym.step import Observation
+from atommem_gym.traces import AgentTrace, EpisodeTrace, StepSeconds, TraceRecorder
+
+OnStep: TypeAlias = Callable[[Turn | None, Observation, Mapping[str, Any]], None]
+"""Called after the reset (without a turn) and after each step with turn, observation and info."""
+
+
+class AsyncEnv(Protocol):
+    """What a rollout needs of an environment; ``AtomMemPool.env()`` gives one."""
+
+    @property
+    def config(self) -> EnvConfig:
+        """All keyword arguments, resolved."""
+        ...
+
+    @property
+    def episode(self) -> Episode:
+        """The running episode."""
+        ...
+
+    async def areset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin an episode."""
+        ...
+
+    async def astep(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Carry out an action."""
+        ...
+
+
+async def rollout(
+    env: AsyncEnv,
+    player: Player,
+    index: int,
+    *,
+    shuffle_seed: int = 0,
+    seed: int = 0,
+    recorder: TraceRecorder | None = None,
+    on_step: OnStep | None = None,
+) -> EpisodeTrace:
+    """Play item ``index`` to its end.
+
+    A scripted player acts exactly as in :func:`atommem_gym.agents.play.play_episode`. Whatever the environment or the
+    player raises goes to the caller, and the episode has no record then.
+
+    Args:
+        env: Of a pool, not in use by anyone else.
+        player: Who plays; it is reset first.
+        index: The item.
+        shuffle_seed: Its layout.
+        seed: Seeds the player, together with the item.
+        recorder: Makes the record. An environment does not know its own id, so without one the record's is
+            ``AtomMem-Custom``, which cannot be replayed.
+        on_step: Called after every step.
+
+    Example:
+        >>> import asyncio
+        >>> from atommem_gym.agents.player import make_player
+        >>> from atommem_gym.envs.pool import AtomMemPool
+        >>> async def play():
+        ...     async with AtomMemPool("AtomMem-Synthetic-v0", 1, num_docs=20, store="numpy") as pool:
+        ...         async with pool.env() as env:
+        ...             return await rollout(env, make_player("oracle")(), index=3)
+        >>> asyncio.run(play()).metrics["em"]
+        1.0
+
+    Raises:
+        AtomMemError: the environment's I/O or the player's model failed.
+    """
+    observation, info = await env.areset(options={"index": index, "shuffle_seed": shuffle_seed})
+    generator = stable_rng("play", player.name, seed, index, shuffle_seed)
+    player.reset(env.episode, int(generator.integers(2**31)))
+    recorder = recorder or _recorder(env.config, player, seed)
+    recorder.reset(env.episode, observation, info)
+    if on_step:
+        on_step(None, observation, info)
+    while not recorder.over:
+        started = time.perf_counter()
+        turn = await player.act(observation)
+        acted = time.perf_counter()
+        result = await env.astep(turn.action)
+        seconds = StepSeconds(agent=acted - started, env=time.perf_counter() - acted)
+        recorder.step(turn, *result, seconds=seconds)
+        observation, _, _, _, info = result
+        if on_step:
+            on_step(turn, observation, info)
+    return recorder.finish()
+
+
+def _recorder(config: EnvConfig, player: Player, seed: int) -> TraceRecorder:
+    """A recorder of an environment of which only the config is known."""
+    defaults = {one.name: one.default for one in fields(config)}
+    given = {name: value for name, value in config.as_keywords().items() if value != defaults.get(name)}
+    return TraceRecorder("AtomMem-Custom", given, AgentTrace(player.name, player.settings), seed)

@@ -1,0 +1,105 @@
+"""``atommem compare``: two evaluations item by item, with intervals and tests."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from atommem_gym.commands.consoles import output
+from atommem_gym.envs.render import printable
+from atommem_gym.evaluation.folder import read_run
+from atommem_gym.evaluation.paired import Comparison, compare
+from atommem_gym.evaluation.statistics import LEVEL, RESAMPLES
+
+
+@dataclass
+class Compare:
+    """Compare two evaluations item by item: B minus A, with intervals and tests.
+
+    Example: atommem compare runs/base runs/trained --metric f1
+
+    Within one folder: atommem compare runs/first runs/first --agents keep_all tidy
+    """
+
+    a: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
+    """Folder of an evaluation."""
+    b: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
+    """Folder of another one, or the same."""
+    metric: Literal[
+        "em", "f1", "reward", "evidence_recall", "evidence_recall_exact", "steps", "tokens", "operations"
+    ] = "em"
+    """What is compared."""
+    agents: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="A B")] = None
+    """Whose episodes of A with whose of B; by default those of equal name, or the only ones."""
+    as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")] = False
+    """Print JSON instead of a table."""
+
+    def run(self) -> int:
+        """Print the comparison; the exit status."""
+        comparison = compare(read_run(self.a), read_run(self.b), self.metric, self.agents)
+        console = output()
+        if self.as_json:
+            text = json.dumps(_known(asdict(comparison)), ensure_ascii=False, indent=1)
+            console.print(text, markup=False, soft_wrap=True)
+            return 0
+        for warning in comparison.warnings:
+            console.print(Text(printable(warning, 400), style="bold yellow"), soft_wrap=True)
+        console.print(_table(comparison, self.a, self.b))
+        for line in _notes(comparison):
+            console.print(Text(line, style="dim"))
+        return 0
+
+
+def _table(comparison: Comparison, a: Path, b: Path) -> Table:
+    title = f"{comparison.metric}: B ({b}) minus A ({a})"
+    table = Table(title=Text(printable(title)), title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+    for header in ("environment", "docs", "agents", "pairs", "A", "B", "difference", "B better", "worse", "equal"):
+        table.add_column(header, justify="left" if header in ("environment", "agents") else "right", no_wrap=True)
+    for header in ("p (sign)", "p (permutation)"):
+        table.add_column(header, justify="right")
+    for row in comparison.rows:
+        if row.env == "all":
+            table.add_section()
+        same = row.agents[0] == row.agents[1]
+        agents = row.agents[0] if same else f"{row.agents[0]} → {row.agents[1]}"
+        counts = [f"{row.wins}", f"{row.losses}", f"{row.ties}"]
+        ends = [_p(row.sign_p), _p(row.permutation_p)]
+        difference = row.difference.text(3)
+        table.add_row(
+            row.env, row.docs, agents, f"{row.pairs}", f"{row.a:.3f}", f"{row.b:.3f}", difference, *counts, *ends
+        )
+    return table
+
+
+def _known(value: Any) -> Any:
+    """JSON values; the interval of a single item is not known, which JSON calls null."""
+    if isinstance(value, dict):
+        return {name: _known(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_known(part) for part in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _p(value: float) -> str:
+    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
+
+
+def _notes(comparison: Comparison) -> Sequence[str]:
+    lost_a, lost_b = comparison.unpaired
+    alone = f"; {lost_a} episodes of A and {lost_b} of B have no partner" if lost_a or lost_b else ""
+    return (
+        f"{comparison.pairs} pairs, matched by environment, documents, item, layout and questions; an agent's seeds "
+        f"are averaged first{alone}.",
+        f"In brackets {LEVEL:.0%} percentile bootstrap intervals over items ({RESAMPLES:,} resamples, seeded). Better, "
+        "worse, equal and the two-sided tests count items; the permutation test flips the signs of their differences. "
+        "No correction is made for looking at several rows.",
+    )

@@ -1,0 +1,249 @@
+"""``atommem eval``: plays environments x document counts x agents x seeds, resumably, and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.text import Text
+
+from atommem_gym.agents.player import ROLES
+from atommem_gym.commands.consoles import messages, output
+from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings
+from atommem_gym.envs.render import printable
+from atommem_gym.errors import ConfigError
+from atommem_gym.evaluation.folder import PLAN, RESULTS, EvaluationError, Run, read_run
+from atommem_gym.evaluation.plan import Plan
+from atommem_gym.evaluation.plan_file import read_values
+from atommem_gym.evaluation.plots import PlotsUnavailableError, write_plots
+from atommem_gym.evaluation.progress import progress
+from atommem_gym.evaluation.report import Report, make_report
+from atommem_gym.evaluation.runner import evaluate
+from atommem_gym.evaluation.tables import markdown, notes, terminal_tables, to_csv
+from atommem_gym.evaluation.work import work_lines
+from atommem_gym.registration import resolve_env_id
+
+INCOMPLETE = 1
+"""Exit status if episodes failed."""
+
+
+@dataclass
+class Eval:
+    """Evaluate agents: every environment at every document count, by every agent with every seed.
+
+    Example: atommem eval HotpotQA MuSiQue --source HotpotQA=hotpot.jsonl MuSiQue=musique.jsonl --docs 200 400
+    --agent keep_all tidy --episodes 50 -o runs/first
+
+    Or from a file: atommem eval --config plan.yaml -o runs/first. What else is given wins over the file.
+    """
+
+    envs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID…")] = ()
+    """AtomMem-HotpotQA-v0 or, for short, HotpotQA; `atommem envs` lists all."""
+    out: Annotated[Path, tyro.conf.arg(aliases=("-o",), metavar="DIR")] = Path("runs/eval")
+    """The folder for plan, results, traces, tables and plots."""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A plan as YAML."""
+    agents: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="agent", metavar="NAME…")] = ()
+    """Who plays: random silent keep_all overwrite tidy oracle, or with a language model crud add_only overwrite_llm
+    long_context retrieve_then_read."""
+    docs: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N…")] = ()
+    """Documents an episode; 200 by default."""
+    seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="S…")] = ()
+    """Seeds of the agents; each plays every item once with each. 0 by default."""
+    episodes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Items a cell, the same for all agents, document counts and seeds; 50 by default."""
+    items_seed: Annotated[int | None, tyro.conf.arg(metavar="S")] = None
+    """Draws the items; 0 by default."""
+    source: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="ENV=PATH…")] = ()
+    """Records of an environment, as in HotpotQA=hotpot_dev_distractor_v1.json."""
+    settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
+    """Keyword arguments of all environments, such as embedder=minilm chunk_tokens=2000; those of one alone as
+    HotpotQA.split=validation."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="URL|NAME")] = None
+    """The language model: the URL of an OpenAI-compatible server, or a name or folder for transformers."""
+    model_name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """What the server calls its model."""
+    option: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE…")] = ()
+    """Options of all agents with a language model, such as temperature=0.7 max_tokens=1024."""
+    concurrency: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Episodes in flight; by default 4 if all agents are scripted and the embedder is built in, else 32."""
+    traces: Annotated[str | None, tyro.conf.arg(metavar="jsonl|jsonl.gz|none")] = None
+    """How whole episodes are recorded; jsonl by default."""
+    give_up_after: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Stop after so many episodes failed with none finished in between; 20 by default."""
+    resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Go on with what the folder holds."""
+    report_only: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Play nothing; make tables and plots of what the folder holds."""
+
+    def run(self) -> int:
+        """Play and report; the exit status."""
+        if self.report_only:
+            return self._report(read_run(self.out))
+        plan = self.plan()
+        console = messages()
+        try:
+            with progress(console) as listener:
+                run = evaluate(plan, self.out, listener, resume=self.resume)
+        except EvaluationError:
+            # What was finished before the server went is worth a table.
+            if (self.out / PLAN).is_file():
+                self._report(read_run(self.out))
+            raise
+        except KeyboardInterrupt:
+            if not (self.out / PLAN).is_file():
+                raise
+            run = read_run(self.out)
+            self._report(run)
+            done, total = len(run.results), plan.episodes_in_all
+            line = f"interrupted after {done} of {total} episodes; go on with: atommem eval --resume -o {self.out}"
+            console.print(Text(line, style="yellow"), soft_wrap=True)
+            return INTERRUPTED
+        return self._report(run)
+
+    def plan(self) -> Plan:
+        """What to play: the folder's own plan at a resume, else the file's, under what the command line gives.
+
+        Raises:
+            ConfigError: something is wrong or missing.
+        """
+        values = self._base()
+        given = self._given()
+        for name in ("settings", "model"):
+            if name in given and isinstance(values.get(name), Mapping):
+                given[name] = {**values[name], **given[name]}
+        values |= given
+        if "envs" not in values or "agents" not in values:
+            missing = "environments" if "envs" not in values else "agents (--agent)"
+            raise ConfigError(f"no {missing} given; for instance: atommem eval Synthetic --agent keep_all tidy")
+        values["envs"] = _with_settings(values["envs"], self._env_settings())
+        options = parse_settings(list(chain.from_iterable(self.option)), "--option")
+        values["agents"] = _with_options(values["agents"], options)
+        return Plan.from_values(values)
+
+    def _base(self) -> dict[str, Any]:
+        if self.config is not None:
+            return read_values(self.config)
+        if self.resume and (self.out / PLAN).is_file() and (self.out / RESULTS).is_file():
+            return read_values(self.out / PLAN)
+        return {}
+
+    def _given(self) -> dict[str, Any]:
+        """Fields of the plan that the command line gives."""
+        names = {one.name for one in fields(Plan)} & {one.name for one in fields(self)} - {
+            "agents",
+            "settings",
+            "model",
+        }
+        given: dict[str, Any] = {name: getattr(self, name) for name in names}
+        given = {name: value for name, value in given.items() if value not in (None, ())}
+        given = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+        if self.agents:
+            given["agents"] = list(dict.fromkeys(chain.from_iterable(self.agents)))
+        common = [text for text in chain.from_iterable(self.settings) if "." not in text.partition("=")[0]]
+        if common:
+            given["settings"] = parse_settings(common)
+        if self.model is not None or self.model_name is not None:
+            given["model"] = self._model()
+        return given
+
+    def _model(self) -> dict[str, Any]:
+        if self.model is None or self.model.startswith(("http://", "https://")):
+            named = {"name": self.model_name} if self.model_name else {}
+            return {**({"url": self.model} if self.model else {}), **named}
+        if self.model_name is not None:
+            raise ConfigError(
+                f"--model {self.model!r} is no URL, so it is a local model's name, and --model-name "
+                f"{self.model_name!r} says another one; give one of them, or the URL of a server"
+            )
+        return {"name": self.model}
+
+    def _env_settings(self) -> list[tuple[str, dict[str, Any]]]:
+        """Settings of one environment alone, by its name as it was typed."""
+        found = []
+        for text in chain.from_iterable(self.source):
+            name, equals, path = text.partition("=")
+            if not equals or not path:
+                raise ConfigError(f"--source {text!r} is no ENV=PATH; write for instance --source HotpotQA=hotpot.json")
+            found.append((name, {"source": path}))
+        for text in chain.from_iterable(self.settings):
+            key = text.partition("=")[0]
+            if "." in key:
+                name, _, setting = text.partition(".")
+                found.append((name, parse_settings([setting])))
+        return found
+
+    def _report(self, run: Run) -> int:
+        report = make_report(run)
+        console = output()
+        try:
+            write_report(report, self.out, messages())
+        except OSError as error:
+            raise EvaluationError(f"the report cannot be written to {self.out} ({error.strerror})") from error
+        for table in terminal_tables(report, console.width):
+            console.print(table)
+            console.print()
+        console.print(Text("Where the wall time went", style="italic"))
+        for line in work_lines(report.sessions):
+            console.print(Text(line), soft_wrap=True)
+        console.print()
+        for note in notes(report)[:2]:
+            console.print(Text(note, style="dim"))
+        console.print(Text("What the other numbers mean: report.md.", style="dim"))
+        for warning in report.warnings():
+            console.print(Text(printable(warning), style="bold yellow"), soft_wrap=True)
+        console.print(Text(f"written to {self.out}"), soft_wrap=True)
+        return INCOMPLETE if report.failed else 0
+
+
+def write_report(report: Report, folder: Path, console: Console) -> None:
+    """Write the page, the numbers and the plots into a folder; says so on the console where there can be no plots.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    try:
+        plots = write_plots(report, folder)
+    except PlotsUnavailableError as error:
+        console.print(Text(str(error)), soft_wrap=True)
+        plots = []
+    for name, text in (("report.md", markdown(report, plots)), ("cells.csv", to_csv(report))):
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _with_settings(envs: Any, settings: list[tuple[str, dict[str, Any]]]) -> list[Any]:
+    """Environments with the settings that are for them alone; they are named by label or id."""
+    listed = _mappings(envs, "id")
+    for name, values in settings:
+        known = [env for env in listed if isinstance(env, dict) and env.get("label") == name]
+        if not known:
+            env_id = resolve_env_id(name)
+            known = [env for env in listed if isinstance(env, dict) and resolve_env_id(str(env.get("id"))) == env_id]
+        if not known:
+            raise ConfigError(f"settings are given for {name!r}, which is not played; add it or leave them out")
+        for env in known:
+            env["settings"] = {**env.get("settings", {}), **values}
+    return listed
+
+
+def _with_options(agents: Any, options: dict[str, Any]) -> list[Any]:
+    """Agents with options for all that play with a language model."""
+    listed = _mappings(agents, "name")
+    players = [agent for agent in listed if isinstance(agent, dict) and agent.get("name") in ROLES]
+    if options and not players:
+        raise ConfigError(f"--option {', '.join(options)} is for agents with a language model, and none of them plays")
+    for agent in players:
+        if options:
+            agent["options"] = {**agent.get("options", {}), **options}
+    return listed
+
+
+def _mappings(values: Any, key: str) -> list[Any]:
+    """A list in which names are mappings; what is neither is left for the plan to complain about."""
+    listed = values if isinstance(values, list) else [values]
+    return [{key: one} if isinstance(one, str) else dict(one) if isinstance(one, Mapping) else one for one in listed]

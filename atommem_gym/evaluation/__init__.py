@@ -1,0 +1,25 @@
+"""Plays agents in environments by a plan, resumably, and turns what came out into tables, plots and comparisons."""
+
+from atommem_gym.evaluation.folder import EvaluationError, Run, read_run
+from atommem_gym.evaluation.paired import Comparison, compare
+from atommem_gym.evaluation.plan import Plan
+from atommem_gym.evaluation.plan_file import read_plan
+from atommem_gym.evaluation.report import Report, make_report
+from atommem_gym.evaluation.results import EpisodeResult, FailedEpisode
+from atommem_gym.evaluation.runner import Listener, evaluate
+
+__all__ = [
+    "Comparison",
+    "EpisodeResult",
+    "EvaluationError",
+    "FailedEpisode",
+    "Listener",
+    "Plan",
+    "Report",
+    "Run",
+    "compare",
+    "evaluate",
+    "make_report",
+    "read_plan",
+    "read_run",
+]

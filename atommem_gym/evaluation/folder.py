@@ -1,0 +1,270 @@
+"""The folder of an evaluation: written episode by episode, safe against being killed, gone on with and read again."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.evaluation.plan import Plan
+from atommem_gym.evaluation.plan_file import read_plan, write_plan
+from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
+
+logger = logging.getLogger(__name__)
+
+PLAN = "plan.yaml"
+RESULTS = "results.jsonl"
+"""One row an episode: what tables and plots are made of."""
+FAILURES = "failures.jsonl"
+"""One row an episode that could not be played to its end, however often."""
+SESSIONS = "sessions.jsonl"
+"""One row a start and one an end: when, with which versions, how long, how much."""
+TRACES = "traces"
+"""Without its suffix, which the plan names."""
+
+
+class EvaluationError(AtomMemError, RuntimeError):
+    """The folder of an evaluation cannot be used; the message says why and what to do."""
+
+
+class RowFile:
+    """Appends JSON rows to a file, each whole or not at all; a torn last row of a killed writer is cut away.
+
+    One process writes a file at a time; a lock says so to a second one and goes when its process dies.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open for appending.
+
+        Raises:
+            EvaluationError: the file cannot be written, or another process writes it.
+        """
+        self.path = path
+        try:
+            self._file: BinaryIO = open(path, "a+b", buffering=0)  # noqa: SIM115  (closed by close)
+        except OSError as error:
+            raise EvaluationError(f"{path} cannot be written ({error.strerror}); name another folder") from error
+        try:
+            self._lock()
+            self._repair()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def append(self, values: Mapping[str, Any]) -> None:
+        """Write one row; it survives the death of the process when this returns.
+
+        Raises:
+            EvaluationError: the file cannot be written (disk full).
+        """
+        line = json.dumps(values, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
+        end = self._file.seek(0, os.SEEK_END)
+        try:
+            written = self._file.write(line)
+            if written != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            self._file.truncate(end)
+            raise EvaluationError(
+                f"{self.path} cannot be written ({error.strerror}); free some space and go on with --resume"
+            ) from error
+
+    def close(self) -> None:
+        """Close the file and give the lock back."""
+        self._file.close()
+
+    def _lock(self) -> None:
+        if sys.platform == "win32":
+            return
+        import fcntl
+
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EvaluationError(
+                f"{self.path} is being written by another process; wait for it or name another folder"
+            ) from error
+
+    def _repair(self) -> None:
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            logger.warning("%s ended in a torn row, which is cut away: its episode is played again", self.path)
+            self._file.truncate(whole)
+
+
+def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Place and values of every whole row of a file; none if there is no such file.
+
+    Raises:
+        EvaluationError: a row is no JSON object.
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.endswith(b"\n"):
+                # What a killed writer left, or one that is just writing.
+                return
+            where = f"{path}, line {number}"
+            try:
+                values = json.loads(line)
+            except ValueError as error:
+                raise EvaluationError(
+                    f"{where} is no JSON: {error}; remove the line to play its episode again"
+                ) from error
+            if not isinstance(values, dict):
+                raise EvaluationError(f"{where} is no JSON object; remove the line to play its episode again")
+            yield where, values
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is in the folder of an evaluation."""
+
+    path: Path
+    plan: Plan
+    results: tuple[EpisodeResult, ...]
+    failures: tuple[FailedEpisode, ...]
+    """Of episodes that have not been finished since, the latest of each."""
+    sessions: tuple[Mapping[str, Any], ...]
+    """One a start, with what its end added if it had one."""
+
+    @property
+    def done(self) -> set[EpisodeKey]:
+        """Which episodes are finished."""
+        return {result.key for result in self.results}
+
+
+def read_run(path: Path) -> Run:
+    """All that a folder holds; also while an evaluation is running.
+
+    Raises:
+        EvaluationError: it holds no evaluation, or a file of it is damaged.
+        ConfigError: its plan is wrong.
+    """
+    if not (path / PLAN).is_file():
+        raise EvaluationError(f"{path} holds no evaluation (there is no {PLAN}); `atommem eval … -o {path}` makes one")
+    results: dict[EpisodeKey, EpisodeResult] = {}
+    for where, values in read_rows(path / RESULTS):
+        result = EpisodeResult.from_values(values, where)
+        results.setdefault(result.key, result)
+    failures: dict[EpisodeKey, FailedEpisode] = {}
+    for where, values in read_rows(path / FAILURES):
+        try:
+            failure = FailedEpisode(**values)
+        except TypeError as error:
+            raise EvaluationError(f"{where} is damaged: {error}; remove the line") from error
+        if failure.key not in results:
+            failures[failure.key] = failure
+    sessions = _sessions(values for _, values in read_rows(path / SESSIONS))
+    return Run(path, read_plan(path / PLAN), tuple(results.values()), tuple(failures.values()), sessions)
+
+
+def _sessions(rows: Iterator[dict[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    sessions: list[dict[str, Any]] = []
+    for row in rows:
+        if row.get("event") == "start" or not sessions:
+            sessions.append({})
+        sessions[-1] |= {name: value for name, value in row.items() if name != "event"}
+    return tuple(sessions)
+
+
+class RunWriter:
+    """The folder of a running evaluation; a context manager.
+
+    Args:
+        path: The folder; it is made if it is not there.
+        plan: What is played.
+        resume: Go on with what the folder holds.
+
+    Raises:
+        ConfigError: the folder has results, and this is no resume or another plan; the message says what differs.
+        EvaluationError: the folder cannot be written, or another process writes it.
+    """
+
+    def __init__(self, path: Path, plan: Plan, *, resume: bool = False) -> None:
+        self.path = path
+        self.plan = plan
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EvaluationError(f"the folder {path} cannot be made ({error.strerror}); name another one") from error
+        self._results = RowFile(path / RESULTS)
+        self._files = [self._results]
+        try:
+            self._check_plan(resume)
+            write_plan(plan, path / PLAN)
+            self._failures = self._open(FAILURES)
+            self._sessions = self._open(SESSIONS)
+            self.earlier = read_run(path)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def traces(self) -> Path | None:
+        """The file of traces, if the plan wants one."""
+        return None if self.plan.traces == "none" else self.path / f"{TRACES}.{self.plan.traces}"
+
+    def add(self, result: EpisodeResult) -> None:
+        """Write the row of a finished episode; its trace must be written before."""
+        self._results.append(result.to_values())
+
+    def fail(self, failure: FailedEpisode) -> None:
+        """Write down that an episode could not be played to its end."""
+        self._failures.append(asdict(failure))
+
+    def start(self, facts: Mapping[str, Any]) -> None:
+        """Write down who plays from now on."""
+        self._sessions.append({"event": "start", **facts})
+
+    def end(self, facts: Mapping[str, Any]) -> None:
+        """Write down what was played."""
+        self._sessions.append({"event": "end", **facts})
+
+    def close(self) -> None:
+        """Close all files; closing twice is no error."""
+        for file in self._files:
+            file.close()
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open(self, name: str) -> RowFile:
+        file = RowFile(self.path / name)
+        self._files.append(file)
+        return file
+
+    def _check_plan(self, resume: bool) -> None:
+        if not (self.path / RESULTS).stat().st_size:
+            return
+        if not (self.path / PLAN).is_file():
+            raise ConfigError(f"{self.path} has results but no {PLAN}; name another folder")
+        earlier = read_plan(self.path / PLAN)
+        differences = earlier.differences(self.plan)
+        if differences:
+            lines = "\n".join(f"  {line}" for line in differences)
+            raise ConfigError(
+                f"{self.path} has results of another plan; name another folder, or go on with its own plan: "
+                f"atommem eval --resume -o {self.path}\nwhat differs (there and now):\n{lines}"
+            )
+        if not resume:
+            raise ConfigError(
+                f"{self.path} has results already; go on with them by --resume, make their report again by "
+                "--report-only, or name another folder"
+            )

@@ -1,0 +1,121 @@
+"""The environments of a plan while it is played: opened when the first episode wants one, closed after the last."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from atommem_gym.agents.play import draw_items
+from atommem_gym.agents.player import player_keywords
+from atommem_gym.data.records import Items
+from atommem_gym.envs.pool import AtomMemPool
+from atommem_gym.errors import ConfigError
+from atommem_gym.evaluation.plan import Cell, EnvPlan, Plan
+from atommem_gym.evaluation.results import EpisodeKey
+from atommem_gym.registration import TASKS, Task, load_items
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What makes the environment of a cell."""
+
+    cell: Cell
+    env_id: str
+    keywords: Mapping[str, Any]
+
+    @property
+    def identity(self) -> str:
+        """Equal for cells whose environments are made alike."""
+        return identity(self.env_id, self.keywords)
+
+
+def identity(env_id: str, keywords: Mapping[str, Any]) -> str:
+    """Equal for environments that are made alike."""
+    return json.dumps([env_id, keywords], sort_keys=True)
+
+
+def make_cells(plan: Plan) -> dict[Cell, Made]:
+    """What makes the environment of each cell: the plan's settings, the environment's, and what the agent needs.
+
+    Raises:
+        ConfigError: an agent is unknown, or what it needs contradicts the settings.
+    """
+    made = {}
+    for env in plan.envs:
+        for docs in plan.docs:
+            for agent in plan.agents:
+                keywords = plan.env_keywords(env, docs) | player_keywords(agent.name)
+                try:
+                    _task(env.id).config(keywords)
+                except ConfigError as error:
+                    raise ConfigError(f"the agent {agent.label!r} in {env.label}: {error}") from error
+                cell = Cell(env.label, docs, agent.label)
+                made[cell] = Made(cell, env.id, keywords)
+    return made
+
+
+class Group:
+    """An environment of a plan at one document count, for all agents: its items, a pool for each way to make it."""
+
+    def __init__(self, plan: Plan, env: EnvPlan, docs: int, made: Mapping[Cell, Made]) -> None:
+        self.plan = plan
+        self.env = env
+        self.docs = docs
+        self.made = made
+        self.remaining = 0
+        """Episodes that have not been played to their end."""
+        self._items: Items | None = None
+        self._pools: dict[str, AtomMemPool] = {}
+        self._stack = AsyncExitStack()
+        self._opening = asyncio.Lock()
+
+    async def load(self, done: Collection[EpisodeKey]) -> list[EpisodeKey]:
+        """Load the items, and return the episodes that are still to be played.
+
+        They come item after item, each by all agents and seeds, so that a stop leaves comparable results.
+
+        Raises:
+            ConfigError, DatasetUnavailableError: the items cannot be had.
+        """
+        keywords = self.plan.env_keywords(self.env, self.docs)
+        config = _task(self.env.id).config(keywords)
+        # Reading a data set for the first time may take minutes, and Ctrl-C should work meanwhile.
+        self._items = await asyncio.to_thread(load_items, _task(self.env.id).name, config)
+        drawn = draw_items(self._items.num_items, self.plan.episodes, self.plan.items_seed)
+        keys = [
+            EpisodeKey(self.env.label, self.docs, agent.label, seed, index, shuffle_seed)
+            for index, shuffle_seed in drawn
+            for seed in self.plan.seeds
+            for agent in self.plan.agents
+        ]
+        missing = [key for key in keys if key not in done]
+        self.remaining = len(missing)
+        return missing
+
+    async def pool(self, cell: Cell) -> AtomMemPool:
+        """The pool in which a cell is played."""
+        made = self.made[cell]
+        async with self._opening:
+            if made.identity not in self._pools:
+                # It may load an embedder, and other episodes are under way.
+                pool = await asyncio.to_thread(self._make, made)
+                self._pools[made.identity] = await self._stack.enter_async_context(pool)
+            return self._pools[made.identity]
+
+    def _make(self, made: Made) -> AtomMemPool:
+        return AtomMemPool(made.env_id, capacity=self.plan.in_flight, items=self._items, **made.keywords)
+
+    async def close(self) -> list[AtomMemPool]:
+        """Close all pools; returns them, for what they can tell."""
+        pools, self._pools = list(self._pools.values()), {}
+        await self._stack.aclose()
+        self._items = None
+        return pools
+
+
+def _task(env_id: str) -> Task:
+    return next(task for task in TASKS.values() if task.env_id == env_id)

@@ -1,0 +1,264 @@
+"""Two evaluations compared item by item: how much better one is, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from atommem_gym.errors import ConfigError
+from atommem_gym.evaluation.folder import EvaluationError, Run
+from atommem_gym.evaluation.plan import Plan
+from atommem_gym.evaluation.results import EpisodeResult
+from atommem_gym.evaluation.statistics import Interval, bootstrap, permutation_test, sign_test
+
+PAIRED_METRICS = ("em", "f1", "reward", "evidence_recall", "evidence_recall_exact", "steps", "tokens", "operations")
+"""What can be compared; each is a number an episode."""
+_ALL = "all"
+_EQUAL = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is paired: one item in one layout; the agent's seeds are averaged over."""
+
+    env: str
+    docs: int
+    index: int
+    shuffle_seed: int
+    questions: tuple[str, ...]
+    """Their ids: items of equal index from different records are not the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An item as both sides played it."""
+
+    unit: Unit
+    a: float
+    """Mean over the side's episodes, so is ``b``."""
+    b: float
+
+    @property
+    def difference(self) -> float:
+        """How much better B is."""
+        return self.b - self.a
+
+
+@dataclass(frozen=True, slots=True)
+class PairedRow:
+    """B minus A for one environment at one document count, or for all of them."""
+
+    env: str
+    docs: str
+    agents: tuple[str, str]
+    pairs: int
+    items: int
+    """Distinct items, which the interval resamples and the tests count."""
+    a: float
+    b: float
+    difference: Interval
+    wins: int
+    """Items at which B is better."""
+    losses: int
+    sign_p: float
+    permutation_p: float
+
+    @property
+    def ties(self) -> int:
+        """Items at which neither is better."""
+        return self.items - self.wins - self.losses
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All that two evaluations say about each other."""
+
+    metric: str
+    rows: tuple[PairedRow, ...]
+    unpaired: tuple[int, int]
+    """Episodes of A and of B that the other side has no partner for."""
+    warnings: tuple[str, ...]
+
+    @property
+    def pairs(self) -> int:
+        """Of all agents together."""
+        return sum(row.pairs for row in self.rows if row.env != _ALL)
+
+
+def compare(a: Run, b: Run, metric: str = "em", agents: tuple[str, str] | None = None) -> Comparison:
+    """Paired differences, B minus A, matched by environment, document count, item, layout and question ids.
+
+    Args:
+        a: One evaluation.
+        b: Another one, or the same.
+        metric: One of ``PAIRED_METRICS``.
+        agents: Whose episodes of A are paired with whose of B; by default those of equal label, or the only ones.
+
+    Raises:
+        ConfigError: the metric is unknown, or an agent did not play.
+        EvaluationError: there is not a single pair; the message says why.
+    """
+    if metric not in PAIRED_METRICS:
+        raise ConfigError(f"--metric {metric!r} is unknown; there are {', '.join(PAIRED_METRICS)}")
+    rows: list[PairedRow] = []
+    lost_a = lost_b = 0
+    matched = _agents(a, b, agents)
+    for one, other in matched:
+        sides = [_units([r for r in run.results if r.agent == name], metric) for run, name in ((a, one), (b, other))]
+        common = [unit for unit in sides[0] if unit in sides[1]]
+        lost_a += sum(len(values) for unit, values in sides[0].items() if unit not in sides[1])
+        lost_b += sum(len(values) for unit, values in sides[1].items() if unit not in sides[0])
+        pairs = [Pair(unit, fmean(sides[0][unit]), fmean(sides[1][unit])) for unit in common]
+        rows += _rows(pairs, (one, other), metric)
+    if not rows:
+        raise EvaluationError(f"no pairs: {_why(a, b, metric, matched)}")
+    return Comparison(metric, tuple(rows), (lost_a, lost_b), tuple(_warnings(a, b, matched)))
+
+
+def value(result: EpisodeResult, metric: str) -> float | None:
+    """A metric of an episode, ``None`` if it is not known."""
+    if metric == "tokens":
+        if result.prompt_tokens is None or result.completion_tokens is None or not result.calls:
+            return None
+        return float(result.prompt_tokens + result.completion_tokens)
+    if metric == "operations":
+        return float(sum(result.operations.values()))
+    return float(getattr(result, metric))
+
+
+def _agents(a: Run, b: Run, agents: tuple[str, str] | None) -> list[tuple[str, str]]:
+    played = [{result.agent for result in run.results} for run in (a, b)]
+    there = [
+        [one.label for one in run.plan.agents if one.label in names] for run, names in zip((a, b), played, strict=True)
+    ]
+    for run, names in zip((a, b), there, strict=True):
+        if not names:
+            raise EvaluationError(f"no pairs: {run.path} has no finished episodes")
+    if agents is not None:
+        for name, run, names in zip(agents, (a, b), there, strict=True):
+            if name not in names:
+                raise ConfigError(f"the agent {name!r} did not play in {run.path}; there are {', '.join(names)}")
+        return [agents]
+    if len(there[0]) == len(there[1]) == 1:
+        return [(there[0][0], there[1][0])]
+    common = [(name, name) for name in there[0] if name in there[1]]
+    if not common:
+        raise EvaluationError(
+            f"no pairs: {a.path} was played by {', '.join(there[0])} and {b.path} by {', '.join(there[1])}; say with "
+            "--agents A B whose episodes are compared"
+        )
+    if a.path.resolve() == b.path.resolve():
+        raise EvaluationError(
+            f"no pairs: {a.path} would be compared with itself; say with --agents A B which two of "
+            f"{', '.join(there[0])} are compared"
+        )
+    return common
+
+
+def _units(results: Iterable[EpisodeResult], metric: str) -> dict[Unit, list[float]]:
+    units: dict[Unit, list[float]] = {}
+    for result in sorted(results, key=lambda one: one.key):
+        number = value(result, metric)
+        if number is not None:
+            # The order of an item's questions belongs to its layout.
+            questions = tuple(question.id for question in result.questions)
+            unit = Unit(result.env, result.docs, result.index, result.shuffle_seed, questions)
+            units.setdefault(unit, []).append(number)
+    return units
+
+
+def _rows(pairs: Sequence[Pair], agents: tuple[str, str], metric: str) -> list[PairedRow]:
+    cells: dict[tuple[str, int], list[Pair]] = {}
+    for pair in pairs:
+        cells.setdefault((pair.unit.env, pair.unit.docs), []).append(pair)
+    rows = [_row(env, str(docs), agents, of_cell, metric) for (env, docs), of_cell in cells.items()]
+    if len(cells) > 1:
+        rows.append(_row(_ALL, _ALL, agents, pairs, metric))
+    return rows
+
+
+def _row(env: str, docs: str, agents: tuple[str, str], pairs: Sequence[Pair], metric: str) -> PairedRow:
+    clusters = [(pair.unit.env, pair.unit.index) for pair in pairs]
+    key = ("compare", metric, env, docs)
+    by_item: dict[tuple[str, int], list[float]] = {}
+    for cluster, pair in zip(clusters, pairs, strict=True):
+        by_item.setdefault(cluster, []).append(pair.difference)
+    items = [fmean(differences) for differences in by_item.values()]
+    return PairedRow(
+        env=env,
+        docs=docs,
+        agents=agents,
+        pairs=len(pairs),
+        items=len(items),
+        a=fmean(pair.a for pair in pairs),
+        b=fmean(pair.b for pair in pairs),
+        difference=bootstrap([pair.difference for pair in pairs], clusters, key),
+        wins=sum(difference > _EQUAL for difference in items),
+        losses=sum(difference < -_EQUAL for difference in items),
+        sign_p=sign_test(items),
+        permutation_p=permutation_test(items, key),
+    )
+
+
+def _why(a: Run, b: Run, metric: str, matched: Sequence[tuple[str, str]]) -> str:
+    """The first reason that leaves no pair."""
+    names = [{one for one, _ in matched}, {other for _, other in matched}]
+    sides = [[r for r in run.results if r.agent in name] for run, name in zip((a, b), names, strict=True)]
+    if not all(any(value(result, metric) is not None for result in side) for side in sides):
+        return f"{metric} is not known on both sides (no language model played, or it did not count)"
+    for what, key in (
+        ("environments", lambda r: r.env),
+        ("document counts", lambda r: (r.env, r.docs)),
+        ("items", lambda r: (r.env, r.docs, r.index)),
+        ("layouts", lambda r: (r.env, r.docs, r.index, r.shuffle_seed)),
+    ):
+        left, right = ({key(result) for result in side} for side in sides)
+        if not left & right:
+            return (
+                f"no {what} in common ({_few(left)} and {_few(right)}); play both with the same environments, --docs, "
+                "--episodes and --items-seed"
+            )
+    return "items of equal index have other questions: the records (source, split, questions_per_episode) differ"
+
+
+def _few(keys: Iterable[Any]) -> str:
+    texts = sorted(map(str, keys))
+    return ", ".join(texts[:3]) + (", …" if len(texts) > 3 else "")
+
+
+def _warnings(a: Run, b: Run, matched: Sequence[tuple[str, str]]) -> Iterable[str]:
+    """What differs between the two besides the agents that are compared."""
+    for differs in _setting_differences(a.plan, b.plan, matched):
+        yield f"settings differ: {differs}"
+    seeds = [sorted({result.seed for result in run.results}) for run in (a, b)]
+    if seeds[0] != seeds[1]:
+        yield f"seeds differ: {seeds[0]} and {seeds[1]}; each side is averaged over its own"
+    versions = [{str(session.get("versions", "")) for session in run.sessions} for run in (a, b)]
+    if versions[0] != versions[1]:
+        yield f"versions differ: {' / '.join(sorted(versions[0]))} and {' / '.join(sorted(versions[1]))}"
+    for run, name in ((a, "A"), (b, "B")):
+        if run.failures:
+            yield f"{len(run.failures)} episodes of {name} ({run.path}) failed and are in no pair"
+
+
+def _setting_differences(a: Plan, b: Plan, matched: Sequence[tuple[str, str]]) -> Iterable[str]:
+    envs = [{env.label: {**plan.settings, **env.settings} for env in plan.envs} for plan in (a, b)]
+    for label in envs[0].keys() & envs[1].keys():
+        yield from _changed(label, envs[0][label], envs[1][label])
+    agents = [{agent.label: agent for agent in plan.agents} for plan in (a, b)]
+    for one, other in matched:
+        left, right = agents[0][one], agents[1][other]
+        if left.name == right.name:
+            yield from _changed(f"options of {one}", left.options, right.options)
+            models = [agent.model or plan.model for agent, plan in ((left, a), (right, b))]
+            names = [model.name if model else None for model in models]
+            if names[0] != names[1]:
+                yield f"model of {one}: {names[0]} and {names[1]}"
+
+
+def _changed(what: str, left: Mapping[str, Any], right: Mapping[str, Any]) -> Iterable[str]:
+    for name in dict.fromkeys([*left, *right]):
+        if left.get(name) != right.get(name):
+            yield f"{name} of {what}: {left.get(name, 'default')!r} and {right.get(name, 'default')!r}"

@@ -1,0 +1,316 @@
+"""What an evaluation plays: environments x document counts x agents x seeds, validated before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from atommem_gym.agents import AGENTS
+from atommem_gym.errors import ConfigError
+from atommem_gym.registration import TASKS, resolve_env_id
+
+T = TypeVar("T")
+
+NOT_RESULTS = ("concurrency", "traces", "give_up_after")
+"""Fields of a plan that change how it is played and never what comes out; they may change at a resume."""
+TRACES = ("jsonl", "jsonl.gz", "none")
+_CELL_KEYWORDS = {"num_docs": "docs"}
+"""Keyword arguments of environments that the plan has a place of its own for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EnvPlan:
+    """One environment; written ``HotpotQA`` for short, or ``{id: HotpotQA, label: …, settings: {…}}``."""
+
+    id: str
+    """Gymnasium id, or the task's name."""
+    label: str = ""
+    """Names its rows; by default the task's name."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Its keyword arguments, over those of the plan."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "id", resolve_env_id(self.id))
+        if not self.label:
+            object.__setattr__(self, "label", self.id.removeprefix("AtomMem-").rpartition("-v")[0])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelPlan:
+    """A language model: a server (``url``), or a local name or folder for transformers."""
+
+    name: str = ""
+    """What the server calls it, by default the one that it serves; without ``url`` a Hugging Face name or a folder."""
+    url: str = ""
+    """Base URL of an OpenAI-compatible server, such as ``http://localhost:8000/v1``. May change at a resume."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Further keyword arguments of ``OpenAIModel`` or ``TransformersModel``."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AgentPlan:
+    """One agent; written ``keep_all`` for short, or ``{name: crud, label: …, options: {…}, model: {…}}``."""
+
+    name: str
+    """What ``make_player`` knows it as."""
+    label: str = ""
+    """Names its rows; by default its name."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of ``make_player``."""
+    model: ModelPlan | None = None
+    """Its language model; by default the plan's."""
+
+    def __post_init__(self) -> None:
+        if not self.label:
+            object.__setattr__(self, "label", self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Episodes that are summed up together: one row of a table."""
+
+    env: str
+    """Label of the environment."""
+    docs: int
+    agent: str
+    """Label of the agent."""
+
+    @property
+    def text(self) -> str:
+        """As progress shows it."""
+        return f"{self.env}, {self.docs} documents, {self.agent}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """Environments x document counts x agents x seeds, so many episodes each; JSON values only.
+
+    >>> plan = Plan.from_values({"envs": ["Synthetic"], "agents": ["keep_all", "tidy"], "docs": [20, 40]})
+    >>> len(plan.cells), plan.episodes_in_all
+    (4, 200)
+
+    """
+
+    envs: tuple[EnvPlan, ...]
+    agents: tuple[AgentPlan, ...]
+    docs: tuple[int, ...] = (200,)
+    """Documents an episode."""
+    seeds: tuple[int, ...] = (0,)
+    """Each item is played once with each; a seed seeds the agent, not the draw of items."""
+    episodes: int = 50
+    """Items a cell, the same for all agents, document counts and seeds."""
+    items_seed: int = 0
+    """Draws the items."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of all environments."""
+    model: ModelPlan | None = None
+    """The language model of agents that need one."""
+    concurrency: int | None = None
+    """Episodes in flight; ``None``: as many as are of use, see :attr:`in_flight`."""
+    traces: str = "jsonl"
+    """How whole episodes are recorded, besides their results: ``jsonl``, ``jsonl.gz`` (a quarter of the size) or
+    ``none``."""
+    give_up_after: int = 20
+    """Stop after this many episodes failed with none finished in between; `--resume` goes on."""
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Plan:
+        """A plan from plain values, as a YAML file or the command line gives them.
+
+        Raises:
+            ConfigError: a field is unknown, missing, of the wrong type, or contradicts another one.
+        """
+        known = _known(cls, values, "the plan")
+        plan = cls(
+            **{
+                **known,
+                "envs": tuple(_env(value) for value in _list("envs", values.get("envs"))),
+                "agents": tuple(_agent(value) for value in _list("agents", values.get("agents"))),
+                "docs": tuple(_whole("docs", n, 1) for n in _list("docs", values.get("docs", 200))),
+                "seeds": tuple(_whole("seeds", n, 0) for n in _list("seeds", values.get("seeds", 0))),
+                "settings": _mapping("settings", values.get("settings")),
+                "model": _model(values.get("model")),
+            }
+        )
+        plan._check()
+        return plan
+
+    def to_values(self) -> dict[str, Any]:
+        """Plain values, from which :meth:`from_values` makes an equal plan."""
+        return {name: _plain(getattr(self, name)) for name in (f.name for f in fields(self))}
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All rows, in the order in which tables show them."""
+        return tuple(
+            Cell(env.label, docs, agent.label) for env in self.envs for docs in self.docs for agent in self.agents
+        )
+
+    @property
+    def episodes_a_cell(self) -> int:
+        """Episodes of each cell: items times seeds."""
+        return self.episodes * len(self.seeds)
+
+    @property
+    def episodes_in_all(self) -> int:
+        """Episodes of the whole plan."""
+        return self.episodes_a_cell * len(self.cells)
+
+    @property
+    def in_flight(self) -> int:
+        """Episodes in flight at most.
+
+        Language models and embedders answer many at once faster than one after the other. Scripted agents over the
+        built-in embedder keep one core busy as it is: more of them would wait for each other, and for nothing else.
+        """
+        if self.concurrency is not None:
+            return self.concurrency
+        built_in = all({**self.settings, **env.settings}.get("embedder", "hashing") == "hashing" for env in self.envs)
+        return 4 if built_in and all(agent.name in AGENTS for agent in self.agents) else 32
+
+    def env_keywords(self, env: EnvPlan, docs: int) -> dict[str, Any]:
+        """Keyword arguments of an environment, without what an agent needs."""
+        return {**self.settings, **env.settings, "num_docs": docs}
+
+    def differences(self, other: Plan) -> list[str]:
+        """What makes the results of another plan other results; empty if they belong together."""
+        mine, others = (_identity(plan.to_values()) for plan in (self, other))
+        return [line for name in mine for line in _differences(name, mine[name], others[name])]
+
+    def _check(self) -> None:
+        for name in ("episodes", "give_up_after"):
+            _whole(name, getattr(self, name), 1)
+        if self.concurrency is not None:
+            _whole("concurrency", self.concurrency, 1)
+        _whole("items_seed", self.items_seed, 0)
+        if self.traces not in TRACES:
+            raise ConfigError(f"traces={self.traces!r} must be one of {', '.join(TRACES)}")
+        _distinct("docs", self.docs, "give each document count once")
+        _distinct("seeds", self.seeds, "give each seed once")
+        _distinct("envs", [env.label for env in self.envs], "give each a label of its own")
+        _distinct("agents", [agent.label for agent in self.agents], "give each a label of its own")
+        for env in self.envs:
+            task = next(task for task in TASKS.values() if task.env_id == env.id)
+            for keywords in (self.settings, env.settings):
+                for name in _CELL_KEYWORDS.keys() & keywords.keys():
+                    raise ConfigError(f"settings hold {name}={keywords[name]!r}; write it as {_CELL_KEYWORDS[name]}")
+            for docs in self.docs:
+                task.config(self.env_keywords(env, docs))
+
+
+def _known(cls: type, values: Mapping[str, Any], what: str) -> dict[str, Any]:
+    names = [one.name for one in fields(cls)]
+    for name in values:
+        if name not in names:
+            close = difflib.get_close_matches(str(name), names, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
+            raise ConfigError(f"{what} has an unknown field {name!r}; {hint}")
+    return dict(values)
+
+
+def _list(name: str, value: object) -> list[Any]:
+    """A list; a single value stands for a list of one."""
+    values = list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
+    if not values:
+        raise ConfigError(f"{name} is empty: a plan needs at least one")
+    return values
+
+
+def _mapping(name: str, value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        raise ConfigError(f"{name}={value!r} must be a mapping of names to values")
+    return dict(value)
+
+
+def _whole(name: str, value: object, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name}={value!r} must be a whole number of at least {least}")
+    return value
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{name}={value!r} must be a non-empty text")
+    return value
+
+
+def _distinct(name: str, values: Sequence[object], remedy: str) -> None:
+    twice = [value for place, value in enumerate(values) if value in values[:place]]
+    if twice:
+        raise ConfigError(f"{name} hold {twice[0]!r} twice; {remedy}")
+
+
+def _env(value: object) -> EnvPlan:
+    values = _named("envs", "id", value, EnvPlan)
+    return EnvPlan(**{**values, "settings": _mapping("settings", values.get("settings"))})
+
+
+def _agent(value: object) -> AgentPlan:
+    values = _named("agents", "name", value, AgentPlan)
+    options = _mapping("options", values.get("options"))
+    return AgentPlan(**{**values, "options": options, "model": _model(values.get("model"))})
+
+
+def _model(value: object) -> ModelPlan | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = {"url" if value.startswith(("http://", "https://")) else "name": value}
+    values = _known(ModelPlan, _mapping("model", value), "model")
+    for name in ("name", "url"):
+        if values.setdefault(name, "") is None or not isinstance(values[name], str):
+            raise ConfigError(f"the model's {name}={values[name]!r} must be a text")
+    if not (values["name"] or values["url"]):
+        raise ConfigError("the model has neither a url nor a name; give the URL of a server, or a local model's name")
+    return ModelPlan(**{**values, "options": _mapping("the model's options", values.get("options"))})
+
+
+def _named(name: str, key: str, value: object, cls: type) -> dict[str, Any]:
+    """The fields of something that may be written as its name alone."""
+    values = {key: value} if isinstance(value, str) else value
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"{name} hold {value!r}; write a name, or a mapping with {key!r}")
+    known = _known(cls, values, name)
+    _text(f"{key} in {name}", known.get(key))
+    if known.get("label"):
+        _text(f"label in {name}", known["label"])
+    return known
+
+
+def _plain(value: Any) -> Any:
+    """JSON values of a plan's field; what is left at its default and empty is left out of the inner ones."""
+    if isinstance(value, (EnvPlan, AgentPlan, ModelPlan)):
+        parts = {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+        return {name: part for name, part in parts.items() if part not in (None, "", {})}
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return value
+
+
+def _identity(values: dict[str, Any]) -> dict[str, Any]:
+    """The part of a plan's values that makes its results what they are: a server may move."""
+
+    def without_url(value: Any) -> Any:
+        return {name: part for name, part in value.items() if name != "url"} if value else value
+
+    kept = {name: value for name, value in values.items() if name not in NOT_RESULTS}
+    kept["model"] = without_url(kept["model"])
+    kept["agents"] = [
+        {**agent, "model": without_url(agent["model"])} if "model" in agent else agent for agent in kept["agents"]
+    ]
+    return kept
+
+
+def _differences(name: str, mine: Any, other: Any) -> list[str]:
+    if mine == other:
+        return []
+    if isinstance(mine, dict) and isinstance(other, dict):
+        keys = dict.fromkeys([*mine, *other])
+        return [line for key in keys for line in _differences(f"{name}.{key}", mine.get(key), other.get(key))]
+    return [f"{name}: {mine!r} is not {other!r}"]

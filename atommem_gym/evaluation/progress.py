@@ -1,0 +1,237 @@
+"""How a running evaluation goes: a live board in a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from atommem_gym.envs.render import printable
+from atommem_gym.evaluation.folder import Run
+from atommem_gym.evaluation.plan import Cell, Plan
+from atommem_gym.evaluation.results import EpisodeResult, FailedEpisode
+from atommem_gym.evaluation.summary import interval
+
+LIVE_RESAMPLES = 1000
+"""Of intervals that change at every episode; the report's have ten times as many."""
+WINDOW = 200
+"""Latest episodes from which rates and the remaining time are estimated."""
+EVERY = 15.0
+"""Seconds between two plain lines."""
+
+
+@dataclass(slots=True)
+class Row:
+    """What is known of a cell so far."""
+
+    cell: Cell
+    results: list[EpisodeResult] = field(default_factory=list)
+    failed: int = 0
+    _shown: tuple[int, str] = (0, "–")
+
+    @property
+    def em(self) -> str:
+        """EM with its interval, of all results."""
+        return interval("em", self.cell, self.results, LIVE_RESAMPLES).text()
+
+    @property
+    def em_so_far(self) -> str:
+        """The same for a board that is drawn several times a second: not worked out again for each of many results."""
+        count, known = len(self.results), self._shown[0]
+        if count - known > known // 50:
+            self._shown = (count, self.em)
+        return self._shown[1]
+
+
+class Board:
+    """Counts what is finished; one cell a row."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.rows: dict[Cell, Row] = {}
+        self.a_cell = self.total = self.done = self.failed = 0
+        self._clock = clock
+        self._began = clock()
+        self._latest: deque[tuple[float, int]] = deque(maxlen=WINDOW)
+
+    def begin(self, plan: Plan, earlier: Run) -> None:
+        """Start counting, from what was finished before."""
+        rows = {cell: Row(cell) for cell in plan.cells}
+        for result in earlier.results:
+            rows[result.key.cell].results.append(result)
+        # The board is drawn in another thread, which must not meet rows without a length.
+        self.a_cell, self.total = plan.episodes_a_cell, plan.episodes_in_all
+        self.rows = rows
+        self.done = len(earlier.results)
+        self._began = self._clock()
+
+    def finished(self, result: EpisodeResult) -> None:
+        """Count an episode."""
+        self.rows[result.key.cell].results.append(result)
+        self.done += 1
+        self._latest.append((self._clock(), (result.prompt_tokens or 0) + (result.completion_tokens or 0)))
+
+    def failed_one(self, failure: FailedEpisode) -> None:
+        """Count a failure."""
+        self.rows[failure.key.cell].failed += 1
+        self.failed += 1
+
+    @property
+    def rates(self) -> tuple[float, float]:
+        """Episodes and tokens a second, over the latest episodes."""
+        if not self._latest:
+            return 0.0, 0.0
+        full = len(self._latest) == WINDOW
+        since = self._latest[0][0] if full else self._began
+        counted = list(self._latest)[1:] if full else list(self._latest)
+        seconds = max(self._clock() - since, 1e-9)
+        return len(counted) / seconds, sum(tokens for _, tokens in counted) / seconds
+
+    @property
+    def status(self) -> str:
+        """One line: how far, how fast, how long still."""
+        episodes, tokens = self.rates
+        parts = [f"{self.done}/{self.total} episodes"]
+        if episodes:
+            parts.append(f"{episodes:.1f} episodes/s" if episodes >= 1 else f"{60 * episodes:.1f} episodes/min")
+        if tokens:
+            parts.append(f"{tokens:,.0f} tokens/s")
+        if self.failed:
+            parts.append(f"{self.failed} failed")
+        left = self.total - self.done - self.failed
+        if left > 0:
+            parts.append(f"{_duration(left / episodes)} left" if episodes else "time left unknown")
+        return " · ".join(parts)
+
+
+class LiveProgress:
+    """Redraws the board in a terminal; a listener and a context manager."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.board = Board()
+        self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=4, transient=True)
+
+    def begin(self, plan: Plan, earlier: Run) -> None:
+        """See ``Listener``."""
+        self.board.begin(plan, earlier)
+
+    def finished(self, result: EpisodeResult) -> None:
+        """See ``Listener``."""
+        self.board.finished(result)
+
+    def failed(self, failure: FailedEpisode) -> None:
+        """See ``Listener``."""
+        self.board.failed_one(failure)
+
+    def __enter__(self) -> LiveProgress:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def _draw(self) -> RenderableType:
+        board = self.board
+        table = Table(box=None, show_edge=False, pad_edge=False)
+        for header in ("environment", "docs", "agent", "", "episodes", "EM so far", "failed"):
+            table.add_column(
+                header,
+                justify="right" if header in ("docs", "episodes", "failed") else "left",
+                style="dim" if not header else "",
+            )
+        for row in self._visible():
+            count = len(row.results)
+            bar = ProgressBar(total=board.a_cell, completed=count, width=24)
+            failed = Text(str(row.failed), style="red") if row.failed else Text("")
+            cell = row.cell
+            names = (Text(printable(cell.env)), str(cell.docs), Text(printable(cell.agent)))
+            table.add_row(*names, bar, f"{count}/{board.a_cell}", row.em_so_far, failed)
+        hidden = len(board.rows) - table.row_count
+        more = [Text(f"… and {hidden} more rows", style="dim")] if hidden else []
+        whole = ProgressBar(total=max(board.total, 1), completed=board.done, width=30)
+        below = Table.grid(padding=(0, 1))
+        below.add_row(whole, Text(board.status if board.total else "opening …", style="bold"))
+        return Group(table, *more, below)
+
+    def _visible(self) -> list[Row]:
+        """As many rows as the terminal has room for: those under way first, then those played last."""
+        rows = list(self.board.rows.values())
+        room = max(3, self.console.height - 6)
+        if len(rows) <= room:
+            return rows
+        rank = {True: 0, False: 1}
+        running = [0 < len(row.results) < self.board.a_cell for row in rows]
+        order = sorted(range(len(rows)), key=lambda i: (rank[running[i]], -len(rows[i].results), -i))
+        return [rows[i] for i in sorted(order[:room])]
+
+
+class PlainProgress:
+    """Prints a line when a cell is complete, for a failure, and now and then how far it has come."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self.console = console
+        self.board = Board(clock)
+        self._clock = clock
+        self._said = clock()
+
+    def begin(self, plan: Plan, earlier: Run) -> None:
+        """See ``Listener``."""
+        self.board.begin(plan, earlier)
+        if self.board.done:
+            self._say(f"going on after {self.board.done} of {self.board.total} episodes")
+
+    def finished(self, result: EpisodeResult) -> None:
+        """See ``Listener``."""
+        board = self.board
+        board.finished(result)
+        row = board.rows[result.key.cell]
+        if len(row.results) == board.a_cell:
+            self._say(f"{row.cell.text}: {board.a_cell} episodes, EM {row.em}")
+        elif self._clock() - self._said >= EVERY:
+            self._say(board.status)
+
+    def failed(self, failure: FailedEpisode) -> None:
+        """See ``Listener``."""
+        self.board.failed_one(failure)
+        first = failure.message.partition("\n")[0]
+        self._say(f"{failure.key.cell.text}, item {failure.index}: failed ({failure.error}: {first})")
+
+    def __enter__(self) -> PlainProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.board.total:
+            self._say(self.board.status)
+
+    def _say(self, line: str) -> None:
+        self._said = self._clock()
+        self.console.print(printable(line), markup=False, soft_wrap=True)
+
+
+def progress(console: Console) -> LiveProgress | PlainProgress:
+    """What suits the console."""
+    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds.
+
+    >>> _duration(3725)
+    '1:02:05'
+    """
+    whole = round(seconds)
+    return (
+        f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02}"
+    )

@@ -1,0 +1,137 @@
+"""What a folder's episodes say: the summaries of all cells, what is missing, and how it was made."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from atommem_gym.evaluation.folder import Run
+from atommem_gym.evaluation.plan import Cell, Plan
+from atommem_gym.evaluation.results import EpisodeResult
+from atommem_gym.evaluation.statistics import RESAMPLES
+from atommem_gym.evaluation.summary import CellSummary, summarize
+
+PACKAGES = ("atommem-gym", "gymnasium", "numpy", "milvus-lite", "torch", "transformers")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Summaries of the cells that have finished episodes, in the plan's order."""
+
+    plan: Plan
+    cells: tuple[CellSummary, ...]
+    empty: tuple[Cell, ...]
+    """Cells without a finished episode."""
+    failures: Mapping[str, int]
+    """Failed episodes by their error."""
+    last_failure: str
+    """What the last one said."""
+    sessions: tuple[Mapping[str, Any], ...]
+
+    @property
+    def episodes(self) -> int:
+        """Finished episodes."""
+        return sum(cell.episodes for cell in self.cells)
+
+    @property
+    def failed(self) -> int:
+        """Episodes that could not be played to their end."""
+        return sum(self.failures.values())
+
+    @property
+    def missing(self) -> int:
+        """Episodes that are planned and neither finished nor failed."""
+        return self.plan.episodes_in_all - self.episodes - self.failed
+
+    @property
+    def repeated(self) -> bool:
+        """Whether items were played more than once a cell, so that intervals resample items and not episodes."""
+        return any(cell.items < cell.episodes for cell in self.cells)
+
+    @property
+    def uses_models(self) -> bool:
+        """Whether a language model played."""
+        return any(cell.calls for cell in self.cells)
+
+    def warnings(self) -> list[str]:
+        """What a reader must know before believing the numbers."""
+        lines = []
+        if self.failed:
+            errors = ", ".join(f"{count} × {error}" for error, count in self.failures.items())
+            lines.append(
+                f"{self.failed} episodes failed and are in no mean ({errors}; the last: {self.last_failure}); all are "
+                "in failures.jsonl, and --resume plays them again"
+            )
+        if self.missing:
+            lines.append(f"{self.missing} of {self.plan.episodes_in_all} episodes have not been played; --resume does")
+        cut = sum(cell.cut_short for cell in self.cells)
+        if cut:
+            lines.append(f"{cut} completions ended at their token limit (max_tokens)")
+        cut = sum(cell.cut_prompts for cell in self.cells)
+        if cut:
+            lines.append(f"in {cut} steps the model was not shown everything, since its context is too small")
+        retries = sum(cell.retries for cell in self.cells)
+        if retries:
+            lines.append(f"{retries} calls of the model failed and were repeated, with success")
+        played_with = sorted({str(session["versions"]) for session in self.sessions if "versions" in session})
+        if len(played_with) > 1:
+            lines.append(f"played with different versions: {' / '.join(played_with)}")
+        return lines
+
+
+def make_report(run: Run, resamples: int = RESAMPLES) -> Report:
+    """Sum up a folder."""
+    results: dict[Cell, list[EpisodeResult]] = {}
+    for result in run.results:
+        results.setdefault(result.key.cell, []).append(result)
+    failed = Counter(failure.key.cell for failure in run.failures)
+    plan = run.plan
+    return Report(
+        plan=plan,
+        cells=tuple(
+            summarize(cell, results[cell], planned=plan.episodes_a_cell, failed=failed[cell], resamples=resamples)
+            for cell in plan.cells
+            if cell in results
+        ),
+        empty=tuple(cell for cell in plan.cells if cell not in results),
+        failures=dict(Counter(failure.error for failure in run.failures).most_common()),
+        last_failure=run.failures[-1].message.partition("\n")[0] if run.failures else "",
+        sessions=run.sessions,
+    )
+
+
+def surroundings() -> dict[str, Any]:
+    """What a number depends on besides the plan: versions and the machine."""
+    packages = {package: installed for package in PACKAGES if (installed := _version(package))}
+    versions = ", ".join(f"{package} {installed}" for package, installed in packages.items())
+    cpu = f"{_cpu()}, {os.cpu_count()} cores"
+    return {"python": platform.python_version(), "versions": versions, "cpu": cpu}
+
+
+def counts(cells: Sequence[CellSummary]) -> dict[str, int]:
+    """Failed questions by cause over several cells."""
+    total: Counter[str] = Counter()
+    for cell in cells:
+        total.update(cell.causes)
+    return dict(total)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    """The processor's name, as far as the system tells."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

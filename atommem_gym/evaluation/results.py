@@ -1,0 +1,199 @@
+"""The row that an episode leaves: small, complete for every table and plot, and a pure function of its trace."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from atommem_gym.errors import AtomMemError
+from atommem_gym.evaluation.plan import Cell
+from atommem_gym.traces.record import EpisodeTrace
+
+VERSION = 1
+"""Of the rows; any change of a field or of its meaning raises it."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class EpisodeKey:
+    """What tells the episodes of a plan apart."""
+
+    env: str
+    docs: int
+    agent: str
+    seed: int
+    index: int
+    shuffle_seed: int
+
+    @property
+    def cell(self) -> Cell:
+        """The row of a table that it belongs to."""
+        return Cell(self.env, self.docs, self.agent)
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionResult:
+    """What became of a question."""
+
+    id: str
+    type: str
+    em: float
+    f1: float
+    closed: str
+    """``answered``, ``read_limit``, ``unanswered`` or ``unscored``."""
+    cause: str | None
+    """Why it failed, ``None`` if it did not (``atommem_gym.traces.failure_causes``)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeResult:
+    """One finished episode."""
+
+    env: str
+    """Label of the environment, as in the plan; so is the agent's."""
+    docs: int
+    agent: str
+    seed: int
+    index: int
+    shuffle_seed: int
+    item: str
+    reward: float
+    em: float
+    """Means over the episode's questions, so is ``f1``."""
+    f1: float
+    questions: tuple[QuestionResult, ...]
+    operations: Mapping[str, int]
+    """Executed operations by kind."""
+    rejected: Mapping[str, int]
+    """Rejected and cut operations by reason."""
+    peak_entries: int
+    final_entries: int
+    evidence_recall: float
+    """By the lenient heuristic (SPEC E12)."""
+    evidence_recall_exact: float
+    steps: int
+    truncated: bool
+    calls: int
+    """Of a language model."""
+    prompt_tokens: int | None
+    """``None`` if the model did not say, so are the completion's."""
+    completion_tokens: int | None
+    cut_short: int
+    """Completions that ended at their token limit."""
+    cut_prompts: int
+    """Steps in which the model was not shown everything, since its context was too small."""
+    retries: int
+    """Calls of the model that failed and were repeated."""
+    agent_ms: tuple[float, ...]
+    """Milliseconds of each step until the agent had decided."""
+    env_ms: tuple[float, ...]
+    """Milliseconds of each step until the environment had answered, waiting for its turn included."""
+    seconds: float
+    """From the reset's return to the end."""
+
+    @property
+    def key(self) -> EpisodeKey:
+        """What tells it apart from the plan's other episodes."""
+        return EpisodeKey(self.env, self.docs, self.agent, self.seed, self.index, self.shuffle_seed)
+
+    @classmethod
+    def from_trace(cls, trace: EpisodeTrace, cell: Cell) -> EpisodeResult:
+        """The row of a trace.
+
+        Args:
+            trace: A finished episode.
+            cell: The row of a table that it belongs to.
+        """
+        metrics = trace.metrics
+        completions = [completion for step in trace.steps for completion in step.completions]
+        reasons = Counter(report["reason"] for step in trace.steps for report in step.info["rejected"])
+        return cls(
+            env=cell.env,
+            docs=cell.docs,
+            agent=cell.agent,
+            seed=trace.seed,
+            index=trace.index,
+            shuffle_seed=trace.shuffle_seed,
+            item=trace.item,
+            reward=trace.reward,
+            em=metrics["em"],
+            f1=metrics["f1"],
+            questions=tuple(
+                QuestionResult(answer["id"], answer["type"], answer["em"], answer["f1"], answer["closed"], cause)
+                for answer, cause in zip(metrics["answers"], trace.causes, strict=True)
+            ),
+            operations=dict(metrics["operations"]),
+            rejected=dict(sorted(reasons.items())),
+            peak_entries=metrics["peak_entries"],
+            final_entries=metrics["final_entries"],
+            evidence_recall=metrics["evidence_recall"],
+            evidence_recall_exact=metrics["evidence_recall_exact"],
+            steps=metrics["steps"],
+            truncated=bool(trace.steps) and trace.steps[-1].truncated,
+            calls=len(completions),
+            prompt_tokens=_sum(completion.prompt_tokens for completion in completions),
+            completion_tokens=_sum(completion.completion_tokens for completion in completions),
+            cut_short=sum(completion.finish_reason == "length" for completion in completions),
+            cut_prompts=sum(bool(step.dropped) for step in trace.steps),
+            retries=sum(completion.tries - 1 for completion in completions),
+            agent_ms=tuple(round(1000 * step.seconds.agent, 3) for step in trace.steps),
+            env_ms=tuple(round(1000 * step.seconds.env, 3) for step in trace.steps),
+            seconds=round(trace.seconds, 4),
+        )
+
+    def to_values(self) -> dict[str, Any]:
+        """JSON values, from which :meth:`from_values` makes an equal row."""
+        return {"version": VERSION, **asdict(self)}
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], where: str = "the row") -> EpisodeResult:
+        """The row of what :meth:`to_values` gave.
+
+        Raises:
+            AtomMemError: it is of another version, or damaged.
+        """
+        parts = dict(values)
+        version = parts.pop("version", None)
+        if version != VERSION:
+            raise AtomMemError(
+                f"{where} is of version {version!r} and this package reads {VERSION}; play it again, or use the "
+                "package that wrote it"
+            )
+        names = {field.name for field in fields(cls)}
+        if parts.keys() != names:
+            raise AtomMemError(f"{where} is damaged: its fields {sorted(parts.keys() ^ names)} are missing or unknown")
+        for name in ("agent_ms", "env_ms"):
+            parts[name] = tuple(parts[name])
+        parts["questions"] = tuple(QuestionResult(**question) for question in parts["questions"])
+        return cls(**parts)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedEpisode:
+    """One episode that could not be played to its end; it has no score, and `--resume` plays it again."""
+
+    env: str
+    docs: int
+    agent: str
+    seed: int
+    index: int
+    shuffle_seed: int
+    steps: int
+    """Steps before it failed."""
+    error: str
+    """The exception's class."""
+    message: str
+    at: str
+    """ISO 8601, UTC."""
+
+    @property
+    def key(self) -> EpisodeKey:
+        """What tells it apart from the plan's other episodes."""
+        return EpisodeKey(self.env, self.docs, self.agent, self.seed, self.index, self.shuffle_seed)
+
+
+def _sum(numbers: Any) -> int | None:
+    """The sum, ``None`` if one of the numbers is not known."""
+    values = list(numbers)
+    return None if any(value is None for value in values) else sum(values)

@@ -1,0 +1,242 @@
+"""Plays a plan: many episodes in flight, every result on disk as soon as it is there."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from datetime import datetime, timezone
+from pathlib import Path
+from threading import current_thread, main_thread
+from typing import Any, Protocol, TypeAlias
+
+from atommem_gym.agents.language_model import LanguageModel
+from atommem_gym.agents.player import Player, make_player
+from atommem_gym.agents.rollout import rollout
+from atommem_gym.envs.pool import AtomMemPool
+from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.evaluation.archive import Archive
+from atommem_gym.evaluation.folder import EvaluationError, Run, RunWriter, read_run
+from atommem_gym.evaluation.groups import Group, make_cells
+from atommem_gym.evaluation.models import open_model, plan_models
+from atommem_gym.evaluation.plan import AgentPlan, Plan
+from atommem_gym.evaluation.report import surroundings
+from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
+from atommem_gym.evaluation.work import STAGES
+from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder
+
+Job: TypeAlias = tuple[Group, EpisodeKey]
+
+
+class Listener(Protocol):
+    """Who wants to know how it goes; called on the event loop, so it must be quick."""
+
+    def begin(self, plan: Plan, earlier: Run) -> None:
+        """Playing begins, or goes on with these results."""
+        ...
+
+    def finished(self, result: EpisodeResult) -> None:
+        """An episode has been played and is on disk."""
+        ...
+
+    def failed(self, failure: FailedEpisode) -> None:
+        """An episode could not be played to its end."""
+        ...
+
+
+class Silent:
+    """A listener that is not interested."""
+
+    def begin(self, plan: Plan, earlier: Run) -> None:
+        """See :class:`Listener`."""
+
+    def finished(self, result: EpisodeResult) -> None:
+        """See :class:`Listener`."""
+
+    def failed(self, failure: FailedEpisode) -> None:
+        """See :class:`Listener`."""
+
+
+class Runner:
+    """Plays what is missing of a plan.
+
+    Args:
+        plan: What to play.
+        writer: The folder.
+        listener: Is told of every episode.
+    """
+
+    def __init__(self, plan: Plan, writer: RunWriter, listener: Listener) -> None:
+        self.plan = plan
+        self.writer = writer
+        self.listener = listener
+        self.made = make_cells(plan)
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        """Where the time went, added up over all episodes."""
+        self.played: Counter[str] = Counter()
+        """Episodes, steps and tokens of this session."""
+        self._groups = [Group(plan, env, docs, self.made) for env in plan.envs for docs in plan.docs]
+        self._failures_in_a_row = 0
+        self._players: dict[str, tuple[AgentPlan, Callable[[], Player]]] = {}
+
+    async def run(self) -> None:
+        """Play; whatever was finished is on disk, also if this is cancelled or raises.
+
+        Raises:
+            ConfigError: the plan does not fit its records, or an agent's options are wrong.
+            EvaluationError: too many episodes failed in a row, or the folder cannot be written.
+        """
+        started = time.perf_counter()
+        self.writer.start({"at": _now(), **surroundings()})
+        try:
+            async with AsyncExitStack() as stack:
+                self._archive = stack.enter_context(Archive(self.writer))
+                done = self.writer.earlier.done | self._archive.adopt_orphans(self.made.values())
+                await self._open_players(stack)
+                jobs = await self._load(done)
+                self.listener.begin(self.plan, read_run(self.writer.path))
+                await self._play(jobs)
+        finally:
+            self.writer.end(
+                {
+                    "ended": _now(),
+                    "seconds": round(time.perf_counter() - started, 3),
+                    "played": dict(self.played),
+                    "work": {name: round(seconds, 3) for name, seconds in self.seconds.items()},
+                }
+            )
+
+    async def _open_players(self, stack: AsyncExitStack) -> None:
+        models: dict[str, LanguageModel] = {}
+        wanted = plan_models(self.plan)
+        for agent in self.plan.agents:
+            model = None
+            if agent.label in wanted:
+                identity = repr(wanted[agent.label])
+                if identity not in models:
+                    # Loading a local model takes a while, but nothing is under way yet.
+                    models[identity] = open_model(wanted[agent.label])
+                    stack.push_async_callback(models[identity].aclose)
+                model = models[identity]
+            self._players[agent.label] = (agent, make_player(agent.name, model, **agent.options))
+
+    async def _load(self, done: set[EpisodeKey]) -> list[Job]:
+        """All episodes that are missing; a source that cannot be read is an error before the first one is played."""
+        jobs = []
+        for group in self._groups:
+            jobs += [(group, key) for key in await group.load(done)]
+        return jobs
+
+    async def _play(self, jobs: list[Job]) -> None:
+        waiting = iter(jobs)
+        workers = [asyncio.create_task(self._work(waiting)) for _ in range(min(self.plan.in_flight, len(jobs)))]
+        try:
+            await asyncio.gather(*workers)
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+            for group in self._groups:
+                self._count(await group.close())
+
+    async def _work(self, waiting: Iterator[Job]) -> None:
+        """Play one episode after the other, until there are none; all workers share the iterator."""
+        for group, key in waiting:
+            await self._episode(group, key)
+            group.remaining -= 1
+            if not group.remaining:
+                self._count(await group.close())
+
+    async def _episode(self, group: Group, key: EpisodeKey) -> None:
+        agent, make = self._players[key.agent]
+        made = self.made[key.cell]
+        player = make()
+        # Rows and traces are told apart by labels; what a player calls itself stays in the settings.
+        settings = {"player": player.name, **player.settings}
+        recorder = TraceRecorder(made.env_id, made.keywords, AgentTrace(agent.label, settings), key.seed)
+        try:
+            pool = await group.pool(key.cell)
+            async with pool.env() as env:
+                trace = await rollout(
+                    env, player, key.index, shuffle_seed=key.shuffle_seed, seed=key.seed, recorder=recorder
+                )
+        except ConfigError:
+            # Wrong settings are no bad luck: every episode would fail alike.
+            raise
+        except AtomMemError as error:
+            self._fail(key, recorder.steps, error)
+        else:
+            await self._finish(key, trace)
+
+    async def _finish(self, key: EpisodeKey, trace: EpisodeTrace) -> None:
+        started = time.perf_counter()
+        result = await self._archive.add(trace, key.cell)
+        self._failures_in_a_row = 0
+        self.seconds["recording"] += time.perf_counter() - started
+        self.seconds["agents"] += sum(result.agent_ms) / 1000
+        self.seconds["environments"] += sum(result.env_ms) / 1000
+        self.played["episodes"] += 1
+        self.played["steps"] += result.steps
+        self.played["prompt_tokens"] += result.prompt_tokens or 0
+        self.played["completion_tokens"] += result.completion_tokens or 0
+        self.listener.finished(result)
+
+    def _fail(self, key: EpisodeKey, steps: int, error: AtomMemError) -> None:
+        failure = FailedEpisode(**asdict(key), steps=steps, error=type(error).__name__, message=str(error), at=_now())
+        self.writer.fail(failure)
+        self.played["failed"] += 1
+        self.listener.failed(failure)
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= self.plan.give_up_after:
+            raise EvaluationError(
+                f"{self._failures_in_a_row} episodes failed one after the other, the last with "
+                f"{failure.error}: {failure.message}\nput that right and go on with: "
+                f"atommem eval --resume -o {self.writer.path}"
+            ) from error
+
+    def _count(self, pools: list[AtomMemPool]) -> None:
+        for pool in pools:
+            stats = pool.stats
+            for stage in STAGES:
+                self.seconds[stage] += getattr(stats, stage).seconds
+
+
+def evaluate(plan: Plan, folder: Path, listener: Listener | None = None, *, resume: bool = False) -> Run:
+    """Play what is missing of a plan and return all that the folder holds then.
+
+    Args:
+        plan: What to play.
+        folder: Where to write it; it is made if it is not there.
+        listener: Is told of every episode.
+        resume: Go on with what the folder holds.
+
+    Raises:
+        ConfigError: see :class:`RunWriter` and :meth:`Runner.run`.
+        EvaluationError: the same.
+        KeyboardInterrupt: Ctrl-C; what was finished is in the folder.
+    """
+    with RunWriter(folder, plan, resume=resume) as writer:
+        runner = Runner(plan, writer, listener or Silent())
+        try:
+            asyncio.run(_interruptible(runner.run()))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+    return read_run(folder)
+
+
+async def _interruptible(work: Coroutine[Any, Any, None]) -> None:
+    """Let Ctrl-C cancel the work, as ``asyncio.run`` does by itself from Python 3.11 on."""
+    if sys.version_info < (3, 11) and sys.platform != "win32" and current_thread() is main_thread():
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
+    await work
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,176 @@
+"""What the episodes of a cell come to: means with intervals, costs, times, and why questions failed."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from atommem_gym.actions import KINDS
+from atommem_gym.evaluation.plan import Cell
+from atommem_gym.evaluation.results import EpisodeResult
+from atommem_gym.evaluation.statistics import RESAMPLES, Interval, bootstrap, percentile
+
+METRICS = ("em", "f1", "reward", "evidence_recall", "evidence_recall_exact")
+"""Fields of a result that have a mean with an interval."""
+CAUSES = (
+    "never stored",
+    "stored then lost",
+    "stored but not retrieved",
+    "retrieved but answered wrong",
+    "not answered",
+)
+"""Why a question failed, in the order of an episode's life."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellSummary:
+    """One row of a table. Operations, tokens and calls are means an episode."""
+
+    cell: Cell
+    episodes: int
+    """Finished ones; all that follows is about these."""
+    planned: int
+    failed: int
+    """Episodes that could not be played to their end and have not been since."""
+    items: int
+    """Distinct items; intervals resample these."""
+    metrics: Mapping[str, Interval]
+    operations: Mapping[str, float]
+    rejected: float
+    peak_entries: float
+    steps: float
+    calls: float
+    prompt_tokens: float | None
+    """``None`` where there is no language model, or it did not say; so are the completion's."""
+    completion_tokens: float | None
+    cut_short: int
+    """Completions in all that ended at their token limit."""
+    cut_prompts: int
+    """Steps in all in which the model was not shown everything."""
+    retries: int
+    """Calls in all that failed and were repeated."""
+    agent_ms: tuple[float, float]
+    """Median and 95th percentile of the milliseconds of a step, so is ``env_ms``."""
+    env_ms: tuple[float, float]
+    env_share: float
+    """Of the time that episodes spent stepping, the share that they waited for the environment."""
+    questions: int
+    causes: Mapping[str, int] = field(default_factory=dict)
+    """Failed questions by cause; ``CAUSES`` in their order."""
+
+    @property
+    def wrong(self) -> int:
+        """Failed questions."""
+        return sum(self.causes.values())
+
+    @property
+    def missing(self) -> int:
+        """Planned episodes that were neither finished nor failed."""
+        return self.planned - self.episodes - self.failed
+
+    @property
+    def tokens(self) -> float | None:
+        """Tokens an episode, prompt and completion."""
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
+        return self.prompt_tokens + self.completion_tokens
+
+    def to_values(self) -> dict[str, Any]:
+        """One flat row of numbers, for a CSV file."""
+        row: dict[str, Any] = {"env": self.cell.env, "docs": self.cell.docs, "agent": self.cell.agent}
+        row |= {"episodes": self.episodes, "planned": self.planned, "failed": self.failed, "items": self.items}
+        for name, interval in self.metrics.items():
+            row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        row |= {kind: self.operations.get(kind, 0.0) for kind in KINDS}
+        row |= {"rejected": self.rejected, "peak_entries": self.peak_entries, "steps": self.steps}
+        row |= {"calls": self.calls, "prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens}
+        row |= {"cut_short": self.cut_short, "cut_prompts": self.cut_prompts, "retries": self.retries}
+        row |= {"agent_ms_median": self.agent_ms[0], "agent_ms_p95": self.agent_ms[1]}
+        row |= {"env_ms_median": self.env_ms[0], "env_ms_p95": self.env_ms[1], "env_share": self.env_share}
+        row |= {"questions": self.questions, **{cause.replace(" ", "_"): self.causes.get(cause, 0) for cause in CAUSES}}
+        # An empty field is what spreadsheets and data frames read as "not known".
+        return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+
+
+def summarize(
+    cell: Cell,
+    results: Sequence[EpisodeResult],
+    *,
+    planned: int,
+    failed: int = 0,
+    resamples: int = RESAMPLES,
+) -> CellSummary:
+    """Sum up the finished episodes of a cell.
+
+    Args:
+        cell: The row.
+        results: At least one; in any order, which makes no difference.
+        planned: Episodes that the plan wants.
+        failed: Episodes that failed and were not played since.
+        resamples: Of the bootstrap.
+
+    Raises:
+        ValueError: there are no results.
+    """
+    if not results:
+        raise ValueError(f"{cell.text}: there are no finished episodes to sum up")
+    results = sorted(results, key=lambda result: result.key)
+    waits = sum(map(sum, (result.env_ms for result in results)))
+    acts = sum(map(sum, (result.agent_ms for result in results)))
+    kinds = [kind for kind in KINDS if any(kind in result.operations for result in results)]
+    return CellSummary(
+        cell=cell,
+        episodes=len(results),
+        planned=planned,
+        failed=failed,
+        items=len({result.index for result in results}),
+        metrics={name: interval(name, cell, results, resamples) for name in METRICS},
+        operations={kind: fmean(result.operations.get(kind, 0) for result in results) for kind in kinds},
+        rejected=fmean(sum(result.rejected.values()) for result in results),
+        peak_entries=fmean(result.peak_entries for result in results),
+        steps=fmean(result.steps for result in results),
+        calls=fmean(result.calls for result in results),
+        prompt_tokens=_tokens(results, [result.prompt_tokens for result in results]),
+        completion_tokens=_tokens(results, [result.completion_tokens for result in results]),
+        cut_short=sum(result.cut_short for result in results),
+        cut_prompts=sum(result.cut_prompts for result in results),
+        retries=sum(result.retries for result in results),
+        agent_ms=_quantiles(ms for result in results for ms in result.agent_ms),
+        env_ms=_quantiles(ms for result in results for ms in result.env_ms),
+        env_share=waits / (waits + acts) if waits + acts else math.nan,
+        questions=sum(len(result.questions) for result in results),
+        causes=_causes(results),
+    )
+
+
+def interval(metric: str, cell: Cell, results: Sequence[EpisodeResult], resamples: int = RESAMPLES) -> Interval:
+    """The mean of a metric over a cell's episodes, with its interval, clustered by item.
+
+    The resampling is seeded by the metric, environment and document count, not by the agent: agents that met the same
+    items are resampled alike.
+    """
+    results = sorted(results, key=lambda result: result.key)
+    values = [float(getattr(result, metric)) for result in results]
+    return bootstrap(values, [result.index for result in results], (metric, cell.env, cell.docs), resamples)
+
+
+def _tokens(results: Sequence[EpisodeResult], tokens: Sequence[int | None]) -> float | None:
+    if not any(result.calls for result in results) or any(number is None for number in tokens):
+        return None
+    return fmean(number or 0 for number in tokens)
+
+
+def _quantiles(values: Iterable[float]) -> tuple[float, float]:
+    known = list(values)
+    return percentile(known, 50), percentile(known, 95)
+
+
+def _causes(results: Sequence[EpisodeResult]) -> dict[str, int]:
+    counts = Counter(question.cause for result in results for question in result.questions if question.cause)
+    ordered = {cause: counts.pop(cause) for cause in CAUSES if cause in counts}
+    # A cause of a later version of the traces is shown rather than dropped.
+    return ordered | {str(cause): count for cause, count in sorted(counts.items())}

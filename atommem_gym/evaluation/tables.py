@@ -1,0 +1,252 @@
+"""Reports as tables: for a terminal, as Markdown and as CSV, all from one list of columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from atommem_gym.actions import Kind
+from atommem_gym.envs.render import printable
+from atommem_gym.evaluation import work
+from atommem_gym.evaluation.report import Report, counts
+from atommem_gym.evaluation.statistics import RESAMPLES
+from atommem_gym.evaluation.summary import CAUSES, CellSummary
+
+NARROW = 120
+"""Columns of a terminal below which tables have no shares and little space."""
+ORACLE_READERS = ("keep_all", "overwrite", "tidy", "oracle")
+"""Scripted agents whose answers are an oracle reader's."""
+ABSENT = "–"
+"""Where there is nothing to say; zeros would hide what did happen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One number of a cell, as tables show it."""
+
+    header: str
+    cell: Callable[[CellSummary], str]
+    least: int = 0
+    """Columns of the narrowest terminal that shows it."""
+
+
+def results_columns(report: Report) -> list[Column]:
+    """What a report shows of each cell; costs of language models only where one played."""
+    # Tokens take the place of what tells less.
+    spare = 190 if report.uses_models else 150
+    columns = [
+        Column("episodes", _episodes),
+        Column("EM", lambda cell: cell.metrics["em"].text()),
+        Column("F1", lambda cell: cell.metrics["f1"].text(), least=spare),
+        Column("evidence recall", lambda cell: f"{cell.metrics['evidence_recall'].mean:.2f}", least=90),
+        *(Column(kind, _operation(kind), least=120) for kind in _kinds(report)),
+        Column("rejected", lambda cell: _amount(cell.rejected), least=spare),
+        Column("entries", lambda cell: _amount(cell.peak_entries), least=100),
+        Column("steps", lambda cell: _amount(cell.steps), least=spare),
+    ]
+    if report.uses_models:
+        columns += [
+            Column("prompt tokens", lambda cell: _tokens(cell.prompt_tokens)),
+            Column("completion tokens", lambda cell: _tokens(cell.completion_tokens)),
+        ]
+    return columns
+
+
+def time_columns() -> list[Column]:
+    """Where the time of a step goes."""
+    return [
+        Column("agent: median ms", lambda cell: _ms(cell.agent_ms[0])),
+        Column("agent: p95 ms", lambda cell: _ms(cell.agent_ms[1])),
+        Column("env: median ms", lambda cell: _ms(cell.env_ms[0])),
+        Column("env: p95 ms", lambda cell: _ms(cell.env_ms[1])),
+        Column("env's share", lambda cell: ABSENT if math.isnan(cell.env_share) else f"{cell.env_share:.0%}"),
+    ]
+
+
+def cause_columns(report: Report, *, shares: bool = True) -> list[Column]:
+    """Why questions failed: counts, and shares of the failed ones."""
+    known = [*CAUSES, *(cause for cause in counts(report.cells) if cause not in CAUSES)]
+    return [
+        Column("questions", lambda cell: f"{cell.questions}", least=NARROW),
+        Column("failed", lambda cell: _count(cell.wrong, cell.questions, shares)),
+        *(Column(cause, _cause(cause, shares)) for cause in known),
+    ]
+
+
+def terminal_tables(report: Report, width: int) -> Iterator[Table]:
+    """Three tables; narrow terminals get fewer columns."""
+    for title, columns in _tables(report, shares=width >= NARROW):
+        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+        table.padding = (0, 1) if width >= NARROW else 0
+        for header in ("environment", "docs", "agent"):
+            table.add_column(header, justify="right" if header == "docs" else "left", no_wrap=True)
+        shown = [column for column in columns if width >= column.least]
+        for column in shown:
+            table.add_column(
+                column.header.replace(" ", "\n") if len(column.header) > 8 else column.header,
+                justify="right",
+                no_wrap=column.header in ("EM", "F1"),
+            )
+        before: CellSummary | None = None
+        for cell in report.cells:
+            new_env = before is None or before.cell.env != cell.cell.env
+            new_docs = new_env or (before is not None and before.cell.docs != cell.cell.docs)
+            if new_env and before is not None:
+                table.add_section()
+            # Repeated names would drown what changes from row to row.
+            names = (cell.cell.env if new_env else "", str(cell.cell.docs) if new_docs else "", cell.cell.agent)
+            table.add_row(*(Text(printable(name)) for name in names), *(column.cell(cell) for column in shown))
+            before = cell
+        yield table
+
+
+def markdown(report: Report, plots: Sequence[tuple[str, str]] = ()) -> str:
+    """The report as a page.
+
+    Args:
+        report: What was played.
+        plots: Titles and file names of pictures.
+    """
+    plan = report.plan
+    parts = ["# Evaluation", "", *(f"**{line}**" for line in report.warnings())]
+    if report.warnings():
+        parts.append("")
+    parts += [
+        f"{report.episodes} episodes: {plan.episodes} items a cell, the same for all agents, document counts and "
+        f"seeds ({', '.join(map(str, plan.seeds))}).",
+        "",
+        *made(report),
+        "",
+        "The plan is in `plan.yaml`, all numbers in `cells.csv`, one row an episode in `results.jsonl`.",
+    ]
+    for title, file in plots:
+        parts += ["", f"![{title}]({file})"]
+    for title, columns in _tables(report):
+        parts += ["", f"## {title}", "", *_markdown_table(report.cells, columns)]
+    parts += ["", "## Where the wall time went", "", *_markdown_rows(work.HEADERS, work.work_rows(report.sessions))]
+    parts += ["", "## How to read it", "", *(f"- {note}" for note in notes(report))]
+    return "\n".join(parts) + "\n"
+
+
+def made(report: Report) -> list[str]:
+    """When and with what it was played, one line a session that differs."""
+    lines = [
+        f"{str(session.get('at', ''))[:10]} · {session.get('cpu', '')} · Python {session.get('python', '')} · "
+        f"{session.get('versions', '')}"
+        for session in report.sessions
+    ]
+    return list(dict.fromkeys(lines))
+
+
+def notes(report: Report) -> list[str]:
+    """What the numbers mean."""
+    unit = "items" if report.repeated else "episodes"
+    why = " (whole items are drawn, since an item was played with several seeds)" if report.repeated else ""
+    return [
+        f"EM and F1 are means over episodes; in brackets 95 % percentile bootstrap intervals over {unit}{why}, "
+        f"{RESAMPLES:,} resamples, seeded. An interval of values that are all equal has no width.",
+        *_reader(report),
+        "Operations, entries (at their peak), steps and tokens are means an episode.",
+        "Evidence recall and causes use the lenient heuristic (title and hop answer in one entry): policies "
+        "paraphrase.",
+        "Milliseconds are those of a step as its episode waits for it: with many episodes in flight they hold the wait "
+        "for a turn, too. The environment's share is of the time spent stepping.",
+        work.NOTE,
+    ]
+
+
+def _reader(report: Report) -> list[str]:
+    """Whose answers are not their own."""
+    oracles = [agent.label for agent in report.plan.agents if agent.name in ORACLE_READERS]
+    if not oracles:
+        return []
+    return [
+        f"Answers of {', '.join(oracles)} are an oracle reader's: the gold answer if and only if the evidence is "
+        "visible. These rows measure memory and retrieval, not language."
+    ]
+
+
+def to_csv(report: Report) -> str:
+    """One row a cell, in full precision; an empty field is what is not known."""
+    rows = [cell.to_values() for cell in report.cells]
+    text = io.StringIO()
+    if rows:
+        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return text.getvalue()
+
+
+def _tables(report: Report, *, shares: bool = True) -> list[tuple[str, list[Column]]]:
+    tables = [("Results", results_columns(report)), ("Where the time of a step goes", time_columns())]
+    if any(cell.wrong for cell in report.cells):
+        tables.append(("Why questions failed", cause_columns(report, shares=shares)))
+    return tables
+
+
+def _markdown_table(cells: Sequence[CellSummary], columns: Sequence[Column]) -> Iterator[str]:
+    yield f"| environment | documents | agent | {' | '.join(column.header for column in columns)} |"
+    yield f"|---|--:|---|{'--:|' * len(columns)}"
+    for cell in cells:
+        names = f"{_escaped(cell.cell.env)} | {cell.cell.docs} | `{_escaped(cell.cell.agent)}`"
+        yield f"| {names} | {' | '.join(column.cell(cell) for column in columns)} |"
+
+
+def _markdown_rows(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(headers)} |"
+    yield f"|---|{'--:|' * (len(headers) - 1)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _kinds(report: Report) -> list[Kind]:
+    """Kinds of operations that any cell's environment has."""
+    return [kind for kind in ("create", "read", "update", "delete", "scratchpad") if _has(report, kind)]
+
+
+def _has(report: Report, kind: Kind) -> bool:
+    return any(cell.operations.get(kind) for cell in report.cells)
+
+
+def _operation(kind: Kind) -> Callable[[CellSummary], str]:
+    return lambda cell: _amount(cell.operations.get(kind, 0.0))
+
+
+def _cause(cause: str, shares: bool) -> Callable[[CellSummary], str]:
+    def text(cell: CellSummary) -> str:
+        count = cell.causes.get(cause, 0)
+        return _count(count, cell.wrong, shares) if count else ABSENT
+
+    return text
+
+
+def _count(count: int, of: int, shares: bool) -> str:
+    return f"{count} ({count / of:.0%})" if shares else f"{count}"
+
+
+def _episodes(cell: CellSummary) -> str:
+    failed = f" +{cell.failed} failed" if cell.failed else ""
+    return f"{cell.episodes}{failed}" if cell.episodes == cell.planned else f"{cell.episodes}/{cell.planned}{failed}"
+
+
+def _amount(value: float) -> str:
+    return f"{value:.1f}" if value else ABSENT
+
+
+def _tokens(value: float | None) -> str:
+    return ABSENT if value is None else f"{value:,.0f}"
+
+
+def _ms(value: float) -> str:
+    return ABSENT if math.isnan(value) else f"{value:.2f}" if value < 10 else f"{value:,.0f}"

@@ -1,0 +1,81 @@
+"""Where the wall time of an evaluation went: what agents, environments and recording took, start by start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+HEADERS = (
+    "started",
+    "episodes",
+    "wall s",
+    "episodes/s",
+    "tokens/s",
+    "agents s",
+    "waits for env s",
+    "env's work s",
+    "recording s",
+)
+STAGES = ("opening", "scoring", "embedding", "storing", "releasing")
+"""Parts of an environment's work, see ``PoolStats``."""
+KILLED = "killed"
+NOTE = (
+    "Seconds in agents and waits for the environment are added up over all episodes in flight, so they may exceed the "
+    "wall time. The environment's work is what its threads did for all of them: making episodes (opening), scoring, "
+    "embedding, storing and searching, and deleting (releasing). A scripted agent's seconds are computation; a "
+    "language model's are waits for it."
+)
+
+
+def work_rows(sessions: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """One row a start, in the order of ``HEADERS``; a killed one left no numbers.
+
+    >>> work_rows([{"at": "2026-11-22T10:00:00+00:00"}])[0][:3]
+    ['2026-11-22 10:00', '', 'killed']
+    """
+    return [_row(session) for session in sessions]
+
+
+def work_lines(sessions: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The same in words, one line a start.
+
+    >>> session = {"at": "2026-11-22T10:00:00", "seconds": 8, "played": {"episodes": 4}, "work": {"agents": 6.5}}
+    >>> print(work_lines([session])[0])  # doctest: +NORMALIZE_WHITESPACE
+    2026-11-22 10:00: 4 episodes in 8.0 s (0.50 a second); agents 6.5 s, waits for environments 0.0 s;
+    environments worked 0.0 s, recording 0.0 s
+    """
+    lines = []
+    for started, episodes, wall, rate, tokens, agents, waits, worked, recording in work_rows(sessions):
+        if wall == KILLED:
+            lines.append(f"{started}: killed")
+            continue
+        drawn = f", {tokens} tokens a second" if tokens != "–" else ""
+        seconds, bracket, detail = worked.partition(" (")
+        lines.append(
+            f"{started}: {episodes} episodes in {wall} s ({rate} a second{drawn}); agents {agents} s, waits for "
+            f"environments {waits} s; environments worked {seconds} s{bracket}{detail}, recording {recording} s"
+        )
+    return lines
+
+
+def _row(session: Mapping[str, Any]) -> list[str]:
+    started = str(session.get("at", ""))[:16].replace("T", " ")
+    if "seconds" not in session:
+        return [started, "", KILLED, *[""] * (len(HEADERS) - 3)]
+    played: Mapping[str, float] = session.get("played", {})
+    work: Mapping[str, float] = session.get("work", {})
+    wall = max(float(session["seconds"]), 1e-9)
+    tokens = played.get("prompt_tokens", 0) + played.get("completion_tokens", 0)
+    parts = {stage: work[stage] for stage in STAGES if work.get(stage, 0) >= 0.05}
+    detail = f" ({', '.join(f'{stage} {seconds:.1f}' for stage, seconds in parts.items())})" if parts else ""
+    return [
+        started,
+        f"{played.get('episodes', 0):,}",
+        f"{wall:,.1f}",
+        f"{played.get('episodes', 0) / wall:.2f}",
+        f"{tokens / wall:,.0f}" if tokens else "–",
+        f"{work.get('agents', 0):,.1f}",
+        f"{work.get('environments', 0):,.1f}",
+        f"{sum(work.get(stage, 0) for stage in STAGES):,.1f}{detail}",
+        f"{work.get('recording', 0):,.1f}",
+    ]
