@@ -294,7 +294,7 @@ def test_M6_a_row_at_the_very_cut_is_proposed() -> None:
     lowest = 1 - 2 * margin(2)
     vectors = np.array([[1, 0]] * 2 + [[lowest, 0]] + [[lowest - 2.0**-24, 0]] * 17, np.float32)
     matrix = EpisodeMatrix(2)
-    matrix.put(range(1, 21), vectors, np.ones(20))
+    matrix.put(range(1, 21), vectors, [1.0] * 20)
     assert sorted(matrix.candidates(np.array([1, 0], np.float32), 2).ids.tolist()) == [1, 2, 3]
 
 
@@ -313,8 +313,8 @@ def test_M6_a_zero_vector_scores_zero_wherever_it_is() -> None:
     assert matrix.candidates(np.array([1, 0], np.float32), 1).ids.tolist() == [5]
     with np.errstate(all="raise"):
         assert len(matrix.candidates(np.zeros(2, np.float32), 1).ids) == 20
-    matrix.put([5], np.array([[1.0, 0.0]], np.float32), np.ones(1))
-    matrix.put([6], np.zeros((1, 2), np.float32), np.zeros(1))
+    matrix.put([5], np.array([[1.0, 0.0]], np.float32), [1.0])
+    matrix.put([6], np.zeros((1, 2), np.float32), [0.0])
     assert matrix.candidates(np.array([1, 0], np.float32), 1).ids.tolist() == [5]
     assert sorted(matrix.candidates(np.array([-1, 0], np.float32), 18).ids.tolist()) == [
         i for i in range(1, 21) if i not in (5, 6)
@@ -345,7 +345,7 @@ def test_M8_a_removed_row_takes_its_length_along() -> None:
     assert sorted(matrix.candidates(np.array([0, 1], np.float32), 18).ids.tolist()) == list(range(2, 20))
     matrix.remove([20, 20, 77, 2])
     assert len(matrix) == 17
-    matrix.put([20], np.array([[0.0, -1.0]], np.float32), np.ones(1))
+    matrix.put([20], np.array([[0.0, -1.0]], np.float32), [1.0])
     assert matrix.sorted_rows().ids.tolist() == list(range(3, 21))
 
 
@@ -375,7 +375,7 @@ def test_M13_a_mirror_knows_its_episodes_and_nothing_of_others() -> None:
 
 def test_M13_every_write_needs_its_lengths() -> None:
     with pytest.raises(ValueError, match="zip"):
-        Mirror(2).apply([Write("a"), Write("b")], [np.empty(0)])
+        Mirror(2).apply([Write("a"), Write("b")], [[]])
 
 
 def write(episode: str, *ids: int, deletes: Sequence[int] = (), state: str | None = None) -> Write:

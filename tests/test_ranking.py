@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from atommem_gym.errors import EmbedderError
 from atommem_gym.memory.milvus_search import MAX_LIMIT, Hit, rows_of, widen
-from atommem_gym.memory.mirror import EpisodeMatrix
-from atommem_gym.memory.protocols import Rows, Vectors
-from atommem_gym.memory.ranking import margin, rank
+from atommem_gym.memory.mirror import EpisodeMatrix, choose
+from atommem_gym.memory.protocols import Rows, Search, Vectors
+from atommem_gym.memory.ranking import margin, rank, rank_all, squared_lengths
 from atommem_gym.memory.rows import check_vectors
 
 
@@ -128,6 +128,51 @@ def near_ties(seed: int, n: int, dim: int) -> tuple[Vectors, Vectors]:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 120), st.integers(1, 9), st.sampled_from([2, 16, 384]))
+@settings(max_examples=10, deadline=None)
+def test_M6_many_searches_at_once_find_what_each_finds_alone_to_the_bit(seed: int, n: int, k: int, dim: int) -> None:
+    """In matrices of many sizes, with queries of zero and with rows whose squared lengths are known and not."""
+    rng = np.random.default_rng(seed)
+    searches, matrices, everything = [], [], []
+    for number in range(30):
+        query, vectors = near_ties(seed + number, max(1, n - int(rng.integers(0, 9))), dim)
+        # Half of them look away from the query.
+        vectors *= np.float32(rng.choice([-1.0, 1.0]))
+        matrix = EpisodeMatrix(dim)
+        matrix.put(range(1, len(vectors) + 1), vectors, check_vectors(vectors, len(vectors), dim))
+        searches.append(Search("e", query * np.float32(number % 7 > 0), 0 if number == 5 else k))
+        matrices.append(matrix)
+        everything.append(rows(vectors))
+    alone = [rank(search.vector, found, search.k) for search, found in zip(searches, everything, strict=True)]
+    proposed = choose(matrices, [search.vector for search in searches], [search.k for search in searches])
+    for found in (everything, proposed, [Rows(each.ids, each.vectors) for each in proposed]):
+        assert repr(rank_all(searches, found)) == repr(alone)
+        assert repr([rank(s.vector, each, s.k) for s, each in zip(searches, found, strict=True)]) == repr(alone)
+    assert rank_all([], []) == []
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_M6_zero_vectors_score_zero_also_among_many_searches(count: int) -> None:
+    # Of one number, since a sum of several zeros is never -0.0.
+    searches = [Search("e", np.full(1, -1.0, np.float32), 2)] * count
+    assert repr(rank_all(searches, [rows([[0.0], [0.0]])] * count)) == repr([([1, 2], [0.0, 0.0])] * count)
+
+
+@pytest.mark.parametrize("count", [1, 3, 9])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_one_query_of_many_that_is_not_finite_is_refused(count: int, bad: float) -> None:
+    matrices = []
+    for seed in range(count):
+        matrices.append(EpisodeMatrix(3))
+        matrices[-1].put(range(1, 31), gaussian(seed, 30, 3), check_vectors(gaussian(seed, 30, 3), 30, 3))
+    searches = [Search("e", gaussian(seed, 3), 2) for seed in range(count)]
+    searches[-1] = Search("e", np.array([1.0, bad, 0.0], np.float32), 2)
+    found = choose(matrices, [search.vector for search in searches], [2] * count)
+    assert len(found[-1].ids) == 30
+    with pytest.raises(EmbedderError, match="NaN or infinity"):
+        rank_all(searches, found)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 120), st.integers(1, 9), st.sampled_from([2, 16, 384]))
 @settings(max_examples=80, deadline=None)
 def test_M6_the_mirror_proposes_every_row_that_ranking_could_choose(seed: int, n: int, k: int, dim: int) -> None:
     query, vectors = near_ties(seed, n, dim)
@@ -178,6 +223,17 @@ def test_swap_delete_keeps_ids_and_vectors_together() -> None:
     found = matrix.sorted_rows()
     assert found.ids.tolist() == sorted(expected)
     assert np.array_equal(found.vectors, np.array([expected[i] for i in sorted(expected)]))
+
+
+def test_the_squared_lengths_that_candidates_come_with_are_their_own() -> None:
+    vectors = gaussian(0, 50, 4)
+    matrix = EpisodeMatrix(4)
+    matrix.put(range(1, 51), vectors, check_vectors(vectors, 50, 4))
+    matrix.remove([1, 25])
+    matrix.put([7], vectors[:1], check_vectors(vectors[:1], 1, 4))
+    for found in (matrix.candidates(vectors[0], 9), matrix.all_rows(), matrix.sorted_rows(), matrix.pick([50, 49, 7])):
+        assert found.squares is not None
+        assert found.squares.tolist() == squared_lengths(found.vectors).tolist()
 
 
 def test_candidates_are_copies_that_later_writes_leave_alone() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from milvus_lite import DataDirLockedError, MilvusLite
 
 from atommem_gym.errors import StoreError
-from atommem_gym.memory.lite_engine import LiteCollection, close_engine, disown, if_dead, open_engine
+from atommem_gym.memory.lite_engine import close_engine, disown, if_dead, open_engine
 from atommem_gym.memory.lite_table import LiteTable
 
 _PREFIX = "atommem-gym-"
@@ -55,9 +55,7 @@ class LiteDatabase:
         name = f"entries_{dim}" if self.temporary else "atommem"
         with _lock:
             if name not in self._tables:
-                collection = LiteCollection(self._engine, self.path, name, dim)
-                found = collection.found_dim()
-                self._tables[name] = LiteTable(collection, dim if found is None else found, kept=not self.temporary)
+                self._tables[name] = LiteTable(self._engine, self.path, name, dim, kept=not self.temporary)
             return self._tables[name]
 
     def locks(self) -> list[threading.RLock]:
@@ -69,6 +67,8 @@ class LiteDatabase:
         if self.closed:
             return
         self.closed = True
+        for table in self._tables.values():
+            table.settle()
         close_engine(self._engine, [table.collection for table in self._tables.values()], flush=not self.temporary)
         if self.temporary:
             shutil.rmtree(self.path, ignore_errors=True)

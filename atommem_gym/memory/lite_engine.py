@@ -19,7 +19,9 @@ Facts about milvus-lite 3.2 that this rests on (read in its source, tested in ``
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
@@ -35,7 +37,7 @@ from milvus_lite import (
     MilvusLiteError,
 )
 from milvus_lite.constants import SEQ_FORMAT_WIDTH, WAL_DATA_TEMPLATE, WAL_DELTA_TEMPLATE
-from milvus_lite.db import DEFAULT_DATABASE_NAME
+from milvus_lite.db import DEFAULT_DATABASE_NAME, SCHEMA_FILENAME
 from milvus_lite.storage.manifest import Manifest
 from milvus_lite.storage.wal import WAL
 
@@ -94,15 +96,18 @@ class LiteCollection:
         engine: the open database.
         path: its folder, for messages.
         name: the collection, made with ``dim`` if it does not exist.
+        dim: numbers in a vector.
+        lock: shared with other collections of the database, whose one writer it then guards.
     """
 
-    def __init__(self, engine: MilvusLite, path: str, name: str, dim: int) -> None:
+    def __init__(self, engine: MilvusLite, path: str, name: str, dim: int, like: LiteCollection | None = None) -> None:
         self._engine = engine
         self._path = path
         self._name = name
         self._dim = dim
         self._open: Collection | None = None
-        self.lock = threading.RLock()
+        self._like = like
+        self.lock: threading.RLock = threading.RLock() if like is None else like.lock
 
     def found_dim(self) -> int | None:
         """Dimension of the collection on disk, or ``None`` if there is no such collection.
@@ -155,8 +160,15 @@ class LiteCollection:
             found: list[Row] = self._collection().query(expression, output_fields=fields)
             return found
 
-    def search(self, vector: list[float], limit: int, expression: str, fields: list[str]) -> list[Row]:
-        """The nearest rows, by cosine as the engine sees it (``distance``); ``entity`` has the fields."""
+    def everything(self) -> list[Row]:
+        """All rows, whole."""
+        return self.query("", [KEY, EPISODE, ENTRY, TEXT, VECTOR])
+
+    def search(self, vector: list[float], limit: int, expression: str | None, fields: list[str]) -> list[Row]:
+        """The nearest rows, by cosine as the engine sees it (``distance``); ``id`` is the key, ``entity`` the fields.
+
+        A filter makes the engine look at all fields of all rows, so that a search with one takes half as long again.
+        """
         with self._guarded("searched"):
             found: list[list[Row]] = self._collection().search(
                 [vector], top_k=limit, metric_type="COSINE", expr=expression, output_fields=fields
@@ -179,12 +191,32 @@ class LiteCollection:
                     self._abandon()
                 self._open = None
 
+    def remove(self) -> None:
+        """Delete the collection, whole or not at all, without the flush that the engine's own way begins with.
+
+        Raises:
+            StoreError: the file system refused; the collection is still there.
+        """
+        with self._guarded("cleared of a collection"):
+            self._abandon()
+            doomed = self._staged()
+            # A rename cannot stop half way.
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(self._folder(), doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+
     @contextlib.contextmanager
     def _guarded(self, what: str) -> Iterator[None]:
         with self.lock:
             try:
                 yield
             except _ENGINE_ERRORS as error:
+                if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+                    raise StoreError(
+                        f"the database {self._path!r} could not be {what}: {error}; allow more open files (ulimit -n; "
+                        "store_reads='milvus' needs two for every running episode, store_reads='mirror' none), then "
+                        "repeat the same call"
+                    ) from error
                 raise StoreError(
                     f"the database {self._path!r} could not be {what}: {error}; free space or fix the disk, then "
                     "repeat the same call"
@@ -196,11 +228,34 @@ class LiteCollection:
                 self._delete_flushed_logs()
                 self._open = self._engine.get_collection(self._name)
             else:
-                self._open = self._engine.create_collection(self._name, schema(self._dim))
+                # A folder without a schema is what a disk that was full, or an interrupt, left of an earlier try.
+                shutil.rmtree(self._folder(), ignore_errors=True)
+                if self._like is None:
+                    self._open = self._engine.create_collection(self._name, schema(self._dim))
+                else:
+                    self._copy_schema(self._like)
+                    self._open = self._engine.get_collection(self._name)
         return self._open
 
+    def _copy_schema(self, like: LiteCollection) -> None:
+        """Do what the engine does to make a collection, without its fsync, which takes longer than all the rest."""
+        like._collection()
+        staged = self._staged()
+        os.makedirs(staged)
+        shutil.copyfile(os.path.join(like._folder(), SCHEMA_FILENAME), os.path.join(staged, SCHEMA_FILENAME))
+        os.rename(staged, self._folder())
+
+    def _staged(self) -> str:
+        """An empty place among what the engine has not finished, which it clears itself when it is opened."""
+        staged = os.path.join(self._engine._database_staging_root(), self._name)
+        shutil.rmtree(staged, ignore_errors=True)
+        return staged
+
+    def _folder(self) -> str:
+        return str(self._engine._collection_dir(self._name, DEFAULT_DATABASE_NAME))
+
     def _delete_flushed_logs(self) -> None:
-        folder = self._engine._collection_dir(self._name, DEFAULT_DATABASE_NAME)
+        folder = self._folder()
         active = Manifest.load(folder).active_wal_number
         logs = os.path.join(folder, "wal")
         for number in WAL.find_wal_files(logs):
@@ -214,9 +269,7 @@ class LiteCollection:
         collection, self._open = self._open, None
         if collection is None:
             return
-        self._engine._collections = {
-            key: value for key, value in self._engine._collections.items() if value is not collection
-        }
+        self._engine._collections.pop((DEFAULT_DATABASE_NAME, self._name), None)
         _close_log(collection._wal)
         collection._bg_closed = True
         collection._bg_executor.shutdown(wait=True)
@@ -227,18 +280,13 @@ class _Log:
 
     def __init__(self, collection: Collection) -> None:
         self._wal = collection._wal
-        self._lengths = {
-            path: os.path.getsize(path) if os.path.exists(path) else 0
-            for path in (
-                os.path.join(self._wal.wal_dir, template.format(n=self._wal.number, w=SEQ_FORMAT_WIDTH))
-                for template in _LOG_FILES
-            )
-        }
+        self._lengths = (self._wal._data_size_bytes, self._wal._delta_size_bytes)
 
     def cut(self) -> None:
         """Cut the log back. A torn record that cannot be cut off is harmless: nothing is appended to it any more."""
         _close_log(self._wal)
-        for path, length in self._lengths.items():
+        for template, length in zip(_LOG_FILES, self._lengths, strict=True):
+            path = os.path.join(self._wal.wal_dir, template.format(n=self._wal.number, w=SEQ_FORMAT_WIDTH))
             with contextlib.suppress(OSError):
                 if length:
                     os.truncate(path, length)
@@ -252,6 +300,11 @@ def _close_log(wal: Any) -> None:
             # Closing tries to write what is left in the buffer, fails again on a full disk, and closes all the same.
             with contextlib.suppress(OSError):
                 sink.close()
+
+
+def collection_names(engine: MilvusLite) -> list[str]:
+    """Names of all collections on disk, sorted."""
+    return list(engine.list_collections())
 
 
 def close_engine(engine: MilvusLite, collections: Sequence[LiteCollection], *, flush: bool) -> None:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
+from milvus_lite import MilvusLite
+
+from atommem_gym.errors import StoreError
 from atommem_gym.memory.lite_engine import LiteCollection, Row
-from atommem_gym.memory.milvus_search import rows_of, unit, widen
+from atommem_gym.memory.lite_episodes import EpisodeCollections, without_leftovers
+from atommem_gym.memory.milvus_search import Hit, unit, widen
 from atommem_gym.memory.mirror import Mirror
 from atommem_gym.memory.protocols import Rows, Search, StoredEpisode, Write
 from atommem_gym.memory.rows import (
@@ -16,12 +22,12 @@ from atommem_gym.memory.rows import (
     META_EPISODE,
     TEXT,
     VECTOR,
-    Batch,
     Head,
     all_rows_of,
     check_writes,
     compose,
     entries_of,
+    entry_of,
     key_of,
     listed,
     marker,
@@ -29,22 +35,43 @@ from atommem_gym.memory.rows import (
     stored,
 )
 
+logger = logging.getLogger(__name__)
+
+Checked: TypeAlias = tuple[Write, list[float]]
+"""A write that was checked, with the squared lengths of its vectors."""
+
+_EXTRA = 2
+"""Rows that a search asks for beyond those to be shown: each one costs the engine as much as a row shown."""
+
 
 class LiteTable:
     """Writes through to Milvus Lite before anything else changes; shared by all stores of one database and dimension.
 
+    Rows lie in one shared collection, but those of an episode whose reads the engine answers lie in a collection of
+    its own as long as the episode runs (``lite_episodes``). When a kept one is released its rows move to the shared
+    collection, so that a database at rest has this one alone.
+
     Args:
-        collection: the engine's side.
-        dim: numbers in a vector.
+        engine: the open database.
+        path: its folder, for messages.
+        name: the shared collection.
+        dim: numbers in a vector; a collection that exists keeps its own.
         kept: whether there may be rows from before, and will be readers after.
+
+    Raises:
+        StoreError: the database cannot be read, or is not of this package.
     """
 
-    def __init__(self, collection: LiteCollection, dim: int, kept: bool) -> None:
-        self.dim = dim
-        self.collection = collection
+    def __init__(self, engine: MilvusLite, path: str, name: str, dim: int, kept: bool) -> None:
+        self.collection = LiteCollection(engine, path, name, dim)
+        found = self.collection.found_dim()
+        self.dim = dim if found is None else found
         self._kept = kept
-        self._mirror = Mirror(dim)
+        self._mirror = Mirror(self.dim)
         self._heads: dict[str, Head] = {}
+        self._apart = EpisodeCollections(engine, path, name, self.dim, self.collection)
+        if kept:
+            self._move_in(self._apart.recover())
 
     def embedder(self) -> str:
         """The embedder recorded in a kept database; empty if none is."""
@@ -58,15 +85,30 @@ class LiteTable:
                 text = json.dumps({"dim": self.dim, "embedder": embedder})
                 self.collection.write([row(META_EPISODE, 0, text, marker(self.dim))], [])
 
-    def write(self, writes: Sequence[Write]) -> None:
-        """One insert and one delete for all writes together; the mirror follows once the engine has them."""
-        norms = check_writes(writes, self.dim)
+    def write(self, writes: Sequence[Write], *, apart: bool = False) -> None:
+        """One insert and one delete for all episodes of the shared collection together, and for each other one.
+
+        The mirror follows as soon as the engine has an episode's rows: of several episodes that a failing call writes,
+        each is written whole or not at all.
+
+        Args:
+            writes: the net effects of one step.
+            apart: give the episodes collections of their own, if they have none yet.
+        """
+        checked = list(zip(writes, check_writes(writes, self.dim), strict=True))
         with self.collection.lock:
             self._meet([write.episode for write in writes])
-            batch = compose(writes, self._heads.get, self._kept, self.dim)
-            self._write(batch)
-            self._heads.update(batch.heads)
-            self._mirror.apply(writes, norms)
+            if apart:
+                for write in writes:
+                    self._move_out(write.episode)
+            together: list[Checked] = []
+            for write, squares in checked:
+                own = self._apart.get(write.episode)
+                if own is None:
+                    together.append((write, squares))
+                else:
+                    self._write(own, [(write, squares)])
+            self._write(self.collection, together)
 
     def mirrored(self, searches: Sequence[Search]) -> list[Rows]:
         """Candidates from the mirror."""
@@ -88,39 +130,101 @@ class LiteTable:
     def episodes(self) -> list[str]:
         """Keys of all episodes with an entry or a state, sorted."""
         with self.collection.lock:
-            if self._kept:
-                return listed(
-                    self.collection.query(f"{ENTRY} > 0", [EPISODE, ENTRY]),
-                    self.collection.query(f"{ENTRY} <= 0", [EPISODE, ENTRY, TEXT]),
-                )
             stated = {key for key, head in self._heads.items() if head.state is not None}
-            return sorted(stated | {key for key in self._mirror.episodes() if self._mirror.ids(key)})
+            running = stated | {key for key in self._mirror.episodes() if self._mirror.ids(key)}
+            if not self._kept:
+                return sorted(running)
+            shared = listed(
+                self.collection.query(f"{ENTRY} > 0", [EPISODE, ENTRY]),
+                self.collection.query(f"{ENTRY} <= 0", [EPISODE, ENTRY, TEXT]),
+            )
+            apart = set(self._apart.episodes())
+            return sorted((set(shared) - apart) | (running & apart))
 
     def drop(self, episodes: Sequence[str]) -> None:
-        """Delete all rows of these episodes in one call, and free their memory."""
+        """Delete all rows of these episodes, those of the shared collection in one call, and free their memory."""
         with self.collection.lock:
             if self._kept:
                 keys = [found[KEY] for found in self.collection.query(all_rows_of(episodes), [KEY])]
             else:
-                keys = [key_of(episode, entry) for episode in episodes for entry in self._mirror.ids(episode)]
-                for episode in episodes:
-                    if episode in self._heads:
-                        keys.extend(key_of(episode, -i) for i in range(len(self._heads[episode].chunks())))
-            self._write(Batch(deletes=keys))
+                keys = [key for episode in episodes if episode not in self._apart for key in self._keys(episode)]
+            if keys:
+                self.collection.write([], keys)
             for episode in episodes:
-                self._mirror.forget(episode)
-                self._heads.pop(episode, None)
+                if episode in self._apart:
+                    self._apart.remove(episode)
+                self._forget(episode)
 
-    def unload(self, episodes: Sequence[str]) -> None:
-        """Free the memory spent on kept episodes; the next use reads them from the database."""
+    def release(self, episodes: Sequence[str]) -> None:
+        """Free what these kept episodes hold; the next use reads them from the database."""
         with self.collection.lock:
+            rows = {}
             for episode in episodes:
-                self._mirror.forget(episode)
-                self._heads.pop(episode, None)
+                own = self._apart.get(episode)
+                if own is not None:
+                    rows[episode] = own.everything()
+            self._move_in(rows)
+            for episode in episodes:
+                self._forget(episode)
 
-    def _write(self, batch: Batch) -> None:
+    def settle(self) -> None:
+        """Before the database is closed: let go of all collections of single episodes; those of a kept one move in.
+
+        On a disk without space for that they stay where they are, and the next opening moves them.
+        """
+        with self.collection.lock:
+            try:
+                if self._kept:
+                    self.release(self._apart.episodes())
+            except StoreError as error:
+                logger.warning("some episodes stay in collections of their own until the next opening: %s", error)
+            finally:
+                self._apart.close()
+
+    def _write(self, collection: LiteCollection, writes: Sequence[Checked]) -> None:
+        batch = compose([write for write, _ in writes], self._heads.get, self._kept, self.dim)
         if batch.rows or batch.deletes:
-            self.collection.write(batch.rows, batch.deletes)
+            collection.write(batch.rows, batch.deletes)
+        self._heads.update(batch.heads)
+        self._mirror.apply([write for write, _ in writes], [squares for _, squares in writes])
+
+    def _keys(self, episode: str) -> list[str]:
+        """Primary keys of all rows of an episode that is mirrored."""
+        head = self._heads.get(episode)
+        entries = [*self._mirror.ids(episode), *(range(0, -len(head.chunks()), -1) if head else ())]
+        return [key_of(episode, entry) for entry in entries]
+
+    def _forget(self, episode: str) -> None:
+        self._mirror.forget(episode)
+        self._heads.pop(episode, None)
+
+    def _home(self, episode: str) -> LiteCollection:
+        return self._apart.get(episode) or self.collection
+
+    def _move_out(self, episode: str) -> None:
+        """Give an episode a collection of its own, with the rows that it has."""
+        if episode in self._apart:
+            return
+        rows = self._fetch(episode) if self._mirror.ids(episode) or episode in self._heads else []
+        own = self._apart.make(episode)
+        if rows:
+            # First there, then not here any more: a process that dies in between leaves both, and the new one counts.
+            own.write(without_leftovers(rows), [])
+            self.collection.write([], [row_[KEY] for row_ in rows])
+
+    def _move_in(self, rows: Mapping[str, list[Row]]) -> None:
+        """Move episodes, given with all their rows, from collections of their own to the shared one."""
+        if not rows:
+            return
+        kept = [row_ for found in rows.values() for row_ in found]
+        # Found by key, which is cheap; all rows of an episode are a matter of looking at all rows there are.
+        heads = self.collection.get([key_of(episode, 0) for episode in rows], [EPISODE])
+        doubled = [head[EPISODE] for head in heads]
+        before = self.collection.query(all_rows_of(doubled), [KEY]) if doubled else []
+        present = {row_[KEY] for row_ in kept}
+        self.collection.write(kept, [row_[KEY] for row_ in before if row_[KEY] not in present])
+        for episode in rows:
+            self._apart.remove(episode)
 
     def _meet(self, episodes: Sequence[str]) -> None:
         """Mirror what a kept database has of episodes that this process sees for the first time."""
@@ -143,7 +247,8 @@ class LiteTable:
         if head is not None:
             # The process that wrote this may have died before its deletes; see Head.
             late = {key_of(episode, entry) for entry in head.deletes} & {row_[KEY] for row_ in found}
-            self._write(Batch(deletes=sorted(late)))
+            if late:
+                self._home(episode).write([], sorted(late))
             self._heads[episode] = head
         present = stored(found, self.dim)
         write = Write(episode)
@@ -152,17 +257,40 @@ class LiteTable:
         self._mirror.apply([write], check_writes([write], self.dim))
 
     def _fetch(self, episode: str) -> list[Row]:
+        own = self._apart.get(episode)
+        if own is not None:
+            return own.everything()
         return self.collection.query(all_rows_of([episode]), [KEY, EPISODE, ENTRY, TEXT, VECTOR])
 
     def _search(self, search: Search) -> Rows:
-        expression, vector = entries_of(search.episode), unit(search.vector)
+        vector, own = unit(search.vector), self._apart.get(search.episode)
+        head = self._heads.get(search.episode)
+        # The rows of the head are no entries; in a collection of its own no filter keeps them out.
+        others = len(head.chunks()) if own is not None and head is not None else 0
 
-        def nearest(limit: int) -> list[tuple[int, float, list[float]]]:
-            hits = self.collection.search(vector, limit, expression, [ENTRY, VECTOR])
-            return [(hit["entity"][ENTRY], hit["distance"], hit["entity"][VECTOR]) for hit in hits]
+        def nearest(limit: int) -> list[Hit]:
+            if own is None:
+                found = self.collection.search(vector, limit, entries_of(search.episode), [])
+            else:
+                found = own.search(vector, limit + others, None, [])
+            hits: list[Hit] = [(entry_of(hit["id"]), hit["distance"], ()) for hit in found]
+            return [hit for hit in hits if hit[0] > 0][:limit]
 
         def everything() -> Rows:
-            found = self.collection.query(expression, [ENTRY, VECTOR])
-            return rows_of([hit[ENTRY] for hit in found], [hit[VECTOR] for hit in found], self.dim)
+            return self._mirror.rows(search.episode)
 
-        return widen(nearest, everything, search.k, self.dim)
+        # Which entries is the engine's answer; their vectors are at hand, and as Python numbers they would cost more.
+        try:
+            return widen(
+                nearest,
+                everything,
+                search.k,
+                self.dim,
+                extra=_EXTRA,
+                pick=lambda ids: self._mirror.pick(search.episode, ids),
+            )
+        except KeyError as error:
+            raise StoreError(
+                f"the database found entry {error} of episode {search.episode!r}, which was never acknowledged; repeat "
+                "the write that failed, or drop the episode"
+            ) from error

@@ -23,8 +23,9 @@ class MilvusLiteStore:
     Args:
         path: the folder of a kept database, or ``None`` for the process's temporary one.
         dim: numbers in a vector.
-        reads: ``"mirror"`` or ``"milvus"``: who proposes candidates. The engine turns all rows of the database that are
-            not flushed yet into Python numbers for each search, so with many parallel episodes it is slow.
+        reads: ``"mirror"`` or ``"milvus"``: who proposes candidates. The engine turns all rows of a collection into
+            Python numbers for each search, so the episodes that it answers for have collections of their own while
+            they run, which takes two open files and a thread each.
         embedder: recorded in a kept database.
 
     Raises:
@@ -58,14 +59,17 @@ class MilvusLiteStore:
     def write(self, writes: Sequence[Write]) -> None:
         """Apply the writes of one step or vector step: one insert and one delete whatever their number.
 
+        With ``reads="milvus"`` it is one of each for every episode.
+
         Raises:
             ConfigError, EmbedderError: a write is malformed (``rows.check_writes``); nothing has changed.
-            StoreError: disk full or broken; the mirror has not changed and the same call may be repeated.
+            StoreError: disk full or broken; each episode is written whole or not at all (with ``reads="mirror"`` all
+                or none), mirror and database agree, and the same call may be repeated.
         """
         self._check_usable()
         if not self.kept:
             self._own.update(write.episode for write in writes)
-        self._table.write(writes)
+        self._table.write(writes, apart=self._reads == "milvus")
 
     def candidates(self, searches: Sequence[Search]) -> list[Rows]:
         """Candidates of every search, in the order asked."""
@@ -96,7 +100,7 @@ class MilvusLiteStore:
         """Delete these episodes from a temporary database; of a kept one free their mirror."""
         if self.kept:
             self._check_usable()
-            self._table.unload(episodes)
+            self._table.release(episodes)
         else:
             self.drop(episodes)
 

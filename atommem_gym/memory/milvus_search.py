@@ -11,7 +11,7 @@ from atommem_gym.memory.protocols import Rows, Vectors
 from atommem_gym.memory.ranking import margin
 
 Hit: TypeAlias = tuple[int, float, Sequence[float]]
-"""Entry id, cosine as the engine computed it, vector."""
+"""Entry id, cosine as the engine computed it, vector (empty if it was not asked for)."""
 
 MAX_LIMIT = 16_384
 """The most rows that Milvus returns for one search."""
@@ -19,7 +19,15 @@ _EXTRA = 10
 _FACTOR = 4
 
 
-def widen(search: Callable[[int], Sequence[Hit]], everything: Callable[[], Rows], k: int, dim: int) -> Rows:
+def widen(
+    search: Callable[[int], Sequence[Hit]],
+    everything: Callable[[], Rows],
+    k: int,
+    dim: int,
+    *,
+    extra: int = _EXTRA,
+    pick: Callable[[list[int]], Rows] | None = None,
+) -> Rows:
     """Ask for more and more of the nearest rows until none that could be among the best ``k`` can be missing.
 
     That is so when fewer came than were asked for, or when the last one lies more than twice the rounding error below
@@ -30,14 +38,17 @@ def widen(search: Callable[[int], Sequence[Hit]], everything: Callable[[], Rows]
         everything: gives all its rows, for the case that more than ``MAX_LIMIT`` tie.
         k: how many will be shown.
         dim: numbers in a vector.
+        extra: how many more to ask for at first.
+        pick: gives the rows with these ids, where the engine need not be asked for their vectors.
     """
     if k <= 0:
         return rows_of([], [], dim)
-    limit = k + _EXTRA
+    limit = k + extra
     while limit <= MAX_LIMIT:
         hits = search(limit)
         if len(hits) < limit or hits[-1][1] < hits[k - 1][1] - 2.0 * margin(dim):
-            return rows_of([hit[0] for hit in hits], [hit[2] for hit in hits], dim)
+            ids = [hit[0] for hit in hits]
+            return rows_of(ids, [hit[2] for hit in hits], dim) if pick is None else pick(ids)
         limit = limit * _FACTOR if limit * _FACTOR <= MAX_LIMIT or limit == MAX_LIMIT else MAX_LIMIT
     return everything()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +14,19 @@ from atommem_gym.memory.ranking import margin
 _FEW = 12
 """Up to so many entries it is cheaper to rank all than to choose among them."""
 _FIRST_ROWS = 16
+_MANY = 8
+"""From so many searches on, arrays over all of them cost less than one search after the other."""
 
 
 class EpisodeMatrix:
     """The entries of one episode as a growing matrix: amortised O(dim) to put or remove one, one product to search."""
 
-    __slots__ = ("_ids", "_inverse", "_position", "_rows", "_size")
+    __slots__ = ("_ids", "_inverse", "_position", "_rows", "_size", "_squares")
 
     def __init__(self, dim: int) -> None:
         self._rows: Vectors = np.empty((_FIRST_ROWS, dim), np.float32)
         self._inverse: Vectors = np.empty(_FIRST_ROWS, np.float32)
+        self._squares: npt.NDArray[np.float64] = np.empty(_FIRST_ROWS)
         self._ids: Ids = np.empty(_FIRST_ROWS, np.int64)
         self._position: dict[int, int] = {}
         self._size = 0
@@ -35,8 +39,13 @@ class EpisodeMatrix:
         """The ids of the entries, in no particular order."""
         return list(self._position)
 
-    def put(self, ids: Sequence[int], vectors: Vectors, norms: npt.NDArray[np.float64]) -> None:
-        """Insert or replace entries; ``vectors`` ``[len(ids), dim]`` with their lengths ``norms`` ``[len(ids)]``."""
+    @property
+    def capacity(self) -> int:
+        """Rows that there is room for before the matrix must grow."""
+        return len(self._ids)
+
+    def put(self, ids: Sequence[int], vectors: Vectors, squares: Sequence[float]) -> None:
+        """Insert or replace entries; ``vectors`` ``[len(ids), dim]`` with squared lengths ``[len(ids)]``."""
         for i, entry in enumerate(ids):
             at = self._position.get(entry)
             if at is None:
@@ -47,8 +56,9 @@ class EpisodeMatrix:
                 self._ids[at] = entry
                 self._size += 1
             self._rows[at] = vectors[i]
-            norm = norms[i]
-            self._inverse[at] = 1.0 / norm if norm else 0.0
+            square = squares[i]
+            self._squares[at] = square
+            self._inverse[at] = 1.0 / math.sqrt(square) if square else 0.0
 
     def remove(self, ids: Sequence[int]) -> None:
         """Remove entries by moving the last row into each gap; an unknown id is no error."""
@@ -62,37 +72,102 @@ class EpisodeMatrix:
                 self._ids[at] = moved
                 self._rows[at] = self._rows[last]
                 self._inverse[at] = self._inverse[last]
+                self._squares[at] = self._squares[last]
                 self._position[moved] = at
+
+    def cosines(self, unit: Vectors, out: Vectors) -> None:
+        """Cosines to a query of length 1 or 0, in float32, into the first places of ``out``."""
+        n = self._size
+        scores = out[:n]
+        np.dot(self._rows[:n], unit, out=scores)
+        np.multiply(scores, self._inverse[:n], out=scores)
+
+    def pick(self, ids: Sequence[int]) -> Rows:
+        """Copies of these entries.
+
+        Raises:
+            KeyError: one of them is not here.
+        """
+        return self.at(np.array([self._position[entry] for entry in ids], np.intp))
+
+    def all_rows(self) -> Rows:
+        """Copies of all entries, in no particular order."""
+        n = self._size
+        return Rows(self._ids[:n].copy(), self._rows[:n].copy(), self._squares[:n].copy())
+
+    def at(self, places: npt.NDArray[np.intp]) -> Rows:
+        """Copies of the entries in these places."""
+        return Rows(self._ids.take(places), self._rows.take(places, axis=0), self._squares.take(places))
 
     def candidates(self, query: Vectors, k: int) -> Rows:
         """Copies of all entries that can be among the best ``k`` (see ``ranking.margin``), all of them when few."""
         n = self._size
-        if n <= max(k, _FEW):
-            return Rows(self._ids[:n].copy(), self._rows[:n].copy())
-        wide = query.astype(np.float64)
-        norm = np.sqrt(wide @ wide)
-        unit = (wide / norm if norm else wide).astype(np.float32)
-        scores = self._rows[:n] @ unit
-        scores *= self._inverse[:n]
         if k <= 0:
-            return Rows(self._ids[:0].copy(), self._rows[:0].copy())
+            return self.at(np.empty(0, np.intp))
+        if n <= max(k, _FEW):
+            return self.all_rows()
+        wide = query.astype(np.float64)
+        length = math.sqrt(wide @ wide)
+        if not math.isfinite(length):
+            # Ranking then says what is wrong.
+            return self.all_rows()
+        scores = np.empty(n, np.float32)
+        self.cosines((wide / length if length else wide).astype(np.float32), scores)
         ordered = scores.copy()
         ordered.partition(n - k)
-        # Written with `not <`: a NaN in the query proposes every row, and ranking then says what is wrong.
-        near = (~(scores < ordered[n - k] - 2.0 * margin(len(unit)))).nonzero()[0]
-        return Rows(self._ids[near], self._rows[near])
+        return self.at((scores >= ordered[n - k] - 2.0 * margin(len(wide))).nonzero()[0])
 
     def sorted_rows(self) -> Rows:
         """Copies of all entries by ascending id."""
-        order = np.argsort(self._ids[: self._size])
-        return Rows(self._ids[order], self._rows[order])
+        return self.at(np.argsort(self._ids[: self._size]))
 
     def _grow(self) -> None:
         size = len(self._ids)
-        for name, old in (("_rows", self._rows), ("_inverse", self._inverse), ("_ids", self._ids)):
+        for name in ("_rows", "_inverse", "_squares", "_ids"):
+            old = getattr(self, name)
             new = np.empty((2 * size, *old.shape[1:]), old.dtype)
             new[:size] = old
             setattr(self, name, new)
+
+
+def choose(matrices: Sequence[EpisodeMatrix], queries: Sequence[Vectors], ks: Sequence[int]) -> list[Rows]:
+    """The candidates of each query ``[dim]`` in its matrix, for less than ``EpisodeMatrix.candidates`` when many."""
+    # Side by side only with matrices of about its size, so that a large one makes no work for small ones.
+    alike: dict[tuple[int, int], list[int]] = {}
+    for i, (matrix, k) in enumerate(zip(matrices, ks, strict=True)):
+        if len(matrix) > max(k, _FEW) and k > 0:
+            alike.setdefault((matrix.capacity, k), []).append(i)
+    found: dict[int, Rows] = {}
+    for (capacity, k), members in alike.items():
+        if len(members) >= _MANY:
+            wide = np.array([queries[i] for i in members], np.float64)
+            chosen = _choose_alike([matrices[i] for i in members], wide, k, capacity)
+            found.update(zip(members, chosen, strict=True))
+    return [
+        found[i] if i in found else matrix.candidates(query, k)
+        for i, (matrix, query, k) in enumerate(zip(matrices, queries, ks, strict=True))
+    ]
+
+
+def _choose_alike(
+    matrices: Sequence[EpisodeMatrix], wide: npt.NDArray[np.float64], k: int, capacity: int
+) -> Iterator[Rows]:
+    """The candidates of the queries ``wide`` in matrices that all have more than ``k`` entries and one capacity."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
+    # As a query of zeros does, one that is not finite proposes every row, and ranking then says what is wrong.
+    wide[~np.isfinite(lengths)] = 0.0
+    lengths[~np.isfinite(lengths) | (lengths == 0.0)] = 1.0
+    units = (wide / lengths[:, None]).astype(np.float32)
+    scores = np.full((len(matrices), capacity), -np.inf, np.float32)
+    for matrix, unit, row in zip(matrices, units, scores, strict=True):
+        matrix.cosines(unit, row)
+    cuts = np.partition(scores, capacity - k, axis=1)[:, capacity - k] - 2.0 * margin(wide.shape[1])
+    which, places = (scores >= cuts[:, None]).nonzero()
+    ends = np.searchsorted(which, np.arange(1, len(matrices) + 1)).tolist()
+    start = 0
+    for matrix, end in zip(matrices, ends, strict=True):
+        yield matrix.at(places[start:end])
+        start = end
 
 
 class Mirror:
@@ -104,6 +179,7 @@ class Mirror:
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self._episodes: dict[str, EpisodeMatrix] = {}
+        self._nothing = EpisodeMatrix(dim)
 
     def __contains__(self, episode: str) -> bool:
         return episode in self._episodes
@@ -117,9 +193,9 @@ class Mirror:
         matrix = self._episodes.get(episode)
         return [] if matrix is None else matrix.ids
 
-    def apply(self, writes: Sequence[Write], norms: Sequence[npt.NDArray[np.float64]]) -> None:
-        """Apply checked writes (``rows.check_writes``), with the lengths of each write's vectors."""
-        for write, lengths in zip(writes, norms, strict=True):
+    def apply(self, writes: Sequence[Write], squares: Sequence[Sequence[float]]) -> None:
+        """Apply checked writes, with the squared lengths that ``rows.check_writes`` gave for each one's vectors."""
+        for write, lengths in zip(writes, squares, strict=True):
             matrix = self._episodes.get(write.episode)
             if matrix is None:
                 matrix = self._episodes[write.episode] = EpisodeMatrix(self.dim)
@@ -130,20 +206,25 @@ class Mirror:
 
     def candidates(self, searches: Sequence[Search]) -> list[Rows]:
         """Candidates of every search, in the order asked."""
-        found = []
-        for search in searches:
-            matrix = self._episodes.get(search.episode)
-            found.append(self._no_rows() if matrix is None else matrix.candidates(search.vector, search.k))
-        return found
+        matrices = [self._episodes.get(search.episode, self._nothing) for search in searches]
+        if len(searches) < _MANY:
+            return [
+                matrix.candidates(search.vector, search.k) for matrix, search in zip(matrices, searches, strict=True)
+            ]
+        return choose(matrices, [search.vector for search in searches], [search.k for search in searches])
+
+    def pick(self, episode: str, ids: Sequence[int]) -> Rows:
+        """These entries of an episode.
+
+        Raises:
+            KeyError: one of them is not mirrored.
+        """
+        return self._episodes.get(episode, self._nothing).pick(ids)
 
     def rows(self, episode: str) -> Rows:
         """All entries of an episode by ascending id; none if it is not mirrored."""
-        matrix = self._episodes.get(episode)
-        return self._no_rows() if matrix is None else matrix.sorted_rows()
+        return self._episodes.get(episode, self._nothing).sorted_rows()
 
     def forget(self, episode: str) -> None:
         """Free an episode's memory; an unknown one is no error."""
         self._episodes.pop(episode, None)
-
-    def _no_rows(self) -> Rows:
-        return Rows(np.empty(0, np.int64), np.empty((0, self.dim), np.float32))

@@ -68,6 +68,8 @@ class Rows:
     """``[n]``"""
     vectors: Vectors
     """``[n, dim]``"""
+    squares: npt.NDArray[np.float64] | None = None
+    """``[n]``, what ``ranking.squared_lengths`` says of the vectors, if the store remembers it; saves time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Store(Protocol):
     """Keeps the entries of many episodes and proposes candidates for a search (SPEC M6, M13).
 
     A store never ranks: it returns candidates that are sure to contain every entry whose cosine similarity could be
-    among the best ``k`` after rounding, ties at the cut included. ``ranking.rank`` decides.
+    among the best ``k`` after rounding, ties at the cut included. ``ranking.rank_all`` decides.
     """
 
     name: str

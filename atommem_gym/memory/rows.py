@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from atommem_gym.errors import ConfigError, EmbedderError
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES, StoredEpisode, Vectors, Write
+from atommem_gym.memory.ranking import squared_lengths
 
 KEY, EPISODE, ENTRY, TEXT, VECTOR = "pk", "episode", "entry", "text", "vector"
 """Fields of a row: primary key ``episode:entry``, episode key, entry id, text, embedding."""
@@ -40,8 +42,8 @@ def check_episode(episode: str) -> str:
     return episode
 
 
-def check_writes(writes: Sequence[Write], dim: int) -> list[npt.NDArray[np.float64]]:
-    """Check the writes of one call and return the lengths of each one's vectors, ``[len(ids)]`` each.
+def check_writes(writes: Sequence[Write], dim: int) -> list[list[float]]:
+    """Check the writes of one call and return the squared lengths of each one's vectors, ``[len(ids)]`` each.
 
     Raises:
         ConfigError: a malformed episode key, an episode twice, ids that are not positive, repeated or also deleted,
@@ -51,17 +53,27 @@ def check_writes(writes: Sequence[Write], dim: int) -> list[npt.NDArray[np.float
     """
     if len(writes) > 1 and len({write.episode for write in writes}) < len(writes):
         raise ConfigError("one call writes an episode twice; a step has one net effect: merge the writes of an episode")
-    return [_check_write(write, dim) for write in writes]
+    blocks = []
+    for write in writes:
+        _check_write(write)
+        if len(write.ids):
+            _check_shape(write.vectors, len(write.ids), dim)
+            blocks.append(write.vectors)
+    if not blocks:
+        return [[] for _ in writes]
+    squares = check_vectors(np.concatenate(blocks) if len(blocks) > 1 else blocks[0], sum(map(len, blocks)), dim)
+    ends = itertools.accumulate(len(write.ids) for write in writes)
+    return [squares[end - len(write.ids) : end] for write, end in zip(writes, ends, strict=True)]
 
 
-def _check_write(write: Write, dim: int) -> npt.NDArray[np.float64]:
+def _check_write(write: Write) -> None:
     check_episode(write.episode)
     ids = write.ids
     n = len(ids)
     if n == 0:
         if len(write.texts) or len(write.vectors):
             raise ConfigError(f"episode {write.episode!r}: texts or vectors without ids; give each entry an id")
-        return np.empty(0)
+        return
     if len(write.texts) != n:
         raise ConfigError(f"episode {write.episode!r}: {n} ids but {len(write.texts)} texts; give one text per id")
     if min(ids) < 1 or (n > 1 and len(set(ids)) < n) or (write.deletes and not set(ids).isdisjoint(write.deletes)):
@@ -75,30 +87,32 @@ def _check_write(write: Write, dim: int) -> npt.NDArray[np.float64]:
                 f"episode {write.episode!r}, entry {entry}: a text of {len(text)} characters exceeds the "
                 f"{MAX_TEXT_BYTES} bytes of UTF-8 that a row can hold; lower max_entry_tokens or cut the text"
             )
-    return check_vectors(write.vectors, n, dim)
 
 
-def check_vectors(vectors: Vectors, n: int, dim: int) -> npt.NDArray[np.float64]:
-    """Return the lengths of ``n`` vectors of ``dim`` float32 numbers after checking that they can be compared.
+def check_vectors(vectors: Vectors, n: int, dim: int) -> list[float]:
+    """Return the squared lengths of ``n`` vectors of ``dim`` float32 numbers after checking that they can be compared.
 
     Raises:
         EmbedderError: see ``check_writes``.
     """
+    _check_shape(vectors, n, dim)
+    squares: list[float] = squared_lengths(vectors).tolist()
+    for square in squares:
+        # Written as a positive test so that NaN fails it.
+        if not (square == 0.0 or _SMALLEST_NORM**2 <= square <= _LARGEST_NORM**2):
+            raise EmbedderError(
+                f"a vector of length {math.sqrt(square)} cannot be compared in float32; lengths must be 0 or between "
+                f"{_SMALLEST_NORM} and {_LARGEST_NORM}: normalise the embeddings"
+            )
+    return squares
+
+
+def _check_shape(vectors: Vectors, n: int, dim: int) -> None:
     if vectors.shape != (n, dim) or vectors.dtype != np.float32:
         raise EmbedderError(
             f"vectors of shape {vectors.shape} and type {vectors.dtype}, expected {(n, dim)} float32; "
             "open the store with the embedder's own `dim`"
         )
-    wide = vectors.astype(np.float64)
-    norms: npt.NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-    for norm in norms.tolist():
-        # Written as a positive test so that NaN fails it.
-        if not (norm == 0.0 or _SMALLEST_NORM <= norm <= _LARGEST_NORM):
-            raise EmbedderError(
-                f"a vector of length {norm} cannot be compared in float32; lengths must be 0 or between "
-                f"{_SMALLEST_NORM} and {_LARGEST_NORM}: normalise the embeddings"
-            )
-    return norms
 
 
 _ESCAPE = "\U0010ffff"
@@ -126,6 +140,15 @@ def from_varchar(text: str) -> str:
 def key_of(episode: str, entry: int) -> str:
     """The primary key of a row."""
     return f"{episode}:{entry:d}"
+
+
+def entry_of(key: str) -> int:
+    """The entry id in a primary key.
+
+    >>> entry_of(key_of("an-episode", 3))
+    3
+    """
+    return int(key.rpartition(":")[2])
 
 
 def entries_of(episode: str) -> str:
