@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from atommem_gym.actions import Operation, Read, Scratchpad
 from atommem_gym.agents.documents import harmless
-from atommem_gym.agents.oracle_reader import OracleReader
 from atommem_gym.agents.words import content_words, names
 from atommem_gym.agents.writing import answer
 from atommem_gym.config import EnvConfig
@@ -17,6 +17,14 @@ MAX_READS = 3
 """Reads a question, if the environment allows as many."""
 
 
+class Reader(Protocol):
+    """Turns what is seen in the answering phase into an answer."""
+
+    def answer(self, observation: Observation) -> str:
+        """The answer to the open question."""
+        ...
+
+
 class ReadingPolicy:
     """A fixed rule for the answering phase; what it asks for depends on nothing but what it sees.
 
@@ -25,10 +33,10 @@ class ReadingPolicy:
     carries what was found, best first. (All words of the hit find as much on real records and less on synthetic ones.)
 
     It reads ``MAX_READS`` times, or as often as the environment allows, and never stops early because the evidence is
-    complete: that it could not know. Only the answer is the :class:`OracleReader`'s.
+    complete: that it could not know. Only the answer is the reader's.
     """
 
-    def __init__(self, config: EnvConfig, tokenizer: Tokenizer, reader: OracleReader) -> None:
+    def __init__(self, config: EnvConfig, tokenizer: Tokenizer, reader: Reader) -> None:
         self._config = config
         self._tokenizer = tokenizer
         self._reader = reader

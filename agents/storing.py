@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from atommem_gym.actions import Operation
-from atommem_gym.agents.answering import ReadingPolicy
+from atommem_gym.agents.answering import Reader, ReadingPolicy
 from atommem_gym.agents.documents import DocumentReader
 from atommem_gym.agents.oracle_reader import OracleReader
 from atommem_gym.agents.writing import ActionWriter
@@ -35,9 +35,13 @@ class StoringAgent(ABC):
         self.tokenizer = load_tokenizer(self.config.tokenizer)
         self.notes = ""
         self._documents = DocumentReader(self.config)
-        self._reader = OracleReader(episode)
+        self._reader = self.make_reader(episode)
         self._policy = ReadingPolicy(self.config, self.tokenizer, self._reader)
         self._writer = ActionWriter(self.config)
+
+    def make_reader(self, episode: Episode) -> Reader:
+        """Who answers; where there are no gold answers it must be another one."""
+        return OracleReader(episode)
 
     def act(self, observation: Observation) -> str:
         """While reading, what :meth:`remember` says; then what the reading policy says."""

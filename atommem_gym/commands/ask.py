@@ -1,0 +1,217 @@
+"""``atommem ask``: a policy reads one's own documents chunk by chunk and answers questions from its memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.text import Text
+
+from atommem_gym.agents.language_model import LanguageModel, load_model
+from atommem_gym.agents.openai_model import OpenAIModel
+from atommem_gym.agents.player import ROLES, Player, ScriptedPlayer, Turn, make_player, player_keywords
+from atommem_gym.agents.quoting import QUOTING, make_quoting_agent
+from atommem_gym.commands.ask_display import Display
+from atommem_gym.commands.ask_episode import Asked, in_sight, play, unscored
+from atommem_gym.commands.ask_memory import find_memory
+from atommem_gym.commands.consoles import messages, output
+from atommem_gym.commands.run import Repeated, parse_settings
+from atommem_gym.data.own_files import OwnItems, read_files
+from atommem_gym.envs import AtomMemEnv
+from atommem_gym.envs.render import printable
+from atommem_gym.errors import ConfigError
+from atommem_gym.step import Observation
+from atommem_gym.traces import EpisodeTrace, TraceWriter
+
+STARTED_S = 20.0
+"""Seconds within which a model's server must answer at the beginning."""
+TITLE_CHARS = 100
+"""Of an entry that is named as a source."""
+_FIXED = {
+    "source": "the FILEs are read",
+    "split": "the FILEs are read",
+    "num_docs": "all of the FILEs is read",
+    "questions_per_episode": "each -q is a question",
+    "order": "documents are read in their order",
+    "reward": "there are no gold answers to score by",
+    "store": "use --memory to keep entries",
+    "keep_memory": "use --memory to keep entries",
+    "chunk_tokens": "use --chunk-tokens",
+}
+"""Keyword arguments of an environment that --set may not give here, and why."""
+
+
+@dataclass
+class Ask:
+    """Ask questions about your own documents: atommem ask report.pdf notes/ -q "Who decided it?" -q "When?"
+
+    A policy reads the files chunk by chunk, keeps what it will need in memory, and answers from memory alone. With
+    --model a language model plays; without, a scripted agent stores passages and quotes the sentences that share most
+    words with the question. --memory keeps what was remembered, and goes on with it next time, with further files or
+    with none.
+    """
+
+    files: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE…")] = ()
+    """Text, Markdown and PDF files, folders of such, or patterns in quotes; read in this order."""
+    questions: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="question", aliases=("-q",), metavar="TEXT")
+    ] = ()
+    """A question; several are answered in their order."""
+    agent: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Who plays: keep_all, tidy or overwrite, which quote; with --model crud, add_only, overwrite_llm, long_context or
+    retrieve_then_read. By default keep_all, with a model crud."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="URL|NAME")] = None
+    """The language model: the URL of an OpenAI-compatible server, or a name or folder for transformers."""
+    model_name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """What the server calls its model."""
+    option: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE…")] = ()
+    """Options of an agent with a language model, such as temperature=0.7 max_tokens=1024."""
+    memory: Annotated[str | None, tyro.conf.arg(metavar="DATABASE")] = None
+    """Keep the memory in this folder (or behind http://host:19530), and go on with it if there is one already."""
+    key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
+    """Which memory to go on with, if the database keeps several; `atommem memory ls` lists them."""
+    new_memory: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Begin another memory in the database, instead of going on with one."""
+    chunk_tokens: Annotated[int, tyro.conf.arg(metavar="N")] = 4000
+    """Tokens that are read at a time."""
+    settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
+    """Keyword arguments of the environment, such as embedder=minilm top_k=12."""
+    trace: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Append the whole record to this file of traces, for `atommem view`."""
+
+    def run(self) -> int:
+        """Read, answer, print; the exit status."""
+        self._check()
+        make, model = self._player()
+        files = read_files(self.files)
+        console = messages()
+        for note in files.notes:
+            console.print(Text(printable(f"note: {note}"), style="yellow"), soft_wrap=True)
+        given = self._given()
+        memory = find_memory(self.memory, self.key, new=self.new_memory, embedder=given.get("embedder"))
+        if memory.key is None and not files.documents:
+            raise ConfigError("there is nothing to answer from: name FILEs to read, or a --memory that holds something")
+        embedder = {} if memory.embedder is None else {"embedder": memory.embedder}
+        role = player_keywords(self._agent)
+        keywords = {"chunk_tokens": self.chunk_tokens, **memory.keywords, **given, **embedder, **role}
+        env = AtomMemEnv(items=OwnItems(files.documents, self.questions), reward=unscored, **keywords)
+        try:
+            trace = asyncio.run(self._play(env, Asked(files, keywords, memory.key), make, model))
+            if self.trace is not None:
+                with TraceWriter(self.trace) as writer:
+                    writer.write(trace)
+            self._print(trace, env.memory_key)
+        finally:
+            env.close()
+        return 0
+
+    def _check(self) -> None:
+        if not any(question.strip() for question in self.questions):
+            raise ConfigError('no question given; ask one with -q, as in: atommem ask notes.txt -q "Who decided it?"')
+        if self.memory is None and (self.key is not None or self.new_memory):
+            raise ConfigError("--key and --new-memory go with --memory; name the database")
+        if self.key is not None and self.new_memory:
+            raise ConfigError("--key goes on with a memory and --new-memory begins one; give one of the two")
+        if self._agent in ROLES and self.model is None:
+            raise ConfigError(f"the agent {self._agent!r} needs a language model; name one with --model URL")
+        if self._agent not in ROLES and self.model is not None:
+            raise ConfigError(
+                f"the agent {self._agent!r} uses no language model; leave out --model, or use --agent crud"
+            )
+        if self.memory is not None and player_keywords(self._agent).get("storage") is False:
+            raise ConfigError(f"the agent {self._agent!r} stores nothing, so --memory has nothing to keep; use another")
+
+    @property
+    def _agent(self) -> str:
+        return self.agent or ("keep_all" if self.model is None else "crud")
+
+    def _player(self) -> tuple[Callable[[], Player], LanguageModel | None]:
+        """A maker of the player, and its model."""
+        name = self._agent
+        options = parse_settings(list(chain.from_iterable(self.option)), "--option")
+        if name in ROLES:
+            assert self.model is not None
+            model = load_model(self.model, self.model_name)
+            return make_player(name, model, **options), model
+        if options:
+            raise ConfigError(f"the scripted agent {name!r} has no options, but {', '.join(options)} was given")
+        agent = make_quoting_agent(name)
+        return lambda: ScriptedPlayer(agent), None
+
+    def _given(self) -> dict[str, Any]:
+        """Keyword arguments of the environment that the user gives."""
+        given = parse_settings(list(chain.from_iterable(self.settings)))
+        for name, why in _FIXED.items():
+            if name in given:
+                raise ConfigError(f"--set {name}=… means nothing here: {why}")
+        return given
+
+    async def _play(
+        self, env: AtomMemEnv, asked: Asked, make: Callable[[], Player], model: LanguageModel | None
+    ) -> EpisodeTrace:
+        console = messages()
+        display = Display(console, lambda: env.episode)
+
+        def on_step(turn: Turn | None, observation: Observation, info: Mapping[str, Any]) -> None:
+            if turn is None and asked.files.documents:
+                read = f"{len(asked.files.files)} files, {len(asked.files.documents)} passages"
+                console.print(Text(f"{read}, {observation['progress'][1]} chunks", style="dim"))
+            display.on_step(turn, observation, info)
+
+        try:
+            if isinstance(model, OpenAIModel):
+                # Nobody wants to watch patience with a server that was never started; and only it knows its model.
+                await model.wait_until_ready(STARTED_S)
+            with display:
+                return await play(env, make(), asked, on_step)
+        except BaseException:
+            # A model that is gone, Ctrl-C, a full disk: what was written is kept, and can be gone on with.
+            if self.memory is not None and display.begun:
+                kept = f"what was remembered so far is kept in {self.memory} under key {env.memory_key}"
+                console.print(Text(printable(kept), style="yellow"), soft_wrap=True)
+            raise
+        finally:
+            if model is not None:
+                await model.aclose()
+
+    def _print(self, trace: EpisodeTrace, key: str) -> None:
+        console = output()
+        for number, answer in enumerate(trace.metrics["answers"]):
+            print_answer(console, trace, number, answer)
+        if self._agent in QUOTING:
+            who = (
+                f"{self._agent}, which quotes the sentences that share most words with the question (no language model)"
+            )
+        else:
+            who = f"{self._agent} with {trace.agent.settings.get('model') or self.model}"
+        lines = [f"answered by {who}"]
+        if self.memory is not None:
+            lines.append(f"{trace.metrics['final_entries']} entries are kept in {self.memory} under key {key}")
+            lines.append(f"ask on with: atommem ask -q … --memory {self.memory}")
+        if self.trace is not None:
+            lines.append(f"recorded in {self.trace}; look at it with: atommem view {self.trace}")
+        console.print(Text(printable("\n".join(["", *lines])), style="dim"), soft_wrap=True)
+
+
+def print_answer(console: Console, trace: EpisodeTrace, number: int, answer: Mapping[str, Any]) -> None:
+    """Print a question, what was answered, and which entries were in sight then."""
+    console.print(Text(printable(answer["question"]), style="bold yellow"), soft_wrap=True)
+    answered = answer["closed"] in ("answered", "unscored")
+    said = printable(answer["answer"]) if answered else f"(no answer: {answer['closed']})"
+    console.print(Text(said, style="bold" if answered else "red"), soft_wrap=True)
+    entries, scratchpad = in_sight(trace, number)
+    lines = [f"  [{entry['id']}] {entry['score']:+.2f} {_start(entry['text'])}" for entry in entries]
+    if scratchpad:
+        lines.append(f"  scratchpad of {len(scratchpad):,} characters: {_start(scratchpad)}")
+    if lines:
+        console.print(Text("\n".join(["in sight then:", *lines]), style="dim"), soft_wrap=True)
+
+
+def _start(text: str) -> str:
+    return " ".join(printable(text[:TITLE_CHARS]).split())

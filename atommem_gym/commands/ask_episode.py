@@ -1,0 +1,86 @@
+"""One episode over one's own files: how a player gets into it, and what it had in sight when it answered."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from atommem_gym.agents.player import Player
+from atommem_gym.agents.rollout import OnStep, rollout
+from atommem_gym.config import EnvConfig
+from atommem_gym.data.own_files import OwnFiles
+from atommem_gym.envs import AtomMemEnv
+from atommem_gym.episode import Episode
+from atommem_gym.step import Observation
+from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder
+from atommem_gym.traces.causes import closing_steps
+
+ENV_ID = "AtomMem-Custom"
+"""What a trace calls an environment over items of one's own."""
+
+
+def unscored(prediction: str, answers: Sequence[str], question: str) -> float:
+    """The reward where nobody knows the right answer."""
+    return 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What an episode is about."""
+
+    files: OwnFiles
+    keywords: dict[str, Any]
+    """Of the environment, besides items and reward."""
+    memory_key: str | None
+    """The kept memory to go on with."""
+
+
+async def play(env: AtomMemEnv, player: Player, asked: Asked, on_step: OnStep) -> EpisodeTrace:
+    """Let the player read and answer.
+
+    Raises:
+        AtomMemError: the store or the player's model failed.
+    """
+    keywords = {**asked.keywords, "reward": unscored}
+    recorder = TraceRecorder(ENV_ID, keywords, AgentTrace(player.name, dict(player.settings)))
+    return await rollout(_Opened(env, asked), player, 0, recorder=recorder, on_step=on_step)
+
+
+def in_sight(trace: EpisodeTrace, question: int) -> tuple[list[dict[str, Any]], str]:
+    """The entries (id, text, score) and the scratchpad that the player saw when it closed a question."""
+    observation = trace.steps[closing_steps(trace)[question]].observation
+    return observation["memories"], observation["scratchpad"]
+
+
+class _Opened:
+    """The environment as a rollout drives it, which goes on with a kept memory and does not read where nothing is."""
+
+    def __init__(self, env: AtomMemEnv, asked: Asked) -> None:
+        self._env = env
+        self._asked = asked
+
+    @property
+    def config(self) -> EnvConfig:
+        """All keyword arguments, resolved."""
+        return self._env.config
+
+    @property
+    def episode(self) -> Episode:
+        """The running episode."""
+        return self._env.episode
+
+    async def areset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Observation, dict[str, Any]]:
+        """Begin the episode, at its first question if there are no documents."""
+        going_on = {} if self._asked.memory_key is None else {"memory": self._asked.memory_key}
+        observation, info = self._env.reset(seed=seed, options={**(options or {}), **going_on})
+        if not self._asked.files.documents:
+            # A stream has at least one chunk; an empty one is nothing that a policy should have to deal with.
+            observation, _, _, _, info = self._env.step("")
+        return observation, info
+
+    async def astep(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
+        """Carry out an action."""
+        return self._env.step(action)

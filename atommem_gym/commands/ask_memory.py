@@ -1,0 +1,89 @@
+"""Which memory `atommem ask` goes on with, or where it begins one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from atommem_gym.commands.kept_memory import KeepsNothingError, KeptDatabase, embedder_keyword, open_kept
+from atommem_gym.errors import ConfigError, StoreError
+from atommem_gym.memory.embedders import load_embedder
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Where the entries are stored."""
+
+    keywords: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the environment."""
+    key: str | None = None
+    """The memory to go on with; ``None`` begins one."""
+    embedder: str | None = None
+    """What ``embedder=`` must be to go on with it, as far as the database tells."""
+
+
+def find_memory(where: str | None, key: str | None, *, new: bool, embedder: str | None = None) -> Memory:
+    """The memory that the command line means.
+
+    Args:
+        where: The database; ``None`` for one that is gone at the end.
+        key: Of the memory, if it was given.
+        new: Whether to begin a memory even if there is one.
+        embedder: What the user names.
+
+    Raises:
+        ConfigError: the database keeps several memories, or none of this key; or the embedder is another one.
+        StoreError: it cannot be read.
+    """
+    if where is None:
+        return Memory()
+    keywords = _keywords(where)
+    if not _exists(where):
+        if key is not None:
+            raise ConfigError(f"--key {key} goes on with a memory, but there is no database {where} yet")
+        return Memory(keywords)
+    with open_kept(where) as database:
+        wanted = embedder or embedder_keyword(database.embedder)
+        if wanted is None:
+            raise ConfigError(
+                f"{where} was written with embedder {database.embedder!r}, a model behind a server; say where it is "
+                "now with --set embedder=http://host:port/v1"
+            )
+        _check_embedder(database, wanted)
+        if new or (key is None and not database.list_keys()):
+            return Memory(keywords, None, wanted)
+        return Memory(keywords, database.chosen(key), wanted)
+
+
+def _keywords(where: str) -> dict[str, Any]:
+    if where.startswith(("http://", "https://")):
+        return {"store": where, "keep_memory": True}
+    path = where.removeprefix("milvus://")
+    if not path:
+        raise ConfigError(f"--memory {where!r} names no folder; write for instance --memory notes.db")
+    return {"store": f"milvus://{Path(path).expanduser().absolute()}"}
+
+
+def _exists(where: str) -> bool:
+    if where.startswith(("http://", "https://")):
+        try:
+            with open_kept(where):
+                return True
+        except KeepsNothingError:
+            return False
+    path = Path(where.removeprefix("milvus://")).expanduser()
+    if path.is_dir():
+        return any(path.iterdir())
+    if path.exists():
+        raise StoreError(f"--memory {where} is a file; a memory database is a folder: name another one")
+    return False
+
+
+def _check_embedder(database: KeptDatabase, wanted: str) -> None:
+    name = load_embedder(wanted).name
+    if name != database.embedder:
+        raise ConfigError(
+            f"{database.where} was written with embedder {database.embedder!r}, but embedder={wanted} is {name!r}: "
+            "their vectors cannot be compared; leave --set embedder out, or keep the memory in another database"
+        )

@@ -1,0 +1,259 @@
+"""Kept databases for people to look into: opened so that nothing in them can change."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from atommem_gym.errors import ConfigError, StoreError, StoreLockedError
+from atommem_gym.memory.embedders import CachedEmbedder, load_embedder
+from atommem_gym.memory.protocols import Rows, Store, StoredEpisode
+from atommem_gym.memory.ranking import rank
+
+_LOCK = "LOCK"
+_COLLECTIONS = "collections"
+_KEPT = "atommem"
+"""The collection of kept rows on a server."""
+
+
+class KeepsNothingError(StoreError):
+    """A server that keeps no memory at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptMemory:
+    """The memory of one episode."""
+
+    key: str
+    stored: StoredEpisode
+    next_id: int
+    scratchpad: str
+    embedder: str
+
+    @property
+    def entries(self) -> dict[int, str]:
+        """Texts by ascending id."""
+        return dict(zip(self.stored.ids.tolist(), self.stored.texts, strict=True))
+
+    def search(self, query: str, embedder: CachedEmbedder, k: int) -> list[tuple[int, float, str]]:
+        """Ids, cosine similarities and texts of the ``k`` entries most like the query, best first (SPEC M6)."""
+        vector = embedder.embed([query], "query")[0]
+        texts = self.entries
+        ids, scores = rank(vector, Rows(self.stored.ids, self.stored.vectors), k)
+        return [(i, score, texts[i]) for i, score in zip(ids, scores, strict=True)]
+
+
+class KeptDatabase:
+    """The memories that a database keeps; made by :func:`open_kept`.
+
+    Args:
+        where: How it was named.
+        embedder: The embedder that is recorded in it.
+        changed: When its files last changed; ``None`` for a server.
+        store: The store to read from.
+    """
+
+    def __init__(self, where: str, embedder: str, changed: datetime | None, store: Store) -> None:
+        self.where = where
+        self.embedder = embedder
+        self.changed = changed
+        self.dim = store.dim
+        self._store = store
+
+    def list_keys(self) -> list[str]:
+        """The keys of all memories, sorted."""
+        return self._store.episodes()
+
+    def memory(self, key: str) -> KeptMemory:
+        """One memory with all its entries.
+
+        Raises:
+            StoreError: there is none under this key, or it cannot be read.
+        """
+        stored = self._store.load(key)
+        if stored is None:
+            raise StoreError(f"there is no memory {key!r} in {self.where}; {self._listed()}")
+        try:
+            state = json.loads(stored.state or "")
+            return KeptMemory(key, stored, int(state["next_id"]), str(state["scratchpad"]), str(state["embedder"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"the memory {key!r} in {self.where} has no readable state ({error})") from error
+
+    def chosen(self, key: str | None) -> str:
+        """The key of the memory that is meant: the one given (a beginning will do), or the only one.
+
+        Raises:
+            ConfigError: there are several, or none that begins so.
+        """
+        keys = self.list_keys()
+        found = [one for one in keys if one == key] or [one for one in keys if one.startswith(key or "")]
+        if len(found) == 1:
+            return found[0]
+        if not keys:
+            raise ConfigError(f"{self.where} keeps no memory yet; `atommem ask … --memory` writes one")
+        what = "name one with --key" if key is None else f"--key {key!r} fits {len(found)} of them; name another"
+        raise ConfigError(f"{self.where} keeps {len(keys)} memories; {what}: {self._listed()}")
+
+    def _listed(self) -> str:
+        keys = self.list_keys()
+        return f"it has {', '.join(keys[:8])}{' …' if len(keys) > 8 else ''}" if keys else "it keeps none"
+
+
+@contextlib.contextmanager
+def open_kept(where: str) -> Iterator[KeptDatabase]:
+    """Open the database at a path or behind a URL for reading.
+
+    A database folder is locked against writers while it is copied, and read from the copy: the engine writes even where
+    it only reads (it finishes what a killed process began, and rearranges its files).
+
+    Args:
+        where: ``notes.db``, ``milvus:///path/notes.db`` or ``http://host:19530``.
+
+    Raises:
+        StoreLockedError: another process is using the folder.
+        StoreError: there is no database, or it cannot be read.
+    """
+    if where.startswith(("http://", "https://")):
+        with _server(where) as database:
+            yield database
+        return
+    path = Path(where.removeprefix("milvus://")).expanduser()
+    if not path.exists():
+        raise StoreError(f"there is no database {str(path)!r} (looked at {path.absolute()}); name the one to look into")
+    if not (path / _COLLECTIONS).is_dir():
+        raise StoreError(f"{str(path)!r} is no memory database: that is a folder which `--memory` or `store=` made")
+    with tempfile.TemporaryDirectory(prefix="atommem-look-") as folder:
+        copy = os.path.join(folder, "copy.db")
+        with _held(path):
+            try:
+                changed = max((file.stat().st_mtime for file in path.rglob("*") if file.name != _LOCK), default=0.0)
+                shutil.copytree(path, copy)
+            except OSError as error:
+                raise StoreError(f"the database {str(path)!r} cannot be read ({error}); check its rights") from error
+        store, embedder = _open_copy(copy, str(path))
+        try:
+            yield KeptDatabase(str(path), embedder, datetime.fromtimestamp(changed, timezone.utc), store)
+        finally:
+            store.close()
+
+
+def embedder_of(database: KeptDatabase, named: str | None) -> CachedEmbedder:
+    """The embedder that a database was written with.
+
+    Args:
+        database: It records the embedder's name.
+        named: How to get it, as ``embedder=`` names it, where the record does not tell.
+
+    Raises:
+        ConfigError: the embedder named is another one, or none is named and the record does not tell where it is.
+    """
+    recorded = database.embedder
+    if named is None:
+        named = embedder_keyword(recorded)
+        if named is None:
+            raise ConfigError(
+                f"{database.where} was written with embedder {recorded!r}, a model behind a server; say where it is "
+                "now with --embedder http://host:port/v1"
+            )
+    embedder = load_embedder(named)
+    if embedder.name != recorded:
+        raise ConfigError(
+            f"{database.where} was written with embedder {recorded!r}, but --embedder {named} is {embedder.name!r}: "
+            "their vectors cannot be compared; name the one it was written with"
+        )
+    return embedder
+
+
+def embedder_keyword(recorded: str) -> str | None:
+    """What ``embedder=`` must be to get the embedder of this recorded name; ``None`` if that is not known.
+
+    >>> embedder_keyword("hashing-v1-1024"), embedder_keyword("minilm"), embedder_keyword("endpoint:qwen")
+    ('hashing', 'minilm', None)
+    """
+    if recorded.startswith("endpoint:"):
+        return None
+    return "hashing" if recorded.startswith("hashing-v") else recorded
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Keep every process from opening the database folder for as long as it is copied."""
+    if sys.platform == "win32":
+        # A file that a writer there has locked cannot be copied, which says the same.
+        yield
+        return
+    import fcntl
+
+    try:
+        # Locked through a handle that cannot write.
+        handle = os.open(path / _LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        # Nobody has opened this copy of a database yet.
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreLockedError(
+                f"the database {str(path)!r} is held by another process; close that process, or wait until it is done"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _open_copy(copy: str, where: str) -> tuple[Store, str]:
+    # The engine takes a second to import.
+    from atommem_gym.memory.lite_databases import acquire, release
+    from atommem_gym.memory.milvus_lite import MilvusLiteStore
+
+    database = acquire(copy)
+    try:
+        table = database.table(1)
+        dim, embedder = table.dim, table.embedder()
+        if not embedder:
+            raise StoreError(f"the database {where!r} records no embedder, so it was not written by this package")
+        return MilvusLiteStore(copy, dim, embedder=embedder), embedder
+    finally:
+        release(database)
+
+
+@contextlib.contextmanager
+def _server(url: str) -> Iterator[KeptDatabase]:
+    from pymilvus import MilvusClient
+    from pymilvus.exceptions import MilvusException
+
+    from atommem_gym.memory.milvus_server import CONNECT_TIMEOUT_S, MilvusServerStore
+    from atommem_gym.memory.rows import META_EPISODE, TEXT, VECTOR, key_of
+
+    try:
+        client = MilvusClient(url, token=os.environ.get("MILVUS_TOKEN", ""), timeout=CONNECT_TIMEOUT_S, dedicated=True)
+        try:
+            # Opening a store would make the collection.
+            if not client.has_collection(_KEPT, timeout=CONNECT_TIMEOUT_S):
+                raise KeepsNothingError(f"the Milvus server {url} keeps no memory (it has no collection {_KEPT!r})")
+            fields: dict[str, Any] = {field["name"]: field for field in client.describe_collection(_KEPT)["fields"]}
+            client.load_collection(_KEPT)
+            meta = client.get(_KEPT, [key_of(META_EPISODE, 0)], output_fields=[TEXT])
+        finally:
+            client.close()
+    except MilvusException as error:
+        raise StoreError(f"the Milvus server {url} cannot be read: {error}; check that it runs") from error
+    if VECTOR not in fields or not meta:
+        raise StoreError(f"the collection {_KEPT!r} at {url} was not written by this package")
+    embedder = str(json.loads(meta[0][TEXT])["embedder"])
+    store = MilvusServerStore(url, int(fields[VECTOR]["params"]["dim"]), keep=True, embedder=embedder)
+    try:
+        yield KeptDatabase(store.name, embedder, None, store)
+    finally:
+        store.close()

@@ -1,0 +1,138 @@
+"""``atommem memory``: what a kept database remembers, without changing it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from atommem_gym.commands.consoles import output
+from atommem_gym.commands.kept_memory import KeptDatabase, KeptMemory, embedder_of, open_kept
+from atommem_gym.envs.render import printable
+from atommem_gym.errors import ConfigError
+
+
+@dataclass
+class MemoryCommand:
+    """Look into a kept memory: atommem memory ls|show|search notes.db
+
+    ls lists the memories of a database, show prints all entries of one, search finds those most like a query, ranked as
+    a read of the environment ranks them. The database is never changed.
+    """
+
+    action: Annotated[Literal["ls", "show", "search"], tyro.conf.Positional]
+    """What to do."""
+    database: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATABASE")]
+    """The folder of a kept database (what `atommem ask --memory` or store=milvus:///… made), or http://host:19530."""
+    query: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[QUERY]")] = None
+    """For search: what to look for."""
+    key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
+    """Which memory, if there are several; its beginning is enough."""
+    top_k: Annotated[int, tyro.conf.arg(metavar="K")] = 6
+    """For search: how many entries to show."""
+    embedder: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """For search: where the embedder is that the database was written with, if that was a model behind a server."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        """Print what was asked for; the exit status."""
+        if self.action == "search" and not (self.query or "").strip():
+            raise ConfigError('no QUERY given; write what to look for, as in: atommem memory search notes.db "bridge"')
+        if self.action != "search" and self.query is not None:
+            raise ConfigError(
+                f"memory {self.action} takes no query, but {self.query!r} was given; did you mean search?"
+            )
+        if self.top_k < 1:
+            raise ConfigError(f"--top-k {self.top_k} must be at least 1")
+        console = output()
+        with open_kept(self.database) as database:
+            if self.action == "ls":
+                self._print(console, *_listing(database))
+                return 0
+            memory = database.memory(database.chosen(self.key))
+            if self.action == "show":
+                self._print(console, *_contents(memory))
+            else:
+                assert self.query is not None
+                hits = memory.search(self.query, embedder_of(database, self.embedder), self.top_k)
+                self._print(console, *_found(memory, self.query, hits))
+        return 0
+
+    def _print(self, console: Console, value: Any, *lines: Text | Table) -> None:
+        if self.json:
+            # Straight to the file: a console would wrap lines.
+            console.file.write(json.dumps(value, ensure_ascii=True, indent=1) + "\n")
+            return
+        for line in lines:
+            console.print(line, soft_wrap=isinstance(line, Text))
+
+
+def _listing(database: KeptDatabase) -> tuple[Any, ...]:
+    memories = [database.memory(key) for key in database.list_keys()]
+    changed = None if database.changed is None else database.changed.isoformat(timespec="seconds")
+    value = {
+        "database": database.where,
+        "embedder": database.embedder,
+        "dim": database.dim,
+        "changed": changed,
+        "memories": [
+            {
+                "key": memory.key,
+                "entries": len(memory.entries),
+                "next_id": memory.next_id,
+                "scratchpad_characters": len(memory.scratchpad),
+                "characters": sum(map(len, memory.stored.texts)),
+            }
+            for memory in memories
+        ],
+    }
+    head = f"{database.where}: embedder {database.embedder}" + (f", last changed {changed}" if changed else "")
+    table = Table(title=Text(printable(head)), title_justify="left", header_style="bold")
+    table.add_column("key", no_wrap=True)
+    for header in ("entries", "ids given", "characters", "scratchpad"):
+        table.add_column(header, justify="right")
+    table.add_column("first entry", overflow="ellipsis", no_wrap=True, ratio=1)
+    for memory in memories:
+        first = next(iter(memory.entries.values()), "")
+        table.add_row(
+            memory.key,
+            f"{len(memory.entries):,}",
+            f"{memory.next_id - 1:,}",
+            f"{sum(map(len, memory.stored.texts)):,}",
+            f"{len(memory.scratchpad):,}",
+            Text(" ".join(printable(first[:200]).split())),
+        )
+    return value, table
+
+
+def _contents(memory: KeptMemory) -> tuple[Any, ...]:
+    value = {
+        "key": memory.key,
+        "embedder": memory.embedder,
+        "next_id": memory.next_id,
+        "scratchpad": memory.scratchpad,
+        "entries": [{"id": i, "text": text} for i, text in memory.entries.items()],
+    }
+    lines = [Text(f"memory {memory.key}: {len(memory.entries):,} entries", style="bold")]
+    if memory.scratchpad:
+        lines.append(Text.assemble(("scratchpad\n", "bold magenta"), printable(memory.scratchpad)))
+    lines += [Text.assemble((f"[{i}] ", "bold green"), printable(text)) for i, text in memory.entries.items()]
+    return value, *lines
+
+
+def _found(memory: KeptMemory, query: str, hits: list[tuple[int, float, str]]) -> tuple[Any, ...]:
+    value = {
+        "key": memory.key,
+        "query": query,
+        "hits": [{"id": i, "score": score, "text": text} for i, score, text in hits],
+    }
+    lines = [
+        Text.assemble((f"[{i}] ", "bold green"), (f"{score:+.3f} ", "blue"), printable(text)) for i, score, text in hits
+    ]
+    return value, *(lines or [Text("the memory has no entries", style="yellow")])

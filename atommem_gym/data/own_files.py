@@ -1,0 +1,271 @@
+"""Reads people's own files (text, Markdown, PDF) as documents whose titles say where each passage stands."""
+
+from __future__ import annotations
+
+import codecs
+import glob
+import hashlib
+import io
+import operator
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from atommem_gym.data.own_pdf import pdf_pages
+from atommem_gym.data.records import Document, Item, Record
+from atommem_gym.errors import ConfigError, DatasetUnavailableError
+
+SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".pdf")
+"""The files that are taken from a folder; a file that is named itself may be called anything."""
+PART_CHARS = 1500
+"""Characters of a passage at most: about as much as an entry of memory may hold."""
+SOURCE = re.compile(r"^[^\n]+, (?:lines? \d+(?:-\d+)?|page \d+)$", re.MULTILINE)
+"""The line that says where a passage stands: a title of :func:`read_files`."""
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_HEADING = re.compile(r"#{1,6} \S")
+_BREAK = re.compile(r"""[.!?…。！？]["'”’)\]]*\s|\s""")
+_HASH_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class OwnFiles:
+    """What was read."""
+
+    documents: tuple[Document, ...]
+    """Passages in reading order; a title is ``notes.txt, lines 3-17`` or ``report.pdf, page 4``."""
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    """What was left out, one line each."""
+
+
+def read_files(paths: Sequence[str | Path]) -> OwnFiles:
+    r"""Read files, all files of folders, and glob patterns, in the order given; every file once.
+
+    A text is cut between paragraphs into passages of at most ``PART_CHARS`` characters, a PDF between its pages too.
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> _ = (folder / "diary.md").write_text("# Monday\nIt rained.\n\n# Tuesday\nIt snowed.\n")
+    >>> [document.title for document in read_files([folder]).documents]
+    ['diary.md, lines 1-2', 'diary.md, lines 4-5']
+
+    Raises:
+        ConfigError: a path does not exist, or there is nothing to read in any of them.
+        DatasetUnavailableError: a file cannot be read; the message says why and what helps.
+    """
+    notes: list[str] = []
+    files = _without_copies(_expand(paths, notes), notes)
+    names = Counter(path.name for path in files)
+    documents: list[Document] = []
+    read: list[Path] = []
+    for path in files:
+        # A name that two files share would not say where a passage stands.
+        name = " ".join((path.name if names[path.name] == 1 else str(path)).split())
+        before = len(documents)
+        documents.extend(_documents(path, name, notes))
+        if len(documents) == before:
+            notes.append(f"{path} has no text")
+        else:
+            read.append(path)
+    if paths and not documents:
+        said = "; ".join(notes) or "no file was found"
+        raise ConfigError(f"there is nothing to read in {', '.join(map(str, paths))}: {said}; name other files")
+    return OwnFiles(tuple(documents), tuple(read), tuple(notes))
+
+
+class OwnItems:
+    """Questions about one's own documents as the items of an environment: a single item without gold answers.
+
+    Documents keep their order, whatever ``shuffle_seed`` says: a book is read from its beginning.
+
+    >>> item = OwnItems([Document("diary.md, lines 1-2", "It rained.")], ["When did it rain?"]).item(0)
+    >>> item.questions[0].question, item.questions[0].answer
+    ('When did it rain?', '')
+    """
+
+    name = "own files"
+    num_items = 1
+
+    def __init__(self, documents: Sequence[Document], questions: Sequence[str]) -> None:
+        self._documents = tuple(documents)
+        self._questions = tuple(
+            Record(f"question {number}", question, "", (), (), (), type="asked")
+            for number, question in enumerate(questions, 1)
+        )
+
+    def item(self, index: int, shuffle_seed: int = 0) -> Item:
+        """The one item.
+
+        Raises:
+            IndexError: ``index`` is not 0.
+        """
+        if operator.index(index) != 0:
+            raise IndexError(f"item {index} does not exist: there is item 0 alone")
+        return Item("own files/0", 0, shuffle_seed, self._questions, self._documents)
+
+
+def _expand(paths: Sequence[str | Path], notes: list[str]) -> Iterator[Path]:
+    for given in paths:
+        path = Path(given).expanduser()
+        if path.is_dir():
+            yield from _folder(path, notes)
+        elif path.exists():
+            yield path
+        elif glob.has_magic(str(path)):
+            found = sorted(name for name in glob.glob(str(path), recursive=True) if os.path.isfile(name))
+            if not found:
+                raise ConfigError(f"no file matches {str(given)!r}; `ls {given}` must list some")
+            yield from map(Path, found)
+        else:
+            raise ConfigError(f"there is no file or folder {str(given)!r} (looked at {path.absolute()})")
+
+
+def _folder(folder: Path, notes: list[str]) -> Iterator[Path]:
+    others: Counter[str] = Counter()
+    for path in sorted(folder.rglob("*")):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
+            continue
+        if path.suffix.lower() in SUFFIXES:
+            yield path
+        else:
+            others[path.suffix.lower() or "no suffix"] += 1
+    if others:
+        kinds = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        notes.append(f"left out of {folder}: {kinds} (of a folder only {', '.join(SUFFIXES)} are read)")
+
+
+def _without_copies(files: Iterator[Path], notes: list[str]) -> list[Path]:
+    """Every file once, also where it has two names or two copies."""
+    by_place: dict[Path, Path] = {}
+    by_content: dict[bytes, Path] = {}
+    kept: list[Path] = []
+    for path in files:
+        place = path.resolve()
+        if place in by_place:
+            if by_place[place] != path:
+                notes.append(f"{path} is {by_place[place]}; it is read once")
+            else:
+                notes.append(f"{path} was named twice; it is read once")
+            continue
+        by_place[place] = path
+        digest = _digest(path)
+        if path.stat().st_size and digest in by_content:
+            notes.append(f"{path} is a copy of {by_content[digest]}; it is read once")
+            continue
+        by_content.setdefault(digest, path)
+        kept.append(path)
+    return kept
+
+
+def _digest(path: Path) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_HASH_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        raise DatasetUnavailableError(f"{path} cannot be read ({error.strerror or error}); check its rights") from error
+    return digest.digest()
+
+
+def _documents(path: Path, name: str, notes: list[str]) -> Iterator[Document]:
+    with path.open("rb") as file:
+        start = file.read(1024)
+    if b"%PDF-" in start:
+        pages = pdf_pages(path)
+        empty = [number for number, text in enumerate(pages, 1) if not text]
+        if empty:
+            listed = ", ".join(map(str, empty[:8])) + (" …" if len(empty) > 8 else "")
+            notes.append(f"{path}: {len(empty)} of {len(pages)} pages have no text ({listed})")
+        for number, text in enumerate(pages, 1):
+            for piece in _pieces(text):
+                yield Document(f"{name}, page {number}", piece)
+        return
+    encoding = next((encoding for mark, encoding in _BOMS if start.startswith(mark)), "utf-8")
+    for first, last, text in _passages(_lines(path, encoding)):
+        where = f"line {first}" if first == last else f"lines {first}-{last}"
+        for piece in _pieces(text):
+            yield Document(f"{name}, {where}", piece)
+
+
+def _lines(path: Path, encoding: str) -> Iterator[str]:
+    """The lines of a text file, one at a time, so that a large file is never there twice."""
+    number = 0
+    try:
+        with path.open("rb") as raw, io.TextIOWrapper(raw, encoding=encoding, errors="strict") as file:
+            for number, line in enumerate(file, 1):
+                if "\0" in line:
+                    raise DatasetUnavailableError(
+                        f"{path} is no text: line {number} holds a NUL; text, Markdown and PDF files can be read, "
+                        "others must be converted first"
+                    )
+                yield line.rstrip("\n")
+    except UnicodeError as error:
+        raise DatasetUnavailableError(
+            f"{path} is not {encoding.upper()}, soon after line {number} ({error}); save it as UTF-8, for instance "
+            f"with `iconv -f WINDOWS-1252 -t UTF-8 {path} > utf8.txt`"
+        ) from error
+
+
+def _passages(lines: Iterator[str]) -> Iterator[tuple[int, int, str]]:
+    """Passages of whole paragraphs with the numbers of their first and last lines; a heading begins a new one."""
+    passage: list[str] = []
+    first = last = length = 0
+    for paragraph_first, paragraph in _paragraphs(lines):
+        gap = paragraph_first - last - 1 if passage else 0
+        size = gap + sum(map(len, paragraph)) + len(paragraph)
+        if passage and (length + size > PART_CHARS or _HEADING.match(paragraph[0])):
+            yield first, last, "\n".join(passage)
+            passage = []
+        if passage:
+            passage.extend([""] * gap)
+        else:
+            first, length = paragraph_first, 0
+        passage += paragraph
+        length += size
+        last = paragraph_first + len(paragraph) - 1
+    if passage:
+        yield first, last, "\n".join(passage)
+
+
+def _paragraphs(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    """Runs of lines between blank ones (or up to the next heading, or as long as a passage may be)."""
+    paragraph: list[str] = []
+    first = size = 0
+    for number, line in enumerate(lines, 1):
+        full = size + len(line) > PART_CHARS
+        if paragraph and (not line.strip() or _HEADING.match(line) or full):
+            yield first, paragraph
+            paragraph = []
+        if line.strip():
+            if not paragraph:
+                first, size = number, 0
+            paragraph.append(line)
+            size += len(line) + 1
+    if paragraph:
+        yield first, paragraph
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """A text in pieces of at most ``PART_CHARS`` characters, cut behind a sentence or at least between words."""
+    text = text.strip()
+    at = 0
+    while len(text) - at > PART_CHARS:
+        cuts = [match.end() for match in _BREAK.finditer(text, at + PART_CHARS // 2, at + PART_CHARS)]
+        sentences = [cut for cut in cuts if text[cut - 2] in ".!?…。！？\"'”’)]"]
+        cut = (sentences or cuts or [at + PART_CHARS])[-1]
+        yield text[at:cut].strip()
+        at = cut
+    rest = text[at:].strip()
+    if rest:
+        yield rest

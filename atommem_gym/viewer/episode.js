@@ -1,0 +1,146 @@
+// One episode as a whole: questions with answers, the way of their evidence, and the time line.
+
+const SIGNS = {
+  create: "+",
+  update: "~",
+  delete: "\u2212",
+  read: "?",
+  scratchpad: "\u270e",
+  answer: "\u2713",
+};
+
+function showEpisode(row, episode) {
+  const twins = EPISODES.filter(
+    (other) => other !== row && ["env", "item", "index", "layout"].every((name) => other[name] === row[name]),
+  );
+  fill(byId("episode"),
+    el("p", { class: "facts" },
+      el("strong", {}, row.agent), " in ", row.env, el("span", { class: "dim" }, ` \u00b7 item ${row.item}`),
+      row.layout ? el("span", { class: "dim" }, ` \u00b7 layout ${row.layout}`) : null,
+    ),
+    el("ul", { class: "numbers", "aria-label": "Results" },
+      scored(row) ? resultsOf(row) : null,
+      row.rescores.map((one) => number(`reward by ${one.scorer}`, score(one.reward))),
+      number("steps", row.steps), number("entries at most", row.entries), number("rejected", row.rejected),
+      row.tokens ? number("tokens", row.tokens.toLocaleString("en")) : null,
+      number("time", duration(row.seconds)),
+      row.truncated ? number("truncated", "yes", "wrong") : null,
+    ),
+    row.questions.map((question, i) => questionOf(row, episode, question, i)),
+    scored(row) && twins.length > 0
+      ? el("p", { class: "twins" }, "Same item: ", twins.slice(0, 12).map((twin) => [
+          el("a", { href: `#${twin.number}` }, twin.agent, twin.seed === row.seed ? "" : ` (seed ${twin.seed})`,
+            el("span", { class: `result ${resultOf(twin)}` }, score(twin.em))), " "]))
+      : null,
+    settingsOf(row, episode),
+  );
+  showTimeline(episode);
+}
+
+const resultsOf = (row) => [
+  number("EM", score(row.em), resultOf(row)),
+  number("F1", score(row.f1)),
+  number("reward", score(row.reward)),
+  number("evidence recall", score(row.recall)),
+];
+
+const pair = (name, value) => el("div", {}, el("dt", {}, name), el("dd", {}, value));
+
+const number = (name, value, kind) => el("li", { class: kind ?? null }, el("span", {}, name), el("b", {}, value));
+
+function questionOf(row, episode, question, i) {
+  const result = question.gold.length === 0 ? "asked" : question.em >= 1 ? "right" : "wrong";
+  const given = question.closed === "answered" || question.closed === "unscored" ? question.answer : null;
+  return el("section", { class: `asked-question ${result}`, "aria-label": `Question ${i + 1}` },
+    el("h2", {}, row.questions.length > 1 ? `${i + 1}. ` : null, question.question),
+    el("dl", {},
+      pair("answer", el("span", { class: "answer" }, given ?? el("em", {}, `none (${question.closed ?? "not answered"})`))),
+      question.gold.length > 0 ? pair("gold", question.gold.join(" | ")) : null,
+      row.causes[i] ? pair("cause", el("span", { class: "cause" }, row.causes[i])) : null,
+    ),
+    episode.journeys[i].length > 0
+      ? el("details", { class: "evidence" }, el("summary", {}, "Evidence: ", fatesOf(episode.fates[i])),
+          el("ul", {}, episode.journeys[i].map(journeyItem)))
+      : null,
+  );
+}
+
+// How far the pieces of evidence came, in a few words.
+function fatesOf(fates) {
+  const counts = new Map();
+  for (const fate of fates) counts.set(fate, (counts.get(fate) ?? 0) + 1);
+  return [...counts].map(([fate, count]) => `${count} ${fate}`).join(", ");
+}
+
+function journeyItem(journey) {
+  const links = (steps) => steps.slice(0, 8).map((step) => [" ", stepLink(step)]);
+  const more = (steps) => (steps.length > 8 ? " \u2026" : null);
+  return el("li", {},
+    el("q", {}, journey.text), el("span", { class: "dim" }, ` (${journey.title})`), el("br"),
+    el("span", { class: "way" },
+      "in the chunk of step", journey.read.length > 0 ? links(journey.read) : " \u2013",
+      " \u2192 stored at", journey.stored.length > 0
+        ? journey.stored.slice(0, 8).map(({ step, where }) => [" ", stepLink(step), ` as ${nameOf(where)}`])
+        : " \u2013",
+      journey.lost.length > 0 ? [" \u2192 lost at", links(journey.lost)] : null,
+      " \u2192 shown while answering at", journey.shown.length > 0 ? [links(journey.shown), more(journey.shown)] : " \u2013",
+    ),
+  );
+}
+
+const nameOf = (where) => (where === "scratchpad" ? where : `entry ${where}`);
+
+const stepLink = (step) => el("a", { href: `#${place.episode}/${step}` }, `${step + 1}`);
+
+function settingsOf(row, episode) {
+  const shown = { ...episode.keywords, agent: row.agent, ...episode.settings, seed: row.seed };
+  const written = (value) => (typeof value === "string" ? value : JSON.stringify(value));
+  const pairs = (values) =>
+    Object.entries(values).map(([name, value]) => [el("dt", {}, name), el("dd", {}, written(value))]);
+  return el("details", { class: "settings" },
+    el("summary", {}, "Settings and versions"),
+    el("dl", {}, pairs(shown), pairs({ started: episode.started, ...episode.versions })),
+  );
+}
+
+// What a step did, as sign and count for each kind of operation.
+function doingsOf(step) {
+  const counts = new Map();
+  let rejected = 0;
+  for (const operation of step.operations) {
+    if (operation.outcome === "rejected") rejected += 1;
+    else if (operation.kind in SIGNS) counts.set(operation.kind, (counts.get(operation.kind) ?? 0) + 1);
+  }
+  return { counts, rejected };
+}
+
+const holdsEvidence = (episode, number) =>
+  episode.journeys.some((ofQuestion) => ofQuestion.some((journey) => journey.read.includes(number)));
+
+function showTimeline(episode) {
+  const cells = episode.steps.map((step, number) => {
+    const { counts, rejected } = doingsOf(step);
+    const reading = step.seen.phase === 0;
+    const evidence = holdsEvidence(episode, number);
+    const said = [
+      `Step ${number + 1}, ${reading ? `reading chunk ${step.seen.progress[0] + 1} of ${step.seen.progress[1]}` : "answering"}`,
+      ...[...counts].map(([kind, count]) => `${count} ${kind}`),
+      ...(rejected ? [`${rejected} rejected`] : []),
+      ...(evidence ? ["the chunk holds evidence"] : []),
+    ].join(", ");
+    const kinds = [reading ? "reading" : "answering", ...(evidence ? ["gold"] : [])].join(" ");
+    return el("li", {}, el("a", { href: `#${place.episode}/${number}`, class: kinds, title: said, "aria-label": said },
+      el("span", { class: "at" }, number + 1),
+      el("span", { class: "signs", "aria-hidden": "true" },
+        [...counts].map(([kind]) => el("i", { class: kind }, SIGNS[kind])), rejected ? el("i", { class: "rejected" }, "!") : null),
+    ));
+  });
+  fill(byId("timeline"), el("ol", {}, cells), legend());
+}
+
+function legend() {
+  return el("p", { class: "legend", "aria-hidden": "true" },
+    Object.entries(SIGNS).map(([kind, sign]) => [el("span", {}, el("i", { class: kind }, sign), ` ${kind}`), " "]),
+    el("span", {}, el("i", { class: "rejected" }, "!"), " rejected"), " ",
+    el("span", {}, el("i", { class: "flag" }), " evidence in the chunk"));
+}

@@ -1,0 +1,147 @@
+// The list of episodes: filters, order, rows.
+
+const ALL = "";
+const CHOICES = {
+  agent: { label: "agent", values: (row) => [row.agent] },
+  env: { label: "env", values: (row) => [row.env] },
+  em: { label: "result", values: (row) => [resultOf(row)], order: ["right", "partly", "wrong"] },
+  cause: { label: "cause", values: (row) => [...new Set(row.causes.filter(Boolean))] },
+};
+const ORDERS = {
+  "file order": (row) => row.number,
+  "worst first": (row) => row.em ?? -1,
+  "best first": (row) => -(row.em ?? -1),
+  "most steps": (row) => -row.steps,
+  "most entries": (row) => -row.entries,
+  "most rejected": (row) => -row.rejected,
+  "least evidence": (row) => row.recall ?? 0,
+  "slowest": (row) => -(row.seconds ?? 0),
+  "most tokens": (row) => -row.tokens,
+  "question": (row) => row.questions[0]?.question ?? "",
+};
+
+const chosen = { agent: ALL, env: ALL, em: ALL, cause: ALL, order: "file order", words: [] };
+let found = EPISODES;
+
+// An episode of one's own documents has no gold answer, so it is neither right nor wrong.
+const scored = (row) => row.questions.some((question) => question.gold.length > 0);
+
+function resultOf(row) {
+  if (!scored(row)) return "asked";
+  if (row.em >= 1) return "right";
+  return row.em > 0 ? "partly" : "wrong";
+}
+
+const HAYSTACKS = EPISODES.map((row) =>
+  [row.item, row.agent, ...row.questions.flatMap((one) => [one.question, one.answer ?? "", ...one.gold])]
+    .join("\n")
+    .toLowerCase(),
+);
+
+function matches(row) {
+  for (const [name, choice] of Object.entries(CHOICES)) {
+    if (chosen[name] !== ALL && !choice.values(row).includes(chosen[name])) return false;
+  }
+  return chosen.words.every((word) => HAYSTACKS[row.number].includes(word));
+}
+
+function search() {
+  const key = ORDERS[chosen.order];
+  found = EPISODES.filter(matches);
+  found.sort((a, b) => {
+    const [x, y] = [key(a), key(b)];
+    return x < y ? -1 : x > y ? 1 : a.number - b.number;
+  });
+  showList();
+}
+
+function select(name, label, options, onChange) {
+  const choices = options.map(([value, text]) => el("option", { value }, text));
+  const list = el("select", { id: `filter-${name}`, on: { change: onChange } }, choices);
+  return el("label", {}, el("span", { class: "unseen" }, label), list);
+}
+
+function buildFilters() {
+  const selects = byId("selects");
+  for (const [name, choice] of Object.entries(CHOICES)) {
+    const counts = new Map();
+    for (const row of EPISODES) for (const value of choice.values(row)) counts.set(value, (counts.get(value) ?? 0) + 1);
+    // A choice of one is none.
+    if (counts.size < 2 && !(name === "cause" && counts.size > 0)) continue;
+    const values = [...counts.keys()].sort();
+    if (choice.order) values.sort((a, b) => choice.order.indexOf(a) - choice.order.indexOf(b));
+    const options = [[ALL, `any ${choice.label}`], ...values.map((value) => [value, `${value} (${counts.get(value)})`])];
+    selects.append(select(name, choice.label, options, (event) => {
+      chosen[name] = event.target.value;
+      search();
+    }));
+  }
+  const orders = Object.keys(ORDERS).map((name) => [name, name]);
+  selects.append(select("order", "order", orders, (event) => {
+    chosen.order = event.target.value;
+    search();
+  }));
+  byId("search").addEventListener("input", (event) => {
+    chosen.words = event.target.value.toLowerCase().split(/\s+/).filter(Boolean);
+    search();
+  });
+  byId("filters").addEventListener("submit", (event) => event.preventDefault());
+}
+
+function showList() {
+  const judged = found.filter(scored);
+  const mean = judged.reduce((sum, row) => sum + (row.em ?? 0), 0) / judged.length;
+  const of = found.length === EPISODES.length ? "" : ` of ${EPISODES.length.toLocaleString("en")}`;
+  const em = judged.length > 0 ? ` \u00b7 mean EM ${score(mean)}` : "";
+  const noun = EPISODES.length === 1 ? "episode" : "episodes";
+  fill(byId("count"), `${found.length.toLocaleString("en")}${of} ${noun}${em}`);
+  fill(byId("list"), found.map(rowOf));
+  if (found.length === 0) byId("list").append(el("li", { class: "empty" }, "No episode is like that."));
+  markCurrent();
+}
+
+function rowOf(row) {
+  work.rows += 1;
+  const result = resultOf(row);
+  const cause = row.causes.find(Boolean);
+  const question = row.questions[0]?.question ?? row.item;
+  const more = row.questions.length > 1 ? ` (+${row.questions.length - 1})` : "";
+  return el("li", {},
+    el("a", { href: `#${row.number}`, "data-number": row.number, tabindex: "-1" },
+      el("span", { class: `result ${result}`, title: result }, result === "asked" ? "?" : score(row.em)),
+      el("span", { class: "what" },
+        el("span", { class: "question" }, question, more),
+        el("span", { class: "about" },
+          `${row.agent} \u00b7 ${plural(row.steps, "step")}`,
+          cause ? [" \u00b7 ", el("span", { class: "cause" }, cause)] : null),
+      ),
+    ),
+  );
+}
+
+function markCurrent() {
+  const links = [...byId("list").querySelectorAll("a")];
+  const current = links.find((link) => link.getAttribute("data-number") === String(place.episode));
+  markAmong(links, current ?? null, "true");
+  if (current) current.scrollIntoView({ block: "nearest" });
+}
+
+// Of many links one is current, and that one alone is a stop of the Tab key; the focus goes along with it.
+function markAmong(links, current, kind) {
+  const focused = links.includes(document.activeElement);
+  for (const link of links) {
+    link.removeAttribute("aria-current");
+    link.setAttribute("tabindex", "-1");
+  }
+  (current ?? links[0])?.setAttribute("tabindex", "0");
+  current?.setAttribute("aria-current", kind);
+  if (focused) current?.focus({ preventScroll: true });
+}
+
+// The episode before or after the current one, in the order of the list.
+function neighbour(offset) {
+  if (found.length === 0) return null;
+  const at = found.findIndex((row) => row.number === place.episode);
+  if (at < 0) return found[0].number;
+  return found[Math.max(0, Math.min(found.length - 1, at + offset))].number;
+}

@@ -1,0 +1,127 @@
+"""What the page needs of a trace: a small row for the list of episodes, and the steps without what is said twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+Json: TypeAlias = Any
+Trace: TypeAlias = Mapping[str, Json]
+"""A trace record as JSON values, see ``docs/traces.md``."""
+Share: TypeAlias = Callable[[str], Json]
+
+
+def row(trace: Trace) -> dict[str, Json]:
+    """The row of an episode: all that the list shows, sorts and filters by, and no long text."""
+    metrics = trace["metrics"]
+    steps = trace["steps"]
+    completions = [one for step in steps for one in step["completions"]]
+    return {
+        "env": trace["env"]["id"],
+        "agent": trace["agent"]["name"],
+        "item": trace["item"],
+        "index": trace["index"],
+        "layout": trace["shuffle_seed"],
+        "seed": trace["seed"],
+        "em": metrics["em"],
+        "f1": metrics["f1"],
+        "reward": trace["reward"],
+        "steps": len(steps),
+        "entries": metrics["peak_entries"],
+        "rejected": metrics["rejected"],
+        "recall": metrics["evidence_recall"],
+        "seconds": trace["seconds"],
+        "tokens": sum((one["prompt_tokens"] or 0) + (one["completion_tokens"] or 0) for one in completions),
+        "rescores": [{"scorer": one["scorer"], "reward": one["reward"]} for one in trace["rescores"]],
+        "truncated": steps[-1]["truncated"],
+        # Where no answer is known, as in `atommem ask`, nothing can be said to have failed.
+        "causes": [
+            (cause or "") if _gold(question) else ""
+            for question, cause in zip(trace["questions"], trace["causes"], strict=True)
+        ],
+        "questions": [
+            {
+                "question": question["question"],
+                "gold": _gold(question),
+                **{name: answer[name] for name in ("answer", "closed", "em", "f1", "score")},
+            }
+            for question, answer in zip(trace["questions"], metrics["answers"], strict=True)
+        ],
+    }
+
+
+def detail(trace: Trace, share: Share) -> dict[str, Json]:
+    """What is shown of an episode once it is chosen.
+
+    Args:
+        trace: The record.
+        share: Replaces a text by what stands for it in the page.
+    """
+    return {
+        "started": trace["started"],
+        "versions": trace["versions"],
+        "keywords": {**trace["env"]["keywords"], **_named("shaping", trace["env"]["shaping"])},
+        "settings": trace["agent"]["settings"],
+        "evidence": [
+            [{name: piece[name] for name in ("title", "text", "hop_answer")} for piece in question["evidence"]]
+            for question in trace["questions"]
+        ],
+        "initial": [{"id": one["id"], "text": share(one["text"])} for one in trace["initial_memory"]["entries"]],
+        "steps": [_step(step, share) for step in trace["steps"]],
+        "final": _observation(trace["final_observation"], share),
+    }
+
+
+def _named(name: str, value: Json) -> dict[str, Json]:
+    return {name: value} if value else {}
+
+
+def _gold(question: Trace) -> list[str]:
+    return [gold for gold in (question["answer"], *question["aliases"]) if gold]
+
+
+def _step(step: Trace, share: Share) -> dict[str, Json]:
+    action, response, memory, messages = step["action"], step["response"], step["memory"], step["messages"]
+    return {
+        "seen": _observation(step["observation"], share),
+        "messages": messages and [{"role": one["role"], "content": share(one["content"])} for one in messages],
+        "action": share(action),
+        # A scripted agent's response is its action; a model's may hold more, such as its reasoning.
+        "response": share(response) if response and response != action else None,
+        "operations": [
+            {name: share(value) if isinstance(value, str) else value for name, value in one.items()}
+            for one in step["operations"]
+        ],
+        "created": [{"id": one["id"], "text": share(one["text"])} for one in memory["created"]],
+        "updated": [
+            {"id": one["id"], "before": share(one["before"]), "after": share(one["after"])} for one in memory["updated"]
+        ],
+        "deleted": [{"id": one["id"], "text": share(one["text"])} for one in memory["deleted"]],
+        "scratchpad": _scratchpad(memory["scratchpad"], share),
+        "reward": step["reward"],
+        "over": "terminated" if step["terminated"] else "truncated" if step["truncated"] else None,
+        "completions": step["completions"],
+        "dropped": step["dropped"],
+        "seconds": step["seconds"],
+    }
+
+
+def _observation(observation: Trace, share: Share) -> dict[str, Json]:
+    return {
+        "phase": observation["phase"],
+        "progress": observation["progress"],
+        "question": observation["question"],
+        "chunk": share(observation["chunk"]),
+        "scratchpad": share(observation["scratchpad"]),
+        "query": observation["query"],
+        "memories": [
+            {"id": one["id"], "text": share(one["text"]), "score": one["score"]} for one in observation["memories"]
+        ],
+        "feedback": observation["feedback"],
+        "reads_left": observation["reads_left"],
+        "steps_left": observation["steps_left"],
+    }
+
+
+def _scratchpad(change: Trace | None, share: Share) -> dict[str, Json] | None:
+    return None if change is None else {"before": share(change["before"]), "after": share(change["after"])}
