@@ -38,6 +38,10 @@ bench: .venv/installed  ## every benchmark that this machine can run
 	$(BIN)/python benchmarks/leaderboard.py
 	$(BIN)/python benchmarks/records.py
 	$(BIN)/python benchmarks/synthetic.py
+	$(BIN)/python benchmarks/stores.py
+	$(BIN)/python benchmarks/vector.py
+	$(BIN)/python benchmarks/parser.py
+	$(BIN)/python benchmarks/pool.py
 
 mutation: .venv/installed  ## which slips in the core would no test notice (an hour or two)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "mutmut>=3.3,<4"

@@ -5,18 +5,28 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, TypeAlias
 
 import tyro
 from rich.text import Text
-from tyro.conf import subcommand
+from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPrefixes, UseAppendAction, arg, subcommand
 
+from atommem_gym.commands.ask import Ask
+from atommem_gym.commands.compare import Compare
 from atommem_gym.commands.consoles import messages
 from atommem_gym.commands.data import Data
 from atommem_gym.commands.demo import Demo
 from atommem_gym.commands.envs import Envs
+from atommem_gym.commands.eval import Eval
+from atommem_gym.commands.export import Export
+from atommem_gym.commands.imports import import_modules
 from atommem_gym.commands.info import Info
+from atommem_gym.commands.memory import MemoryCommand
+from atommem_gym.commands.replay import Replay
+from atommem_gym.commands.rescore import Rescore
 from atommem_gym.commands.run import INTERRUPTED, Run
+from atommem_gym.commands.view import View
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError
 
@@ -26,23 +36,40 @@ FAILED = 2
 Command: TypeAlias = (
     Annotated[Demo, subcommand("demo")]
     | Annotated[Run, subcommand("run")]
+    | Annotated[Eval, subcommand("eval")]
+    | Annotated[Compare, subcommand("compare")]
+    | Annotated[Replay, subcommand("replay")]
+    | Annotated[Rescore, subcommand("rescore")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[View, subcommand("view")]
+    | Annotated[Ask, subcommand("ask")]
+    | Annotated[MemoryCommand, subcommand("memory")]
     | Annotated[Envs, subcommand("envs")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Info, subcommand("info")]
 )
 
 
+@dataclass
+class CommandLine:
+    """Reinforcement-learning environments for learnable agent memory."""
+
+    command: Command
+    imports: Annotated[tuple[str, ...], UseAppendAction, arg(name="import", metavar="MODULE")] = ()
+    """Import this module first: it registers tasks of your own. It may lie in the working directory."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``atommem`` with these arguments, by default the command line's, and return the exit status."""
-    command = tyro.cli(
-        Command,
+    given = tyro.cli(
+        CommandLine,
         prog="atommem",
-        description="Reinforcement-learning environments for learnable agent memory.",
         args=arguments,
-        config=(tyro.conf.OmitArgPrefixes,),
+        config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs),
     )
     try:
-        return command.run()
+        import_modules(given.imports)
+        return given.command.run()
     except AtomMemError as error:
         first, _, rest = str(error).partition("\n")
         messages().print(Text(f"error: {printable(first)}", style="bold red"), soft_wrap=True)

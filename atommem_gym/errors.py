@@ -35,5 +35,33 @@ class JudgeError(AtomMemError, RuntimeError):
     """The judge endpoint gave no usable verdict after all retries; nothing of the episode has changed (SPEC R3)."""
 
 
+class LanguageModelError(AtomMemError, RuntimeError):
+    """A language model gave no usable reply; nothing of the episode has changed, the same act may be repeated."""
+
+
+class ModelUnavailableError(LanguageModelError):
+    """The server of a language model was gone, or too busy, for longer than the patience allows."""
+
+
+class ContextLengthError(LanguageModelError):
+    """A prompt does not fit a language model's context; ``prompt_tokens`` and ``limit`` say by how much, if known."""
+
+    def __init__(self, message: str, prompt_tokens: int | None = None, limit: int | None = None) -> None:
+        super().__init__(message)
+        self.prompt_tokens = prompt_tokens
+        self.limit = limit
+
+
 class SnapshotError(AtomMemError, ValueError):
     """A snapshot does not belong to this environment's configuration or version."""
+
+
+class StepFailedError(AtomMemError, RuntimeError):
+    """A step or reset that was sent to environment ``env_id`` of a pool failed; its episode is as it was."""
+
+    def __init__(self, env_id: int, cause: BaseException) -> None:
+        super().__init__(
+            f"the step of env_id {env_id} failed ({type(cause).__name__}: {cause}); its episode is as it was: "
+            "send to it again, or reset it"
+        )
+        self.env_id = env_id

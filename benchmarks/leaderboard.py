@@ -6,7 +6,7 @@
 
 Reads ``hotpotqa.jsonl``, ``2wikimultihopqa.jsonl`` and ``musique.jsonl`` from the folder ``ATOMMEM_DATA`` (or
 ``../shared/data``); a data set without a file is skipped. Results are written after every cell of the table, and a
-second start goes on where the first one stopped. Needs the extras ``embed`` (for MiniLM) and ``viewer`` (for the plot).
+second start goes on where the first one stopped. Needs the extras ``embed`` (for MiniLM) and ``plots``.
 """
 
 from __future__ import annotations
@@ -302,7 +302,7 @@ def report(cells: Sequence[Cell], options: Options, console: Console) -> None:
     try:
         plot(cells, options.out / "leaderboard.png")
     except ModuleNotFoundError:
-        console.print("no plot: matplotlib is not installed (pip install 'atommem-gym[viewer]')", markup=False)
+        console.print("no plot: matplotlib is not installed (pip install 'atommem-gym[plots]')", markup=False)
     console.print(f"written to {options.out}", markup=False)
 
 

@@ -1,7 +1,11 @@
 """The faces of an episode: Gymnasium environments, their wrappers and renderings."""
 
 from atommem_gym.envs.atommem_env import AtomMemEnv
+from atommem_gym.envs.pool import AtomMemPool
+from atommem_gym.envs.pool_env import PoolEnv
 from atommem_gym.envs.tasks import (
+    DriftEnv,
+    DriftVectorEnv,
     HotpotQAEnv,
     HotpotQAVectorEnv,
     MuSiQueEnv,
@@ -11,6 +15,7 @@ from atommem_gym.envs.tasks import (
     TwoWikiMultiHopQAEnv,
     TwoWikiMultiHopQAVectorEnv,
 )
+from atommem_gym.envs.trace_wrapper import RecordTraces, RecordVectorTraces
 from atommem_gym.envs.vector_env import AtomMemVectorEnv
 from atommem_gym.envs.wrappers import (
     ChatObservation,
@@ -18,12 +23,16 @@ from atommem_gym.envs.wrappers import (
     FormatPenalty,
     MemoryCost,
     PromptObservation,
+    ShapedReward,
 )
 
 __all__ = [
     "AtomMemEnv",
+    "AtomMemPool",
     "AtomMemVectorEnv",
     "ChatObservation",
+    "DriftEnv",
+    "DriftVectorEnv",
     "EvidenceReward",
     "FormatPenalty",
     "HotpotQAEnv",
@@ -31,7 +40,11 @@ __all__ = [
     "MemoryCost",
     "MuSiQueEnv",
     "MuSiQueVectorEnv",
+    "PoolEnv",
     "PromptObservation",
+    "RecordTraces",
+    "RecordVectorTraces",
+    "ShapedReward",
     "SyntheticEnv",
     "SyntheticVectorEnv",
     "TwoWikiMultiHopQAEnv",

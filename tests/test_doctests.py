@@ -14,12 +14,19 @@ MODULES = ["atommem_gym", *(m.name for m in pkgutil.walk_packages(atommem_gym.__
 for mapped in ("atommem_gym.envs", "atommem_gym.agents"):
     package = importlib.import_module(mapped)
     MODULES += [mapped, *(m.name for m in pkgutil.walk_packages(package.__path__, f"{mapped}."))]
+OPTIONAL = {"torch": "rl"}
+"""Packages that modules may import at their top, and the extra that installs them."""
 
 
 @pytest.mark.parametrize("name", sorted(set(MODULES)))
 def test_examples(name: str) -> None:
-    result = doctest.testmod(importlib.import_module(name))
-    assert result.failed == 0
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        if missing.name not in OPTIONAL:
+            raise
+        pytest.skip(f"needs {missing.name}: pip install 'atommem-gym[{OPTIONAL[missing.name]}]'")
+    assert doctest.testmod(module).failed == 0
 
 
 def test_there_are_examples_in_core_envs_and_wrappers() -> None:

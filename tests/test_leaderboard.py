@@ -181,6 +181,6 @@ def test_a_low_ceiling_and_a_leaking_floor_are_reported(board: ModuleType) -> No
 
 
 def test_the_plot_is_a_picture(board: ModuleType, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'atommem-gym[viewer]'")
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'atommem-gym[plots]'")
     board.plot([cell(board, [1.0, 0.0]), cell(board, [0.0, 0.0], "silent", 0.1)], tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")

@@ -21,7 +21,9 @@ _PURPOSES = {
     "hub": "data sets from the Hugging Face hub",
     "rl": "training with stable-baselines3",
     "verl": "training with veRL",
-    "viewer": "plots",
+    "plots": "plots",
+    "ask": "PDF files for atommem ask",
+    "browser": "tests of the viewer in a browser",
     "test": "the tests",
 }
 

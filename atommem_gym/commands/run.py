@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from atommem_gym.agents.play import Env, OnStep
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.contest import Contest
 from atommem_gym.errors import AtomMemError, ConfigError
-from atommem_gym.registration import TASKS
+from atommem_gym.registration import resolve_env_id
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -73,26 +72,7 @@ class Run:
         return INTERRUPTED if contest.interrupted else 0
 
 
-def resolve_env_id(name: str) -> str:
-    """The id of an environment from its id or its task's name, letter case aside.
-
-    >>> resolve_env_id("hotpotqa")
-    'AtomMem-HotpotQA-v0'
-
-    Raises:
-        ConfigError: there is none; the message suggests one.
-    """
-    known = {key.casefold(): task.env_id for task in TASKS.values() for key in (task.name, task.env_id)}
-    found = known.get(name.casefold())
-    if found is None:
-        ids = [task.env_id for task in TASKS.values()]
-        close = difflib.get_close_matches(name.casefold(), known, n=1)
-        hint = f"did you mean {known[close[0]]}?" if close else f"there are {', '.join(ids)}"
-        raise ConfigError(f"unknown environment {name!r}; {hint} (`atommem envs` describes them)")
-    return found
-
-
-def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
+def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
     """Keyword arguments from ``KEY=VALUE`` texts.
 
     >>> parse_settings(["num_docs=400", "embedder=minilm", "scratchpad=false"])
@@ -106,7 +86,7 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key:
-            raise ConfigError(f"--set {setting!r} is no KEY=VALUE; write for instance --set num_docs=400")
+            raise ConfigError(f"{option} {setting!r} is no KEY=VALUE; write for instance {option} num_docs=400")
         try:
             keywords[key] = json.loads(value)
         except ValueError:
