@@ -30,6 +30,7 @@ class OverwriteAgent(StoringAgent):
     """Keeps in the scratchpad the sentences that share most words with the questions, as many as fit.
 
     At every chunk they compete with the new ones; those that stay are written in stream order, under their titles.
+    While questions are hidden the newest win.
     Uses no other operation, and answers at once from what the scratchpad holds.
     """
 
@@ -49,7 +50,7 @@ class OverwriteAgent(StoringAgent):
             self._rarity.note(content_words(f"{document.title} {document.text}"))
         for document in documents:
             self._sentences += self._rated(document, wanted)
-        self._sentences = self._best()
+        self._sentences = self._best(hidden=not wanted)
         before, self.notes = self.notes, _text(self._sentences)
         return [Scratchpad(self.notes)] if self.notes and self.notes != before else []
 
@@ -70,13 +71,14 @@ class OverwriteAgent(StoringAgent):
             for position, text in enumerate(sentences(document.text))
         ]
 
-    def _best(self) -> list[Sentence]:
-        """The most relevant sentences that fit the scratchpad with their titles, in stream order."""
+    def _best(self, hidden: bool) -> list[Sentence]:
+        """The most relevant sentences, or the newest, that fit the scratchpad with their titles, in stream order."""
         room = self.config.max_scratchpad_tokens
         kept: list[Sentence] = []
         titled: set[int] = set()
-        for sentence in sorted(self._sentences, key=lambda s: (-s.relevance, s.document, s.position)):
-            if not sentence.relevance and kept:
+        newest_first = sorted(self._sentences, key=lambda s: (-s.document, s.position))
+        for sentence in newest_first if hidden else sorted(self._sentences, key=_by_relevance):
+            if not sentence.relevance and kept and not hidden:
                 break
             tokens = self.tokenizer.count(sentence.text)
             if sentence.document not in titled:
@@ -86,6 +88,10 @@ class OverwriteAgent(StoringAgent):
                 titled.add(sentence.document)
                 room -= tokens
         return sorted(kept, key=lambda s: (s.document, s.position))
+
+
+def _by_relevance(sentence: Sentence) -> tuple[float, int, int]:
+    return (-sentence.relevance, sentence.document, sentence.position)
 
 
 def _text(kept: Sequence[Sentence]) -> str:

@@ -28,6 +28,8 @@ class Kept:
     text: str
     words: frozenset[str]
     relevance: float = 0.0
+    written: int = 0
+    """The chunk at which it was last written to."""
     id: int | None = None
     """Known once the environment has confirmed it."""
 
@@ -39,6 +41,9 @@ class TidyAgent(StoringAgent):
       new. Of two entries one of which says all that the other says, the lesser is deleted.
     - When the budget is full, a more relevant document takes the place of the least relevant entry: by a delete and a
       create, or by an update where there is no delete.
+    - While questions are hidden nothing is more relevant than anything else, and what is new counts more than what is
+      old: a full entry loses its first lines to new ones on its title, and a new title takes the place of the entry
+      that was not written to for the longest time.
     - Where only shown entries can be named (``addressing="visible"``, dialect ``released``) it reads the text of its
       least relevant entry at every chunk, so as to be able to replace it at the next.
     """
@@ -53,6 +58,8 @@ class TidyAgent(StoringAgent):
         self._kept: list[Kept] = []
         self._unconfirmed: deque[Kept] = deque()
         self._rarity = Rarity()
+        self._hidden = False
+        self._chunks = 0
         create = tag_names(self.config.dialect).get("create", "create")
         self._rejected = re.compile(rf"operation \d+ \({create}\) rejected: ")
 
@@ -60,6 +67,8 @@ class TidyAgent(StoringAgent):
         """Deletes, updates and creates for the new documents, the most relevant first."""
         self._confirm(observation["feedback"])
         wanted = question_words(observation["question"])
+        self._hidden = not wanted
+        self._chunks += 1
         candidates = self._candidates(documents)
         for kept in (*self._kept, *candidates):
             kept.relevance = self._rarity.relevance(kept.words, wanted)
@@ -72,11 +81,11 @@ class TidyAgent(StoringAgent):
 
     def _candidates(self, documents: Sequence[Document]) -> list[Kept]:
         candidates = []
-        for document in documents:
+        for document in _by_title(documents):
             for text in entries(document, self.tokenizer, self.config.max_entry_tokens):
                 words = frozenset(content_words(f"{document.title} {text}"))
                 self._rarity.note(words)
-                candidates.append(Kept(document.title, text, words))
+                candidates.append(Kept(document.title, text, words, written=self._chunks))
         return candidates
 
     def _confirm(self, feedback: str) -> None:
@@ -117,20 +126,32 @@ class TidyAgent(StoringAgent):
             return merged
         if len(self._kept) < self._budget:
             return self._create(new)
-        return self._replace(new)
+        if twin is not None and self._hidden:
+            merged = self._merge(twin, new, forgetting=True)
+        return merged or self._replace(new)
 
-    def _merge(self, twin: Kept, new: Kept) -> list[Operation]:
-        """Put both into one entry, if it can be named and holds them."""
+    def _merge(self, twin: Kept, new: Kept, forgetting: bool = False) -> list[Operation]:
+        """Put both into one entry, if it can be named and holds them, or does so without its first lines."""
         text = new.text
         if not twin.words <= new.words:
             text = f"{twin.text}\n{new.text.removeprefix(new.title).strip()}"
+        if forgetting:
+            text = self._without_first_lines(new.title, text)
         fits = self.tokenizer.count(text) <= self.config.max_entry_tokens
         if not fits or twin not in self._addresses or "update" not in self.config.kinds:
             return []
         # An entry is named once an action: with preset="released" an updated one is no longer where it was.
         operation = Update(self._addresses.pop(twin), text)
-        twin.text, twin.words, twin.relevance = text, twin.words | new.words, max(twin.relevance, new.relevance)
+        words = frozenset(content_words(text)) if forgetting else twin.words | new.words
+        twin.text, twin.words, twin.relevance = text, words, max(twin.relevance, new.relevance)
+        twin.written = self._chunks
         return [operation]
+
+    def _without_first_lines(self, title: str, text: str) -> str:
+        lines = text.removeprefix(title).strip().split("\n")
+        while len(lines) > 1 and self.tokenizer.count("\n".join([title, *lines])) > self.config.max_entry_tokens:
+            del lines[0]
+        return "\n".join([title, *lines])
 
     def _create(self, new: Kept) -> list[Operation]:
         self._kept.append(new)
@@ -139,8 +160,8 @@ class TidyAgent(StoringAgent):
 
     def _replace(self, new: Kept) -> list[Operation]:
         """Evict the least relevant entry for a more relevant document; nothing if there is none that can be named."""
-        victim = min(self._addresses, key=lambda kept: kept.relevance, default=None)
-        if victim is None or victim.relevance >= new.relevance:
+        victim = min(self._addresses, key=lambda kept: (kept.relevance, kept.written), default=None)
+        if victim is None or (victim.relevance >= new.relevance and not self._hidden):
             return []
         if "delete" in self.config.kinds:
             return [Delete(self._forget(victim)), *self._create(new)]
@@ -162,3 +183,11 @@ class TidyAgent(StoringAgent):
         if self.config.preset == "released" and observation["reads_left"] < 2:
             return []
         return [Read(min(self._kept, key=lambda kept: kept.relevance).text)]
+
+
+def _by_title(documents: Sequence[Document]) -> list[Document]:
+    """Documents of one title as one: an entry is written to once an action."""
+    texts: dict[str, list[str]] = {}
+    for document in documents:
+        texts.setdefault(document.title, []).append(document.text)
+    return [Document(title, "\n".join(dict.fromkeys(of_title))) for title, of_title in texts.items()]

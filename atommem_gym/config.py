@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -59,18 +59,27 @@ RELEASED: dict[str, Any] = {
 Its control flow is ``ReleasedEpisode``."""
 
 
+OF_ITEMS = ("num_docs", "questions_per_episode", "order", "options")
+"""What a difficulty may set: it changes items and nothing else."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvConfig:
-    """Every keyword argument of an environment, validated (SPEC, "Names users type")."""
+    """Every keyword argument of an environment, validated (SPEC, "Names users type").
+
+    A task may have keyword arguments of its own; they are in ``options``, but are given side by side with the others.
+    """
 
     source: str = "hub"
     """``"hub"``, ``"synthetic"``, or the path of a file or folder of records."""
     split: str = "train"
+    """``"train"``, ``"validation"`` (or ``"dev"``) or ``"test"``; generated records have splits of any name."""
     num_docs: int = 200
     """Documents an episode."""
     questions_per_episode: QuestionsPerEpisode = 1
     """A number; a range ``[low, high]``, drawn uniformly; or ``"released"``: 1 with probability ½, else 2 to 10."""
     chunk_tokens: int = 4000
+    """Tokens of the stream that one step shows."""
     chunk_overlap: int = 0
     """Tokens repeated on either side of a chunk."""
     tokenizer: str = "words"
@@ -84,13 +93,19 @@ class EnvConfig:
     keep_memory: bool | None = None
     """Whether episodes stay in the database after their end; ``None``: only with a ``milvus:///`` path."""
     top_k: int = 6
+    """Entries that a read shows at most."""
     operations: tuple[Kind, ...] = STORAGE_KINDS
     """Which of create, read, update and delete there are."""
     scratchpad: bool = True
+    """``False`` takes the scratchpad away."""
     storage: bool = True
     """``False`` takes the vector store away, and with it all four operations on it."""
     dialect: str = "crud"
+    """How actions are written: ``"crud"`` tags, ``"tools"`` calls, or the tags of the ``"released"`` code."""
+    template: str | None = None
+    """A Jinja2 file that takes the place of the dialect's prompt; the environment itself never reads it."""
     preset: str = "paper"
+    """``"released"`` keeps the semantics of the paper's released code, so that its checkpoint can be evaluated."""
     addressing: str = "id"
     """``"visible"``: only entries shown in the current observation can be updated or deleted."""
     sticky_query: bool = False
@@ -100,7 +115,9 @@ class EnvConfig:
     advance: str = "always"
     """``"on_write"``: the chunk moves on only after a create or a well-formed update."""
     order: str = "shuffled"
+    """Of documents: ``"shuffled"``, ``"gold_first"``, ``"gold_last"``, ``"gold_spread"`` or ``"gold_together"``."""
     question_visible: str = "always"
+    """``"end"`` shows the questions only after the last chunk."""
     early_answer: bool = False
     """Whether questions may be answered while chunks remain."""
     reward: str | Callable[..., float] | Scorer = "em"
@@ -108,28 +125,53 @@ class EnvConfig:
     max_steps: int | None = None
     """Steps an episode; ``None``: chunks + 4 per question."""
     max_entry_tokens: int = 512
+    """A longer entry is cut."""
     max_scratchpad_tokens: int = 2048
+    """A longer scratchpad is cut."""
     max_entries: int | None = None
+    """A create over it is rejected; ``None``: no limit."""
     max_memory_tokens: int = 4096
     """Tokens that a read may show in all."""
     max_reads_per_question: int = 3
+    """The read that would exceed it closes the question unanswered."""
     max_action_chars: int = 65_536
+    """A longer action is cut."""
+    difficulty: float | None = None
+    """From 0 to 1: sets the task's knobs, except those that are given; ``num_docs`` is then that of difficulty 1."""
+    options: Any = None
+    """The task's own keyword arguments, in its own dataclass; ``None`` if it has none. Itself no keyword argument."""
 
     @classmethod
-    def from_keywords(cls, keywords: Mapping[str, Any], task_defaults: Mapping[str, Any] | None = None) -> EnvConfig:
+    def from_keywords(
+        cls,
+        keywords: Mapping[str, Any],
+        task_defaults: Mapping[str, Any] | None = None,
+        *,
+        options: type[Any] | None = None,
+        grade: Grade | None = None,
+    ) -> EnvConfig:
         """Resolve keyword arguments: explicit ones, over the preset's, over the task's, over the defaults.
+
+        Args:
+            keywords: The explicit ones, those of the task among them.
+            task_defaults: The task's defaults.
+            options: A frozen dataclass of the task's own keyword arguments; it raises ``ConfigError`` for bad values.
+            grade: What a difficulty means for the task.
 
         Raises:
             ConfigError: a keyword is unknown, has a bad value, or contradicts another one.
         """
-        known = {field.name for field in fields(cls)}
-        for name in keywords:
-            if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
-                raise ConfigError(f"unknown keyword argument {name!r}; {hint}")
-        preset = RELEASED if keywords.get("preset") == "released" else {}
+        if keywords.get("difficulty") is not None:
+            return cls._graded(dict(keywords), task_defaults, options, grade)
+        known = [field.name for field in fields(cls) if field.name != "options"]
+        own = [field.name for field in fields(options)] if options is not None else []
+        _check_known(keywords, known, own)
+        preset = RELEASED if {**(task_defaults or {}), **keywords}.get("preset") == "released" else {}
         values = {**(task_defaults or {}), **preset, **keywords}
+        if options is not None:
+            values["options"] = options(**{name: values.pop(name) for name in own if name in values})
+        if values.get("early_answer") is True and "question_visible" not in keywords:
+            values["question_visible"] = "always"
         if values.get("dialect") == "released" and "addressing" not in keywords:
             values["addressing"] = "visible"
         if values.get("storage") is False and "operations" not in keywords:
@@ -152,6 +194,28 @@ class EnvConfig:
         config._check_contradictions()
         return config
 
+    @classmethod
+    def _graded(
+        cls,
+        keywords: dict[str, Any],
+        task_defaults: Mapping[str, Any] | None,
+        options: type[Any] | None,
+        grade: Grade | None,
+    ) -> EnvConfig:
+        difficulty = check_difficulty(keywords.pop("difficulty"))
+        top = cls.from_keywords(keywords, task_defaults, options=options)
+        if grade is None:
+            raise ConfigError(f"difficulty={difficulty!r} is given, but this environment has none; leave it out")
+        knobs = {name: v for name, v in grade(difficulty, top).items() if name == "num_docs" or name not in keywords}
+        found = cls.from_keywords({**keywords, **knobs}, task_defaults, options=options)
+        return replace(top, difficulty=difficulty, **{name: getattr(found, name) for name in OF_ITEMS})
+
+    def as_keywords(self) -> dict[str, Any]:
+        """Every keyword argument with its value, the task's own among them."""
+        own = fields(self.options) if self.options is not None else ()
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "options"}
+        return {**values, **{field.name: getattr(self.options, field.name) for field in own}}
+
     def _check_values(self) -> None:
         for name, minimum in _MINIMUM.items():
             value = getattr(self, name)
@@ -169,6 +233,8 @@ class EnvConfig:
             value = getattr(self, name)
             if not isinstance(value, str) or (not value and name != "initial_query"):
                 raise ConfigError(f"{name}={value!r} must be a non-empty string")
+        if not (self.template is None or (isinstance(self.template, str) and self.template)):
+            raise ConfigError(f"template={self.template!r} must be the path of a Jinja2 file, or None")
         if not (self.keep_memory is None or isinstance(self.keep_memory, bool)):
             raise ConfigError(f"keep_memory={self.keep_memory!r} must be True, False or None")
         if not isinstance(self.reward, (str, Scorer)) and not callable(self.reward):
@@ -222,6 +288,33 @@ class EnvConfig:
         if not self.scratchpad:
             absent.add("scratchpad")
         return tuple(kind for kind in KINDS if kind not in absent)
+
+
+Grade: TypeAlias = Callable[[float, EnvConfig], Mapping[str, Any]]
+"""What a difficulty means: its keyword arguments, from the difficulty and the configuration without it."""
+
+
+def check_difficulty(value: object) -> float:
+    """A difficulty as a ``float``.
+
+    Raises:
+        ConfigError: it is no number from 0 to 1.
+    """
+    number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not number or not 0.0 <= float(value) <= 1.0:  # type: ignore[arg-type]  # a number by now
+        raise ConfigError(f"difficulty={value!r} must be a number from 0 to 1")
+    return float(value)  # type: ignore[arg-type]
+
+
+def _check_known(keywords: Mapping[str, Any], known: Sequence[str], own: Sequence[str]) -> None:
+    for name in keywords:
+        if name in known or name in own:
+            continue
+        close = difflib.get_close_matches(name, [*own, *known], n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
+        if own and not close:
+            hint += f"; and of this task {', '.join(own)}"
+        raise ConfigError(f"unknown keyword argument {name!r}; {hint}")
 
 
 def _operations(value: object) -> tuple[Kind, ...]:

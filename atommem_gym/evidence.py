@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from atommem_gym.data.records import Evidence, Record
@@ -18,6 +18,12 @@ def _padded(text: str) -> str:
 def holds(evidence: Evidence, text: str) -> bool:
     """Exact: the normalised evidence is contained in the normalised text. What the oracle reader goes by."""
     return _padded(evidence.text) in _padded(text)
+
+
+def held(evidence: Sequence[Evidence], text: str) -> list[bool]:
+    """:func:`holds` for many pieces and one long text, such as a prompt, of which no copy stays in memory."""
+    padded = _padded.__wrapped__(text)
+    return [_padded(piece.text) in padded for piece in evidence]
 
 
 def suggests(evidence: Evidence, text: str) -> bool:

@@ -1,76 +1,199 @@
-"""The whole family in one table: task, id, environment class, and where its items come from."""
+"""The whole family in one table, and how a task of one's own joins it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+import difflib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
+from atommem_gym.task import ItemsFactory, Task
 
 if TYPE_CHECKING:
-    from atommem_gym.config import EnvConfig
     from atommem_gym.data.records import Items
 
+__all__ = ["TASKS", "Task", "configure", "load_items", "register_all", "register_task", "resolve_env_id", "task_of"]
 
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One member of the family."""
 
-    name: str
-    entry_point: str
-    dataset: Literal["hotpotqa", "2wikimultihopqa", "musique"] | None
-    """Whose records it reads; ``None``: it generates all of them."""
-    shape: str
-    """The shape of its generated records."""
-    summary: str
+def _of_records(dataset: str | None, shape: str) -> ItemsFactory:
+    """Items from a data set's records, or generated ones of its shape (SPEC D1)."""
 
-    @property
-    def env_id(self) -> str:
-        """The Gymnasium id; any change of semantics raises its version."""
-        return f"AtomMem-{self.name}-v0"
+    def items(config: EnvConfig) -> Items:
+        # Registering must be quick: `import atommem_gym` loads neither pyarrow nor a generator.
+        from atommem_gym.data.items import RecordItems
+        from atommem_gym.data.sources import load_split
+        from atommem_gym.data.synthetic import SyntheticItems
 
-    @property
-    def vector_entry_point(self) -> str:
-        """The class that ``gymnasium.make_vec`` makes."""
-        return self.entry_point.removesuffix("Env") + "VectorEnv"
+        questions = config.questions_per_episode
+        if config.source == "synthetic":
+            return SyntheticItems(
+                shape=shape,
+                split=config.split,
+                num_docs=config.num_docs,
+                questions_per_episode=questions,
+                order=config.order,
+            )
+        if dataset is None:
+            raise ConfigError(
+                f"source={config.source!r} contradicts AtomMem-Synthetic-v0, which generates its records; leave it out"
+            )
+        split = load_split(dataset, config.source, config.split)
+        return RecordItems(split, num_docs=config.num_docs, questions_per_episode=questions, order=config.order)
 
-    @property
-    def defaults(self) -> dict[str, Any]:
-        """Keyword defaults that differ from ``EnvConfig``'s."""
-        return {} if self.dataset else {"source": "synthetic"}
+    return items
+
+
+def _fewer_documents(difficulty: float, config: EnvConfig) -> Mapping[str, Any]:
+    """From four documents a question, which is the most gold there is, to ``num_docs``."""
+    from atommem_gym.data.layout import check_questions
+
+    least = min(config.num_docs, 4 * check_questions(config.questions_per_episode)[1] + 1)
+    return {"num_docs": least + round(difficulty * (config.num_docs - least))}
+
+
+def _reads(name: str, entry_point: str, dataset: str | None, shape: str, summary: str) -> Task:
+    return Task(
+        name,
+        _of_records(dataset, shape),
+        defaults={} if dataset else {"source": "synthetic"},
+        summary=summary,
+        difficulty=_fewer_documents,
+        entry_point=f"atommem_gym.envs:{entry_point}Env",
+        vector_entry_point=f"atommem_gym.envs:{entry_point}VectorEnv",
+        dataset=dataset,
+    )
 
 
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        Task("HotpotQA", "HotpotQAEnv", "hotpotqa", "hotpotqa", "two-hop questions over Wikipedia paragraphs"),
-        Task(
+        _reads("HotpotQA", "HotpotQA", "hotpotqa", "hotpotqa", "two-hop questions over Wikipedia paragraphs"),
+        _reads(
             "2WikiMultiHopQA",
-            "TwoWikiMultiHopQAEnv",
+            "TwoWikiMultiHopQA",
             "2wikimultihopqa",
             "2wikimultihopqa",
             "two- to four-hop questions with comparison and inference",
         ),
-        Task("MuSiQue", "MuSiQueEnv", "musique", "musique", "two- to four-hop questions that resist short cuts"),
-        Task("Synthetic", "SyntheticEnv", None, "mixed", "generated multi-hop questions, no network and no files"),
+        _reads("MuSiQue", "MuSiQue", "musique", "musique", "two- to four-hop questions that resist short cuts"),
+        _reads("Synthetic", "Synthetic", None, "mixed", "generated multi-hop questions, no network and no files"),
+        Task(
+            "Needle",
+            "atommem_gym.worlds:needle_items",
+            options="atommem_gym.data.needle:NeedleOptions",
+            defaults={"source": "synthetic"},
+            summary="sentences hidden in a haystack of up to millions of tokens",
+            difficulty="atommem_gym.worlds:needle_difficulty",
+            entry_point="atommem_gym.envs:NeedleEnv",
+            vector_entry_point="atommem_gym.envs:NeedleVectorEnv",
+        ),
+        Task(
+            "Drift",
+            "atommem_gym.worlds:drift_items",
+            options="atommem_gym.data.drift:DriftOptions",
+            # A budget that holds what is true, not what was said.
+            defaults={
+                "source": "synthetic",
+                "chunk_tokens": 500,
+                "question_visible": "end",
+                "max_entries": 12,
+                "max_scratchpad_tokens": 512,
+            },
+            summary="facts that change, are corrected and withdrawn; fewer entries than notices",
+            difficulty="atommem_gym.worlds:drift_difficulty",
+            entry_point="atommem_gym.envs:DriftEnv",
+            vector_entry_point="atommem_gym.envs:DriftVectorEnv",
+        ),
     )
 }
+
+
+_OURS = frozenset(TASKS)
+
+
+def register_task(task: Task) -> str:
+    """Let ``gymnasium.make`` and ``gymnasium.make_vec`` know a task, and return its id.
+
+    An import makes it known to one process: a worker process has to import the module that registers it, as with any
+    Gymnasium environment (``gymnasium.make("my_package:AtomMem-Mine-v0")`` does).
+
+    >>> from atommem_gym.data.synthetic import SyntheticItems
+    >>> register_task(Task("Tiny", lambda config: SyntheticItems(num_docs=config.num_docs), defaults={"num_docs": 8}))
+    'AtomMem-Tiny-v0'
+    >>> gym.make("AtomMem-Tiny-v0", store="numpy").unwrapped.config.num_docs
+    8
+    >>> del TASKS["Tiny"], gym.registry["AtomMem-Tiny-v0"]
+
+    Raises:
+        ConfigError: the name is taken by another task, or is no part of a Gymnasium id.
+    """
+    if not task.name.replace("_", "").replace("-", "").isalnum():
+        raise ConfigError(f"the task name {task.name!r} must be letters, digits, '-' and '_', to be part of an id")
+    if task.name in _OURS:
+        raise ConfigError(f"the task name {task.name!r} is taken by {TASKS[task.name].env_id}; choose another one")
+    TASKS[task.name] = task
+    # Registering a changed task again, as in a notebook, replaces it without Gymnasium's warning.
+    gym.registry.pop(task.env_id, None)
+    _register(task, task=task.name)
+    return task.env_id
 
 
 def register_all() -> None:
     """Register every id with Gymnasium; ``import atommem_gym`` does it."""
     for task in TASKS.values():
-        gym.register(
-            id=task.env_id,
-            entry_point=f"atommem_gym.envs:{task.entry_point}",
-            vector_entry_point=f"atommem_gym.envs:{task.vector_entry_point}",
-            # After restore() a fresh environment is stepped without a reset, which both wrappers would forbid; before
-            # the first reset it raises by itself, and the tests run Gymnasium's checker on every id.
-            order_enforce=False,
-            disable_env_checker=True,
+        _register(task)
+
+
+def _register(task: Task, /, **kwargs: Any) -> None:
+    gym.register(
+        id=task.env_id,
+        entry_point=task.entry_point,
+        vector_entry_point=task.vector_entry_point,
+        # After restore() a fresh environment is stepped without a reset, which both wrappers would forbid; before
+        # the first reset it raises by itself, and the tests run Gymnasium's checker on every id.
+        order_enforce=False,
+        disable_env_checker=True,
+        kwargs=kwargs,
+    )
+
+
+def resolve_env_id(name: str) -> str:
+    """The id of an environment from its id or its task's name, letter case aside.
+
+    >>> resolve_env_id("hotpotqa")
+    'AtomMem-HotpotQA-v0'
+
+    Raises:
+        ConfigError: there is none; the message suggests one.
+    """
+    known = {key.casefold(): task.env_id for task in TASKS.values() for key in (task.name, task.env_id)}
+    found = known.get(name.casefold())
+    if found is None:
+        ids = [task.env_id for task in TASKS.values()]
+        close = difflib.get_close_matches(name.casefold(), known, n=1)
+        hint = f"did you mean {known[close[0]]}?" if close else f"there are {', '.join(ids)}"
+        raise ConfigError(
+            f"unknown environment {name!r}; {hint} (`atommem envs` describes them; `--import MODULE` adds your own)"
         )
+    return found
+
+
+def task_of(env_id: str) -> Task | None:
+    """The task of a Gymnasium id; ``None`` if no task has it."""
+    return next((task for task in TASKS.values() if task.env_id == env_id), None)
+
+
+def configure(task_name: str, keywords: Mapping[str, Any]) -> EnvConfig:
+    """The configuration of an environment; a task that is not registered has no keyword arguments of its own.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a bad value, or contradicts another one.
+    """
+    task = TASKS.get(task_name)
+    return EnvConfig.from_keywords(keywords) if task is None else task.config(keywords)
 
 
 def load_items(task_name: str, config: EnvConfig) -> Items:
@@ -80,26 +203,6 @@ def load_items(task_name: str, config: EnvConfig) -> Items:
         ConfigError: the task generates its records and was given another source, or the settings do not fit the items.
         DatasetUnavailableError: the source cannot be read.
     """
-    # Registering must be quick: `import atommem_gym` loads neither pyarrow nor a generator.
-    from atommem_gym.data.items import RecordItems
-    from atommem_gym.data.sources import load_split
-    from atommem_gym.data.synthetic import SyntheticItems
-
     if task_name not in TASKS:
         raise ConfigError(f"the task {task_name!r} is not registered; give its items with items=…")
-    task = TASKS[task_name]
-    questions = config.questions_per_episode
-    if config.source == "synthetic":
-        return SyntheticItems(
-            shape=task.shape,
-            split=config.split,
-            num_docs=config.num_docs,
-            questions_per_episode=questions,
-            order=config.order,
-        )
-    if task.dataset is None:
-        raise ConfigError(
-            f"source={config.source!r} contradicts {task.env_id}, which generates its records; leave it out"
-        )
-    split = load_split(task.dataset, config.source, config.split)
-    return RecordItems(split, num_docs=config.num_docs, questions_per_episode=questions, order=config.order)
+    return TASKS[task_name].load_items(config)

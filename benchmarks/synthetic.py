@@ -16,7 +16,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from atommem_gym.data.drift import DriftItems
+from atommem_gym.data.needle import NeedleItems
+from atommem_gym.data.records import Items
 from atommem_gym.data.synthetic import SHAPES, SyntheticItems
+from atommem_gym.tokenizers import load_tokenizer
 
 SIZES = ((200, 1), (200, 10), (400, 1), (800, 1))
 """Documents and questions of an item."""
@@ -30,14 +34,25 @@ class Arguments:
     """How many items of each shape and size to generate."""
 
 
+def make_items(shape: str, num_docs: int, questions: int, num_items: int) -> Items:
+    """Items of a shape of the synthetic world, of the drift family, or of needles."""
+    if shape == "drift":
+        return DriftItems(num_docs=num_docs, questions_per_episode=questions, num_items=num_items)
+    if shape == "needle":
+        words = load_tokenizer("words")
+        return NeedleItems(words, num_docs=num_docs, questions_per_episode=questions, num_items=num_items)
+    return SyntheticItems(shape=shape, num_docs=num_docs, questions_per_episode=questions, num_items=num_items)
+
+
 def milliseconds(shape: str, num_docs: int, questions: int, count: int) -> list[float]:
-    """Process time of each of ``count`` items."""
-    items = SyntheticItems(shape=shape, num_docs=num_docs, questions_per_episode=questions, num_items=count + 1)
+    """Process time of each of ``count`` items, with all of its documents."""
+    items = make_items(shape, num_docs, questions, count + 1)
     items.item(count)
     times = []
     for index in range(count):
         start = time.process_time()
-        items.item(index)
+        for _ in items.item(index).documents:
+            pass
         times.append(1000 * (time.process_time() - start))
     return times
 
@@ -51,7 +66,7 @@ def main(arguments: Arguments) -> None:
     table.add_column("shape")
     for num_docs, questions in SIZES:
         table.add_column(f"{num_docs} documents, {questions} question{'s' if questions > 1 else ''}", justify="right")
-    for shape in SHAPES:
+    for shape in (*SHAPES, "drift", "needle"):
         rows = [milliseconds(shape, *size, arguments.items) for size in SIZES]
         table.add_row(shape, *(f"{median(row):.1f} / {np.quantile(row, 0.95):.1f}" for row in rows))
     Console().print(table)

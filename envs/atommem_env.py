@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 import weakref
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -18,8 +18,9 @@ from atommem_gym.envs.backend import Backend, Running
 from atommem_gym.envs.slot import Slot
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError, SnapshotError
-from atommem_gym.registration import load_items
+from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import Observation, Step, StepResult
+from atommem_gym.task import Grades
 
 SNAPSHOT_VERSION = 1
 _LONGEST = 2**31 - 1
@@ -55,30 +56,34 @@ class AtomMemEnv(gym.Env[Observation, str]):
     Args:
         items: What to read and to ask, in place of the task's own; ``source``, ``num_docs`` and the like then say
             nothing.
+        task: The name of a registered task, in place of the class's own.
         render_mode: ``None``, ``"ansi"`` or ``"human"``.
-        **keywords: Those of ``EnvConfig``.
+        **keywords: Those of ``EnvConfig`` and of the task.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium declares it an instance variable)
         "render_modes": ["ansi", "human"],
         "render_fps": 1,
     }
-    task: ClassVar[str] = "Custom"
+    task: str = "Custom"
     """The task's name in the registry, such as ``HotpotQA``."""
-    task_defaults: ClassVar[dict[str, Any]] = {}
 
-    def __init__(self, *, items: Items | None = None, render_mode: str | None = None, **keywords: Any) -> None:
+    def __init__(
+        self, *, items: Items | None = None, task: str | None = None, render_mode: str | None = None, **keywords: Any
+    ) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ConfigError(f"render_mode={render_mode!r} must be None, 'ansi' or 'human'")
         self.render_mode = render_mode
-        self.config = EnvConfig.from_keywords(keywords, self.task_defaults)
+        self.task = task or type(self).task
+        self.config = configure(self.task, keywords)
         self.items = load_items(self.task, self.config) if items is None else items
+        self._grades = Grades(TASKS[self.task] if items is None else None, keywords)
         self.observation_space = observation_space(self.config)
         self.action_space = ActionText(
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
         )
         self._backend = Backend(self.config)
-        self._slot = Slot(self.items, self._backend, render=render_mode is not None)
+        self._slot = Slot(self.items, self._grades, self._backend, render=render_mode is not None)
         # An environment that is never closed must not keep a database folder, thread or lock.
         self._finalizer = weakref.finalize(self, self._backend.close)
 
@@ -114,7 +119,8 @@ class AtomMemEnv(gym.Env[Observation, str]):
         Args:
             seed: Seeds the generator that draws the item.
             options: ``index`` takes that item; ``shuffle_seed`` (default 0) another layout of it; ``memory`` goes on
-                with the memory that a kept database holds under this key.
+                with the memory that a kept database holds under this key; ``difficulty`` plays this episode at
+                another difficulty than the environment's.
 
         Raises:
             IndexError: there is no item ``index``; the message holds the valid range.
@@ -128,6 +134,7 @@ class AtomMemEnv(gym.Env[Observation, str]):
             result = self._carry_out("", *self._slot.begin_reset(self.np_random, options or {}))
         except BaseException:
             # A reset that failed may be repeated and then draws what it would have drawn.
+            self._backend.forgo()
             self._np_random, self._np_random_seed = generator, generator_seed
             if generator is not None and drawn_before is not None:
                 generator.bit_generator.state = drawn_before
@@ -182,6 +189,7 @@ class AtomMemEnv(gym.Env[Observation, str]):
             snapshot["episode"] = {
                 "index": episode.item.index,
                 "shuffle_seed": episode.item.shuffle_seed,
+                "difficulty": episode.config.difficulty,
                 "state": copy.deepcopy(episode.state),
                 "vectors": None if stored is None else (stored.ids.tolist(), stored.vectors.copy()),
             }
@@ -212,18 +220,21 @@ class AtomMemEnv(gym.Env[Observation, str]):
         saved = snapshot["episode"]
         running = None
         if saved is not None:
-            item = self.items.item(saved["index"], saved["shuffle_seed"])
-            running = self._backend.new_episode(item, state=copy.deepcopy(saved["state"]), vectors=saved["vectors"])
+            config, items = self.config, self.items
+            difficulty = saved.get("difficulty", config.difficulty)
+            if difficulty != config.difficulty:
+                config, items = self._grades.at(difficulty)
+            item = items.item(saved["index"], saved["shuffle_seed"])
+            state = copy.deepcopy(saved["state"])
+            running = self._backend.new_episode(item, state=state, vectors=saved["vectors"], config=config)
         self._backend.release(self._slot.take(running))
         self.np_random.bit_generator.state = snapshot["np_random"]
         self.action_space.np_random.bit_generator.state = snapshot["action_space"]
         return None if running is None else running.episode.observation()
 
     def _fingerprint(self) -> dict[str, Any]:
-        """What must be equal for a snapshot to mean the same; where entries are stored does not matter."""
-        names = (name for name in EnvConfig.__slots__ if name not in ("store", "store_reads", "keep_memory", "reward"))
-        return {
-            "task": self.task,
-            **{name: getattr(self.config, name) for name in names},
-            "reward": self._backend.scorer.name,
-        }
+        """What must be equal for a snapshot to mean the same; where entries and prompts are stored does not matter."""
+        ours = self.config.as_keywords()
+        for name in ("store", "store_reads", "keep_memory", "template"):
+            del ours[name]
+        return {**ours, "task": self.task, "reward": self._backend.scorer.name}

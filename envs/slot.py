@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from gymnasium.error import ResetNeeded
 
-from atommem_gym.data.records import Items
+from atommem_gym.config import EnvConfig
+from atommem_gym.data.records import Item, Items
 from atommem_gym.envs.backend import Backend, Running
 from atommem_gym.envs.render import render_step
 from atommem_gym.errors import ConfigError
@@ -56,18 +57,7 @@ class Slot:
         Raises:
             IndexError, ConfigError, StoreError: see ``AtomMemEnv.reset``.
         """
-        unknown = sorted(set(options) - set(RESET_OPTIONS))
-        if unknown:
-            raise ConfigError(f"unknown reset option {unknown[0]!r}; known are {', '.join(RESET_OPTIONS)}")
-        config, items = None, self._items
-        if options.get("difficulty") is not None:
-            config, items = self._grades.at(options["difficulty"])
-        index = options.get("index")
-        index = int(rng.integers(items.num_items)) if index is None else _integer("index", index)
-        item = items.item(index, _integer("shuffle_seed", options.get("shuffle_seed", 0)))
-        key = options.get("memory")
-        if key is not None and not isinstance(key, str):
-            raise ConfigError(f"reset option memory={key!r} must be a key, see env.unwrapped.memory_key")
+        config, item, key = chosen(self._items, self._grades, rng, options)
         mine = () if self._running is None else (self._running.key,)
         running = self._backend.new_episode(item, memory_key=key, replacing=mine, config=config)
         return running, running.episode.open()
@@ -99,6 +89,33 @@ class Slot:
         if running is not None:
             self._backend.adopt(running)
         return left
+
+
+def chosen(
+    items: Items, grades: Grades, rng: np.random.Generator, options: Mapping[str, Any]
+) -> tuple[EnvConfig | None, Item, str | None]:
+    """What the options of a reset, or else the generator, choose.
+
+    Returns:
+        The configuration if the difficulty is another one, the item, and the key of the memory to go on with, if any.
+
+    Raises:
+        IndexError: there is no item ``index``.
+        ConfigError: an option is unknown or of a wrong type.
+    """
+    unknown = sorted(set(options) - set(RESET_OPTIONS))
+    if unknown:
+        raise ConfigError(f"unknown reset option {unknown[0]!r}; known are {', '.join(RESET_OPTIONS)}")
+    config = None
+    if options.get("difficulty") is not None:
+        config, items = grades.at(options["difficulty"])
+    index = options.get("index")
+    index = int(rng.integers(items.num_items)) if index is None else _integer("index", index)
+    item = items.item(index, _integer("shuffle_seed", options.get("shuffle_seed", 0)))
+    key = options.get("memory")
+    if key is not None and not isinstance(key, str):
+        raise ConfigError(f"reset option memory={key!r} must be a key, see env.unwrapped.memory_key")
+    return config, item, key
 
 
 def _integer(name: str, value: object) -> int:

@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from atommem_gym.envs.atommem_env import AtomMemEnv
 from atommem_gym.envs.vector_env import AtomMemVectorEnv
-from atommem_gym.registration import TASKS
 
 _SHARED = """
 ## Action Space
@@ -49,7 +48,8 @@ A `Dict`:
 
 Memory is empty and the first chunk is shown. `reset(seed=…)` draws an item, `reset(options={"index": i})` takes item
 `i` of `num_items`, `"shuffle_seed": s` another layout of it (order of documents and questions, drawn distractors),
-`"memory": key` goes on with the memory that a kept database holds.
+`"memory": key` goes on with the memory that a kept database holds, `"difficulty": d` plays one episode at another
+difficulty.
 
 ## Rewards
 
@@ -71,7 +71,8 @@ At every step `applied` (executed operations by kind), `rejected` (records with 
 
 Keyword arguments of `gymnasium.make`, all JSON values; `EnvConfig` lists every one with its default. The most used:
 `source`, `split`, `num_docs`, `questions_per_episode`, `chunk_tokens`, `tokenizer`, `embedder`, `store`, `top_k`,
-`operations`, `scratchpad`, `storage`, `dialect`, `preset`, `order`, `question_visible`, `reward`, `max_steps`.
+`operations`, `scratchpad`, `storage`, `dialect`, `preset`, `order`, `question_visible`, `reward`, `max_steps`,
+`difficulty`.
 
 ## Version History
 
@@ -84,7 +85,6 @@ EnvClass = TypeVar("EnvClass", bound=type[AtomMemEnv])
 def _manual(cls: EnvClass) -> EnvClass:
     """Complete the class docstring with the sections that all environments share."""
     cls.__doc__ = f"{inspect.cleandoc(cls.__doc__ or '')}\n{_SHARED}"
-    cls.task_defaults = TASKS[cls.task].defaults
     return cls
 
 
@@ -147,29 +147,86 @@ class SyntheticEnv(AtomMemEnv):
     task = "Synthetic"
 
 
+@_manual
+class NeedleEnv(AtomMemEnv):
+    """Sentences hidden in a haystack of any length: `AtomMem-Needle-v0`.
+
+    ## Description
+
+    After RULER (Hsieh et al. 2024, "RULER: What's the Real Context Size of Your Long-Context Language Models?"). A
+    needle says which code belongs to a key: "The access code of the amber lighthouse is 4830217." `kind` is *single*
+    (one key), *multi_key* (among needles of similar keys), *multi_value* (one key with several codes; all of them are
+    asked for at once, in ascending order, which makes exact match well defined; `reward="f1"` gives partial credit) or
+    *multi_query* (several keys, a question for each). The haystack is documents of the generated world, pages of noise,
+    or a text file of yours; `length` counts its tokens, in the environment's `tokenizer`, and documents are made when
+    they are read: a stream of millions of tokens never stands in memory. `depth` says where the needles stand; lists of
+    depths and lengths make a grid over the items. Evidence is the needles.
+
+    Keyword arguments of its own (`NeedleOptions`): `kind`, `haystack`, `text`, `length`, `depth`, `needles`,
+    `distractors`, `value_type`. Where `length` is given, it decides, not `num_docs`. `order` cannot be changed.
+    """
+
+    task = "Needle"
+
+
+@_manual
+class DriftEnv(AtomMemEnv):
+    """Dated notices about houses whose facts change, so that memory has to be revised: `AtomMem-Drift-v0`.
+
+    ## Description
+
+    Every item is a small town of its own: museums, schools and firms with a director, an address, a treasurer and so
+    on. `num_docs` notices arrive in the order of time; a notice's title is the house it is about. A fact is *stated*,
+    *superseded* ("As of 12 May 2031, …"), *corrected* (with effect from the date of the corrected notice) and
+    *withdrawn* (no longer known). Houses close, new ones open, nothing is asked about a closed one; less trusted papers
+    print gossip, which counts for nothing; some notices say nothing of note. The first document holds these rules.
+
+    Questions, each about a fact of a house that is open in the end: *latest* (the value at present), *as_of* (the value
+    on a date, by all that is known in the end), *count* (how often it changed), *known* (withdrawn: the answer is
+    "unknown"). They are hidden while reading, chunks are short (`chunk_tokens=500`), and there are
+    `max_entries=12` entries and a scratchpad of 512 tokens for 200 notices: what is out of date has to be updated or
+    deleted. Evidence is the notices that decide the answer,
+    never stale ones.
+
+    Keyword arguments of its own (`DriftOptions`): `entities`, `attributes`, `changes_per_fact`, `distance`,
+    `distractors`, `sources`, `hearsay`, `corrections`, `turnover`, `question_kinds`. `order` cannot be changed: the
+    stream is in the order of time.
+    """
+
+    task = "Drift"
+
+
 class HotpotQAVectorEnv(AtomMemVectorEnv):
     """Many episodes of :class:`HotpotQAEnv`."""
 
     task = HotpotQAEnv.task
-    task_defaults = HotpotQAEnv.task_defaults
 
 
 class TwoWikiMultiHopQAVectorEnv(AtomMemVectorEnv):
     """Many episodes of :class:`TwoWikiMultiHopQAEnv`."""
 
     task = TwoWikiMultiHopQAEnv.task
-    task_defaults = TwoWikiMultiHopQAEnv.task_defaults
 
 
 class MuSiQueVectorEnv(AtomMemVectorEnv):
     """Many episodes of :class:`MuSiQueEnv`."""
 
     task = MuSiQueEnv.task
-    task_defaults = MuSiQueEnv.task_defaults
 
 
 class SyntheticVectorEnv(AtomMemVectorEnv):
     """Many episodes of :class:`SyntheticEnv`."""
 
     task = SyntheticEnv.task
-    task_defaults = SyntheticEnv.task_defaults
+
+
+class NeedleVectorEnv(AtomMemVectorEnv):
+    """Many episodes of :class:`NeedleEnv`."""
+
+    task = NeedleEnv.task
+
+
+class DriftVectorEnv(AtomMemVectorEnv):
+    """Many episodes of :class:`DriftEnv`."""
+
+    task = DriftEnv.task

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from rich.table import Table
 
 from atommem_gym.commands.consoles import output
-from atommem_gym.config import EnvConfig
-from atommem_gym.registration import TASKS, Task, load_items
+from atommem_gym.registration import TASKS
+from atommem_gym.task import Task
 
 
 @dataclass
@@ -37,13 +37,14 @@ class Envs:
 def _source(task: Task) -> str:
     from atommem_gym.data.hub import HUB
 
-    if task.dataset is None:
-        return "generated, any number of splits"
-    return f"hub: {HUB[task.dataset].repository}"
+    if task.dataset is not None:
+        return f"hub: {HUB[task.dataset].repository}"
+    source = task.config({}).source
+    return "generated, any number of splits" if source == "synthetic" else source
 
 
 def _items(task: Task) -> str:
     """How many episodes a split has, where that needs no download."""
     if task.dataset is not None:
         return "a record each"
-    return f"{load_items(task.name, EnvConfig.from_keywords({}, task.defaults)).num_items:,}"
+    return f"{task.load_items(task.config({})).num_items:,}"

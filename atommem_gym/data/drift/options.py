@@ -1,0 +1,99 @@
+"""The knobs of the drift family, and what a difficulty makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from atommem_gym.data.drift.attributes import ATTRIBUTES
+from atommem_gym.data.drift.phrases import PAPERS
+from atommem_gym.errors import ConfigError
+
+QUESTION_KINDS: Final = ("latest", "as_of", "count", "known")
+"""The latest value; the value on a date; how often it changed; a value that is no longer known."""
+_SHARES: Final = {"latest": 0.45, "as_of": 0.2, "count": 0.2, "known": 0.15}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DriftOptions:
+    """Keyword arguments of ``AtomMem-Drift-v0`` besides those of all environments.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    entities: int | None = None
+    """Entities at one time; ``None``: as many as the notices allow, at most 10."""
+    attributes: int = 2
+    """Facts an entity has at one time, 1 to 6."""
+    changes_per_fact: int = 4
+    """How often a fact is superseded at most, from 1 on (from 0 where that is counted, or the value is withdrawn)."""
+    distance: int | None = None
+    """Notices between one on a fact and the next on it, about; ``None``: spread over the entity's whole life."""
+    distractors: float = 0.2
+    """Share of notices, at least, that say nothing that is ever asked."""
+    sources: int = 2
+    """Papers that report: one is trusted, what the others say counts for nothing."""
+    hearsay: float = 0.3
+    """Share of facts that a less trusted paper contradicts once."""
+    corrections: float = 0.25
+    """Share of facts of which one notice is corrected, with effect from its date."""
+    turnover: float = 0.5
+    """Entities that close and are followed by a new one, as a share of the entities at one time."""
+    question_kinds: Mapping[str, float] = field(default_factory=lambda: dict(_SHARES))
+    """Shares of ``latest``, ``as_of``, ``count`` and ``known``; they are divided by their sum."""
+
+    def __post_init__(self) -> None:
+        _whole("attributes", self.attributes, 1, len(ATTRIBUTES))
+        _whole("changes_per_fact", self.changes_per_fact, 1, 12)
+        _whole("sources", self.sources, 1, len(PAPERS))
+        if self.entities is not None:
+            _whole("entities", self.entities, 1, 1000)
+        if self.distance is not None:
+            _whole("distance", self.distance, 1, 1_000_000)
+        for name, most in (("distractors", 0.9), ("hearsay", 1.0), ("corrections", 1.0), ("turnover", 4.0)):
+            _share(name, getattr(self, name), most)
+        object.__setattr__(self, "question_kinds", _kinds(self.question_kinds))
+
+
+def at_difficulty(difficulty: float, num_docs: int, most_questions: int) -> dict[str, Any]:
+    """What ``difficulty=`` sets: a longer stream, more changes that lie further apart, more noise and hearsay.
+
+    Difficulty 1 is what there is by default.
+    """
+    top = DriftOptions()
+    least = min(num_docs, 40 + 12 * most_questions)
+    length = least + round(difficulty * (num_docs - least))
+    changes = 1 + round(difficulty * (top.changes_per_fact - 1))
+    return {
+        "num_docs": length,
+        "changes_per_fact": changes,
+        "distance": None if difficulty == 1 else 2 + int(difficulty * length / (2 * changes)),
+        "distractors": top.distractors * difficulty,
+        "sources": 1 if difficulty < 0.5 else top.sources,
+        "turnover": top.turnover * difficulty,
+    }
+
+
+def _kinds(shares: object) -> dict[str, float]:
+    if not isinstance(shares, Mapping) or not shares:
+        raise ConfigError(f"question_kinds={shares!r} must give shares, such as {_SHARES}")
+    for name, share in shares.items():
+        if name not in QUESTION_KINDS:
+            raise ConfigError(f"question_kinds holds {name!r}; known are {', '.join(QUESTION_KINDS)}")
+        _share(f"question_kinds[{name!r}]", share, float("inf"))
+    total = sum(shares.values())
+    if not total > 0:
+        raise ConfigError(f"question_kinds={dict(shares)} adds up to nothing; give some kind a share above 0")
+    return {name: float(shares[name]) / total for name in QUESTION_KINDS if shares.get(name)}
+
+
+def _whole(name: str, value: object, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(f"{name}={value!r} must be a whole number from {least} to {most}")
+
+
+def _share(name: str, value: object, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise ConfigError(f"{name}={value!r} must be a number from 0 to {most:g}")

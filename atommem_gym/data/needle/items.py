@@ -1,0 +1,221 @@
+"""Items of the needle family: the one class that the environments use."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from atommem_gym.data.layout import QuestionsPerEpisode, check_questions, stable_rng
+from atommem_gym.data.needle.haystacks import BLOCK, Haystack, NoiseHaystack, SyntheticHaystack, TextHaystack, sentences
+from atommem_gym.data.needle.needles import Key, make_keys
+from atommem_gym.data.needle.options import MOST_NEEDLES, NeedleOptions
+from atommem_gym.data.records import Document, Evidence, Item, Record
+from atommem_gym.data.stream import LazyDocuments, as_streamed
+from atommem_gym.data.synthetic.dice import Dice
+from atommem_gym.data.synthetic.names import SPLITS
+from atommem_gym.errors import ConfigError
+from atommem_gym.tokenizers import Tokenizer
+
+VERSION: Final = 0
+"""Part of every seed; a change of what items contain raises it, together with the environment's version."""
+
+Inserted: TypeAlias = dict[int, list[tuple[float, str]]]
+"""By number of the document: where in it, from 0 to 1, and which sentence."""
+
+
+class NeedleDocuments(LazyDocuments):
+    """A stretch of a haystack with needles in it; documents are made in blocks when they are read."""
+
+    def __init__(self, haystack: Haystack, item: int, shuffle_seed: int, size: int, inserted: Inserted) -> None:
+        self._haystack = haystack
+        self._seeds = (item, shuffle_seed)
+        self._size = size
+        self._inserted = inserted
+        self._block: tuple[int, Sequence[Document]] = (-1, ())
+        self._counts: tuple[str, npt.NDArray[np.int64]] | None = None
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, index: int) -> Document: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Document]: ...
+    def __getitem__(self, index: int | slice) -> Document | list[Document]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self._size))]
+        place = index + self._size if index < 0 else index
+        if not 0 <= place < self._size:
+            raise IndexError(f"document {index} does not exist: valid are 0 to {self._size - 1}")
+        number, within = divmod(place, BLOCK)
+        if self._block[0] != number:
+            self._block = (number, self._haystack.block(*self._seeds, number))
+        document = self._block[1][within]
+        return _with_needles(document, self._inserted[place]) if place in self._inserted else document
+
+    def counts(self, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+        """The tokens of every document as it stands in the stream, remembered for the tokenizer asked for last."""
+        if self._counts is None or self._counts[0] != tokenizer.name:
+            self._counts = (tokenizer.name, super().counts(tokenizer))
+        return self._counts[1]
+
+
+class NeedleItems:
+    """Episodes over a haystack with needles (SPEC D4); an item costs no more memory than a block of its documents.
+
+    Keys, values and questions depend on the split, the index and the options alone; the haystack and random depths on
+    ``shuffle_seed`` as well.
+
+    >>> from atommem_gym.tokenizers import load_tokenizer
+    >>> options = NeedleOptions(haystack="noise", depth=0.5, length=2_000)
+    >>> item = NeedleItems(load_tokenizer("words"), options=options).item(0)
+    >>> [place for place, document in enumerate(item.documents) if item.questions[0].evidence[0].text in document.text]
+    [13]
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        *,
+        options: NeedleOptions | None = None,
+        split: str = "train",
+        num_docs: int = 200,
+        questions_per_episode: QuestionsPerEpisode = 1,
+        num_items: int = 10_000,
+    ) -> None:
+        """Check the arguments; nothing is generated yet. ``tokenizer`` measures ``options.length``.
+
+        Raises:
+            ConfigError: an argument is unknown or out of range, or contradicts another one.
+        """
+        if split not in SPLITS:
+            raise ConfigError(f"split={split!r} is unknown: it must be one of {', '.join(map(repr, SPLITS))}")
+        if num_items < 1:
+            raise ConfigError(f"num_items={num_items} is invalid: it must be at least 1")
+        self.options = options or NeedleOptions()
+        self._questions = check_questions(questions_per_episode)
+        self._questions_per_episode = questions_per_episode
+        if self.options.kind == "multi_query" and questions_per_episode != 1:
+            raise ConfigError(
+                f"questions_per_episode={questions_per_episode!r} contradicts kind='multi_query', which asks one "
+                "question for each of its needles; set needles instead"
+            )
+        if self._questions[1] > MOST_NEEDLES:
+            raise ConfigError(f"questions_per_episode={questions_per_episode!r} must be at most {MOST_NEEDLES}")
+        self.split = split
+        self.num_docs = num_docs
+        self.num_items = num_items
+        self.name = f"needle-{self.options.kind}-{split}"
+        self._tokenizer = tokenizer
+        self._haystack = _haystack(self.options, split)
+        self._latest: tuple[int, int, Item] | None = None
+
+    def item(self, index: int, shuffle_seed: int = 0) -> Item:
+        """Item ``index`` in the layout of ``shuffle_seed`` (SPEC E8); its documents are made when they are read.
+
+        Raises:
+            IndexError: ``index`` is outside ``[0, num_items)``.
+        """
+        index, shuffle_seed = operator.index(index), operator.index(shuffle_seed)
+        if not 0 <= index < self.num_items:
+            raise IndexError(f"item {index} does not exist: valid are 0 to {self.num_items - 1}")
+        latest = self._latest
+        # A group of rollouts asks for one item again and again, and measuring a long haystack takes seconds.
+        if latest is None or latest[:2] != (index, shuffle_seed):
+            latest = self._latest = (index, shuffle_seed, self._item(index, shuffle_seed))
+        return latest[2]
+
+    def _item(self, index: int, shuffle_seed: int) -> Item:
+        options = self.options
+        asked, others = make_keys(Dice("needle", VERSION, self.name, index), options, self._number_of_questions(index))
+        length, depth = options.place(index)
+        dice = Dice("needle layout", VERSION, self.name, index, shuffle_seed)
+        size = self.num_docs if length is None else self._size(index, shuffle_seed, length, [*asked, *others])
+        inserted: Inserted = {}
+        needles = [needle for key in asked for needle in key.sentences]
+        places = [depth * size + i if depth is not None else dice.random() * size for i in range(len(needles))]
+        # Neighbours of the last document are those before it.
+        surplus = max(0.0, max(places) - size)
+        for place, needle in zip(places, dice.shuffled(needles), strict=True):
+            _insert(inserted, place - surplus if depth is not None else place, size, needle)
+        for key in others:
+            _insert(inserted, dice.random() * size, size, key.sentences[0])
+        documents = NeedleDocuments(self._haystack, index, shuffle_seed, size, inserted)
+        where = {needle: place for place, found in inserted.items() for _, needle in found}
+        numeric = options.value_type == "numbers"
+        return Item(
+            id=f"{self.name}/{index}",
+            index=index,
+            shuffle_seed=shuffle_seed,
+            questions=tuple(
+                _record(key, documents, where, numeric, options.kind, f"{self.name}-{index}-{number}")
+                for number, key in enumerate(asked)
+            ),
+            documents=documents,
+        )
+
+    def _size(self, index: int, shuffle_seed: int, length: int, keys: Sequence[Key]) -> int:
+        """How many documents have about ``length`` tokens, needles included; at least one."""
+        count = self._tokenizer.counts
+        left = length - sum(count([needle for key in keys for needle in key.sentences]))
+        size, number = 0, 0
+        while left > 0:
+            block = self._haystack.block(index, shuffle_seed, number)
+            tokens = count([as_streamed(BLOCK * number + i + 1, document) for i, document in enumerate(block)])
+            for one in tokens:
+                # The document that crosses the border belongs to the stream if most of it does.
+                if left < one / 2:
+                    return max(1, size)
+                left -= int(one)
+                size += 1
+            number += 1
+        return max(1, size)
+
+    def _number_of_questions(self, index: int) -> int:
+        low, high = self._questions
+        rng = stable_rng("needle questions", VERSION, self.name, index)
+        if self._questions_per_episode == "released":
+            return 1 if rng.random() < 0.5 else int(rng.integers(2, high + 1))
+        return int(rng.integers(low, high + 1))
+
+
+def _haystack(options: NeedleOptions, split: str) -> Haystack:
+    if options.text is not None:
+        return TextHaystack(options.text)
+    return NoiseHaystack() if options.haystack == "noise" else SyntheticHaystack(split)
+
+
+def _insert(inserted: Inserted, place: float, size: int, needle: str) -> None:
+    document = min(int(place), size - 1)
+    inserted.setdefault(max(0, document), []).append((min(1.0, max(0.0, place - document)), needle))
+
+
+def _with_needles(document: Document, needles: Sequence[tuple[float, str]]) -> Document:
+    """The document with its needles between its sentences."""
+    parts: list[str] = sentences(document.text)
+    found = [(round(where * len(parts)), needle) for where, needle in needles]
+    for boundary, needle in sorted(found, reverse=True):
+        parts.insert(boundary, needle)
+    return Document(document.title, " ".join(parts))
+
+
+def _record(
+    key: Key, documents: Sequence[Document], where: Mapping[str, int], numeric: bool, kind: str, identity: str
+) -> Record:
+    """The question for a key, with the documents that hold its needles."""
+    gold = sorted({where[needle] for needle in key.sentences})
+    found = {place: documents[place] for place in gold}
+    pieces = zip(key.sentences, key.values, strict=True)
+    return Record(
+        id=identity,
+        question=key.question(numeric),
+        answer=key.answer,
+        documents=tuple(found[place] for place in gold),
+        gold=tuple(range(len(gold))),
+        evidence=tuple(Evidence(found[where[needle]].title, needle, value) for needle, value in pieces),
+        type=kind,
+    )

@@ -1,0 +1,93 @@
+"""Keys, values, the sentences that join them, and the questions that ask for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from atommem_gym.data.needle.options import NeedleOptions
+from atommem_gym.data.synthetic.dice import Dice
+
+_FIRST: Final = (
+    *("amber", "brass", "cedar", "copper", "coral", "crystal", "dusty", "ebony", "frosty", "golden", "granite"),
+    *("hollow", "ivory", "jade", "linen", "marble", "mossy", "nimble", "opal", "paper", "quiet", "russet", "silver"),
+    *("tidal", "umber", "velvet", "walnut", "woollen"),
+)
+_SECOND: Final = (
+    *("anchor", "atlas", "beacon", "bellows", "cabinet", "causeway", "chimney", "compass", "crane", "drawer"),
+    *("falcon", "furnace", "gable", "gateway", "hammock", "harbour", "kiln", "lantern", "lighthouse", "loom"),
+    *("mill", "observatory", "orchard", "parlour", "quarry", "reservoir", "sundial", "turbine", "viaduct"),
+)
+_CONSONANTS: Final = "bdfgklmnprstvz"
+_VOWELS: Final = "aeiou"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Something that has one or several codes."""
+
+    name: str
+    values: tuple[str, ...]
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """A needle for each value."""
+        if len(self.values) == 1:
+            return (f"The access code of the {self.name} is {self.values[0]}.",)
+        return tuple(f"One of the access codes of the {self.name} is {value}." for value in self.values)
+
+    @property
+    def answer(self) -> str:
+        """The value, or all of them in ascending order."""
+        return ", ".join(sorted(self.values))
+
+    def question(self, numeric: bool) -> str:
+        """Asks for all values; the order of several is part of the question, so that exact match is well defined."""
+        if len(self.values) == 1:
+            return f"What is the access code of the {self.name}?"
+        order = "ascending" if numeric else "alphabetical"
+        return (
+            f"What are the {len(self.values)} access codes of the {self.name}? "
+            f"Write all of them in {order} order, separated by commas."
+        )
+
+
+def make_keys(dice: Dice, options: NeedleOptions, questions: int) -> tuple[list[Key], list[Key]]:
+    """The keys that are asked for, and those that are not; all names and all values differ."""
+    values_each = options.count if options.kind == "multi_value" else 1
+    asked = options.count if options.kind == "multi_query" else questions
+    names = _names(dice, asked, options.others)
+    values = iter(_values(dice, options.value_type, asked * values_each + options.others))
+    keys = [Key(name, tuple(next(values) for _ in range(values_each))) for name in names[:asked]]
+    return keys, [Key(name, (next(values),)) for name in names[asked:]]
+
+
+def _names(dice: Dice, asked: int, others: int) -> list[str]:
+    """Names for the keys asked for, then for the others: each of those shares a word with one that is asked for."""
+    pairs = [f"{first} {second}" for first in _FIRST for second in _SECOND]
+    names = dice.shuffled(pairs)[:asked]
+    words = {word for name in names for word in name.split()}
+    near = dice.shuffled(pair for pair in pairs if pair not in names and words & set(pair.split()))[:others]
+    return [*names, *near, *dice.shuffled(set_aside(pairs, names, near))[: others - len(near)]]
+
+
+def set_aside(pairs: list[str], *taken: list[str]) -> list[str]:
+    """The pairs that are not taken."""
+    gone = {name for names in taken for name in names}
+    return [pair for pair in pairs if pair not in gone]
+
+
+def _values(dice: Dice, value_type: str, count: int) -> list[str]:
+    made: dict[str, None] = {}
+    while len(made) < count:
+        made.setdefault(_value(dice, value_type))
+    return list(made)
+
+
+def _value(dice: Dice, value_type: str) -> str:
+    if value_type == "numbers":
+        return str(dice.between(1_000_000, 9_999_999))
+    if value_type == "words":
+        return "".join(dice.pick(_CONSONANTS) + dice.pick(_VOWELS) for _ in range(4))
+    digits = "".join(f"{dice.below(16):x}" for _ in range(32))
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
