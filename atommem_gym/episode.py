@@ -67,14 +67,14 @@ class Episode:
 
     def open(self, draft: Draft | None = None) -> Step:
         """The step before the first observation; it searches ``initial_query`` if there is one."""
-        return Step(self.draft() if draft is None else draft, query=self.config.initial_query, opening=True)
+        return Step(self._draft() if draft is None else draft, query=self.config.initial_query, opening=True)
 
     def begin(self, action: str, draft: Draft | None = None) -> Step:
         """Decide what an action does; nothing changes before :meth:`finish`.
 
         Args:
             action: Any text, in the dialect of the config.
-            draft: Where to write, if several episodes share a memory; by default :meth:`draft`.
+            draft: Where to write, if several episodes share a memory; by default its own.
 
         Raises:
             ResetNeeded: the episode is over.
@@ -87,7 +87,7 @@ class Episode:
                 f"the action {action!r} is a {type(action).__name__}; an action is a str, see env.action_space"
             )
         step = Step(
-            self.draft() if draft is None else draft,
+            self._draft() if draft is None else draft,
             query=self._standing_query(),
             reads=self.state.reads,
             names=tag_names(self.config.dialect),
@@ -113,10 +113,6 @@ class Episode:
         step.draft.commit()
         self._settle(step, scores, hits)
         return self._result(step)
-
-    def draft(self) -> Draft:
-        """An empty draft on the memory as it is."""
-        return Draft(self.state.memory, self._limits, self._tokenizer)
 
     # The operations, one method each; ReleasedEpisode overrides what the released code does otherwise.
 
@@ -209,6 +205,9 @@ class Episode:
             step.report(op.kind, position, outcome.reason, outcome.detail)
 
     # What follows a step.
+
+    def _draft(self) -> Draft:
+        return Draft(self.state.memory, self._limits, self._tokenizer)
 
     def _settle(self, step: Step, scores: Sequence[float], hits: Sequence[tuple[int, float]]) -> None:
         """All that a step changes but the entries."""

@@ -1,0 +1,100 @@
+"""Scripted teams: readers that store their own part of the stream, and an answerer that only reads memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+from atommem_gym.actions import Operation
+from atommem_gym.agents.agent import Agent
+from atommem_gym.agents.keep_all import KeepAllAgent
+from atommem_gym.agents.oracle import OracleAgent
+from atommem_gym.agents.storing import StoringAgent
+from atommem_gym.agents.tidy import TidyAgent
+from atommem_gym.data.records import Document
+from atommem_gym.envs.team_episode import ANSWERER, reader_names
+from atommem_gym.episode import Episode
+from atommem_gym.errors import ConfigError
+from atommem_gym.step import Observation, Phase
+
+Team: TypeAlias = Mapping[str, Agent]
+"""Who plays which part, by the name that the environment gives it."""
+
+
+class StoringReader(StoringAgent):
+    """Makes a reader of a storing agent: it stores while its part lasts, then only what it has not written yet."""
+
+    def act(self, observation: Observation) -> str:
+        """The action of the storing agent, until the reader's own part is read."""
+        read, chunks = observation["progress"]
+        if read >= chunks:
+            observation = {**observation, "phase": int(Phase.ANSWERING)}
+        return super().act(observation)
+
+    def answer(self, observation: Observation) -> Sequence[Operation]:
+        """Nothing: the answerer answers."""
+        return ()
+
+
+class KeepAllReader(StoringReader, KeepAllAgent):
+    """Stores every document of its part."""
+
+
+class OracleTeamReader(StoringReader, OracleAgent):
+    """Stores just the gold evidence in its part. PRIVILEGED: it looks at the item's evidence."""
+
+
+class TidyReader(StoringReader, TidyAgent):
+    """Keeps the documents of its part that share most words with the questions, under its share of the budget."""
+
+    def __init__(self, readers: int) -> None:
+        self._readers = readers
+
+    def reset(self, episode: Episode, seed: int) -> None:
+        """Forget all entries; the budget is shared out, so that teams of any size may keep as much in all."""
+        super().reset(episode, seed)
+        self._budget = max(1, self._budget // self._readers)
+
+
+class ScriptedAnswerer(StoringAgent):
+    """Waits until all is read, then reads memory and answers by the fixed policy of the storing agents.
+
+    Its answers are the :class:`~atommem_gym.agents.oracle_reader.OracleReader`'s: they measure memory and retrieval.
+    """
+
+    name = "answerer"
+
+    def act(self, observation: Observation) -> str:
+        """Nothing while others read."""
+        if observation["phase"] == Phase.READING:
+            self._policy.expect(observation["question"].count("\n") + 1)
+            return ""
+        return super().act(observation)
+
+    def remember(self, documents: Sequence[Document], observation: Observation) -> Sequence[Operation]:
+        """It never sees a document."""
+        return ()
+
+
+_READERS: dict[str, Callable[[int], Agent]] = {
+    "keep_all": lambda readers: KeepAllReader(),
+    "tidy": TidyReader,
+    "oracle": lambda readers: OracleTeamReader(),
+}
+TEAMS = tuple(_READERS)
+"""The scripted teams, by what their readers do."""
+
+
+def make_team(name: str, readers: int) -> Team:
+    """The scripted team of this name: readers, and the answerer that all of them have.
+
+    >>> list(make_team("keep_all", readers=2))
+    ['reader_0', 'reader_1', 'answerer_0']
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name not in _READERS:
+        raise ConfigError(f"unknown team {name!r}; known are {', '.join(TEAMS)}")
+    team: dict[str, Agent] = {reader: _READERS[name](readers) for reader in reader_names(readers)}
+    return {**team, ANSWERER: ScriptedAnswerer()}

@@ -1,0 +1,342 @@
+"""Teams of agents over one memory, in PettingZoo's forms: ``parallel_env``, ``env`` (AEC) and ``raw_env``.
+
+Needs PettingZoo: ``pip install "atommem-gym[team]"``.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from gymnasium.error import ResetNeeded
+
+from atommem_gym.actions import ActionText, UnicodeText
+from atommem_gym.config import EnvConfig
+from atommem_gym.data.records import Item, Items
+from atommem_gym.envs.atommem_env import observation_space
+from atommem_gym.envs.backend import Backend
+from atommem_gym.envs.team_episode import ANSWERER, TeamEpisode, TeamStep, reader_names, sampled_kinds
+from atommem_gym.envs.team_parts import PARTS
+from atommem_gym.envs.team_render import render_team
+from atommem_gym.envs.team_slot import TeamSlot
+from atommem_gym.errors import ConfigError
+from atommem_gym.registration import TASKS, configure, load_items, resolve_env_id, task_of
+from atommem_gym.step import Observation, StepResult
+from atommem_gym.task import Grades
+
+try:
+    from pettingzoo import AECEnv, ParallelEnv
+    from pettingzoo.utils import parallel_to_aec
+    from pettingzoo.utils.wrappers import OrderEnforcingWrapper
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("teams need PettingZoo: pip install 'atommem-gym[team]'", name="pettingzoo") from error
+
+Info = dict[str, Any]
+
+
+class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
+    """Readers with a part of the stream each, one who answers, and the memory that they share.
+
+    ## Description
+
+    The documents of an item are shared out among ``readers`` agents, ``reader_0``, ``reader_1``, …; each sees its own
+    part chunk by chunk, has a scratchpad of its own, and writes into one memory. ``answerer_0`` sees no chunk, only
+    what it reads from memory, and its own scratchpad. All act at once. With ``readers=1`` this is the form of Memory-R1
+    (Yan et al. 2025, arXiv 2508.19828): a memory manager and one who answers.
+
+    ## Action Space
+
+    That of the single environment for every agent: any text, in the same dialects. Readers cannot answer
+    (reason ``disabled``). ``sample()`` draws only operations that can never end an episode: readers do not answer, the
+    answerer neither answers nor reads.
+
+    ## Observation Space
+
+    That of the single environment for every agent, and every memory shown also has its ``author``: who wrote its
+    present text (empty for an entry that no team wrote). ``phase`` is the team's. ``progress`` counts a reader's own
+    chunks, for the answerer all of them. A reader whose part is read sees no more chunks and may go on working on the
+    memory.
+
+    ## One step of a team
+
+    The actions are executed agent by agent, the readers by number, then the answerer, each in the order written. An
+    update or a delete of an entry that *another* agent created, updated or deleted in this very step is rejected
+    (reason ``conflict``); both agents find it in ``info["conflicts"]`` and in their feedback. Reads see the memory
+    after all actions of the step, and are shown to whoever asked, one step later. Entries are numbered by the team.
+
+    ## Starting State
+
+    Empty memory and scratchpads. ``reset`` takes the options of the single environment: ``index``, ``shuffle_seed``,
+    ``difficulty``, and ``memory`` (with a kept database: entries, authors and scratchpads go on).
+
+    ## Rewards
+
+    Every agent gets the episode's reward when it ends, the mean exact match over its questions, and 0 before.
+
+    ## Episode End
+
+    For all agents at once. Answering begins when every reader has read its part; it ends as in the single environment,
+    when every question is closed (terminated) or after ``max_steps`` rounds (truncated), by default the chunks of the
+    longest part and 4 for each question. ``max_cycles`` is another name of ``max_steps``.
+
+    ## Information
+
+    For every agent what the single environment reports of its own operations, and ``conflicts``. At the end
+    ``episode_metrics``, in which ``operations`` and ``rejected`` are those of all, and ``agents`` has each one's.
+
+    ## Arguments
+
+    Args:
+        task: A task of the family, by name or id.
+        readers: How many share the stream.
+        parts: ``"contiguous"`` parts of the documents, or dealt out ``"round_robin"``.
+        items: What to read and to ask, in place of the task's own.
+        max_cycles: See ``max_steps``.
+        render_mode: ``None``, ``"ansi"`` or ``"human"``.
+        **keywords: Those of ``EnvConfig`` and of the task; ``preset="released"`` is a single agent's.
+
+    Raises:
+        ConfigError: a keyword is unknown, has a bad value, or contradicts another one.
+
+    >>> env = TeamEnv(readers=2, num_docs=20, chunk_tokens=400, store="numpy")
+    >>> observations, infos = env.reset(seed=0)
+    >>> env.agents
+    ['reader_0', 'reader_1', 'answerer_0']
+    >>> actions = {"reader_0": "<create>a fact</create>", "reader_1": "", "answerer_0": "<read>fact</read>"}
+    >>> observations, rewards, terminations, truncations, infos = env.step(actions)
+    >>> [(memory["text"], memory["author"]) for memory in observations["answerer_0"]["memories"]]
+    [('a fact', 'reader_0')]
+    >>> env.close()
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012  (PettingZoo declares it an instance variable)
+        "name": "atommem_team_v0",
+        "render_modes": ["ansi", "human"],
+        "render_fps": 1,
+        "is_parallelizable": True,
+    }
+
+    def __init__(
+        self,
+        task: str = "Synthetic",
+        readers: int = 4,
+        *,
+        parts: str = "contiguous",
+        items: Items | None = None,
+        max_cycles: int | None = None,
+        render_mode: str | None = None,
+        **keywords: Any,
+    ) -> None:
+        if isinstance(readers, bool) or not isinstance(readers, int) or readers < 1:
+            raise ConfigError(f"readers={readers!r} must be an integer of at least 1")
+        if parts not in PARTS:
+            raise ConfigError(f"parts={parts!r} must be one of {', '.join(map(repr, PARTS))}")
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ConfigError(f"render_mode={render_mode!r} must be None, 'ansi' or 'human'")
+        if keywords.get("preset") == "released":
+            raise ConfigError("preset='released' is the control flow of a single agent; leave it out for a team")
+        if max_cycles is not None:
+            if keywords.get("max_steps", max_cycles) != max_cycles:
+                raise ConfigError(
+                    f"max_cycles={max_cycles!r} contradicts max_steps={keywords['max_steps']!r}; give one"
+                )
+            keywords = {**keywords, "max_steps": max_cycles}
+        registered = task_of(resolve_env_id(task))
+        assert registered is not None
+        self.task = registered.name
+        self.render_mode = render_mode
+        self.config = configure(self.task, keywords)
+        self.max_cycles = self.config.max_steps
+        self.items = load_items(self.task, self.config) if items is None else items
+        grades = Grades(TASKS[self.task] if items is None else None, keywords)
+        self.possible_agents = [*reader_names(readers), ANSWERER]
+        self.agents: list[str] = []
+        self._observation_spaces = {agent: team_observation_space(self.config) for agent in self.possible_agents}
+        self._action_spaces = {agent: _action_space(self.config, agent) for agent in self.possible_agents}
+        self._backend = Backend(self.config)
+        self._slot = TeamSlot(self.items, grades, self._backend, readers=readers, parts=parts)
+        self._rng: np.random.Generator | None = None
+        self._frame = ""
+        # An environment that is never closed must not keep a database folder, thread or lock.
+        self._finalizer = weakref.finalize(self, self._backend.close)
+
+    @property
+    def num_items(self) -> int:
+        """How many items there are; ``reset(options={"index": i})`` takes ``0 <= i < num_items``."""
+        return self.items.num_items
+
+    @property
+    def episode(self) -> TeamEpisode:
+        """The running episode. It is privileged: an agent that looks here sees the answers.
+
+        Raises:
+            ResetNeeded: there is none yet.
+        """
+        return self._slot.team
+
+    @property
+    def item(self) -> Item:
+        """Questions, answers and documents of the running episode (privileged)."""
+        return self.episode.item
+
+    @property
+    def memory_key(self) -> str:
+        """The key of the running episode's memory, for ``reset(options={"memory": key})`` with a kept database."""
+        return self._slot.running.key
+
+    def observation_space(self, agent: str) -> spaces.Dict:
+        """The space of an agent's observations; always the same object."""
+        return self._observation_spaces[agent]
+
+    def action_space(self, agent: str) -> UnicodeText:
+        """The space of an agent's actions; always the same object."""
+        return self._action_spaces[agent]
+
+    def reset(
+        self, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[dict[str, Observation], dict[str, Info]]:
+        """Begin an episode with empty memory; arguments and errors are those of ``AtomMemEnv.reset``.
+
+        An option named ``options``, which PettingZoo's own tests pass, says nothing.
+
+        Raises:
+            IndexError, ConfigError, StoreError: nothing has changed, the old episode goes on.
+        """
+        choice = {name: value for name, value in (options or {}).items() if name != "options"}
+        # On a copy: a reset that fails may be repeated and then draws what it would have drawn.
+        fresh = seed is not None or self._rng is None
+        rng = gym.utils.seeding.np_random(seed)[0] if fresh else copy.deepcopy(self._rng)
+        assert rng is not None
+        opening, results = self._slot.reset(rng, choice, self._checked_cycles())
+        self._rng = rng
+        self._show({}, opening, results)
+        self.agents = self.possible_agents[:]
+        return (
+            {agent: result.observation for agent, result in results.items()},
+            {agent: result.info for agent, result in results.items()},
+        )
+
+    def step(
+        self, actions: Mapping[str, str]
+    ) -> tuple[dict[str, Observation], dict[str, float], dict[str, bool], dict[str, bool], dict[str, Info]]:
+        """Execute the actions of all agents and move on.
+
+        Args:
+            actions: One for every agent; an empty text does nothing.
+
+        Raises:
+            ResetNeeded: there is no episode, or it is over.
+            ValueError: an agent has no action, or there is no such agent.
+            TypeError: an action is no string.
+            EmbedderError, StoreError, JudgeError: nothing has changed; the same step may be repeated.
+        """
+        if self.episode.over:
+            raise ResetNeeded("the episode is over; call reset() before the next step()")
+        missing = [agent for agent in self.agents if agent not in actions]
+        unknown = [agent for agent in actions if agent not in self.agents]
+        if missing or unknown:
+            what = f"no action for {missing[0]!r}" if missing else f"an action for {unknown[0]!r}, who is not there"
+            raise ValueError(f"{what}; give one for each of {', '.join(self.agents)} ('' does nothing)")
+        step, results = self._slot.step(actions)
+        if any(result.terminated or result.truncated for result in results.values()):
+            self.agents = []
+        self._show(actions, step, results)
+        return (
+            {agent: result.observation for agent, result in results.items()},
+            {agent: result.reward for agent, result in results.items()},
+            {agent: result.terminated for agent, result in results.items()},
+            {agent: result.truncated for agent, result in results.items()},
+            {agent: result.info for agent, result in results.items()},
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What is there to know of the memory, for a centralised critic: JSON values, since it is text.
+
+        Returns:
+            ``entries`` (id, text, author), ``scratchpads`` by agent, ``progress`` by reader, ``steps_left``.
+        """
+        team = self.episode
+        authors = team.memory.authors
+        return {
+            "entries": [
+                {"id": entry, "text": kept.text, "author": authors.get(entry, "")}
+                for entry, kept in sorted(team.memory.entries.items())
+            ],
+            "scratchpads": {name: member.state.memory.scratchpad for name, member in team.members.items()},
+            "progress": {reader.name: [reader.state.chunk, reader.stream.num_chunks] for reader in team.readers},
+            "steps_left": team.max_steps - team.answerer.state.steps,
+        }
+
+    def render(self) -> str | None:
+        """The last step as coloured text: ``ansi`` returns it, ``human`` has printed it."""
+        if self.render_mode is None:
+            gym.logger.warn("render() without a render_mode; make the environment with render_mode='ansi' or 'human'")
+            return None
+        return self._frame if self.render_mode == "ansi" else None
+
+    def close(self) -> None:
+        """Give store and database back; closing twice is no error."""
+        if self._finalizer.alive:
+            self._backend.release(self._slot.take(None, None))
+            self._finalizer()
+
+    def __str__(self) -> str:
+        """The environment's name."""
+        return str(self.metadata["name"])
+
+    def _checked_cycles(self) -> int | None:
+        cycles = self.max_cycles
+        if cycles is not None and (isinstance(cycles, bool) or not isinstance(cycles, int) or cycles < 1):
+            raise ConfigError(f"max_cycles={cycles!r} must be an integer of at least 1, or None")
+        return cycles
+
+    def _show(self, actions: Mapping[str, str], step: TeamStep, results: Mapping[str, StepResult]) -> None:
+        if self.render_mode is not None:
+            self._frame = render_team(self.episode, actions, step, results)
+        if self.render_mode == "human":
+            encoding = sys.stdout.encoding or "utf-8"
+            print(self._frame.encode(encoding, "replace").decode(encoding))
+
+
+def team_observation_space(config: EnvConfig) -> spaces.Dict:
+    """The single environment's space, with an ``author`` to every memory that is shown."""
+    space = observation_space(config)
+    memories = space["memories"]
+    assert isinstance(memories, spaces.Sequence)
+    shown = memories.feature_space
+    assert isinstance(shown, spaces.Dict)
+    of_team = spaces.Dict({**shown.spaces, "author": UnicodeText(64)})
+    return spaces.Dict({**space.spaces, "memories": spaces.Sequence(of_team)})
+
+
+def _action_space(config: EnvConfig, agent: str) -> UnicodeText:
+    kinds = sampled_kinds(config, agent)
+    # An agent that is left without operations to draw says a few words.
+    return (
+        ActionText(config.max_action_chars, dialect=config.dialect, kinds=kinds)
+        if kinds
+        else UnicodeText(config.max_action_chars)
+    )
+
+
+parallel_env = TeamEnv
+"""PettingZoo's name for it."""
+
+
+def raw_env(*args: Any, **keywords: Any) -> AECEnv:
+    """A team as a PettingZoo ``AECEnv`` without wrappers; the arguments are those of :class:`TeamEnv`.
+
+    Agents act in turn, and what they do happens when the last of them has acted.
+    """
+    return parallel_to_aec(TeamEnv(*args, **keywords))
+
+
+def env(*args: Any, **keywords: Any) -> AECEnv:
+    """A team as a PettingZoo ``AECEnv`` that notices wrong use; the arguments are those of :class:`TeamEnv`."""
+    return OrderEnforcingWrapper(raw_env(*args, **keywords))

@@ -1,0 +1,179 @@
+"""The memory that a team shares: who wrote which entry, and what happens if several change one in the same step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from atommem_gym.memory.memory import Draft, Entry, Limits, Memory, Outcome
+from atommem_gym.tokenizers import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two agents changed one entry in the same step; the one that came first in the agents' order was executed."""
+
+    entry: int
+    kept: str
+    """Whose change stands."""
+    rejected: str
+    """Whose operation was rejected."""
+    operation: str
+    """The rejected one: ``update`` or ``delete``."""
+
+    @property
+    def line(self) -> str:
+        """What the agent whose change stands reads in its feedback."""
+        return (
+            f"conflict on entry {self.entry}: your change stands, the {self.operation} of {self.rejected} was rejected"
+        )
+
+    def record(self) -> dict[str, Any]:
+        """As ``info["conflicts"]`` has it."""
+        return {"entry": self.entry, "kept": self.kept, "rejected": self.rejected, "operation": self.operation}
+
+
+@dataclass(slots=True)
+class TeamMemory(Memory):
+    """The entries of all, with their authors; every member's own scratchpad is in a ``Memory`` over the same entries.
+
+    Its own ``scratchpad`` stays empty.
+    """
+
+    authors: dict[int, str] = field(default_factory=dict)
+    """Who wrote the present text of each live entry; an entry of a memory that no team wrote has none."""
+    scratchpads: dict[str, str] = field(default_factory=dict)
+    """Those of the agents, by name; an agent that is missing has an empty one."""
+
+    def of_member(self, name: str) -> Memory:
+        """What one agent sees as its memory: the entries of all and its own scratchpad."""
+        return Memory(self.entries, self.next_id, self.scratchpads.get(name, ""))
+
+    def kept_state(self, embedder: str) -> str:
+        """What a kept database needs, besides the entries, to go on with this memory (SPEC M13)."""
+        single = json.loads(Memory.kept_state(self, embedder))
+        return json.dumps({**single, "team": {"authors": self.authors, "scratchpads": self.scratchpads}})
+
+    @classmethod
+    def from_single(cls, memory: Memory, state: str | None) -> TeamMemory:
+        """The shared memory in a kept one and its ``kept_state``; one that no team wrote has no authors."""
+        team: Mapping[str, Any] = json.loads(state or "{}").get("team", {})
+        authors = {int(entry): str(name) for entry, name in team.get("authors", {}).items()}
+        scratchpads = {str(name): str(text) for name, text in team.get("scratchpads", {}).items()}
+        return cls(memory.entries, memory.next_id, "", authors, scratchpads)
+
+
+class TeamDraft(Draft):
+    """What a team's actions do to the shared memory, decided but not yet done."""
+
+    def __init__(self, memory: TeamMemory, limits: Limits, tokenizer: Tokenizer) -> None:
+        super().__init__(memory, limits, tokenizer)
+        self._team = memory
+        self._team_limits = limits
+        self._team_tokenizer = tokenizer
+        self.members: dict[str, MemberDraft] = {}
+        self.changed: dict[int, str] = {}
+        """Who changed an entry in this step: created, updated or deleted it."""
+        self.conflicts: list[Conflict] = []
+
+    def of_member(self, name: str, memory: Memory) -> MemberDraft:
+        """The view of one agent, through which it writes."""
+        self.members[name] = MemberDraft(self, name, memory, self._team_limits, self._team_tokenizer)
+        return self.members[name]
+
+    @property
+    def changes_kept_state(self) -> bool:
+        """Whether :meth:`TeamMemory.kept_state` may differ after the commit."""
+        scratchpads = any(member.changes_scratchpad for member in self.members.values())
+        return super().changes_kept_state or bool(self.changed) or scratchpads
+
+    def committed(self) -> TeamMemory:
+        """The memory as it will be after the commit, the entries left out."""
+        scratchpads = self._team.scratchpads | {name: member.scratchpad for name, member in self.members.items()}
+        return TeamMemory({}, super().committed().next_id, "", self._authors(), scratchpads)
+
+    def commit(self) -> None:
+        """Do what was decided, for the shared memory and for every member's."""
+        after = self.committed()
+        super().commit()
+        self._team.authors = after.authors
+        self._team.scratchpads = after.scratchpads
+        for member in self.members.values():
+            member.commit()
+
+    def _authors(self) -> dict[int, str]:
+        authors = self._team.authors | {entry: name for entry, name in self.changed.items() if entry in self.writes}
+        gone = {entry for entry in self.changed if self.entry(entry) is None}
+        return {entry: name for entry, name in authors.items() if entry not in gone}
+
+
+class MemberDraft(Draft):
+    """One agent's part of a team's draft.
+
+    Agents are executed one after the other, in their order. What an agent did to an entry stands: whoever comes later
+    and names the same entry in the same step is rejected (reason ``conflict``), for it could not have known. Its own
+    changes an agent may change again, in the order written (SPEC M2).
+    """
+
+    def __init__(self, shared: TeamDraft, name: str, memory: Memory, limits: Limits, tokenizer: Tokenizer) -> None:
+        super().__init__(memory, limits, tokenizer)
+        self._shared = shared
+        self._name = name
+        self._own = memory
+
+    def __len__(self) -> int:
+        """Live entries of the team if the draft were committed."""
+        return len(self._shared)
+
+    def entry(self, entry_id: int) -> Entry | None:
+        """The live entry with this id, as the team's draft has it."""
+        return self._shared.entry(entry_id)
+
+    def find(self, text: str) -> int | None:
+        """The lowest id of a live entry with exactly this text."""
+        return self._shared.find(text)
+
+    @property
+    def writes(self) -> dict[int, Entry]:
+        """Entries that this agent inserts or replaces."""
+        return {entry: text for entry, text in self._shared.writes.items() if self._shared.changed[entry] == self._name}
+
+    @property
+    def deletes(self) -> list[int]:
+        """Ids that this agent deletes."""
+        return [entry for entry in self._shared.deletes if self._shared.changed[entry] == self._name]
+
+    @property
+    def changes_scratchpad(self) -> bool:
+        """Whether the agent's scratchpad will differ after the commit."""
+        return self.scratchpad != self._own.scratchpad
+
+    def create(self, text: str) -> Outcome:
+        """Add an entry under the team's next id."""
+        return self._note(self._shared.create(text))
+
+    def update(self, entry_id: int, text: str) -> Outcome:
+        """Replace the text of a live entry and become its author, unless another agent changed it in this step."""
+        return self._conflict(entry_id, "update") or self._note(self._shared.update(entry_id, text))
+
+    def delete(self, entry_id: int) -> Outcome:
+        """Remove a live entry for good, unless another agent changed it in this step."""
+        return self._conflict(entry_id, "delete") or self._note(self._shared.delete(entry_id))
+
+    def commit(self) -> None:
+        """Do what was decided about the agent's own scratchpad; the entries are the team's."""
+        self._own.scratchpad = self.scratchpad
+
+    def _note(self, outcome: Outcome) -> Outcome:
+        if outcome.applied and outcome.id is not None:
+            self._shared.changed[outcome.id] = self._name
+        return outcome
+
+    def _conflict(self, entry_id: int, operation: str) -> Outcome | None:
+        first = self._shared.changed.get(entry_id, self._name)
+        if first == self._name:
+            return None
+        self._shared.conflicts.append(Conflict(entry_id, first, self._name, operation))
+        return Outcome(False, reason="conflict", detail=f"{first} changed entry {entry_id} in this step and came first")
