@@ -9,16 +9,13 @@ from itertools import chain, combinations
 from os import PathLike
 from pathlib import Path
 
-from atommem_gym.data import hotpotqa, twowiki
 from atommem_gym.data.corpus import normalised_hash
 from atommem_gym.data.files import group_files
 from atommem_gym.data.mentions import YES_NO, occurs, plain
 from atommem_gym.data.reading import RawRecord, read
 from atommem_gym.data.records import Record
-from atommem_gym.data.sources import PARSERS, parse, shape
+from atommem_gym.data.sources import PARSERS, detect, parse
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
-
-_TWOWIKI_TYPES = frozenset({"compositional", "inference", "bridge_comparison"})
 
 
 @dataclass(slots=True)
@@ -109,7 +106,7 @@ def _audit_part(name: str, files: Sequence[Path], dataset: str | None, documents
     ids: set[str] = set()
     for entry in entries:
         if not part.dataset and not entry.problem:
-            part.dataset = _detect(entry) or ""
+            part.dataset = detect(entry.fields) or ""
         try:
             if not part.dataset and not entry.problem:
                 raise entry.error(f"fields {sorted(map(str, entry.fields))} are of no known data set")
@@ -131,13 +128,6 @@ def _entries(path: Path) -> Iterator[RawRecord]:
         yield from read(path)
     except RecordError as error:
         yield RawRecord(path, "as a whole", {}, str(error))
-
-
-def _detect(entry: RawRecord) -> str | None:
-    found = shape(entry.fields)
-    if found is None and "context" in entry.fields:
-        return twowiki.NAME if entry.fields.get("type") in _TWOWIKI_TYPES else hotpotqa.NAME
-    return found
 
 
 def _count(part: Part, record: Record, documents: set[int]) -> None:

@@ -106,7 +106,9 @@ def read_hub(dataset: str, split: str) -> Iterator[RawRecord]:
 
 
 def official_help(dataset: str, split: str) -> str:
-    """How to get the official file of a split and how to pass it."""
+    """How to get the official file of a split and how to pass it; empty for records of one's own."""
+    if dataset not in HUB:
+        return ""
     source = HUB[dataset]
     file = source.files.get(split, f"a file of the split {split!r}")
     return (

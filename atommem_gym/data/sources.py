@@ -12,15 +12,13 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import Progress
 
-from atommem_gym.data import hotpotqa, musique, twowiki
+from atommem_gym.data import hotpotqa, musique, own_records, twowiki
 from atommem_gym.data.cache import cache_key, cached_folder
 from atommem_gym.data.corpus import (
     DOCUMENTS_FILE,
     FORMAT_VERSION,
     RECORDS_FILE,
     ArrowSplit,
-    Indices,
-    Pool,
     Sinks,
     from_records,
     open_folder,
@@ -29,6 +27,7 @@ from atommem_gym.data.corpus import (
 from atommem_gym.data.fields import Raw
 from atommem_gym.data.files import files_of_split, split_name
 from atommem_gym.data.hub import HUB, official_help, read_hub
+from atommem_gym.data.pool import Indices, Pool
 from atommem_gym.data.reading import RawRecord, read
 from atommem_gym.data.records import Record
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
@@ -37,8 +36,11 @@ PARSERS: Mapping[str, Callable[[Raw], Record]] = {
     hotpotqa.NAME: hotpotqa.parse,
     twowiki.NAME: twowiki.parse,
     musique.NAME: musique.parse,
+    own_records.NAME: own_records.parse,
 }
 """Data set name to the function that parses one of its raw records."""
+
+_TWOWIKI_TYPES = frozenset({"compositional", "inference", "bridge_comparison"})
 
 CONVERT_FROM_BYTES = 20_000_000
 """Smaller sources are parsed in memory at every start; larger ones once, into the cache folder."""
@@ -86,6 +88,8 @@ def load_split(dataset: str, source: str, split: str) -> Split:
     if dataset not in PARSERS:
         raise ConfigError(f"dataset={dataset!r} is unknown: it must be one of {', '.join(map(repr, PARSERS))}")
     split = split_name(split)
+    if source == "hub" and dataset not in HUB:
+        raise ConfigError(f"source='hub' has no {dataset!r} records; give the path of a file")
     if source == "hub":
         files: list[Path] = []
         hub = HUB[dataset]
@@ -123,14 +127,46 @@ def shape(fields: Raw) -> str | None:
         return musique.NAME
     if "evidences" in fields:
         return twowiki.NAME
+    if "documents" in fields:
+        return own_records.NAME
     return hotpotqa.NAME if "level" in fields else None
+
+
+def detect(fields: Raw) -> str | None:
+    """The data set that a raw record is most probably of, or ``None`` if it is of none that is known."""
+    found = shape(fields)
+    if found is None and "context" in fields:
+        return twowiki.NAME if fields.get("type") in _TWOWIKI_TYPES else hotpotqa.NAME
+    return found
+
+
+def dataset_of(source: str, split: str) -> str:
+    """The data set of the first record of a source's split.
+
+    Raises:
+        ConfigError: several files match the split.
+        DatasetUnavailableError: the source cannot be read or has no records.
+        RecordError: the record is broken, or of no known shape.
+    """
+    for path in files_of_split(Path(source).expanduser(), split_name(split)):
+        for entry in read(path):
+            if entry.problem:
+                raise entry.error(entry.problem)
+            found = detect(entry.fields)
+            if found is None:
+                raise entry.error(
+                    f"fields {sorted(map(str, entry.fields))} are of no known shape; one of your own has question, "
+                    "answer and documents"
+                )
+            return found
+    raise DatasetUnavailableError(f"{source} has no records; check that the file is complete")
 
 
 def _files(dataset: str, source: str, split: str) -> list[Path]:
     try:
         return files_of_split(Path(source).expanduser(), split)
     except DatasetUnavailableError as error:
-        raise DatasetUnavailableError(f"{error}\n{official_help(dataset, split)}") from error
+        raise DatasetUnavailableError(f"{error}\n{official_help(dataset, split)}".strip()) from error
 
 
 def _open(dataset: str, split: str, files: list[Path], identity: list[str]) -> ArrowSplit:
@@ -184,5 +220,5 @@ def _check_not_empty(count: int, dataset: str, split: str, files: list[Path]) ->
         where = ", ".join(map(str, files)) or "the hub"
         raise DatasetUnavailableError(
             f"{dataset}/{split} has no records in {where}; check that the file is complete.\n"
-            f"{official_help(dataset, split)}"
+            f"{official_help(dataset, split)}".strip()
         )

@@ -1,0 +1,171 @@
+"""A task of one's own in a few lines: own records, own scorer, own prompt, under an id of its own."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from atommem_gym.config import EnvConfig
+from atommem_gym.data.layout import check_questions
+from atommem_gym.data.own_records import parse
+from atommem_gym.data.records import Items, Record
+from atommem_gym.errors import ConfigError, RecordError
+from atommem_gym.prompts import PromptTemplate
+from atommem_gym.registration import register_task
+from atommem_gym.scoring import Scorer
+from atommem_gym.task import Task
+
+if TYPE_CHECKING:
+    from atommem_gym.data.sources import Split
+
+OwnRecords: TypeAlias = Iterable[Record | Mapping[str, Any]]
+"""Records, or dictionaries with ``question``, ``answer`` and ``documents`` (see ``atommem_gym.data.own_records``)."""
+
+REGISTERED = "registered"
+"""The ``source`` that stands for the records the task was registered with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomTask:
+    """A member of the family over records of one's own; :meth:`register` makes it known to Gymnasium.
+
+    Episodes are made of the records as those of HotpotQA are (SPEC D3, E8, E9): every record once an epoch, all its
+    gold documents, its own distractors, then others of the split up to ``num_docs``, in an order that depends on item
+    and ``shuffle_seed`` alone. All keyword arguments of the family apply.
+
+    >>> import gymnasium as gym
+    >>> def capitals(split):
+    ...     for country, city in {"Peru": "Lima", "Fiji": "Suva", "Mali": "Bamako"}.items():
+    ...         gold = {"title": country, "text": f"The capital of {country} is {city}.", "gold": True}
+    ...         yield {"question": f"What is the capital of {country}?", "answer": city, "documents": [gold]}
+    >>> CustomTask(name="Capitals", records=capitals, defaults={"num_docs": 3}).register()
+    'AtomMem-Capitals-v0'
+    >>> env = gym.make("AtomMem-Capitals-v0", store="numpy")
+    >>> env.unwrapped.num_items, env.reset(options={"index": 0})[1]["item"]
+    (3, 'Capitals/train/0')
+    >>> env.close()
+    >>> from atommem_gym.registration import TASKS
+    >>> del TASKS["Capitals"], gym.registry["AtomMem-Capitals-v0"]  # leave no trace of this example
+    """
+
+    name: str
+    """Makes the id: ``AtomMem-{name}-v{version}``."""
+    records: str | Path | OwnRecords | Callable[[str], OwnRecords]
+    """A file or folder (own or official shape); or a function of the split's name that gives the records; or the
+    records themselves, which then are those of the default split and of no other."""
+    scorer: str | Callable[..., float] | Scorer = "em"
+    """The default of ``reward``: a name, a function ``(prediction, answers, question) -> float``, or a ``Scorer``."""
+    template: str | Path | None = None
+    """The default of ``template``: a Jinja2 file that takes the place of the dialect's prompt."""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Further keyword defaults, such as ``num_docs``."""
+    summary: str = "records of one's own"
+    """One line for ``atommem envs``."""
+    version: int = 0
+    """Raise it with every change that makes scores incomparable."""
+
+    def register(self) -> str:
+        """Register the task and return its id; registering it again, changed, replaces it.
+
+        Raises:
+            ConfigError: the name is taken or no part of an id, a default is wrong, or the template cannot be used.
+        """
+        in_file = isinstance(self.records, str | Path)
+        defaults = {
+            "source": str(Path(str(self.records)).expanduser().absolute()) if in_file else REGISTERED,
+            "reward": self.scorer,
+            **({} if self.template is None else {"template": str(Path(self.template).absolute())}),
+            **self.defaults,
+        }
+        splits = _Splits(self)
+        task = Task(
+            self.name,
+            splits.items,
+            defaults=defaults,
+            summary=self.summary,
+            difficulty=splits.fewer_documents,
+            version=self.version,
+        )
+        # What is wrong is said here, with the user's line in the traceback, and not at the first `make`.
+        PromptTemplate(task.config(defaults))
+        return register_task(task)
+
+
+class _Splits:
+    """The splits of a custom task, each read once in a process."""
+
+    def __init__(self, task: CustomTask) -> None:
+        self._task = task
+        self._read: dict[str, Split] = {}
+        self._lock = threading.Lock()
+
+    def items(self, config: EnvConfig) -> Items:
+        # Registering must be quick: it loads no pyarrow.
+        from atommem_gym.data.items import RecordItems
+
+        return RecordItems(
+            self._split(config),
+            num_docs=config.num_docs,
+            questions_per_episode=config.questions_per_episode,
+            order=config.order,
+        )
+
+    def fewer_documents(self, difficulty: float, config: EnvConfig) -> Mapping[str, Any]:
+        """From just above the most gold that an episode can have to ``num_docs``."""
+        most = check_questions(config.questions_per_episode)[1]
+        gold = int(np.sort(self._split(config).gold_counts)[-most:].sum())
+        least = min(config.num_docs, gold + 1)
+        return {"num_docs": least + round(difficulty * (config.num_docs - least))}
+
+    def _split(self, config: EnvConfig) -> Split:
+        return self._registered(config.split) if config.source == REGISTERED else self._from_file(config)
+
+    def _from_file(self, config: EnvConfig) -> Split:
+        from atommem_gym.data.sources import dataset_of, load_split
+
+        if config.source in ("hub", "synthetic"):
+            raise ConfigError(
+                f"source={config.source!r} contradicts {self._task.name}, which has records of its own; leave it out, "
+                "or give the path of a file"
+            )
+        split = copy.copy(load_split(dataset_of(config.source, config.split), config.source, config.split))
+        split.dataset = self._task.name  # items are named after the task
+        return split
+
+    def _registered(self, name: str) -> Split:
+        from atommem_gym.data.corpus import from_records
+
+        with self._lock:
+            if name not in self._read:
+                found = from_records(self._task.name, name, self._parsed(self._given(name)))
+                if not len(found):
+                    raise ConfigError(f"{self._task.name} has no records for split={name!r}; `records` gave none")
+                self._read[name] = found
+            return self._read[name]
+
+    def _given(self, split: str) -> OwnRecords:
+        name, given = self._task.name, self._task.records
+        if isinstance(given, str | Path):
+            raise ConfigError(f"source={REGISTERED!r} contradicts {name}, whose records are in {given}; leave it out")
+        if callable(given):
+            return given(split)
+        only = self._task.defaults.get("split", "train")
+        if split != only:
+            raise ConfigError(
+                f"split={split!r}: {name} was registered with the records of {only!r} alone; give a function of the "
+                "split's name for several splits"
+            )
+        return given
+
+    def _parsed(self, given: OwnRecords) -> Iterator[Record]:
+        for number, record in enumerate(given):
+            try:
+                yield record if isinstance(record, Record) else parse(record)
+            except RecordError as error:
+                raise RecordError(f"{self._task.name}, record {number}: {error}") from error

@@ -1,0 +1,102 @@
+"""Records of one's own, in the plainest shape: a question, its answer, and documents with the gold ones marked."""
+
+from __future__ import annotations
+
+import hashlib
+
+from atommem_gym.data.fields import Raw, array, document, objects, shown, text
+from atommem_gym.data.mentions import hop_answer, options
+from atommem_gym.data.records import Document, Evidence, Record
+from atommem_gym.errors import RecordError
+
+NAME = "own"
+FIELDS = ("question", "answer", "documents", "id", "aliases", "type", "options")
+DOCUMENT_FIELDS = ("title", "text", "gold", "evidence")
+
+
+def parse(raw: Raw) -> Record:
+    """A record from ``question``, ``answer`` and ``documents``; ``id``, ``aliases``, ``type``, ``options`` may follow.
+
+    A document has a ``title`` and a ``text``; ``"gold": true`` says that the question needs it, ``"evidence"`` (a
+    string of its text, or a list of them) which part of it. Gold without evidence is evidence as a whole.
+
+    >>> harbour = {"title": "Harbour", "text": "Ships come. The cat eats herring.", "evidence": "The cat eats herring."}
+    >>> station = {"title": "Station", "text": "Trains come and go."}
+    >>> record = parse({"question": "What does the cat eat?", "answer": "herring", "documents": [harbour, station]})
+    >>> record.gold, record.evidence
+    ((0,), (Evidence(title='Harbour', text='The cat eats herring.', hop_answer='herring'),))
+
+    Raises:
+        RecordError: a field is missing, unknown or malformed (the message names it), or no document is gold.
+    """
+    _check_names(raw, FIELDS, "the record")
+    question, answer = text(raw, "question"), text(raw, "answer")
+    documents: list[Document] = []
+    pieces: list[tuple[int, str]] = []
+    for position, entry in enumerate(objects(raw, "documents")):
+        where = f"field 'documents', document {position}"
+        _check_names(entry, DOCUMENT_FIELDS, where)
+        documents.append(document(entry.get("title"), entry.get("text"), where))
+        pieces += [(position, piece) for piece in _evidence(entry, documents[-1], where)]
+    gold = tuple(dict.fromkeys(position for position, _ in pieces))
+    if not gold:
+        raise RecordError(
+            "field 'documents' has no gold document; mark those that the answer needs with \"gold\": true (all of "
+            "them, if you do not know which), so that no episode leaves them out"
+        )
+    kind = text(raw, "type") if raw.get("type") else ""
+    titles = [documents[position].title for position in gold]
+    offered = _strings(raw, "options") or options(question, answer, kind, titles)
+    return Record(
+        id=text(raw, "id") if raw.get("id") is not None else _identity(question, answer),
+        question=question,
+        answer=answer,
+        documents=tuple(documents),
+        gold=gold,
+        evidence=tuple(_piece(documents[position], piece, answer, titles) for position, piece in pieces),
+        aliases=tuple(alias for alias in _strings(raw, "aliases") if alias != answer),
+        type=kind,
+        options=offered,
+    )
+
+
+def _check_names(raw: Raw, known: tuple[str, ...], where: str) -> None:
+    """A misspelt ``"gold"`` must not pass for a distractor."""
+    unknown = [name for name in raw if name not in known]
+    if unknown:
+        raise RecordError(f"{where} has the unknown field {unknown[0]!r}; known are {', '.join(known)}")
+
+
+def _evidence(entry: Raw, found: Document, where: str) -> list[str]:
+    """The pieces of a document that the answer needs; none if it is a distractor."""
+    gold, given = entry.get("gold"), entry.get("evidence")
+    if not (gold is None or isinstance(gold, bool)):
+        raise RecordError(f"{where}: 'gold' must be true or false, it is {shown(gold)}")
+    pieces = [given] if isinstance(given, str) else _strings(entry, "evidence", where)
+    for piece in pieces:
+        if not piece.strip() or piece.strip() not in found.text:
+            raise RecordError(f"{where}: the evidence {shown(piece)} is no part of the document's text")
+    if pieces and gold is False:
+        raise RecordError(f'{where} has evidence, but "gold": false; leave one of the two out')
+    if gold and not pieces and not found.text:
+        raise RecordError(f"{where} is gold, but its text is empty")
+    return [piece.strip() for piece in pieces] or ([found.text] if gold else [])
+
+
+def _piece(found: Document, piece: str, answer: str, gold_titles: list[str]) -> Evidence:
+    others = [title for title in gold_titles if title != found.title]
+    return Evidence(found.title, piece, hop_answer(piece, answer, others))
+
+
+def _strings(raw: Raw, name: str, where: str = "") -> tuple[str, ...]:
+    if raw.get(name) is None:
+        return ()
+    values = array(raw, name)
+    if not all(isinstance(value, str) and value.strip() for value in values):
+        raise RecordError(f"{where or f'field {name!r}'} must be a list of non-empty strings, it is {shown(values)}")
+    return tuple(dict.fromkeys(value.strip() for value in values))
+
+
+def _identity(question: str, answer: str) -> str:
+    """An id that stays when records are put in another order."""
+    return hashlib.blake2b(f"{len(question)}:{question}{answer}".encode(), digest_size=6).hexdigest()
