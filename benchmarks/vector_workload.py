@@ -30,6 +30,7 @@ class FreeEmbedder:
 
     name = "free"
     dim = 384
+    tells_queries = False
 
     def __init__(self) -> None:
         self._table = stable_rng("free embedder").standard_normal((4096, self.dim)).astype(np.float32)

@@ -1,6 +1,7 @@
 """The faces of an episode: Gymnasium environments, their wrappers and renderings."""
 
 from atommem_gym.envs.atommem_env import AtomMemEnv
+from atommem_gym.envs.curriculum import Curriculum, CurriculumSchedule, VectorCurriculum
 from atommem_gym.envs.pool import AtomMemPool
 from atommem_gym.envs.pool_env import PoolEnv
 from atommem_gym.envs.tasks import (
@@ -10,6 +11,8 @@ from atommem_gym.envs.tasks import (
     HotpotQAVectorEnv,
     MuSiQueEnv,
     MuSiQueVectorEnv,
+    NeedleEnv,
+    NeedleVectorEnv,
     SyntheticEnv,
     SyntheticVectorEnv,
     TwoWikiMultiHopQAEnv,
@@ -31,6 +34,8 @@ __all__ = [
     "AtomMemPool",
     "AtomMemVectorEnv",
     "ChatObservation",
+    "Curriculum",
+    "CurriculumSchedule",
     "DriftEnv",
     "DriftVectorEnv",
     "EvidenceReward",
@@ -40,6 +45,8 @@ __all__ = [
     "MemoryCost",
     "MuSiQueEnv",
     "MuSiQueVectorEnv",
+    "NeedleEnv",
+    "NeedleVectorEnv",
     "PoolEnv",
     "PromptObservation",
     "RecordTraces",
@@ -49,4 +56,5 @@ __all__ = [
     "SyntheticVectorEnv",
     "TwoWikiMultiHopQAEnv",
     "TwoWikiMultiHopQAVectorEnv",
+    "VectorCurriculum",
 ]

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 _in_use: set[tuple[str, str]] = set()
-"""(store, key) of every kept memory that an environment of this process is working on."""
+"""(store, key) of every kept memory that an environment of this process is working on, or about to."""
 _in_use_lock = threading.Lock()
 
 
@@ -54,6 +54,8 @@ class Backend:
         self.embedder: CachedEmbedder | None = None
         self.store: Store | None = None
         self._adopted: set[str] = set()
+        self._claimed: set[str] = set()
+        """Kept memories that a reset under way is to go on with."""
         self._ended: list[str] = []
         if config.storage:
             self.embedder = load_embedder(config.embedder)
@@ -89,7 +91,7 @@ class Backend:
         """
         config = config or self.config
         stream = Stream(item.documents, self.tokenizer, config.chunk_tokens, config.chunk_overlap)
-        memory = None if memory_key is None else self._kept_memory(memory_key, replacing)
+        memory = None if memory_key is None else self.kept_memory(memory_key, replacing)
         kind = ReleasedEpisode if config.preset == "released" else Episode
         running = Running(memory_key or uuid.uuid4().hex, kind(config, item, stream, self.tokenizer, memory, state))
         if state is not None:
@@ -206,6 +208,14 @@ class Backend:
             with _in_use_lock:
                 _in_use.add((self.store.name, running.key))
                 self._adopted.add(running.key)
+                self._claimed.discard(running.key)
+
+    def forgo(self) -> None:
+        """A reset failed: what :meth:`kept_memory` gave it, others may go on with."""
+        if self.store is not None:
+            with _in_use_lock:
+                _in_use.difference_update((self.store.name, key) for key in self._claimed)
+                self._claimed.clear()
 
     def release(self, ended: Sequence[Running]) -> None:
         """These episodes are over or left: a temporary database deletes their rows, in one call.
@@ -216,7 +226,9 @@ class Backend:
         if self.store is None or not ended:
             return
         keys = [running.key for running in ended]
-        self._ended += keys
+        with _in_use_lock:
+            # A kept memory that a failed release left loaded may have gone on since; then its new user releases it.
+            self._ended = [key for key in self._ended if (self.store.name, key) not in _in_use] + keys
         try:
             self.store.release(self._ended)
         except StoreError as error:
@@ -234,6 +246,7 @@ class Backend:
         if isinstance(self.config.reward, str) and isinstance(self.scorer, JudgeScorer):
             self.scorer.close()
         if self.store is not None:
+            self.forgo()
             with _in_use_lock:
                 _in_use.difference_update((self.store.name, key) for key in self._adopted)
                 self._adopted.clear()
@@ -293,20 +306,43 @@ class Backend:
         self.store.write([self._write(running, texts, [], block, running.episode.state.memory)])
         running.unsettled = None
 
-    def _kept_memory(self, key: str, replacing: Collection[str]) -> Memory:
+    def kept_memory(self, key: str, replacing: Collection[str] = ()) -> Memory:
+        """The memory that a kept database holds under a key (SPEC M13), for :meth:`adopt` or, failing that, `forgo`.
+
+        Args:
+            key: Of the episode that wrote it.
+            replacing: Keys whose episodes the new one takes the place of.
+
+        Raises:
+            StoreError: there is no such memory, it belongs to another embedder, or it is in use.
+        """
         if self.store is None:
             raise StoreError(f"there is no memory {key!r}: this environment has storage=False")
-        if (self.store.name, key) in _in_use and key not in replacing:
+        # Taken before it is read, so that of two environments that ask at once one is refused.
+        with _in_use_lock:
+            free = (self.store.name, key) not in _in_use
+            if free:
+                _in_use.add((self.store.name, key))
+                self._claimed.add(key)
+        if not (free or key in replacing or key in self._claimed):
             raise StoreError(
                 f"the memory {key!r} is in use by another environment of this process; close or reset that one first"
             )
-        stored = self.store.load(key)
+        try:
+            return self._loaded_memory(self.store, key)
+        except BaseException:
+            if free:
+                self.forgo()
+            raise
+
+    def _loaded_memory(self, store: Store, key: str) -> Memory:
+        stored = store.load(key)
         if stored is None:
             hint = (
                 "its episodes are kept until they are purged"
-                if self.store.kept
+                if store.kept
                 else ("its episodes are deleted when they end; use store='milvus:///path/to.db' to keep them")
             )
-            raise StoreError(f"there is no memory {key!r} in store {self.store.name!r}; {hint}")
+            raise StoreError(f"there is no memory {key!r} in store {store.name!r}; {hint}")
         ids = [int(i) for i in stored.ids]
         return Memory.from_kept(key, ids, stored.texts, stored.state, self._embedder.name, self.tokenizer)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -145,17 +145,25 @@ class Stage(Generic[T]):
         stats.largest = max(stats.largest, len(batch))
         stats.waited += sum(now - ticket.since for ticket in batch)
         self._busy += 1
-        self._executor.submit(self._carry_out, asyncio.get_running_loop(), batch)
+        loop, claim = asyncio.get_running_loop(), iter((True,))
+        try:
+            self._executor.submit(self._carry_out, loop, batch, claim)
+        except RuntimeError as error:
+            # No thread could be started, but the batch is in the executor's queue, where one may find it yet.
+            if next(claim, False):
+                loop.call_soon(self._finished, batch, error, 0.0)
 
-    def _carry_out(self, loop: asyncio.AbstractEventLoop, batch: list[Ticket[T]]) -> None:
-        """In a thread: do the work of a batch."""
+    def _carry_out(self, loop: asyncio.AbstractEventLoop, batch: list[Ticket[T]], claim: Iterator[bool]) -> None:
+        """In a thread: do the work of a batch, unless it was given up."""
+        if not next(claim, False):
+            return
         error: BaseException | None = None
         started = time.perf_counter()
         try:
             self._work([ticket.item for ticket in batch])
         except BaseException as raised:
             # Handed to whoever waits; in this thread nobody would ever see it, and they would wait for ever.
-            error = raised
+            error = _passable(raised)
         seconds = time.perf_counter() - started
         try:
             loop.call_soon_threadsafe(self._finished, batch, error, seconds)
@@ -177,3 +185,13 @@ class Stage(Generic[T]):
         self._dispatch()
         for ticket in batch:
             ticket.done(error)
+
+
+def _passable(error: BaseException) -> BaseException:
+    """An error that a future can hold, and that says nothing about the coroutine which awaits it."""
+    if not isinstance(error, (StopIteration, asyncio.CancelledError)):
+        return error
+    # A future refuses the one; the other would look as if the caller had been cancelled.
+    passable = RuntimeError(f"{type(error).__name__} was raised in a thread of the pool: {error}")
+    passable.__cause__ = error
+    return passable

@@ -78,7 +78,11 @@ class Pipeline:
 
     def _open(self, openings: list[Opening]) -> None:
         for opening in openings:
-            opening.begun = opening.slot.begin_reset(opening.rng, opening.options)
+            try:
+                opening.begun = opening.slot.begin_reset(opening.rng, opening.options)
+            except BaseException:
+                self.backend.forgo()
+                raise
             # At once and in the one thread that opens: two resets under way cannot go on with one kept memory.
             self.backend.adopt(opening.begun[0])
 

@@ -237,6 +237,7 @@ class AtomMemPool:
 
         Raises:
             NoAsyncCallError: none is under way or ready.
+            ClosedEnvironmentError: the pool is closed, or is closed while this waits.
             StepFailedError: one of them failed, and its ``__cause__`` says why; the others are given by the next call.
         """
         self._check_loop()
@@ -244,7 +245,7 @@ class AtomMemPool:
         return await self._batches.recv(min_envs)
 
     async def _close(self) -> None:
-        await self._batches.close()
+        await self._batches.close(ClosedEnvironmentError(_CLOSED))
         leaving = [env._leave() for env in list(self._taken)]
         outcomes = await asyncio.gather(*leaving, return_exceptions=True)
         try:

@@ -52,6 +52,7 @@ class PoolBatches:
         """Under way, or ready and not yet received."""
         self._ready: list[int] = []
         self._arrival: asyncio.Future[None] | None = None
+        self._closed: Exception | None = None
 
     def reset(
         self, env_ids: EnvIds | None, seed: int | Sequence[int | None] | None, options: Mapping[str, Any] | None
@@ -95,6 +96,8 @@ class PoolBatches:
         if not self._tasks:
             raise NoAsyncCallError("recv, but no environment is under way or ready; send to some first", "recv")
         while len(self._ready) < min(min_envs, len(self._tasks)):
+            if self._closed is not None:
+                raise self._closed
             self._arrival = asyncio.get_running_loop().create_future()
             try:
                 await self._arrival
@@ -102,8 +105,11 @@ class PoolBatches:
                 self._arrival = None
         return self._received()
 
-    async def close(self) -> None:
-        """Withdraw what has not begun, wait for the rest, and forget all results."""
+    async def close(self, error: Exception) -> None:
+        """Withdraw what has not begun, wait for the rest, and forget all results; who waits for some gets ``error``."""
+        self._closed = error
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_exception(error)
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()

@@ -20,9 +20,7 @@ from atommem_gym.envs.shaping import Shaping, dump_shaping
 from atommem_gym.envs.vector_env import AtomMemVectorEnv, Flags, Rewards
 from atommem_gym.errors import ConfigError
 from atommem_gym.traces import AgentTrace, StepSeconds, TraceRecorder, TraceWriter
-
-CUSTOM_ID = "AtomMem-Custom"
-"""In place of a Gymnasium id where an environment was made over items of one's own."""
+from atommem_gym.traces.origin import CUSTOM_ID, config_keywords
 
 
 class RecordTraces(gym.Wrapper[Any, str, Any, str], RecordConstructorArgs):
@@ -236,10 +234,7 @@ def _origin(spec: Any, config: EnvConfig) -> tuple[str, dict[str, Any]]:
     if spec is not None and "items" not in spec.kwargs:
         ours = config.as_keywords()
         return spec.id, {name: value for name, value in spec.kwargs.items() if name in ours}
-    preset = EnvConfig.from_keywords({"preset": config.preset}).as_keywords()
-    return CUSTOM_ID, {
-        name: value for name, value in config.as_keywords().items() if name == "preset" or value != preset.get(name)
-    }
+    return CUSTOM_ID, config_keywords(config)
 
 
 def _layers(env: Any, wrapper: type[Any], shaped: type[Any]) -> dict[str, dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import gymnasium as gym
@@ -40,6 +40,10 @@ class Stepped(NamedTuple):
     """The episode that was stepped, also if an autoreset has put another one in its place."""
     info: dict[str, Any]
     """Its own info, not batched."""
+
+
+def _no_options(i: int) -> Mapping[str, Any]:
+    return {}
 
 
 class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
@@ -106,6 +110,8 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         self._observations: list[Observation] = [{} for _ in range(num_envs)]
         self._over = np.zeros(num_envs, np.bool_)
         self._stepped: tuple[Stepped | None, ...] = (None,) * num_envs
+        self.autoreset_options: Callable[[int], Mapping[str, Any]] = _no_options
+        """What an autoreset of sub-environment ``i`` is given as reset options; a curriculum sets it."""
         self._finished: list[StepResult] = []
         """Results of a step whose same-step autoreset failed, for its repetition."""
         self._finalizer = weakref.finalize(self, self._backend.close)
@@ -194,7 +200,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
             if not self._finished:
                 begun: list[Begun] = []
                 for i, (slot, action) in enumerate(zip(self._slots, actions, strict=True)):
-                    begin = slot.begin_reset(self._rngs[i], {}) if due[i] else slot.begin_step(action)
+                    begin = self._begin_autoreset(i) if due[i] else slot.begin_step(action)
                     begun.append((i, action, *begin))
                 self._finished = self._carry_out(begun)
                 self._stepped = tuple(
@@ -236,6 +242,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         try:
             yield
         except BaseException:
+            self._backend.forgo()
             for rng, state in zip(self._rngs, states, strict=True):
                 rng.bit_generator.state = state
             raise
@@ -245,11 +252,14 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         infos = [result.info for result in results]
         over = np.flatnonzero(self._over).tolist()
         if self.autoreset_mode is AutoresetMode.SAME_STEP and over:
-            begun = [(i, "", *self._slots[i].begin_reset(self._rngs[i], {})) for i in over]
+            begun = [(i, "", *self._begin_autoreset(i)) for i in over]
             finals = [(self._observations[i], infos[i]) for i in over]
             for i, final, opened in zip(over, finals, self._carry_out(begun), strict=True):
                 infos[i] = {**opened.info, "final_obs": final[0], "final_info": final[1]}
         return infos
+
+    def _begin_autoreset(self, i: int) -> tuple[Running, Step]:
+        return self._slots[i].begin_reset(self._rngs[i], self.autoreset_options(i))
 
     def _batch(self) -> Observation:
         """The current observations as one, as ``batch_space`` has it: arrays of numbers, tuples of everything else."""

@@ -55,6 +55,47 @@ def test_what_a_failed_step_left_in_the_store_is_put_right_by_any_next_action(st
     env.close()
 
 
+def test_a_release_that_is_made_up_for_leaves_alone_a_memory_that_goes_on_elsewhere(tmp_path: Path) -> None:
+    """Unloaded between the write and the search of another thread's step, it would look empty."""
+    kept = f"milvus://{tmp_path}/kept.db"
+    env, other = make(store=kept), make(store=kept)
+    broken, released = flaky(env), []
+    env.reset(seed=1)
+    env.step("<create>bees</create>")
+    memory = env.memory_key
+    broken.failing = "release"
+    env.reset(seed=2)
+    broken.failing = ""
+    assert other.reset(options={"memory": memory})[1]["entries"] == 1
+    broken.release = released.extend  # type: ignore[attr-defined]
+    left = env.memory_key
+    env.reset(seed=3)
+    assert released == [left]
+    del broken.release  # type: ignore[attr-defined]
+    env.close()
+    other.close()
+
+
+def test_a_reset_that_failed_leaves_the_memory_it_was_to_go_on_with_to_others(tmp_path: Path) -> None:
+    kept = f"milvus://{tmp_path}/kept.db"
+    env, other = make(store=kept), make(store=kept)
+    env.reset(seed=1)
+    memory = env.memory_key
+    env.reset(seed=2)
+    broken = flaky(env)
+    broken.failing = "write"
+    with pytest.raises(StoreError, match="write fails"):
+        env.reset(options={"memory": memory})
+    broken.failing = ""
+    other.reset(options={"memory": memory})
+    with pytest.raises(StoreError, match="in use by another"):
+        env.reset(options={"memory": memory})
+    other.close()
+    env.reset(options={"memory": memory})
+    assert env.memory_key == memory
+    env.close()
+
+
 def test_a_finished_step_does_not_fail_because_its_rows_cannot_be_deleted(caplog: pytest.LogCaptureFixture) -> None:
     env = make(store="milvus", chunk_tokens=100_000)
     broken = flaky(env)

@@ -114,7 +114,7 @@ store = open_store('milvus://' + path, 4, store_reads='milvus')
 entry = 0
 while True:
     entry += 1
-    store.write([one(key, entry, f'text {entry}', (entry - 3,), str(entry)) for key in 'ab'])
+    store.write([one(key, entry, f'text {entry}', range(max(entry - 3, 1), entry - 2), str(entry)) for key in 'ab'])
     if entry % 7 == 0:
         store.release('ab')
     say(entry)
@@ -311,6 +311,37 @@ def test_without_space_to_move_in_an_episode_stays_where_it_is_until_the_next_op
     again = open_store(kept, DIM)
     assert (ids(again, "a"), loaded(again, "a").state) == ([1], "1")
     again.close()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=type)
+def test_M13_an_old_episode_whose_first_write_fails_keeps_its_entries(
+    kept: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+) -> None:
+    """Its own collection is made by that write; were it there without the rows, it would count all the same."""
+    mirrored = open_store(kept, DIM)
+    mirrored.write([one("old", 1, state="1")])
+    mirrored.write([one("old", 2, state="2")])
+    mirrored.close()
+    store = answering(kept)
+
+    def refused(self: Collection, rows: list[Any]) -> None:
+        raise error
+
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(Collection, "insert", refused)
+            with pytest.raises((StoreError, KeyboardInterrupt)):
+                store.write([one("old", 3, state="3")])
+        assert (found(store, "old"), loaded(store, "old").state) == ([1, 2], "2")
+    store.write([one("old", 3, state="3")])
+    assert (found(store, "old"), ids(store, "old")) == ([1, 2, 3], [1, 2, 3])
+    store.close()
+    assert collections(kept) == ["atommem"]
+    mirrored = open_store(kept, DIM)
+    assert (ids(mirrored, "old"), loaded(mirrored, "old").state) == ([1, 2, 3], "3")
+    mirrored.close()
 
 
 def test_too_many_open_files_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

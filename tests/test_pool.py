@@ -351,6 +351,56 @@ def test_M13_a_kept_memory_goes_on_in_one_environment_only(tmp_path: Path) -> No
     run(main())
 
 
+def test_M13_two_pools_cannot_go_on_with_one_kept_memory(tmp_path: Path) -> None:
+    """Also not if both ask at the same time, or spell the path in two ways."""
+    (tmp_path / "to").mkdir()
+    options: dict[str, Any] = {}
+
+    async def main() -> None:
+        one = make_pool(1, store=f"milvus://{tmp_path}/kept.db")
+        two = make_pool(1, store=f"milvus://{tmp_path}/to/../kept.db")
+        async with one, two:
+            async with one.env() as env:
+                await env.areset(seed=0)
+                options["memory"] = env.memory_key
+            for _ in range(5):
+                async with one.env() as a, two.env() as b:
+                    both = (a.areset(options=options), b.areset(options=options))
+                    refused = [
+                        isinstance(each, StoreError) for each in await asyncio.gather(*both, return_exceptions=True)
+                    ]
+                    assert sorted(refused) == [False, True]
+            # What a reset that failed was to go on with is free again.
+            async with one.env() as a, two.env() as b:
+                with pytest.raises(StoreError, match="no memory 'unknown'"):
+                    await a.areset(options={"memory": "unknown"})
+                with pytest.raises(StoreError, match="no memory 'unknown'"):
+                    await b.areset(options={"memory": "unknown"})
+
+    run(main())
+
+
+def test_M13_a_failed_reset_over_its_own_memory_keeps_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(writes: Any) -> None:
+        raise StoreError("no space")
+
+    async def main() -> None:
+        async with make_pool(2, store=f"milvus://{tmp_path}/kept.db") as pool, pool.env() as env, pool.env() as other:
+            await env.areset(seed=0)
+            await env.astep("<create>bees</create>")
+            mine = {"memory": env.memory_key}
+            with monkeypatch.context() as patch:
+                patch.setattr(pool._backend.store, "write", refused)
+                with pytest.raises(StoreError, match="no space"):
+                    await env.areset(options=mine)
+            with pytest.raises(StoreError, match="in use by another environment"):
+                await other.areset(options=mine)
+            assert (await env.astep("<create>boats</create>"))[4]["entries"] == 2
+            assert (await env.areset(options=mine))[1]["entries"] == 2
+
+    run(main())
+
+
 def test_a_pool_that_is_never_closed_leaves_nothing(tmp_path: Path) -> None:
     program = (
         "import asyncio, gc, os, tempfile, threading, time\nimport atommem_gym\n"

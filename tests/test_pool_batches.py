@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gymnasium.error import AlreadyPendingCallError, NoAsyncCallError
+from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError, NoAsyncCallError
 from pools import gated, make_plain, make_pool, run, sampler, ticks, until
 
 from atommem_gym.errors import ConfigError, EmbedderError, StepFailedError
@@ -135,5 +135,24 @@ def test_close_forgets_what_nobody_received() -> None:
             pool.send(["<create>bees</create>"] * 4, range(4))
             await ticks(2)
         assert len(asyncio.all_tasks()) == 2
+
+    run(main())
+
+
+def test_whoever_receives_while_the_pool_is_closed_is_told_so() -> None:
+    async def main() -> None:
+        pool = make_pool(2)
+        embedder = gated(pool)
+        pool.async_reset(seed=0)
+        await pool.recv(2)
+        pool.send(["<create>slow</create>"] * 2, [0, 1])
+        receiving = asyncio.create_task(pool.recv(2))
+        await until(lambda: embedder.inside == 1)
+        closing = asyncio.create_task(pool.aclose())
+        await ticks()
+        embedder.gate.set()
+        with pytest.raises(ClosedEnvironmentError, match="make a new one"):
+            await receiving
+        await closing
 
     run(main())

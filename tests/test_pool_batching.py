@@ -286,6 +286,55 @@ def test_a_reset_whose_store_fails_changes_nothing_and_can_be_repeated(tmp_path:
     run(main())
 
 
+@pytest.mark.parametrize("error", [StopIteration("empty"), asyncio.CancelledError(), GeneratorExit()], ids=repr)
+def test_whatever_is_raised_in_a_thread_arrives_and_nobody_waits_for_ever(error: BaseException) -> None:
+    """A future refuses a StopIteration, and a CancelledError would say that the caller was cancelled."""
+
+    async def main() -> None:
+        async with make_pool(2) as pool, opened(pool, 2) as envs:
+            embedder = gated(pool)
+            inner = embedder._inner
+
+            def embed(texts: Sequence[str], kind: str) -> Any:
+                if any("poison" in text for text in texts):
+                    raise error
+                return inner.embed(texts, kind)  # type: ignore[arg-type]
+
+            embedder.embed = embed  # type: ignore[method-assign]
+            steps = [env.astep(f"<create>{text}</create>") for env, text in zip(envs, ("poison", "bees"), strict=True)]
+            failed, done = await asyncio.wait_for(asyncio.gather(*steps, return_exceptions=True), 20)
+            assert isinstance(failed, RuntimeError | GeneratorExit)
+            assert error in (failed, failed.__cause__)
+            assert isinstance(done, tuple)
+            assert await envs[0].settle() is None, "the call is over, it was not cancelled"
+            assert (await envs[0].astep("<create>bees</create>"))[4]["entries"] == 1
+
+    run(main())
+
+
+def test_where_no_thread_can_be_started_the_call_fails_and_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under a limit on processes; the executor keeps what it could not begin, and must not begin it later."""
+    start = threading.Thread.start
+
+    def refused(self: threading.Thread) -> None:
+        if self.name.startswith("atommem-pool"):
+            raise RuntimeError("can't start new thread")
+        start(self)
+
+    async def main() -> None:
+        async with make_pool(1) as pool, pool.env() as env:
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", refused)
+                with pytest.raises(RuntimeError, match="new thread"):
+                    await asyncio.wait_for(env.areset(seed=1), 20)
+            plain = make_plain()
+            assert repr(await env.areset(seed=0)) == repr(plain.reset(seed=0))
+            assert repr(await env.astep("<create>a</create>")) == repr(plain.step("<create>a</create>"))
+            assert pool.stats.resets == 1
+
+    run(main())
+
+
 def test_the_gated_embedder_embeds_as_the_real_one_does() -> None:
     embedder = GatedEmbedder()
     real = make_plain()._backend.embedder

@@ -238,6 +238,7 @@ BAD_WRITES = {
     "id": ([one("x", 0, "t")], ConfigError, "positive"),
     "repeated": ([Write("x", [1, 1], ["a", "b"], np.ones((2, DIM), np.float32))], ConfigError, "different"),
     "deleted": ([Write("x", [1], ["a"], np.ones((1, DIM), np.float32), [1])], ConfigError, "deletes"),
+    "head": ([Write("x", deletes=[0])], ConfigError, "below 1"),
     "texts": ([Write("x", [1], [], np.ones((1, DIM), np.float32))], ConfigError, "1 ids but 0 texts"),
     "no-ids": ([Write("x", [], ["a"])], ConfigError, "without ids"),
     "length": ([one("x", 1, "é" * 40_000)], ConfigError, str(MAX_TEXT_BYTES)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from atommem_gym.tokenizers import Tokenizer, WordTokenizer
 
 SEPARATOR = "\n\n"
 _SEPARATOR = SEPARATOR.encode()
+_COUNTED_AT_ONCE = 256
 
 
 class Stream:
@@ -93,7 +95,7 @@ class Stream:
         """Document ``i``, from 0, as it stands in the stream."""
         latest, piece = self._latest
         if latest != i:
-            piece = _piece(i + 1, self._documents[i], last=i == len(self._documents) - 1)
+            piece = as_streamed(i + 1, self._documents[i], last=i == len(self._documents) - 1)
             # A document that is cut is located in, ends a chunk and begins the next.
             self._latest = (i, piece)
         return piece
@@ -114,15 +116,34 @@ class Stream:
     def _counts(self) -> Sequence[int] | npt.NDArray[np.int64]:
         """The tokens of every document as it stands in the stream."""
         documents, tokenizer = self._documents, self._tokenizer
+        if isinstance(documents, LazyDocuments):
+            return documents.counts(tokenizer)
         if not (isinstance(documents, PoolDocuments) and isinstance(tokenizer, WordTokenizer) and len(documents)):
             return tokenizer.counts([self._piece(i) for i in range(len(documents))])
         # A number of up to 8 digits is one token whatever it is, so that a document counts the same in every place.
         counts = documents.pool.remembered(
-            tokenizer.name, documents.numbers, lambda new: tokenizer.counts([_piece(1, document) for document in new])
+            tokenizer.name, documents.numbers, lambda new: tokenizer.counts([as_streamed(1, one) for one in new])
         )
         counts[-1] = tokenizer.count(self._piece(len(documents) - 1))
         return counts
 
 
-def _piece(number: int, document: Document, *, last: bool = False) -> str:
+class LazyDocuments(Sequence[Document], ABC):
+    """Documents that are made when they are read, for streams that should not stand in memory.
+
+    A subclass says how many there are, how to make one, and may know their tokens beforehand.
+    """
+
+    def counts(self, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+        """The tokens of every document as it stands in the stream; counted block by block."""
+        counts = np.zeros(len(self), np.int64)
+        for first in range(0, len(self), _COUNTED_AT_ONCE):
+            block = range(first, min(first + _COUNTED_AT_ONCE, len(self)))
+            pieces = [as_streamed(i + 1, self[i], last=i == len(self) - 1) for i in block]
+            counts[first : block.stop] = tokenizer.counts(pieces)
+        return counts
+
+
+def as_streamed(number: int, document: Document, *, last: bool = False) -> str:
+    """Document ``number``, from 1, as it stands in the stream."""
     return f"Document {number}:\n{document.title}\n{document.text}{'' if last else SEPARATOR}"

@@ -34,7 +34,8 @@ class MilvusLiteStore:
     """
 
     def __init__(self, path: str | None, dim: int, *, reads: str = "mirror", embedder: str = "") -> None:
-        self.name = "milvus" if path is None else f"milvus://{path}"
+        # However the path was spelled: by its name a kept memory is known to be in use.
+        self.name = "milvus" if path is None else f"milvus://{os.path.realpath(path)}"
         self.dim = dim
         self.kept = path is not None
         self._reads = reads

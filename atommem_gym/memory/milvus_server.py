@@ -73,7 +73,7 @@ class MilvusServerStore:
     """
 
     def __init__(self, url: str, dim: int, *, keep: bool = False, embedder: str = "") -> None:
-        self.name = re.sub(r"//[^/@]*@", "//", url)
+        self.name = re.sub(r"//[^/@]*@", "//", url).rstrip("/")
         self.dim = dim
         self.kept = keep
         self._url = url

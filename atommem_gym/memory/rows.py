@@ -70,6 +70,12 @@ def _check_write(write: Write) -> None:
     check_episode(write.episode)
     ids = write.ids
     n = len(ids)
+    if write.deletes and min(write.deletes) < 1:
+        # Below 1 are the rows of the head.
+        raise ConfigError(
+            f"episode {write.episode!r}: the deletes {list(write.deletes)} name an id below 1, which no entry has; "
+            "give the net effect of the step"
+        )
     if n == 0:
         if len(write.texts) or len(write.vectors):
             raise ConfigError(f"episode {write.episode!r}: texts or vectors without ids; give each entry an id")
