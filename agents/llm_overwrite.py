@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from atommem_gym.actions import Scratchpad, format_action
+from atommem_gym.actions import Scratchpad, format_action, without_thinking
 from atommem_gym.agents.documents import harmless
 from atommem_gym.agents.llm_player import LanguageModelPlayer
-from atommem_gym.agents.llm_text import final_answer, operations_in, visible
+from atommem_gym.agents.llm_text import final_answer, operations_in
 from atommem_gym.agents.player import Turn
 from atommem_gym.agents.writing import answer
 from atommem_gym.step import Observation, Phase
@@ -27,5 +27,5 @@ class OverwritePlayer(LanguageModelPlayer):
         if observation["phase"] == Phase.ANSWERING:
             return asked.turn(format_action([answer(final_answer(reply, dialect), dialect)], dialect))
         tagged = [op.text for op in operations_in(reply, dialect) if isinstance(op, Scratchpad)]
-        text = harmless(tagged[-1] if tagged else visible(reply))
+        text = harmless(tagged[-1] if tagged else without_thinking(reply))
         return asked.turn(format_action([Scratchpad(text)], dialect) if text else "")

@@ -1,36 +1,13 @@
-"""What of a model's reply is meant for others: the text without its reasoning, and the answer in it."""
+"""What of a model's reply is meant for others: its operations, and the answer in it."""
 
 from __future__ import annotations
 
 import re
 
-from atommem_gym.actions import Answer, Operation, parse
+from atommem_gym.actions import Answer, Operation, parse, without_thinking
 from atommem_gym.agents.writing import UNKNOWN
 
-_THINK = re.compile(r"<(/?)think(?![\w.:-])[^<>]*>", re.IGNORECASE)
 _LABEL = re.compile(r"^(?:the |final )*answer\s*(?:is)?\s*:\s*", re.IGNORECASE)
-
-
-def visible(text: str) -> str:
-    """A reply without its reasoning, by the rules that hold for actions (SPEC A2, A3), stripped.
-
-    >>> visible("<think>Paris or Rome?</think> Rome")
-    'Rome'
-    >>> visible("reasoning that began in the prompt</think>Rome <think>and so")
-    'Rome'
-    """
-    kept, thinking, position = [], False, 0
-    for tag in _THINK.finditer(text):
-        if not tag[1] and not thinking:
-            kept.append(text[position : tag.start()])
-            thinking = True
-        elif tag[1]:
-            if not thinking:
-                kept.clear()
-            thinking, position = False, tag.end()
-    if not thinking:
-        kept.append(text[position:])
-    return "".join(kept).strip()
 
 
 def operations_in(text: str, dialect: str) -> list[Operation]:
@@ -54,5 +31,5 @@ def final_answer(text: str, dialect: str) -> str:
     for op in operations_in(text, dialect):
         if isinstance(op, Answer):
             return op.text
-    lines = (_LABEL.sub("", line.strip()).strip() for line in visible(text).splitlines())
+    lines = (_LABEL.sub("", line.strip()).strip() for line in without_thinking(text).splitlines())
     return next((line for line in lines if line), UNKNOWN)

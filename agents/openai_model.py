@@ -24,7 +24,9 @@ logger = logging.getLogger(__name__)
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 15.0
 """Seconds between two tries at most, unless the server asks for more: a server that is back is soon noticed."""
+_NOT_THERE = (404, 405, 501)
 _THINK = "<think>\n"
+_REPEAT = " The episode is as it was: the same step may be repeated when the server is back"
 
 
 @dataclass(slots=True)
@@ -97,7 +99,7 @@ class OpenAIModel:
         """See :class:`~atommem_gym.agents.language_model.LanguageModel`."""
         started = time.perf_counter()
         if not self.name:
-            await self.wait_until_ready(self._patience)
+            await self.wait_until_ready()
         body = self._body(messages, sampling, tools)
         reply, tries = await self._patiently("POST", "/chat/completions", body, self._patience)
         choice = checked_choice(reply, f"POST {self.url}/chat/completions")
@@ -115,14 +117,19 @@ class OpenAIModel:
             tries=tries,
         )
 
-    async def wait_until_ready(self, timeout: float = 600.0) -> None:
+    async def wait_until_ready(self, timeout: float | None = None) -> None:
         """Return when the server answers and has the model; also learns its name and its context's length.
 
+        A service that has no list of models is believed to have the one that was named.
+
+        Args:
+            timeout: Seconds in which it must answer; by default ``patience``.
+
         Raises:
-            ModelUnavailableError: it did not answer within ``timeout`` seconds.
+            ModelUnavailableError: it did not answer in time.
             LanguageModelError: it answers, but does not have the model.
         """
-        listed, _ = await self._patiently("GET", "/models", None, timeout)
+        listed, _ = await self._patiently("GET", "/models", None, self._patience if timeout is None else timeout)
         models = listed.get("data") if isinstance(listed, dict) else None
         if not isinstance(models, list) or not all(isinstance(model, dict) and "id" in model for model in models):
             raise LanguageModelError(f"GET {self.url}/models answered no list of models; does the URL end in /v1?")
@@ -173,6 +180,8 @@ class OpenAIModel:
                 ) from error
             except httpx.TransportError as error:
                 raise TryAgainError(f"{type(error).__name__}: {error}") from error
+        if method == "GET" and self.name and response.status_code in _NOT_THERE:
+            return {"data": [{"id": self.name}]}
         too_long = context_length_error(response, self.name)
         if too_long is not None:
             raise too_long
@@ -199,8 +208,7 @@ class OpenAIModel:
             tries = retrying.statistics["attempt_number"]
             raise ModelUnavailableError(
                 f"the server {self.url} gave no answer for {patience:.0f} seconds ({tries} tries), last: {error}. "
-                "Is it running and reachable from here, and is the URL right? The episode is as it was: the same step "
-                "may be repeated when the server is back"
+                f"Is it running and reachable from here, and is the URL right?{_REPEAT if method == 'POST' else ''}"
             ) from error
         if self._failing:
             self._failing = False

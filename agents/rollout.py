@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from typing import Any, Protocol, TypeAlias
 
 from atommem_gym.agents.player import Player, Turn
@@ -13,6 +12,7 @@ from atommem_gym.data.layout import stable_rng
 from atommem_gym.episode import Episode
 from atommem_gym.step import Observation
 from atommem_gym.traces import AgentTrace, EpisodeTrace, StepSeconds, TraceRecorder
+from atommem_gym.traces.origin import CUSTOM_ID, config_keywords
 
 OnStep: TypeAlias = Callable[[Turn | None, Observation, Mapping[str, Any]], None]
 """Called after the reset (without a turn) and after each step with turn, observation and info."""
@@ -84,7 +84,9 @@ async def rollout(
     observation, info = await env.areset(options={"index": index, "shuffle_seed": shuffle_seed})
     generator = stable_rng("play", player.name, seed, index, shuffle_seed)
     player.reset(env.episode, int(generator.integers(2**31)))
-    recorder = recorder or _recorder(env.config, player, seed)
+    if recorder is None:
+        agent = AgentTrace(player.name, player.settings)
+        recorder = TraceRecorder(CUSTOM_ID, config_keywords(env.config), agent, seed)
     recorder.reset(env.episode, observation, info)
     if on_step:
         on_step(None, observation, info)
@@ -99,10 +101,3 @@ async def rollout(
         if on_step:
             on_step(turn, observation, info)
     return recorder.finish()
-
-
-def _recorder(config: EnvConfig, player: Player, seed: int) -> TraceRecorder:
-    """A recorder of an environment of which only the config is known."""
-    defaults = {one.name: one.default for one in fields(config)}
-    given = {name: value for name, value in config.as_keywords().items() if value != defaults.get(name)}
-    return TraceRecorder("AtomMem-Custom", given, AgentTrace(player.name, player.settings), seed)

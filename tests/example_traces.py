@@ -83,7 +83,7 @@ def hostile_trace() -> EpisodeTrace:
                     OperationTrace("__proto__", 2, "applied", query=text),
                 ),
                 memory=memory,
-                completions=(CompletionTrace(10, 5, 0.1, HOSTILE[0]),),
+                completions=(CompletionTrace(10, 5, 0.1, HOSTILE[0], reasoning=text),),
             )
         )
     return replace(

@@ -17,7 +17,7 @@ from atommem_gym.cli import FAILED, main
 from atommem_gym.commands import ask_memory
 from atommem_gym.commands.ask_display import Display, Growth
 from atommem_gym.memory.hashing import HashingEmbedder
-from atommem_gym.traces import read_traces
+from atommem_gym.traces import EpisodeTrace, TraceError, TraceWriter, read_traces
 
 Capture = pytest.CaptureFixture[str]
 
@@ -94,6 +94,29 @@ def test_m13_memory_is_kept_and_gone_on_with(diary: str, minutes: str, tmp_path:
     trace = next(read_traces(tmp_path / "t.jsonl"))
     assert trace.steps[0].observation["phase"] == 1
     assert [entry.id for entry in trace.initial_memory.entries] == [1, 2]
+
+
+def test_a_record_that_cannot_be_written_is_known_before_anything_is_read(
+    diary: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert ask(diary, "-q", "Who saved Captain Ole Lind?", "--trace", str(tmp_path / "no" / "t.jsonl")) == 2
+    _, err = said(capsys)
+    assert "cannot be written" in err
+    assert "step 1" not in err
+
+
+def test_an_answer_is_printed_even_if_its_record_cannot_be_written(
+    diary: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: TraceWriter, trace: EpisodeTrace) -> None:
+        raise TraceError("the disk is full")
+
+    monkeypatch.setattr(TraceWriter, "write", full)
+    assert ask(diary, "-q", "Who saved Captain Ole Lind?", "--trace", str(tmp_path / "t.jsonl")) == 2
+    out, err = said(capsys)
+    assert "saved by a fisherman" in out
+    assert "recorded in" not in out
+    assert "the disk is full" in err
 
 
 def test_of_several_memories_one_must_be_named(diary: str, tmp_path: Path, capsys: Capture) -> None:

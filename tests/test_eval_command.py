@@ -25,6 +25,7 @@ from atommem_gym.evaluation.plan import Cell
 from atommem_gym.evaluation.plots import write_plots
 from atommem_gym.evaluation.progress import LiveProgress, PlainProgress, Row
 from atommem_gym.evaluation.results import FailedEpisode
+from atommem_gym.traces import read_traces
 
 __all__ = ["server", "tiny_model"]  # fixtures
 ROOT = Path(__file__).resolve().parent.parent
@@ -277,6 +278,8 @@ def test_a_language_model_behind_a_server(server: OpenAIServer, tmp_path: Path, 
     """The whole way: arguments, server, players, traces, tokens, tables."""
 
     def answer(request: Request, number: int) -> Reply:
+        if request.method == "GET":
+            return Reply({"data": [{"id": "tiny"}]})
         message = {"role": "assistant", "content": "<create>a fact</create><answer>no idea</answer>"}
         usage = {"prompt_tokens": 120, "completion_tokens": 11}
         return Reply({"choices": [{"message": message, "finish_reason": "stop"}], "usage": usage})
@@ -294,6 +297,40 @@ def test_a_language_model_behind_a_server(server: OpenAIServer, tmp_path: Path, 
     printed = " ".join(capsys.readouterr().out.split())
     assert "prompt completion" in printed
     assert "tokens a second" in printed
+
+
+def test_no_record_lacks_the_model_s_name_and_a_server_that_is_late_is_waited_for(
+    server: OpenAIServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = {"message": {"role": "assistant", "content": "<answer>no</answer>"}, "finish_reason": "stop"}
+
+    def answer(request: Request, number: int) -> Reply:
+        if not number:
+            return Reply({"error": {"message": "loading"}}, 503)
+        if request.method == "GET":
+            return Reply({"data": [{"id": "served"}]})
+        return Reply({"choices": [message], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
+
+    server.answer = answer
+    arguments = ["Synthetic", "--agent", "crud", "retrieve_then_read", "--model", server.url, *TINY]
+    assert main(["eval", *arguments, "-o", str(tmp_path / "run")]) == 0
+    traces = list(read_traces(tmp_path / "run" / "traces.jsonl"))
+    assert [trace.agent.settings["model"] for trace in traces] == ["served"] * 4
+    assert "loading" in caplog.text
+    methods = [request.method for request in server.requests]
+    assert methods == sorted(methods), "it is asked for its models until it answers, and not once an episode is begun"
+    server.answer = lambda request, number: Reply({}, 500)
+    assert main(["eval", "--resume", "-o", str(tmp_path / "run")]) == 0, "nothing is missing, so nobody is asked"
+
+
+def test_a_server_without_the_model_stops_it_before_an_episode_begins(
+    server: OpenAIServer, tmp_path: Path, capsys: Capture
+) -> None:
+    server.answer = lambda request, number: Reply({"data": [{"id": "served"}]})
+    arguments = ["Synthetic", "--agent", "crud", "--model", server.url, "--model-name", "server", *TINY]
+    assert main(["eval", *arguments, "-o", str(tmp_path / "run")]) == 2
+    assert "no model 'server'; it has served" in " ".join(capsys.readouterr().err.split())
+    assert read_run(tmp_path / "run").failures == ()
 
 
 @pytest.mark.slow

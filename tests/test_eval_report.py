@@ -42,7 +42,7 @@ def a_report(**changes: Any) -> Report:
     results += [row(docs=docs, index=i, em=float(i < docs // 200), **crud) for docs in (200, 400) for i in range(3)]
     failed = FailedEpisode("HotpotQA", 200, "crud", 0, 3, 0, 1, "ModelUnavailableError", "gone", "2026-11-22")
     session = {"at": "2026-11-22T16:00:00+00:00", "cpu": "a cpu", "python": "3.11", "versions": "atommem-gym 0.1"}
-    ended = {"seconds": 10.0, "played": {"episodes": 14, "prompt_tokens": 900, "completion_tokens": 100}}
+    ended = {"seconds": 10.0, "played": {"episodes": 14, "steps": 40, "prompt_tokens": 900, "completion_tokens": 100}}
     ended["work"] = {"agents": 20.0, "environments": 3.0, "storing": 1.5, "recording": 0.25}
     run = Run(Path("run"), PLAN, tuple(results), (failed,), ({**session, **ended}, session))
     return make_report(replace(run, **changes), resamples=500)
@@ -141,7 +141,7 @@ def test_the_page_has_every_number_and_its_meaning() -> None:
     assert "1,000 | 50 |" in page
     assert "| HotpotQA | 400 | `crud` | 3 | 1 (33%) | 1 (100%) | – |" in page
     assert "![Exact match](em.png)" in page
-    assert "| 2026-11-22 16:00 | 14 | 10.0 | 1.40 | 100 | 20.0 | 3.0 | 1.5 (storing 1.5) | 0.2 |" in page
+    assert "| 2026-11-22 16:00 | 14 | 10.0 | 1.40 | 100 | 20.0 | 3.0 | 1.5 (storing 1.5) | 37.50 | 0.2 |" in page
     assert "| 2026-11-22 16:00 |  | killed |" in page
     assert "2026-11-22 · a cpu · Python 3.11 · atommem-gym 0.1" in page
     assert "percentile bootstrap intervals over episodes" in page

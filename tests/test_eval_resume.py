@@ -18,7 +18,7 @@ from evaluations import play, small_plan, timeless, timeless_traces
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.folder import FAILURES, RESULTS, SESSIONS, EvaluationError, RowFile, read_run
 from atommem_gym.evaluation.plan_file import write_plan
-from atommem_gym.traces import read_traces
+from atommem_gym.traces import EpisodeTrace, TraceError, TraceWriter, read_traces
 
 TRACES = "traces.jsonl"
 
@@ -54,6 +54,27 @@ def cut(undisturbed: Path, folder: Path, rows: int, traces: int, *, torn: bytes 
     for name, count, rest in ((RESULTS, rows, torn), (TRACES, traces, torn_trace)):
         lines = (undisturbed / name).read_bytes().splitlines(keepends=True)
         (folder / name).write_bytes(b"".join(lines[:count]) + rest)
+
+
+def test_a_full_disk_ends_with_what_to_do_and_loses_nothing(
+    undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    write = TraceWriter.write
+
+    def fill_up(self: TraceWriter, trace: EpisodeTrace) -> None:
+        if self.written == 5:
+            raise TraceError(f"{self.path} cannot be written (No space left on device)")
+        write(self, trace)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TraceWriter, "write", fill_up)
+        with pytest.raises(EvaluationError, match="No space left on device") as raised:
+            play(folder)
+    assert f"go on with: atommem eval --resume -o {folder}" in str(raised.value)
+    assert len(read_run(folder).results) == 5
+    play(folder, resume=True)
+    assert_as_undisturbed(folder, undisturbed)
 
 
 @pytest.mark.parametrize("done", [0, 1, 11, 23, 24])
@@ -118,7 +139,7 @@ def killed_at_random(folder: Path, undisturbed: Path, kills: int, seed: int) -> 
 
 
 def test_killed_by_signal_9(undisturbed: Path, tmp_path: Path) -> None:
-    killed_at_random(tmp_path / "run", undisturbed, kills=2, seed=0)
+    killed_at_random(tmp_path / "run", undisturbed, kills=1, seed=0)
 
 
 @pytest.mark.slow

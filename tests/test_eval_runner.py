@@ -19,10 +19,11 @@ from atommem_gym.agents.language_model import Completion, Sampling
 from atommem_gym.agents.play import draw_items, play_episode
 from atommem_gym.agents.player import Turn, make_player
 from atommem_gym.agents.rollout import rollout
+from atommem_gym.config import EnvConfig
 from atommem_gym.envs.pool import AtomMemPool
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, LanguageModelError, ModelUnavailableError
 from atommem_gym.evaluation.folder import EvaluationError, read_run
-from atommem_gym.traces import read_traces
+from atommem_gym.traces import EpisodeTrace, read_traces
 
 
 class FakeModel:
@@ -87,6 +88,19 @@ def test_a_rollout_is_what_a_plain_environment_plays() -> None:
     assert seen[0] == (None, 0)
     assert [turn.action for turn, _ in seen[1:] if turn] == [step.action for step in trace.steps]
     assert trace.env.keywords == {"source": "synthetic", **keywords}
+
+
+def test_a_rollout_keeps_what_was_asked_for_against_the_preset() -> None:
+    keywords = {"preset": "released", "max_steps": None, "chunk_overlap": 0, "questions_per_episode": 1, "top_k": 2}
+
+    async def once() -> tuple[EnvConfig, EpisodeTrace]:
+        pool = AtomMemPool("AtomMem-Synthetic-v0", 1, num_docs=12, store="numpy", **keywords)
+        async with pool, pool.env() as one:
+            return one.config, await rollout(one, make_player("silent")(), 0)
+
+    config, trace = asyncio.run(once())
+    assert trace.env.keywords.items() >= keywords.items()
+    assert EnvConfig.from_keywords(trace.env.keywords) == config
 
 
 def test_cells_are_played_as_plain_environments_play_them(tmp_path: Path) -> None:

@@ -246,6 +246,16 @@ def test_a_model_that_the_server_does_not_have_is_named_with_those_it_has(server
         asyncio.run(OpenAIModel(server.url, "three").wait_until_ready(1))
 
 
+def test_a_service_without_a_list_is_believed_to_have_the_model_that_was_named(server: OpenAIServer) -> None:
+    server.answer = lambda request, number: Reply({"error": {"message": "no such page"}}, 404)
+    asyncio.run(OpenAIModel(server.url, "three").wait_until_ready(1))
+    with pytest.raises(LanguageModelError, match="404"):
+        asyncio.run(OpenAIModel(server.url).wait_until_ready(1))
+    server.answer = lambda request, number: Reply({"error": {"message": "who are you?"}}, 401)
+    with pytest.raises(LanguageModelError, match="OPENAI_API_KEY"):
+        asyncio.run(OpenAIModel(server.url, "three").wait_until_ready(1))
+
+
 def test_calls_under_way_are_bounded(server: OpenAIServer) -> None:
     server.answer = lambda request, number: chat()
     model = OpenAIModel(server.url, "m", concurrency=3)

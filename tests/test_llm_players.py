@@ -14,10 +14,10 @@ from fixed_items import fixed_gym
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atommem_gym.actions import Answer, Create, Read, Scratchpad, parse
+from atommem_gym.actions import Answer, Create, Read, Scratchpad, parse, without_thinking
 from atommem_gym.agents.language_model import Completion, Messages, Sampling, ToolSchemas
 from atommem_gym.agents.llm_shortening import MAX_TRIES, Shortener, cut_middle
-from atommem_gym.agents.llm_text import final_answer, visible
+from atommem_gym.agents.llm_text import final_answer
 from atommem_gym.agents.player import Dropped, Player, Turn, make_player, player_keywords
 from atommem_gym.data.records import Document, Evidence, Record
 from atommem_gym.errors import ConfigError, ContextLengthError, ModelUnavailableError
@@ -379,20 +379,26 @@ def test_what_was_dropped_reads_as_a_line() -> None:
         ("a<think>b</think>c</think>d", "d"),
         ("a<think>never closed", "a"),
         ("<THINK>a</Think> b", "b"),
+        ("<think/>a <think a=1 />b", "a b"),
+        ("<think/>a</think>b", "b"),
         ("<thinking>a</thinking>", "<thinking>a</thinking>"),
         ("", ""),
     ],
 )
 def test_A2_reasoning_is_not_visible(text: str, expected: str) -> None:
-    assert visible(text) == expected
+    assert without_thinking(text) == expected
 
 
 @given(
-    st.lists(st.sampled_from(["<think>", "</think>", "<Think >", "<answer>a</answer>", "<create>b</create>", " c "]))
+    st.lists(
+        st.sampled_from(
+            ["<think>", "</think>", "<Think >", "<think/>", "<answer>a</answer>", "<create>b</create>", " c "]
+        )
+    )
 )
 def test_A2_what_is_visible_holds_the_same_operations(pieces: list[str]) -> None:
     text = "".join(pieces)
-    assert parse(visible(text)) == parse(text)
+    assert parse(without_thinking(text)) == parse(text)
 
 
 @pytest.mark.parametrize(

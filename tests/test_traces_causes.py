@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from made_traces import BORN, OTHER, QUESTION, RIVER, SMALL, played, written
+from fixed_items import fixed_env
+from made_traces import BORN, DOCUMENTS, OTHER, QUESTION, RIVER, SMALL, played, written
 
+from atommem_gym.agents.player import Turn
 from atommem_gym.data.records import Evidence
-from atommem_gym.traces import CAUSES, EpisodeTrace, evidence_fates, failure_causes
+from atommem_gym.traces import CAUSES, EpisodeTrace, TraceRecorder, evidence_fates, failure_causes
 from atommem_gym.traces.causes import closing_steps
 from atommem_gym.traces.codec import dumps, loads
+from atommem_gym.traces.replay import Replayer
 
 STORE = f"<create>{BORN.text}</create><create>{RIVER.text}</create>"
 WRONG = "<answer>Seine</answer>"
@@ -117,6 +120,51 @@ def test_without_a_hop_answer_the_heuristic_says_nothing() -> None:
     bare = replace(QUESTION, evidence=(Evidence("London", "London lies on the Thames.", ""),))
     trace = written(["<create>London and the Thames</create>", READ, WRONG], questions=(bare,))
     assert trace.causes == ("never stored",)
+
+
+def shown(*prompts: str | None, **keywords: object) -> EpisodeTrace:
+    """The record of a player without memory that answers wrong, asked with these prompts (``None``: without one)."""
+    keywords = {"storage": False, "scratchpad": False, **keywords}
+    env = fixed_env([QUESTION, OTHER], DOCUMENTS, **keywords)
+    recorder = TraceRecorder("AtomMem-Custom", keywords, "hand")
+    observation, info = env.reset(options={"index": 0})
+    recorder.reset(env.episode, observation, info)
+    for prompt in prompts:
+        messages = (
+            None if prompt is None else [{"role": "system", "content": "Read."}, {"role": "user", "content": prompt}]
+        )
+        turn = Turn("" if prompt is None else WRONG, messages)
+        recorder.step(turn, *env.step(turn.action))
+    trace = recorder.finish()
+    with Replayer(env=env) as replayer:
+        assert replayer.check(loads(dumps(trace))) is None
+    env.close()
+    return trace
+
+
+def test_without_a_memory_evidence_must_stand_in_the_prompt_of_its_question() -> None:
+    both, one = f"Document 1:\nAda Lovelace\n{BORN.text} {RIVER.text}", f"{BORN.text} London […] the Thames."
+    assert shown(None, both, both).causes == ("retrieved but answered wrong",) * 2
+    cut = shown(None, one, one)
+    assert cut.causes == ("not shown", "retrieved but answered wrong")
+    assert evidence_fates(cut) == (("retrieved", "not shown"), ("retrieved",))
+    # What the prompt of the next question holds came too late for this one.
+    assert shown(None, "", both).causes == ("not shown", "retrieved but answered wrong")
+    assert shown(None, both, "").causes == ("retrieved but answered wrong", "not shown")
+
+
+def test_without_a_memory_a_prompt_of_the_reading_phase_counts_for_an_early_answer_alone() -> None:
+    text = f"{BORN.text} {RIVER.text}"
+    chunks = shown(text, text, chunk_tokens=15, early_answer=True).steps[0].observation["progress"][1]
+    assert shown(*[None] * chunks, "", "", chunk_tokens=15).causes == ("not shown", "not shown")
+    early = shown(text, text, chunk_tokens=15, early_answer=True)
+    assert early.steps[1].observation["phase"] == 0
+    assert early.causes == ("retrieved but answered wrong",) * 2
+
+
+def test_a_scratchpad_alone_is_a_memory() -> None:
+    assert written([WRONG], storage=False).causes == ("never stored",)
+    assert written([WRONG], scratchpad=False).causes == ("never stored",)
 
 
 def check_sums(traces: list[EpisodeTrace]) -> Counter[str | None]:

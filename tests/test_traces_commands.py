@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from made_traces import SMALL, played
 from atommem_gym.cli import main
 from atommem_gym.traces import EpisodeTrace, read_traces, write_traces
 from atommem_gym.traces.codec import dumps
+from atommem_gym.traces.record import CompletionTrace
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,12 @@ def test_replay_shows_every_step_where_there_is_no_terminal(path: Path, capsys: 
     edited(path, 7, reward=0.5)
     status, out, _ = run(capsys, "replay", path, "--episode", "7")
     assert (status, "differs at step 1" in out, "recorded 0.5" in out) == (1, True, True)
+
+
+def test_reasoning_that_came_apart_is_shown(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edited(path, 0, completions=(CompletionTrace(9, 4, 0.1, "stop", reasoning="because \x1b[31mof it"),))
+    _, out, _ = run(capsys, "replay", path, "--episode", "0", "--no-check")
+    assert "reasoning, returned apart because \ufffd[31mof it" in re.sub("[│ ]+", " ", out)
 
 
 def test_wrong_commands_say_what_is_right(path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

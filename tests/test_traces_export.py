@@ -19,7 +19,7 @@ from atommem_gym.traces import EpisodeTrace, TraceError, read_traces, write_trac
 from atommem_gym.traces.export import FORMATS, export
 from atommem_gym.traces.record import CompletionTrace
 from atommem_gym.traces.rescore import rescore
-from atommem_gym.traces.sft import Selection, Tally, examples, without_thinking
+from atommem_gym.traces.sft import Selection, Tally, examples, stripped
 from atommem_gym.traces.splits import components, dev_part, ties
 
 RIGHT, WRONG, HALF = "<answer>Thames</answer>", "<answer>Seine</answer>", "<answer>London</answer>"
@@ -91,7 +91,7 @@ def test_messages_that_a_model_saw_are_kept_unless_they_are_rendered_anew(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("response", "stripped"),
+    ("response", "expected"),
     [
         ("<think>a</think><answer>b</answer>", "<answer>b</answer>"),
         ("begun in the prompt</think>\n<answer>b</answer>", "<answer>b</answer>"),
@@ -100,8 +100,8 @@ def test_messages_that_a_model_saw_are_kept_unless_they_are_rendered_anew(tmp_pa
         ("no reasoning <answer>b</answer>", "no reasoning <answer>b</answer>"),
     ],
 )
-def test_A2_reasoning_is_taken_out_where_that_changes_no_operation(response: str, stripped: str | None) -> None:
-    assert without_thinking(response, "crud") == stripped
+def test_A2_reasoning_is_taken_out_where_that_changes_no_operation(response: str, expected: str | None) -> None:
+    assert stripped(response, "crud") == expected
 
 
 def test_reasoning_is_kept_or_stripped_by_flag() -> None:

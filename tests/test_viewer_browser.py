@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -274,6 +275,30 @@ def test_a_prompt_is_shown_on_demand(look: Look, tmp_path: Path) -> None:
     assert sight.page.locator(".seen mark.exact").count() >= 2
     sight.press("p")
     assert "Chunk" in sight.texts(".seen h4")
+
+
+def test_reasoning_that_came_apart_is_there_to_unfold(look: Look, tmp_path: Path) -> None:
+    write_page([hostile_trace()], tmp_path / "page.html")
+    sight = look((tmp_path / "page.html").as_uri())
+    assert "Reasoning" in sight.texts(".done summary")
+    sight.page.locator(".done summary", has_text="Reasoning").click()
+    assert HOSTILE[1] in sight.text(".done details[open]")
+
+
+def test_without_a_memory_evidence_was_shown_by_the_prompt(look: Look, tmp_path: Path) -> None:
+    trace = example_traces(1)[1]
+    blank = replace(trace.env, keywords={**trace.env.keywords, "storage": False, "scratchpad": False})
+    pieces = trace.questions[0].evidence
+    prompt = [{"role": "user", "content": f"The documents:\n{pieces[0].text}"}]
+    steps = tuple(replace(step, messages=prompt) for step in trace.steps)
+    write_page([replace(trace, env=blank, steps=steps)], tmp_path / "page.html")
+    sight = look((tmp_path / "page.html").as_uri())
+    sight.page.locator("details.evidence summary").first.click()
+    ways = sight.texts("details.evidence li .way")
+    assert re.search(r"shown while answering at\s+\d", ways[0])
+    others = [way for way, piece in zip(ways, pieces, strict=False) if piece.text != pieces[0].text]
+    assert others
+    assert all(re.search(r"shown while answering at\s+–", way) for way in others)
 
 
 def test_work_is_done_for_what_is_looked_at_only(look: Look, url: str) -> None:

@@ -15,6 +15,7 @@ from atommem_gym.actions.operations import (
     Update,
 )
 from atommem_gym.actions.space import ActionText, UnicodeText
+from atommem_gym.actions.thinking import without_thinking
 from atommem_gym.actions.tools import tool_schemas
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "parse",
     "tag_names",
     "tool_schemas",
+    "without_thinking",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -102,11 +103,14 @@ class Ask:
         keywords = {"chunk_tokens": self.chunk_tokens, **memory.keywords, **given, **embedder, **role}
         env = AtomMemEnv(items=OwnItems(files.documents, self.questions), reward=unscored, **keywords)
         try:
-            trace = asyncio.run(self._play(env, Asked(files, keywords, memory.key), make, model))
-            if self.trace is not None:
-                with TraceWriter(self.trace) as writer:
+            # Opened first: nobody wants to hear after an hour of reading that the record cannot be written.
+            with TraceWriter(self.trace) if self.trace is not None else nullcontext() as writer:
+                trace = asyncio.run(self._play(env, Asked(files, keywords, memory.key), make, model))
+                self._print(trace, env.memory_key)
+                if writer is not None:
                     writer.write(trace)
-            self._print(trace, env.memory_key)
+                    line = f"recorded in {self.trace}; look at it with: atommem view {self.trace}"
+                    output().print(Text(printable(line), style="dim"), soft_wrap=True)
         finally:
             env.close()
         return 0
@@ -194,8 +198,6 @@ class Ask:
         if self.memory is not None:
             lines.append(f"{trace.metrics['final_entries']} entries are kept in {self.memory} under key {key}")
             lines.append(f"ask on with: atommem ask -q … --memory {self.memory}")
-        if self.trace is not None:
-            lines.append(f"recorded in {self.trace}; look at it with: atommem view {self.trace}")
         console.print(Text(printable("\n".join(["", *lines])), style="dim"), soft_wrap=True)
 
 

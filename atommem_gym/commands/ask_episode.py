@@ -15,9 +15,7 @@ from atommem_gym.episode import Episode
 from atommem_gym.step import Observation
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder
 from atommem_gym.traces.causes import closing_steps
-
-ENV_ID = "AtomMem-Custom"
-"""What a trace calls an environment over items of one's own."""
+from atommem_gym.traces.origin import CUSTOM_ID
 
 
 def unscored(prediction: str, answers: Sequence[str], question: str) -> float:
@@ -43,7 +41,7 @@ async def play(env: AtomMemEnv, player: Player, asked: Asked, on_step: OnStep) -
         AtomMemError: the store or the player's model failed.
     """
     keywords = {**asked.keywords, "reward": unscored}
-    recorder = TraceRecorder(ENV_ID, keywords, AgentTrace(player.name, dict(player.settings)))
+    recorder = TraceRecorder(CUSTOM_ID, keywords, AgentTrace(player.name, dict(player.settings)))
     return await rollout(_Opened(env, asked), player, 0, recorder=recorder, on_step=on_step)
 
 

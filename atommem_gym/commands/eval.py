@@ -18,6 +18,7 @@ from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.folder import PLAN, RESULTS, EvaluationError, Run, read_run
+from atommem_gym.evaluation.grids import expand
 from atommem_gym.evaluation.plan import Plan
 from atommem_gym.evaluation.plan_file import read_values
 from atommem_gym.evaluation.plots import PlotsUnavailableError, write_plots
@@ -64,6 +65,9 @@ class Eval:
     settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
     """Keyword arguments of all environments, such as embedder=minilm chunk_tokens=2000; those of one alone as
     HotpotQA.split=validation."""
+    grid: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=V,V,…")] = ()
+    """Every environment once for every combination of these values; two numeric ones give a heat map, as in
+    `atommem eval Needle --grid depth=0,0.5,1 length=4000,16000 --agent keep_all tidy`."""
     model: Annotated[str | None, tyro.conf.arg(metavar="URL|NAME")] = None
     """The language model: the URL of an OpenAI-compatible server, or a name or folder for transformers."""
     model_name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
@@ -122,6 +126,8 @@ class Eval:
             missing = "environments" if "envs" not in values else "agents (--agent)"
             raise ConfigError(f"no {missing} given; for instance: atommem eval Synthetic --agent keep_all tidy")
         values["envs"] = _with_settings(values["envs"], self._env_settings())
+        if self.grid:
+            values["envs"] = expand(values["envs"], _grid(list(chain.from_iterable(self.grid))))
         options = parse_settings(list(chain.from_iterable(self.option)), "--option")
         values["agents"] = _with_options(values["agents"], options)
         return Plan.from_values(values)
@@ -131,6 +137,9 @@ class Eval:
             return read_values(self.config)
         if self.resume and (self.out / PLAN).is_file() and (self.out / RESULTS).is_file():
             return read_values(self.out / PLAN)
+        if self.resume and not self.envs:
+            # With all its arguments given, --resume in a loop may well be the first start.
+            read_run(self.out)
         return {}
 
     def _given(self) -> dict[str, Any]:
@@ -214,6 +223,19 @@ def write_report(report: Report, folder: Path, console: Console) -> None:
         plots = []
     for name, text in (("report.md", markdown(report, plots)), ("cells.csv", to_csv(report))):
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def _grid(texts: list[str]) -> dict[str, list[Any]]:
+    """The values of each setting: ``depth=0,0.5,1``.
+
+    >>> _grid(["depth=0,0.5", "kind=single,multi_key"])
+    {'depth': [0, 0.5], 'kind': ['single', 'multi_key']}
+    """
+    grid: dict[str, list[Any]] = {}
+    for text in texts:
+        name, _, values = text.partition("=")
+        grid[name] = [parse_settings([f"{name}={value}"], "--grid")[name] for value in values.split(",")]
+    return grid
 
 
 def _with_settings(envs: Any, settings: list[tuple[str, dict[str, Any]]]) -> list[Any]:

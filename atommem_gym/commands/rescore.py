@@ -22,6 +22,7 @@ from atommem_gym.evaluation.statistics import bootstrap
 from atommem_gym.scoring import load_scorer
 from atommem_gym.scoring.judge import JudgeScorer
 from atommem_gym.traces import CAUSES, EpisodeTrace, TraceWriter, count_traces, read_traces
+from atommem_gym.traces.causes import WITHOUT_MEMORY
 from atommem_gym.traces.rescore import recorded_scores, rescore
 
 
@@ -118,16 +119,17 @@ class Means:
             console.print("there are no records")
             return
         table = Table(title=f"{self.episodes} episodes", title_justify="left")
-        for column in ("", "mean (95 %)", "failed", *CAUSES):
+        known = [cause for cause in CAUSES if cause != WITHOUT_MEMORY or cause in self.causes + self.new_causes]
+        for column in ("", "mean (95 %)", "failed", *known):
             table.add_column(column, justify="left" if not column else "right")
         old = " + ".join(sorted(self.old_rewards))
         for name, values, causes in (
             (f"before: {old}", self.before, self.causes),
             (f"after: {reward}", self.after, self.new_causes),
         ):
-            failed = sum(causes[cause] for cause in CAUSES)
+            failed = sum(causes[cause] for cause in known)
             interval = bootstrap(values, self.items, ("rescore", reward)).text(3)
-            counts = [str(causes[cause]) for cause in CAUSES]
+            counts = [str(causes[cause]) for cause in known]
             table.add_row(Text(printable(name)), interval, str(failed), *counts)
         console.print(table)
         difference = bootstrap(np.subtract(self.after, self.before).tolist(), self.items, ("rescore", reward)).text(3)

@@ -50,6 +50,9 @@ def step_panel(trace: EpisodeTrace, number: int) -> RenderableType:
     if seen["query"]:
         found = "\n".join(f"[{m['id']}] {m['score']:+.3f} {_line(m['text'])}" for m in seen["memories"])
         parts.append(_section(f"read: {_line(seen['query'])}", Text(found or "(nothing found)", style="blue")))
+    reasoning = "\n".join(one.reasoning for one in step.completions if one.reasoning)
+    if reasoning:
+        parts.append(_section("reasoning, returned apart", Text(printable(reasoning, PROMPT), style="dim")))
     if step.messages is not None:
         parts.append(_section("response", Text(printable(step.response, PROMPT))))
     if step.messages is None or step.response != step.action:

@@ -11,7 +11,7 @@ from atommem_gym.evaluation.folder import EvaluationError, RunWriter
 from atommem_gym.evaluation.groups import Made, identity
 from atommem_gym.evaluation.plan import Cell
 from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult
-from atommem_gym.traces import EpisodeTrace, TraceWriter, count_traces, read_traces
+from atommem_gym.traces import EpisodeTrace, TraceError, TraceWriter, count_traces, read_traces
 
 
 class Archive:
@@ -35,7 +35,7 @@ class Archive:
         """Write an episode; it is on disk when this returns.
 
         Raises:
-            TraceError, EvaluationError: a file cannot be written.
+            EvaluationError: a file cannot be written.
         """
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._add, trace, cell)
 
@@ -76,6 +76,11 @@ class Archive:
     def _add(self, trace: EpisodeTrace, cell: Cell) -> EpisodeResult:
         result = EpisodeResult.from_trace(trace, cell)
         if self._traces is not None:
-            self._traces.write(trace)
+            try:
+                self._traces.write(trace)
+            except TraceError as error:
+                raise EvaluationError(
+                    f"{error}\nfree some space and go on with: atommem eval --resume -o {self._writer.path}"
+                ) from error
         self._writer.add(result)
         return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atommem_gym.agents.language_model import LanguageModel, load_model
+from atommem_gym.agents.openai_model import OpenAIModel
 from atommem_gym.agents.player import ROLES
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.plan import ModelPlan, Plan
@@ -38,3 +39,15 @@ def open_model(plan: ModelPlan) -> LanguageModel:
     if plan.url:
         return load_model(plan.url, plan.name or None, **plan.options)
     return load_model(plan.name, **plan.options)
+
+
+async def await_model(model: LanguageModel) -> None:
+    """Return when the model's server answers: only it knows the model's name, which stands in every record.
+
+    A local model is ready once it is open.
+
+    Raises:
+        LanguageModelError: it did not answer within its ``patience``, or does not have the model.
+    """
+    if isinstance(model, OpenAIModel):
+        await model.wait_until_ready()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from atommem_gym.errors import AtomMemError
+from atommem_gym.evaluation.grids import Grid, find_grids, heat_maps
 from atommem_gym.evaluation.report import Report, counts
 from atommem_gym.evaluation.summary import CAUSES, CellSummary
 
@@ -30,6 +31,7 @@ CAUSE_COLOURS = {
     "never stored": "#d55e00",
     "stored then lost": "#e69f00",
     "stored but not retrieved": "#0072b2",
+    "not shown": "#56b4e9",
     "retrieved but answered wrong": "#cc79a7",
     "not answered": "#4d4d4d",
 }
@@ -60,9 +62,22 @@ def write_plots(report: Report, folder: Path) -> list[tuple[str, str]]:
         ("What became of the questions", "causes.png", causes_figure(report)),
         ("Exact match against cost", "cost.png", cost_figure(report)),
     ]
+    for grid in find_grids(report.plan.envs):
+        name = f"grid-{grid.env_id}.png"
+        drawn.append((f"Exact match by {grid.y} and {grid.x}, {grid.env_id}", name, grid_figure(report, grid)))
     for _, name, figure in drawn:
         figure.savefig(folder / name, dpi=DPI)
     return [(title, name) for title, name, _ in drawn]
+
+
+def grid_figure(report: Report, grid: Grid) -> Any:
+    """EM by the two settings of a grid, an agent (and document count, if there are several) a heat map."""
+    found = {(one.cell.agent, one.cell.docs, one.cell.env): one.metrics["em"].mean for one in report.cells}
+    maps = [(agent.label, docs) for docs in report.plan.docs for agent in report.plan.agents]
+    tables = [[[found.get((*one, grid.labels[x, y]), float("nan")) for x in grid.xs] for y in grid.ys] for one in maps]
+    several = len(report.plan.docs) > 1
+    titles = [f"{agent}, {docs} documents" if several else agent for agent, docs in maps]
+    return heat_maps(titles, tables, grid.x, grid.y, grid.xs, grid.ys)
 
 
 def em_figure(report: Report) -> Any:

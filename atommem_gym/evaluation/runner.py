@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Set
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -23,7 +23,7 @@ from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.evaluation.archive import Archive
 from atommem_gym.evaluation.folder import EvaluationError, Run, RunWriter, read_run
 from atommem_gym.evaluation.groups import Group, make_cells
-from atommem_gym.evaluation.models import open_model, plan_models
+from atommem_gym.evaluation.models import await_model, open_model, plan_models
 from atommem_gym.evaluation.plan import AgentPlan, Plan
 from atommem_gym.evaluation.report import surroundings
 from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
@@ -97,8 +97,9 @@ class Runner:
             async with AsyncExitStack() as stack:
                 self._archive = stack.enter_context(Archive(self.writer))
                 done = self.writer.earlier.done | self._archive.adopt_orphans(self.made.values())
-                await self._open_players(stack)
+                models = self._open_players(stack)
                 jobs = await self._load(done)
+                await self._await_models(models, {key.agent for _, key in jobs})
                 self.listener.begin(self.plan, read_run(self.writer.path))
                 await self._play(jobs)
         finally:
@@ -111,19 +112,28 @@ class Runner:
                 }
             )
 
-    async def _open_players(self, stack: AsyncExitStack) -> None:
+    def _open_players(self, stack: AsyncExitStack) -> dict[str, LanguageModel]:
+        """Open all players; returns the models of those that have one, by the agent's label."""
+        opened: dict[str, LanguageModel] = {}
         models: dict[str, LanguageModel] = {}
         wanted = plan_models(self.plan)
         for agent in self.plan.agents:
             model = None
             if agent.label in wanted:
                 identity = repr(wanted[agent.label])
-                if identity not in models:
+                if identity not in opened:
                     # Loading a local model takes a while, but nothing is under way yet.
-                    models[identity] = open_model(wanted[agent.label])
-                    stack.push_async_callback(models[identity].aclose)
-                model = models[identity]
+                    opened[identity] = open_model(wanted[agent.label])
+                    stack.push_async_callback(opened[identity].aclose)
+                model = models[agent.label] = opened[identity]
             self._players[agent.label] = (agent, make_player(agent.name, model, **agent.options))
+        return models
+
+    async def _await_models(self, models: Mapping[str, LanguageModel], agents: Set[str]) -> None:
+        """Wait for the servers that these agents ask, one after the other."""
+        for label in agents & models.keys():
+            # A model that several share answers the second time at once.
+            await await_model(models[label])
 
     async def _load(self, done: set[EpisodeKey]) -> list[Job]:
         """All episodes that are missing; a source that cannot be read is an error before the first one is played."""

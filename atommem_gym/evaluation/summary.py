@@ -20,6 +20,7 @@ CAUSES = (
     "never stored",
     "stored then lost",
     "stored but not retrieved",
+    "not shown",
     "retrieved but answered wrong",
     "not answered",
 )

@@ -13,11 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.actions import Kind
+from atommem_gym.agents.player import player_keywords
 from atommem_gym.envs.render import printable
 from atommem_gym.evaluation import work
 from atommem_gym.evaluation.report import Report, counts
 from atommem_gym.evaluation.statistics import RESAMPLES
 from atommem_gym.evaluation.summary import CAUSES, CellSummary
+from atommem_gym.traces.causes import WITHOUT_MEMORY
 
 NARROW = 120
 """Columns of a terminal below which tables have no shares and little space."""
@@ -45,7 +47,7 @@ def results_columns(report: Report) -> list[Column]:
         Column("episodes", _episodes),
         Column("EM", lambda cell: cell.metrics["em"].text()),
         Column("F1", lambda cell: cell.metrics["f1"].text(), least=spare),
-        Column("evidence recall", lambda cell: f"{cell.metrics['evidence_recall'].mean:.2f}", least=90),
+        Column("evidence recall", _recall(report), least=90),
         *(Column(kind, _operation(kind), least=120) for kind in _kinds(report)),
         Column("rejected", lambda cell: _amount(cell.rejected), least=spare),
         Column("entries", lambda cell: _amount(cell.peak_entries), least=100),
@@ -64,15 +66,17 @@ def time_columns() -> list[Column]:
     return [
         Column("agent: median ms", lambda cell: _ms(cell.agent_ms[0])),
         Column("agent: p95 ms", lambda cell: _ms(cell.agent_ms[1])),
-        Column("env: median ms", lambda cell: _ms(cell.env_ms[0])),
-        Column("env: p95 ms", lambda cell: _ms(cell.env_ms[1])),
-        Column("env's share", lambda cell: ABSENT if math.isnan(cell.env_share) else f"{cell.env_share:.0%}"),
+        Column("waits for env: median ms", lambda cell: _ms(cell.env_ms[0])),
+        Column("waits for env: p95 ms", lambda cell: _ms(cell.env_ms[1])),
+        Column("waits' share", lambda cell: ABSENT if math.isnan(cell.env_share) else f"{cell.env_share:.0%}"),
     ]
 
 
 def cause_columns(report: Report, *, shares: bool = True) -> list[Column]:
     """Why questions failed: counts, and shares of the failed ones."""
-    known = [*CAUSES, *(cause for cause in counts(report.cells) if cause not in CAUSES)]
+    found = counts(report.cells)
+    known = [cause for cause in CAUSES if cause in found or cause != WITHOUT_MEMORY]
+    known += [cause for cause in found if cause not in CAUSES]
     return [
         Column("questions", lambda cell: f"{cell.questions}", least=NARROW),
         Column("failed", lambda cell: _count(cell.wrong, cell.questions, shares)),
@@ -93,6 +97,7 @@ def terminal_tables(report: Report, width: int) -> Iterator[Table]:
                 column.header.replace(" ", "\n") if len(column.header) > 8 else column.header,
                 justify="right",
                 no_wrap=column.header in ("EM", "F1"),
+                overflow="fold",
             )
         before: CellSummary | None = None
         for cell in report.cells:
@@ -156,8 +161,8 @@ def notes(report: Report) -> list[str]:
         "Operations, entries (at their peak), steps and tokens are means an episode.",
         "Evidence recall and causes use the lenient heuristic (title and hop answer in one entry): policies "
         "paraphrase.",
-        "Milliseconds are those of a step as its episode waits for it: with many episodes in flight they hold the wait "
-        "for a turn, too. The environment's share is of the time spent stepping.",
+        "Milliseconds are those of a step as its episode waits for it: with many episodes in flight waits for the "
+        "environment are mostly waits for a turn. What the environment itself took is in *Where the wall time went*.",
         work.NOTE,
     ]
 
@@ -221,6 +226,13 @@ def _has(report: Report, kind: Kind) -> bool:
 
 def _operation(kind: Kind) -> Callable[[CellSummary], str]:
     return lambda cell: _amount(cell.operations.get(kind, 0.0))
+
+
+def _recall(report: Report) -> Callable[[CellSummary], str]:
+    """Where there is neither storage nor scratchpad, nothing could be recalled."""
+    keywords = {agent.label: {**report.plan.settings, **player_keywords(agent.name)} for agent in report.plan.agents}
+    blank = {label for label, own in keywords.items() if own.get("storage") is False and own.get("scratchpad") is False}
+    return lambda cell: ABSENT if cell.cell.agent in blank else f"{cell.metrics['evidence_recall'].mean:.2f}"
 
 
 def _cause(cause: str, shares: bool) -> Callable[[CellSummary], str]:

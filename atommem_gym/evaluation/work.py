@@ -14,6 +14,7 @@ HEADERS = (
     "agents s",
     "waits for env s",
     "env's work s",
+    "ms a step",
     "recording s",
 )
 STAGES = ("opening", "scoring", "embedding", "storing", "releasing")
@@ -21,9 +22,9 @@ STAGES = ("opening", "scoring", "embedding", "storing", "releasing")
 KILLED = "killed"
 NOTE = (
     "Seconds in agents and waits for the environment are added up over all episodes in flight, so they may exceed the "
-    "wall time. The environment's work is what its threads did for all of them: making episodes (opening), scoring, "
-    "embedding, storing and searching, and deleting (releasing). A scripted agent's seconds are computation; a "
-    "language model's are waits for it."
+    "wall time. The environment's work is what its threads did for all of them, in all and by step: making episodes "
+    "(opening), scoring, embedding, storing and searching, and deleting (releasing); waits beyond it are for a turn. A "
+    "scripted agent's seconds are computation; a language model's are waits for it."
 )
 
 
@@ -39,21 +40,23 @@ def work_rows(sessions: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def work_lines(sessions: Sequence[Mapping[str, Any]]) -> list[str]:
     """The same in words, one line a start.
 
-    >>> session = {"at": "2026-11-22T10:00:00", "seconds": 8, "played": {"episodes": 4}, "work": {"agents": 6.5}}
+    >>> played = {"episodes": 4, "steps": 9}
+    >>> session = {"at": "2026-11-22T10:00:00", "seconds": 8, "played": played, "work": {"agents": 6.5}}
     >>> print(work_lines([session])[0])  # doctest: +NORMALIZE_WHITESPACE
     2026-11-22 10:00: 4 episodes in 8.0 s (0.50 a second); agents 6.5 s, waits for environments 0.0 s;
-    environments worked 0.0 s, recording 0.0 s
+    environments worked 0.0 s (0.00 ms a step), recording 0.0 s
     """
     lines = []
-    for started, episodes, wall, rate, tokens, agents, waits, worked, recording in work_rows(sessions):
+    for started, episodes, wall, rate, tokens, agents, waits, worked, a_step, recording in work_rows(sessions):
         if wall == KILLED:
             lines.append(f"{started}: killed")
             continue
         drawn = f", {tokens} tokens a second" if tokens != "–" else ""
-        seconds, bracket, detail = worked.partition(" (")
+        seconds, _, detail = worked.removesuffix(")").partition(" (")
+        work = ": ".join(part for part in (f"{a_step} ms a step", detail) if part)
         lines.append(
             f"{started}: {episodes} episodes in {wall} s ({rate} a second{drawn}); agents {agents} s, waits for "
-            f"environments {waits} s; environments worked {seconds} s{bracket}{detail}, recording {recording} s"
+            f"environments {waits} s; environments worked {seconds} s ({work}), recording {recording} s"
         )
     return lines
 
@@ -66,6 +69,7 @@ def _row(session: Mapping[str, Any]) -> list[str]:
     work: Mapping[str, float] = session.get("work", {})
     wall = max(float(session["seconds"]), 1e-9)
     tokens = played.get("prompt_tokens", 0) + played.get("completion_tokens", 0)
+    worked = sum(work.get(stage, 0) for stage in STAGES)
     parts = {stage: work[stage] for stage in STAGES if work.get(stage, 0) >= 0.05}
     detail = f" ({', '.join(f'{stage} {seconds:.1f}' for stage, seconds in parts.items())})" if parts else ""
     return [
@@ -76,6 +80,7 @@ def _row(session: Mapping[str, Any]) -> list[str]:
         f"{tokens / wall:,.0f}" if tokens else "–",
         f"{work.get('agents', 0):,.1f}",
         f"{work.get('environments', 0):,.1f}",
-        f"{sum(work.get(stage, 0) for stage in STAGES):,.1f}{detail}",
+        f"{worked:,.1f}{detail}",
+        f"{1000 * worked / played['steps']:.2f}" if played.get("steps") else "–",
         f"{work.get('recording', 0):,.1f}",
     ]

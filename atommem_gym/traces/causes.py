@@ -12,12 +12,17 @@ The fate of a piece, for one question:
 3. *stored then lost*: some entry or scratchpad held it before, and none when the question closed;
 4. *never stored*: none ever did.
 
+Where there is no memory at all (``storage=False, scratchpad=False``: the baseline ``long_context``) nothing can be
+stored, so the prompt that the answer was given from is what counts, and because documents stand in it word for word,
+exactly: a piece that it held is *retrieved*, any other *not shown* (such as what the model's context left no room for).
+Evidence recall (SPEC E12) knows reads and the scratchpad alone and stays 0 there.
+
 The cause of a failure, the first that holds:
 
 1. ``not answered``: no answer was given that counts (the steps ran out, the read limit closed the question, or under
    ``preset="released"`` one action gave several answers). This is certain, and no memory would have helped;
 2. ``never stored``, 3. ``stored then lost``, 4. ``stored but not retrieved``: the fate of some piece. The earliest
-   broken link counts, since mending a later one would not have been enough;
+   broken link counts, since mending a later one would not have been enough; without a memory ``not shown``;
 5. ``retrieved but answered wrong``: every piece was seen (also if the question has no evidence).
 """
 
@@ -27,19 +32,22 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
 from atommem_gym.data.records import Evidence
-from atommem_gym.evidence import holds, suggests
+from atommem_gym.evidence import held, holds, suggests
 from atommem_gym.step import Phase
 from atommem_gym.traces.record import Cause, EpisodeTrace, StepTrace
 
-Fate = Literal["retrieved", "stored but not retrieved", "stored then lost", "never stored"]
+Fate = Literal["retrieved", "stored but not retrieved", "stored then lost", "never stored", "not shown"]
 CAUSES: tuple[Cause, ...] = (
     "not answered",
     "never stored",
     "stored then lost",
     "stored but not retrieved",
+    "not shown",
     "retrieved but answered wrong",
 )
 """In the order in which they are decided."""
+WITHOUT_MEMORY: Cause = "not shown"
+"""The one that only agents without a memory can have."""
 Pieces: TypeAlias = frozenset[int]
 """Which of the episode's distinct pieces of evidence."""
 
@@ -93,12 +101,17 @@ def closings(step: StepTrace) -> int:
 def _cause(closed: str, fates: Sequence[Fate]) -> Cause:
     if closed != "answered":
         return "not answered"
-    broken: tuple[Literal["never stored", "stored then lost", "stored but not retrieved"], ...] = (
+    broken: tuple[Literal["never stored", "stored then lost", "stored but not retrieved", "not shown"], ...] = (
         "never stored",
         "stored then lost",
         "stored but not retrieved",
+        "not shown",
     )
     return next((link for link in broken if link in fates), "retrieved but answered wrong")
+
+
+def _has_memory(trace: EpisodeTrace) -> bool:
+    return any(trace.env.keywords.get(part, True) is not False for part in ("storage", "scratchpad"))
 
 
 class _Journey:
@@ -108,19 +121,25 @@ class _Journey:
         self._pieces = pieces
         self._held: dict[str, Pieces] = {}
         self._closed_at = closing_steps(trace)
+        self._has_memory = _has_memory(trace)
         questions = range(len(trace.questions))
         self._retrieved: list[set[int]] = [set() for _ in questions]
         self._ever: list[Pieces] = [frozenset() for _ in questions]
         """Stored at any time until the question closed."""
         self._left: list[Pieces] = [frozenset() for _ in questions]
         """Stored when it closed."""
-        self._follow_memory(trace)
-        self._follow_observations(trace)
+        if self._has_memory:
+            self._follow_memory(trace)
+            self._follow_observations(trace)
+        else:
+            self._look_at_prompts(trace)
 
     def fate(self, question: int, piece: int) -> Fate:
         """How far a piece got on its way to a question's answer."""
         if piece in self._retrieved[question]:
             return "retrieved"
+        if not self._has_memory:
+            return "not shown"
         if piece in self._left[question]:
             return "stored but not retrieved"
         return "stored then lost" if piece in self._ever[question] else "never stored"
@@ -156,6 +175,13 @@ class _Journey:
                     self._retrieved[question] |= seen
                 elif closed_at == number - 1:
                     self._retrieved[question] |= notes
+
+    def _look_at_prompts(self, trace: EpisodeTrace) -> None:
+        """What the prompt of the step that closed a question held; an agent that has none saw the chunk."""
+        for seen, number in zip(self._retrieved, self._closed_at, strict=True):
+            step = trace.steps[number]
+            texts = [step.observation["chunk"]] if step.messages is None else [one["content"] for one in step.messages]
+            seen |= {i for text in texts for i, there in enumerate(held(self._pieces, text)) if there}
 
     def _in(self, text: str) -> Pieces:
         """The pieces that a text holds; texts recur, so each is looked at once."""

@@ -15,7 +15,12 @@ Json: TypeAlias = Any
 """``None``, ``bool``, ``int``, finite ``float``, ``str``, ``list`` or ``dict`` with ``str`` keys."""
 Message: TypeAlias = dict[str, str]
 Cause = Literal[
-    "not answered", "never stored", "stored then lost", "stored but not retrieved", "retrieved but answered wrong"
+    "not answered",
+    "never stored",
+    "stored then lost",
+    "stored but not retrieved",
+    "not shown",
+    "retrieved but answered wrong",
 ]
 
 Outcome = Literal["applied", "cut", "rejected"]

@@ -137,7 +137,8 @@ class Replayer:
         recorder.reset(base.episode, observation, info)
         yield self._compare_beginning(trace, recorder, base.episode.item)
         for number, step in enumerate(trace.steps, 1):
-            recorder.step(step.action, *env.step(step.action))
+            # With what the agent saw, which causes may depend on.
+            recorder.step(step, *env.step(step.action))
             difference = self._compare_step(trace, number, recorder)
             if difference is None and number == len(trace.steps):
                 difference = self._compare_end(trace, recorder)
@@ -227,8 +228,9 @@ def make_env(
             keywords["reward"].begin(trace)
     if trace.env.id not in gym.registry:
         raise TraceError(
-            f"the environment {trace.env.id!r} is not registered, so it cannot be made again; records of environments "
-            "over items of one's own are checked in Python by Replayer(env=…), see docs/traces.md"
+            f"the environment {trace.env.id!r} is not registered, so it cannot be made again; if it is a task of one's "
+            "own, import the module that registers it (`atommem --import MODULE …`); records of environments over "
+            "items of one's own are checked in Python by Replayer(env=…), see docs/traces.md"
         )
     spec = copy.deepcopy(gym.spec(trace.env.id))
     if trace.env.shaping:

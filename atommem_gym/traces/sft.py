@@ -23,7 +23,7 @@ from json import dumps, loads
 from pathlib import Path
 from typing import Literal
 
-from atommem_gym.actions import parse
+from atommem_gym.actions import parse, without_thinking
 from atommem_gym.config import EnvConfig
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.registration import task_of
@@ -33,7 +33,6 @@ from atommem_gym.traces.record import EpisodeTrace, Message, StepTrace
 from atommem_gym.traces.rescore import recorded_scores
 
 Thinking = Literal["keep", "strip"]
-_THINK = re.compile(r"<(/?)think(?![\w.:-])[^<>]*>", re.IGNORECASE)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -146,36 +145,25 @@ def examples(trace: EpisodeTrace, selection: Selection, tally: Tally) -> Iterato
         )
 
 
-def without_thinking(response: str, dialect: str) -> str | None:
-    """A response without its reasoning (SPEC A2, A3), ``None`` if taking it out would change the operations.
+def stripped(response: str, dialect: str) -> str | None:
+    """A response without its reasoning, ``None`` if taking it out would change the operations.
 
-    >>> without_thinking("<think>Who is she?</think> <answer>Ada</answer>", "crud")
+    >>> stripped("<think>Who is she?</think> <answer>Ada</answer>", "crud")
     '<answer>Ada</answer>'
-    >>> without_thinking("<create>how to use <think>tags</think></create>", "crud") is None
+    >>> stripped("<create>how to use <think>tags</think></create>", "crud") is None
     True
     """
-    kept, thinking, position = [], False, 0
-    for tag in _THINK.finditer(response):
-        if not tag[1] and not thinking:
-            kept.append(response[position : tag.start()])
-            thinking = True
-        elif tag[1]:
-            if not thinking:
-                kept.clear()
-            thinking, position = False, tag.end()
-    if not thinking:
-        kept.append(response[position:])
-    stripped = "".join(kept).strip()
-    return stripped if parse(stripped, dialect) == parse(response, dialect) else None
+    said = without_thinking(response)
+    return said if parse(said, dialect) == parse(response, dialect) else None
 
 
 def _response(step: StepTrace, trace: EpisodeTrace, selection: Selection, tally: Tally) -> str:
     response = step.response
     if selection.thinking == "strip":
         dialect = _config(_frozen(trace)).dialect
-        stripped = without_thinking(response, dialect)
-        tally.unstripped += stripped is None
-        response = response if stripped is None else stripped
+        said = stripped(response, dialect)
+        tally.unstripped += said is None
+        response = response if said is None else said
     elif step.completions and step.completions[-1].reasoning:
         # Servers with a reasoning parser return it apart; the model wrote it before its text.
         response = f"<think>\n{step.completions[-1].reasoning.strip()}\n</think>\n\n{response.lstrip()}"

@@ -26,9 +26,13 @@ function journeyOf(episode, wanted, plain) {
   const holds = (text) => bearing(plain(text));
   const journey = { title: wanted.title, text: wanted.text, read: [], stored: [], lost: [], shown: [] };
   const living = new Set();
+  // An agent without memory saw what its prompts held, word for word (as the failure causes have it).
+  const blank = episode.keywords.storage === false && episode.keywords.scratchpad === false;
+  const whole = normalised(wanted.text);
+  const prompted = (step) => whole && (step.messages ?? []).some((message) => plain(message.content).includes(whole));
   episode.steps.forEach((step, number) => {
     if (exactMarks(step.seen.chunk, [[wanted]]).length > 0) journey.read.push(number);
-    const seen = step.seen.memories.some((entry) => holds(entry.text)) || holds(step.seen.scratchpad);
+    const seen = blank ? prompted(step) : step.seen.memories.some((entry) => holds(entry.text)) || holds(step.seen.scratchpad);
     if (seen && step.seen.phase === 1) journey.shown.push(number);
     const before = living.size;
     for (const entry of step.deleted) living.delete(entry.id);

@@ -58,6 +58,7 @@ function observationOf(episode, seen) {
   return [
     seen.query ? part(["Read: ", el("q", {}, seen.query)], hitsOf(episode, seen)) : null,
     seen.phase === 1 && seen.question ? part("Open question", el("p", {}, seen.question)) : null,
+    seen.scratchpad ? part("Scratchpad", el("p", { class: "dim" }, `${plural(seen.scratchpad.length, "character")}, under memory`)) : null,
     seen.feedback ? part("Feedback", el("ul", { class: "feedback" }, feedbackLines(seen.feedback).map((line) =>
       el("li", { class: line.startsWith("created ") ? "fine" : "refused" }, line)))) : null,
     seen.chunk ? part("Chunk", long(marked(seen.chunk, episode.evidence), "chunk")) : null,
@@ -93,11 +94,18 @@ function donePanel(episode, step, number) {
   return panel("done", "Done",
     operations.length > 0 ? el("ol", { class: "operations" }, operations) : el("p", { class: "dim" }, "no operation"),
     step.operations.some((one) => one.kind === "read" && one.outcome !== "rejected") ? readNext(episode, number) : null,
+    reasoningOf(step),
     step.response !== null ? el("details", { open: "" }, el("summary", {}, "Response"), long(step.response, "raw")) : null,
     el("details", { open: step.operations.length === 0 },
       el("summary", {}, step.response === null ? "Action" : "Action, as the environment read it"),
       long(step.action || "(empty)", "raw")),
   );
+}
+
+// What a server with a reasoning parser returned apart from the response.
+function reasoningOf(step) {
+  const reasoning = step.completions.map((one) => one.reasoning).filter(Boolean).join("\n");
+  return reasoning ? el("details", {}, el("summary", {}, "Reasoning"), long(reasoning, "raw")) : null;
 }
 
 function readNext(episode, number) {

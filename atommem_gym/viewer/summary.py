@@ -100,7 +100,7 @@ def _step(step: Trace, share: Share) -> dict[str, Json]:
         "scratchpad": _scratchpad(memory["scratchpad"], share),
         "reward": step["reward"],
         "over": "terminated" if step["terminated"] else "truncated" if step["truncated"] else None,
-        "completions": step["completions"],
+        "completions": [{**one, "reasoning": share(one["reasoning"])} for one in step["completions"]],
         "dropped": step["dropped"],
         "seconds": step["seconds"],
     }
