@@ -1,0 +1,239 @@
+"""Observations as one vector of numbers, so that a plain network can be the policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from gymnasium.utils import RecordConstructorArgs
+
+from atommem_gym.agents.macro_actions import MacroActions
+from atommem_gym.agents.macro_state import MacroState, Measures
+from atommem_gym.agents.relevance import Array
+from atommem_gym.data.layout import stable_rng
+from atommem_gym.errors import ConfigError
+from atommem_gym.step import Observation, Phase
+
+Vector = npt.NDArray[np.float32]
+
+SCALARS = (
+    "answering",
+    "progress",
+    "steps_left",
+    "reads_left",
+    "entries",
+    "tokens",
+    "waiting",
+    "shown",
+    "best_score",
+    "unasked",
+    "least_relevance",
+    "mean_relevance",
+    "most_relevance",
+    "best_offered",
+    "gain",
+)
+"""What stands in ``layout["scalars"]``, see :class:`EmbeddingObservation`."""
+FEATURES = (
+    "offered",
+    "to_question",
+    "in_question",
+    "relevance",
+    "margin",
+    "rank",
+    "among_offered",
+    "to_stored",
+    "named_by_stored",
+    "names_stored",
+    "to_result",
+    "named_by_result",
+    "to_mergeable",
+    "mergeable",
+    "tokens",
+)
+"""What stands in ``layout["documents"]`` for every slot, see :class:`EmbeddingObservation`."""
+
+
+class EmbeddingObservation(gym.Wrapper[Any, Any, Observation, Any], RecordConstructorArgs):
+    """What a network needs of an observation as a ``Box``, over
+    :class:`~atommem_gym.agents.macro_actions.MacroActions`.
+
+    Observation space, float32 in [-1, 1], in this order (``layout`` has the slices; shares are of the limit):
+        - ``scalars``: ``answering`` (0 or 1), ``progress`` (share of chunks read), ``steps_left`` and ``reads_left``
+          (shares), ``entries`` (share of ``max_entries``; 0 if there is no limit), ``tokens`` (share of
+          ``max_entries * max_entry_tokens`` in use), ``waiting`` (documents that wait, 1 from twice the slots on),
+          ``shown`` (share of ``top_k``), ``best_score`` (of the memories shown), ``unasked`` (1 if a result could
+          serve as a query), the least, mean and most relevance of the entries, that of the best document offered, and
+          its ``gain`` over the least relevant entry (these five halved);
+        - ``documents``, ``slots`` times ``FEATURES`` (all 0 for a free slot): ``offered`` (1), ``to_question`` (cosine
+          similarity to the nearest question), ``in_question`` (how far a question names the title), ``relevance``
+          (chain relevance, halved), ``margin`` (relevance less that of the least relevant entry), ``rank`` (share of
+          entries that are less relevant), ``among_offered`` (the same of the other documents offered), ``to_stored``
+          (similarity to the nearest stored document), ``named_by_stored`` (how far one names its title, times that
+          one's relevance), ``names_stored`` (the other way round), ``to_result`` and ``named_by_result`` (the same of
+          the best memory shown), ``to_mergeable`` (similarity to the entry that a merge would choose), ``mergeable``
+          (1 if there is one), ``tokens`` (share of ``max_entry_tokens``);
+        - ``embeddings``, ``(2 + slots) * vectors``: unit vectors, by the environment's own embedder, of the question,
+          the best memory shown and each document offered (zeros where there is none), under one fixed random
+          projection to ``vectors`` dimensions that keeps inner products on average (Johnson & Lindenstrauss 1984).
+
+    Args:
+        env: An environment with ``MacroActions`` in its chain of wrappers.
+        vectors: Dimensions of each embedding: a number, 0 for no embeddings, ``None`` for all of the embedder's.
+
+    Raises:
+        ConfigError: there is no ``MacroActions`` below, or ``vectors`` is no such number.
+
+    Example:
+        >>> import gymnasium as gym, atommem_gym
+        >>> env = gym.make("AtomMem-Synthetic-v0", num_docs=20, chunk_tokens=300, max_entries=6, store="numpy")
+        >>> env = EmbeddingObservation(MacroActions(env, slots=4), vectors=16)
+        >>> env.observation_space.shape, env.layout["documents"]
+        ((171,), slice(15, 75, None))
+        >>> observation, info = env.reset(seed=0)
+        >>> env.named(observation)["documents"]["offered"].tolist()
+        [1.0, 1.0, 1.0, 1.0]
+        >>> env.close()
+    """
+
+    def __init__(self, env: gym.Env[Observation, Any], vectors: int | None = 32) -> None:
+        RecordConstructorArgs.__init__(self, vectors=vectors)
+        super().__init__(env)
+        self._macro = _macro_actions(env)
+        if vectors is not None and (isinstance(vectors, bool) or not isinstance(vectors, int) or vectors < 0):
+            raise ConfigError(f"vectors={vectors!r} must be a number of dimensions, 0 for none, or None for all")
+        dim = self._macro.macro_state.dim
+        self.vectors = dim if vectors is None else vectors
+        self._projection = None
+        if vectors:
+            draw = stable_rng("embedding observation", dim, vectors).standard_normal((dim, vectors))
+            self._projection = draw / np.sqrt(vectors)
+        slots = self._macro.slots
+        documents = len(SCALARS) + slots * len(FEATURES)
+        size = documents + (2 + slots) * self.vectors
+        self.layout = {
+            "scalars": slice(0, len(SCALARS)),
+            "documents": slice(len(SCALARS), documents),
+            "embeddings": slice(documents, size),
+        }
+        """Where the parts of an observation stand."""
+        self.observation_space = spaces.Box(-1.0, 1.0, (size,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Vector, dict[str, Any]]:
+        """Begin an episode."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self.observation(observation), info
+
+    def step(self, action: Any) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
+        """Carry out the choices."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self.observation(observation), float(reward), terminated, truncated, info
+
+    def named(self, observation: Vector) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
+        """Scalars (numbers) and document features (``[slots]`` each) of an observation by name, to look at."""
+        documents = observation[self.layout["documents"]].reshape(self._macro.slots, len(FEATURES))
+        scalars = observation[self.layout["scalars"]]
+        return {
+            "scalars": dict(zip(SCALARS, scalars, strict=True)),
+            "documents": dict(zip(FEATURES, documents.T, strict=True)),
+        }
+
+    def observation(self, observation: Observation) -> Vector:
+        """The vector for what the environment below shows."""
+        state = self._macro.macro_state
+        measures = state.measures()
+        entries = np.array([value for _, value in measures.by_entry()])
+        parts = [
+            self._scalars(observation, state, measures, entries),
+            self._documents(state, measures, entries).ravel(),
+        ]
+        if self.vectors:
+            parts.append(self._embeddings(state).ravel())
+        return np.clip(np.concatenate(parts), -1.0, 1.0).astype(np.float32)
+
+    def _scalars(self, observation: Observation, state: MacroState, measures: Measures, entries: Array) -> Array:
+        config = state.config
+        read, chunks = observation["progress"].tolist()
+        memories = observation["memories"]
+        budget = config.max_entries or 0
+        tokens = sum(entry.tokens for entry in state.stored.values())
+        least, average, most = (entries.min(), entries.mean(), entries.max()) if len(entries) else (0.0, 0.0, 0.0)
+        best = measures.offered.max(initial=0.0)
+        return np.array(
+            [
+                observation["phase"] == Phase.ANSWERING,
+                read / chunks,
+                observation["steps_left"] / self._macro.max_steps,
+                observation["reads_left"] / max(1, config.max_reads_per_question),
+                len(state.stored) / budget if budget else 0.0,
+                tokens / (budget * config.max_entry_tokens) if budget else 0.0,
+                state.waiting / (2 * state.slots),
+                len(memories) / config.top_k,
+                memories[0]["score"] if memories else 0.0,
+                bool(state.found.unasked),
+                least / 2,
+                average / 2,
+                most / 2,
+                best / 2,
+                (best - least) / 2,
+            ],
+            np.float64,
+        )
+
+    def _documents(self, state: MacroState, measures: Measures, entries: Array) -> Array:
+        """``[slots, len(FEATURES)]``"""
+        block = np.zeros((state.slots, len(FEATURES)))
+        offered = state.offered
+        if not offered:
+            return block
+        s, o = len(measures.owners), len(offered)
+        relevance = measures.offered
+        targets = [self._macro.merge_target(place) for place in range(o)]
+        owners = np.array([owner.id for owner in measures.owners])
+        columns = {
+            "offered": np.ones(o),
+            "to_question": measures.to_question[s:],
+            "in_question": measures.in_question[s:],
+            "relevance": relevance / 2,
+            "margin": relevance - entries.min() if s else relevance,
+            "rank": (entries[None, :] < relevance[:, None]).mean(1) if s else np.ones(o),
+            "among_offered": (relevance[None, :] < relevance[:, None]).sum(1) / max(1, o - 1),
+            "to_stored": measures.to_stored.max(1) if s else np.zeros(o),
+            "named_by_stored": (measures.named_by_stored * measures.stored).max(1) if s else np.zeros(o),
+            "names_stored": (measures.names_stored * measures.stored).max(1) if s else np.zeros(o),
+            "to_result": measures.to_result,
+            "named_by_result": measures.named_by_result,
+            "to_mergeable": [
+                0.0 if target is None else row[owners == target.id].max()
+                for target, row in zip(targets, measures.to_stored, strict=True)
+            ],
+            "mergeable": [target is not None for target in targets],
+            "tokens": [piece.tokens / state.config.max_entry_tokens for piece in offered],
+        }
+        block[:o] = np.stack([np.asarray(columns[name], np.float64) for name in FEATURES], axis=1)
+        return block
+
+    def _embeddings(self, state: MacroState) -> Array:
+        """``[2 + slots, vectors]``"""
+        rows = np.zeros((2 + state.slots, state.dim))
+        if len(state.question_vectors):
+            rows[0] = state.question_vectors.mean(0)
+        if len(state.result_vector):
+            rows[1] = state.result_vector[0]
+        for place, piece in enumerate(state.offered):
+            rows[2 + place] = piece.vector
+        norms = np.linalg.norm(rows, axis=1, keepdims=True)
+        units: Array = np.divide(rows, norms, out=np.zeros(rows.shape), where=norms > 0)
+        return units if self._projection is None else units @ self._projection
+
+
+def _macro_actions(env: gym.Env[Any, Any]) -> MacroActions:
+    layer: Any = env
+    while isinstance(layer, gym.Wrapper):
+        if isinstance(layer, MacroActions):
+            return layer
+        layer = layer.env
+    raise ConfigError(f"{env} has no MacroActions; write EmbeddingObservation(MacroActions(env))")

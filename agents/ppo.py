@@ -1,0 +1,293 @@
+"""Proximal policy optimisation in one file, to read and to change: what to remember, learned by a small network.
+
+    python -m atommem_gym.agents.ppo --steps 25000 --num-docs 40 --max-entries 12
+    python -m atommem_gym.agents.ppo --help
+
+After Schulman et al., "Proximal Policy Optimization Algorithms" (arXiv 1707.06347), with generalised advantage
+estimation (arXiv 1506.02438). Needs ``pip install "atommem-gym[rl]"``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal, TypeAlias
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+import torch
+import tyro
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from torch import Tensor, nn
+
+from atommem_gym.agents.embedding_observation import FEATURES, SCALARS, EmbeddingObservation
+from atommem_gym.agents.macro_actions import SKIP, MacroActions
+from atommem_gym.envs import EvidenceReward
+
+
+@dataclass
+class Options:
+    """Train a network to choose macro-actions."""
+
+    env_id: str = "AtomMem-Synthetic-v0"
+    """Any environment of the family."""
+    source: str | None = None
+    """Where its records come from, if not from its default source."""
+    num_docs: int = 40
+    """Documents an episode."""
+    chunk_tokens: int = 128
+    """Tokens a chunk; two or three synthetic documents."""
+    max_entries: int = 12
+    """The budget: entries."""
+    max_entry_tokens: int = 128
+    """The budget: tokens an entry."""
+    top_k: int = 12
+    """Entries that a read shows."""
+    slots: int = 3
+    """Documents that one action decides about."""
+    vectors: int = 0
+    """Dimensions of the embeddings in the observation."""
+    shaping: float = 0.5
+    """Weight of the reward for evidence; 0 leaves exact match alone."""
+    network: Literal["shared", "plain"] = "shared"
+    """One scorer for all documents, or one network over the whole observation."""
+    width: int = 64
+    """Units of the two hidden layers."""
+    steps: int = 25_000
+    """Environment steps in all."""
+    num_envs: int = 16
+    """Environments stepped together."""
+    rollout: int = 64
+    """Steps of each between two updates."""
+    epochs: int = 8
+    """Passes over a rollout."""
+    batch: int = 128
+    """Transitions a gradient step."""
+    learning_rate: float = 2e-3
+    """Of Adam at the beginning; it falls linearly to 0."""
+    gamma: float = 1.0
+    """Discount; episodes are short and end with the reward."""
+    gae_lambda: float = 0.95
+    """Trade between bias and variance of the advantages."""
+    clip: float = 0.2
+    """How far the ratio of new to old probability may count."""
+    entropy: float = 0.002
+    """Weight of the entropy bonus."""
+    value_weight: float = 0.5
+    """Weight of the critic's loss."""
+    max_gradient: float = 0.5
+    """Norm at which gradients are cut."""
+    seed: int = 0
+    """Of everything."""
+    save: Path | None = None
+    """Where to write the trained weights."""
+
+
+def make_env(options: Options) -> EmbeddingObservation:
+    """One environment with the two wrappers, and the shaping reward below them."""
+    keywords: dict[str, Any] = {} if options.source is None else {"source": options.source}
+    env = gym.make(
+        options.env_id,
+        disable_env_checker=True,
+        num_docs=options.num_docs,
+        chunk_tokens=options.chunk_tokens,
+        max_entries=options.max_entries,
+        max_entry_tokens=options.max_entry_tokens,
+        top_k=options.top_k,
+        store="numpy",
+        **keywords,
+    )
+    if options.shaping:
+        env = EvidenceReward(env, weight=options.shaping)
+    return EmbeddingObservation(MacroActions(env, slots=options.slots), vectors=options.vectors)
+
+
+def mlp(inputs: int, outputs: int, width: int, scale: float) -> nn.Sequential:
+    """Two hidden layers, orthogonal weights; ``scale`` is that of the last layer."""
+    layers = [nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, outputs)]
+    for layer, gain in zip(layers, (2**0.5, 2**0.5, scale), strict=True):
+        nn.init.orthogonal_(layer.weight, gain)
+        nn.init.zeros_(layer.bias)
+    return nn.Sequential(layers[0], nn.Tanh(), layers[1], nn.Tanh(), layers[2])
+
+
+class Policy(nn.Module):  # type: ignore[misc]  # torch is optional and so untyped here
+    """Actor and critic over ``EmbeddingObservation``.
+
+    ``shared`` scores every document with the same network, from its own features, the scalars and what the documents
+    have on average; what it learns about one slot holds for all. ``plain`` is one network over all numbers, as
+    Stable-Baselines3's ``MlpPolicy``.
+
+    Args:
+        choices: ``nvec`` of the action space: ``slots`` document choices, drop, read.
+        size: Numbers in an observation.
+        network: ``"shared"`` or ``"plain"``.
+        width: Units of the hidden layers.
+    """
+
+    def __init__(self, choices: npt.NDArray[np.int64], size: int, network: str = "shared", width: int = 64) -> None:
+        super().__init__()
+        self.choices = [int(n) for n in choices]
+        self.slots = len(self.choices) - 2
+        self.shared = network == "shared"
+        context = len(SCALARS) + len(FEATURES)
+        rest = size - len(SCALARS) - self.slots * len(FEATURES)
+        heads = sum(self.choices[self.slots :])
+        self.critic = mlp(context + rest if self.shared else size, 1, width, 1.0)
+        if self.shared:
+            self.documents = mlp(context + len(FEATURES), self.choices[0], width, 0.01)
+            self.memory = mlp(context + rest, heads, width, 0.01)
+        else:
+            self.actor = mlp(size, sum(self.choices), width, 0.01)
+
+    def forward(self, observations: Tensor) -> tuple[list[torch.distributions.Categorical], Tensor]:
+        """The distribution of each choice, and the values ``[n]``, of observations ``[n, size]``."""
+        end = len(SCALARS) + self.slots * len(FEATURES)
+        scalars, rest = observations[:, : len(SCALARS)], observations[:, end:]
+        documents = observations[:, len(SCALARS) : end].reshape(-1, self.slots, len(FEATURES))
+        if not self.shared:
+            logits, values = self.actor(observations), self.critic(observations)
+        else:
+            context = torch.cat([scalars, documents.mean(1)], 1)
+            each = context[:, None].expand(-1, self.slots, -1)
+            scores = self.documents(torch.cat([each, documents], 2)).flatten(1)
+            whole = torch.cat([context, rest], 1)
+            logits, values = torch.cat([scores, self.memory(whole)], 1), self.critic(whole)
+        split = list(torch.split(logits, self.choices, dim=1))
+        for slot in range(self.slots):
+            # Where no document is offered there is nothing to choose, and chance would only be noise in the gradient.
+            free = documents[:, slot, :1] == 0
+            others = torch.arange(self.choices[slot]) != SKIP
+            split[slot] = split[slot].masked_fill(free & others, -1e9)
+        return [torch.distributions.Categorical(logits=part) for part in split], values[:, 0]
+
+    def act(self, observation: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+        """The most likely choices ``[slots + 2]`` for one observation."""
+        with torch.no_grad():
+            distributions, _ = self(torch.as_tensor(observation)[None])
+        return np.array([int(d.logits.argmax()) for d in distributions])
+
+
+OnRollout: TypeAlias = Callable[[int, Policy], None]
+"""Called with the steps so far and the policy, before the first update and after each."""
+
+
+def advantages(
+    rewards: Tensor, values: Tensor, ends: Tensor, last_values: Tensor, gamma: float, gae_lambda: float
+) -> Tensor:
+    """Generalised advantage estimates ``[time, envs]``.
+
+    Args:
+        rewards: ``[time, envs]``
+        values: ``[time, envs]``, of the observations acted upon.
+        ends: ``[time, envs]``, 1 where the step ended the episode: nothing is bootstrapped after it (SPEC E6).
+        last_values: ``[envs]``, of the observations after the last step.
+        gamma: Discount.
+        gae_lambda: Lambda.
+
+    >>> one, none = torch.ones(2, 1), torch.zeros(2, 1)
+    >>> advantages(one, none, torch.tensor([[0.0], [1.0]]), torch.ones(1), 1.0, 1.0).flatten().tolist()
+    [2.0, 1.0]
+    """
+    estimates, running, following = torch.zeros_like(rewards), torch.zeros_like(last_values), last_values
+    for t in reversed(range(len(rewards))):
+        goes_on = 1.0 - ends[t]
+        error = rewards[t] + gamma * following * goes_on - values[t]
+        running = error + gamma * gae_lambda * goes_on * running
+        estimates[t], following = running, values[t]
+    return estimates
+
+
+def train(options: Options, on_rollout: OnRollout | None = None) -> Policy:
+    """Train a policy; ``on_rollout`` may look at it on the way."""
+    torch.manual_seed(options.seed)
+    shuffle = np.random.default_rng(options.seed)
+    makers = [lambda: make_env(options)] * options.num_envs
+    with closing(SyncVectorEnv(makers, autoreset_mode=AutoresetMode.SAME_STEP)) as envs:
+        space: Any = envs.single_action_space
+        first = envs.reset(seed=options.seed)[0]
+        policy = Policy(space.nvec, first.shape[1], options.network, options.width)
+        optimizer = torch.optim.Adam(policy.parameters(), lr=options.learning_rate, eps=1e-5)
+        observation = torch.as_tensor(first)
+        size = options.num_envs * options.rollout
+        for done in range(0, options.steps, size):
+            if on_rollout is not None:
+                on_rollout(done, policy)
+            for group in optimizer.param_groups:
+                group["lr"] = options.learning_rate * (1 - done / options.steps)
+            steps = []
+            for _ in range(options.rollout):
+                with torch.no_grad():
+                    distributions, values = policy(observation)
+                choices = torch.stack([d.sample() for d in distributions], 1)
+                log_probs = _log_prob(distributions, choices)
+                following, rewards, terminations, _, _ = envs.step(choices.numpy())
+                ends = torch.as_tensor(terminations, dtype=torch.float32)
+                steps.append((observation, choices, log_probs, values, torch.as_tensor(rewards).float(), ends))
+                observation = torch.as_tensor(following)
+            observations, chosen, old, values, rewards, ends = (torch.stack(part) for part in zip(*steps, strict=True))
+            with torch.no_grad():
+                last_values = policy(observation)[1]
+            gains = advantages(rewards, values, ends, last_values, options.gamma, options.gae_lambda)
+            rows = [part.flatten(0, 1) for part in (observations, chosen, old, gains, gains + values)]
+            for _ in range(options.epochs):
+                for some in np.array_split(shuffle.permutation(size), max(1, size // options.batch)):
+                    _update(policy, optimizer, [part[some] for part in rows], options)
+        if on_rollout is not None:
+            on_rollout(-(-options.steps // size) * size, policy)
+    return policy
+
+
+def _log_prob(distributions: list[torch.distributions.Categorical], choices: Tensor) -> Tensor:
+    """The log probability ``[n]`` of all choices ``[n, places]`` together."""
+    return sum(d.log_prob(choices[:, place]) for place, d in enumerate(distributions))
+
+
+def _update(policy: Policy, optimizer: torch.optim.Optimizer, rows: list[Tensor], options: Options) -> None:
+    """One gradient step on some transitions."""
+    observations, choices, old_log_probs, gains, returns = rows
+    distributions, values = policy(observations)
+    ratio = torch.exp(_log_prob(distributions, choices) - old_log_probs)
+    gains = (gains - gains.mean()) / (gains.std() + 1e-8)
+    clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
+    gain = torch.min(ratio * gains, clipped * gains).mean()
+    entropy = sum(d.entropy() for d in distributions).mean()
+    loss = options.value_weight * 0.5 * (values - returns).pow(2).mean() - gain - options.entropy * entropy
+    optimizer.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_(policy.parameters(), options.max_gradient)
+    optimizer.step()
+
+
+def main(options: Options) -> None:
+    """Train, and print every ten rollouts the exact match of episodes that the policy plays meanwhile."""
+    torch.set_num_threads(1)  # more only wait for each other in networks this small
+    recent: deque[float] = deque(maxlen=50)
+    started = time.perf_counter()
+    with closing(make_env(options)) as env:
+
+        def on_rollout(steps: int, policy: Policy) -> None:
+            if steps // (options.num_envs * options.rollout) % 10:
+                return
+            for _ in range(10):
+                observation, _ = env.reset(seed=options.seed + 10_000) if not recent else env.reset()
+                over = False
+                while not over:
+                    observation, _, over, _, info = env.step(policy.act(observation))
+                recent.append(info["episode_metrics"]["em"])
+            seconds = time.perf_counter() - started
+            print(f"{steps:>8} steps  {seconds:6.0f} s  exact match of the last {len(recent)}: {fmean(recent):.2f}")
+
+        policy = train(options, on_rollout)
+    if options.save is not None:
+        torch.save(policy.state_dict(), options.save)
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
