@@ -1,4 +1,4 @@
-"""``atommem data check``: what is in record files, and all that is wrong with them."""
+"""``atommem data``: ``check`` tells what is in record files, and all that is wrong with them; ``verl`` writes rows."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from tyro.conf import subcommand
 
 from atommem_gym.commands.consoles import output
+from atommem_gym.commands.data_verl import DataVerl
 from atommem_gym.data.audit import Part, Report, audit
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
@@ -22,18 +24,16 @@ MAX_PROBLEMS = 20
 
 
 @dataclass
-class Data:
+class DataCheck:
     """Check files or folders of records before you play them: atommem data check PATH…
 
-    Reads JSON, JSON Lines, Parquet and Arrow files of HotpotQA, 2WikiMultiHopQA and MuSiQue shape to their end. Exit
-    status 1 if a record is malformed.
+    Reads JSON, JSON Lines, Parquet and Arrow files of HotpotQA, 2WikiMultiHopQA and MuSiQue shape, and records of your
+    own (question, answer, documents), to their end. Exit status 1 if a record is malformed.
     """
 
-    action: Annotated[Literal["check"], tyro.conf.Positional]
-    """What to do."""
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH…")]
     """Files or folders; several splits of one data set are compared with each other."""
-    dataset: Literal["hotpotqa", "2wikimultihopqa", "musique"] | None = None
+    dataset: Literal["hotpotqa", "2wikimultihopqa", "musique", "own"] | None = None
     """The data set, if the files' first records do not tell."""
 
     def run(self) -> int:
@@ -52,6 +52,19 @@ class Data:
         verdict = ("all records are well-formed", "green") if report.ok else ("not all records can be used", "red")
         console.print(Text(*verdict))
         return 0 if report.ok else 1
+
+
+@dataclass
+class Data:
+    """Check record files, or write training data for veRL."""
+
+    command: Annotated[
+        Annotated[DataCheck, subcommand("check")] | Annotated[DataVerl, subcommand("verl")], tyro.conf.arg(name="")
+    ]
+
+    def run(self) -> int:
+        """Run the subcommand; the exit status."""
+        return self.command.run()
 
 
 def _table(report: Report) -> Table:

@@ -1,0 +1,194 @@
+"""Plays episodes for veRL's trainer, so that training a memory policy takes one class and no fork (veRL 0.9)."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from omegaconf import OmegaConf
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
+
+import atommem_gym  # noqa: F401  (registers the ids)
+from atommem_gym.agents.verl_pools import shared_pool
+from atommem_gym.agents.verl_session import Generated, OverlongPrompt, Session, TokenLimits, play_session
+from atommem_gym.data.verl_rows import AGENT_NAME, ItemReference
+from atommem_gym.errors import ConfigError, LanguageModelError
+
+
+@register(AGENT_NAME)
+class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no types
+    """One session: an episode of a row of ``atommem data verl``, each step a row of its own for the trainer.
+
+    veRL makes an object of this class for every session. All sessions of a worker process that play the same
+    environment share one :class:`~atommem_gym.envs.pool.AtomMemPool`, so their embeddings and writes are batched.
+
+    **Reward.** The sum of the step rewards (R1 of the SPEC plus ``shaping``) stands on the last output, whence veRL
+    copies it to the others; GRPO's advantages come from there. The session's totals
+    (:data:`~atommem_gym.agents.verl_session.TOTALS`) are its ``reward_extra_info``.
+
+    **Errors.** A failed call of the model's server is repeated ``tries`` times in all, with growing pauses. What still
+    fails, or fails in the environment, ends the session with the error: veRL logs it and drops the prompt's group.
+    Cancelling a session gives its environment back, with its rows.
+
+    Args:
+        env_keywords: Over those of the rows: where things are (``store``, ``embedder``), not what the items are.
+        shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``.
+        template: A Jinja2 file in place of the dialect's prompt.
+        capacity: Episodes at a time in a worker process.
+        overlong_prompt: See :class:`~atommem_gym.agents.verl_session.TokenLimits`.
+        tries: Calls of the model's server for one response at most.
+        log: A JSONL file (one line a session: step, item, layout, reward, totals); veRL's own tables show the
+            totals of validation sessions only.
+        **base: What veRL gives.
+
+    Raises:
+        ConfigError: an argument is wrong.
+    """
+
+    def __init__(
+        self,
+        *,
+        env_keywords: Mapping[str, Any] | None = None,
+        shaping: Mapping[str, Mapping[str, Any]] | None = None,
+        template: str | None = None,
+        capacity: int = 64,
+        overlong_prompt: OverlongPrompt = "shorten",
+        tries: int = 3,
+        log: str | None = None,
+        **base: Any,
+    ) -> None:
+        super().__init__(**base)
+        if overlong_prompt not in ("shorten", "error"):
+            raise ConfigError(f"overlong_prompt={overlong_prompt!r} must be 'shorten' or 'error'")
+        if isinstance(tries, bool) or not isinstance(tries, int) or tries < 1:
+            raise ConfigError(f"tries={tries!r} must be an integer of at least 1")
+        self.env_keywords: dict[str, Any] = _plain(env_keywords)
+        self.shaping: dict[str, Any] = _plain(shaping)
+        self.template = template
+        self.capacity = capacity
+        self.tries = tries
+        self.log = None if log is None else Path(log)
+        self.limits = TokenLimits(
+            self.rollout_config.prompt_length, self.rollout_config.response_length, overlong_prompt
+        )
+
+    async def run(self, sampling_params: dict[str, Any], **row: Any) -> list[AgentLoopOutput]:
+        """Play the episode of a row; the outputs are its steps, in order.
+
+        Args:
+            sampling_params: veRL's, for training or validation.
+            **row: The columns of the row, with ``global_steps``.
+
+        Raises:
+            AtomMemError: see the class.
+        """
+        reference = ItemReference.from_extra_info(row["extra_info"])
+        global_step = int(row.get("global_steps", 1))
+        shuffle_seed = reference.layout(global_step, self.config.data.train_batch_size)
+        shared = await shared_pool(
+            reference.env_id,
+            {**reference.env_keywords, **self.env_keywords},
+            capacity=self.capacity,
+            shaping=self.shaping,
+            template=self.template,
+        )
+
+        async def generate(prompt_ids: list[int]) -> Generated:
+            return await self._generate(prompt_ids, sampling_params)
+
+        async with shared.pool.env() as env:
+            session = await play_session(
+                env,
+                reference,
+                shuffle_seed,
+                shared.prompt,
+                encode=self._encode,
+                decode=self._decode,
+                generate=generate,
+                limits=self.limits,
+            )
+        if self.log is not None:
+            line = {
+                "global_step": global_step,
+                "uid": str(row.get("uid", "")),
+                "session": int(row.get("session_id", 0)),
+                "part": reference.part,
+                "item": reference.item,
+                "shuffle_seed": shuffle_seed,
+                "reward": session.reward,
+                **session.totals,
+            }
+            await asyncio.to_thread(_append, self.log, json.dumps(line))
+        return outputs(session)
+
+    async def _encode(self, messages: list[dict[str, str]]) -> list[int]:
+        # Not veRL's ct_build_initial_tokens: that cuts long prompts from the left.
+        ids = await asyncio.to_thread(self.continuous_token_builder.build_initial_tokens, messages)
+        return [int(one) for one in ids]
+
+    async def _decode(self, ids: list[int]) -> str:
+        return str(await asyncio.to_thread(self.tokenizer.decode, ids, skip_special_tokens=True))
+
+    async def _generate(self, prompt_ids: list[int], sampling_params: Mapping[str, Any]) -> Generated:
+        """One response of the server; it may have failed ``tries - 1`` times before."""
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self.tries),
+            wait=wait_exponential(multiplier=0.5, max=8),
+            # Whatever a Ray call raises; a cancellation is no Exception and passes.
+            retry=retry_if_exception_type(Exception),
+            reraise=True,
+        )
+        async for attempt in retrying:
+            with attempt:
+                sampled = await self.server_manager.generate(
+                    request_id=uuid4().hex,
+                    prompt_ids=prompt_ids,
+                    sampling_params={**sampling_params, "max_tokens": self.limits.response},
+                )
+                if not sampled.token_ids:
+                    raise LanguageModelError(
+                        f"the model's server sampled no token (stop_reason={sampled.stop_reason!r})"
+                    )
+        ids, log_probs = list(sampled.token_ids), sampled.log_probs
+        return Generated(ids, list(log_probs) if log_probs else None, dict(sampled.extra_fields))
+
+
+def outputs(session: Session) -> list[AgentLoopOutput]:
+    """A session as veRL takes it: one output a step, reward and totals on the last."""
+    rows = [
+        AgentLoopOutput(
+            prompt_ids=step.prompt_ids,
+            response_ids=step.generated.token_ids,
+            response_mask=[1] * len(step.generated.token_ids),
+            response_logprobs=step.generated.log_probs,
+            num_turns=len(session.steps),
+            metrics=AgentLoopMetrics(generate_sequences=step.generate_s, tool_calls=step.env_s),
+            extra_fields={**step.generated.extra, "atommem": step.facts},
+        )
+        for step in session.steps
+    ]
+    rows[-1].reward_score = session.reward
+    rows[-1].extra_fields["reward_extra_info"] = session.totals
+    return rows
+
+
+def _plain(value: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Python containers in place of OmegaConf's, which Hydra passes."""
+    if value is None:
+        return {}
+    plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(value), resolve=True)
+    return plain
+
+
+def _append(path: Path, line: str) -> None:
+    """Append a line; the worker processes of a machine write one file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(f"{line}\n".encode())

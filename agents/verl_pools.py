@@ -1,0 +1,76 @@
+"""One async pool for all sessions of a worker process that play the same environment."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from atommem_gym.envs.pool import AtomMemPool
+from atommem_gym.prompts import PromptTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class SharedPool:
+    """A pool with the prompt of its environment."""
+
+    pool: AtomMemPool
+    prompt: PromptTemplate
+
+
+_Pools = dict[str, "asyncio.Task[SharedPool]"]
+_POOLS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools] = weakref.WeakKeyDictionary()
+"""By event loop, since a pool belongs to one; a pool that nobody closed gives its store back when it is collected."""
+
+
+async def shared_pool(
+    env_id: str,
+    env_keywords: Mapping[str, Any],
+    *,
+    capacity: int = 64,
+    shaping: Mapping[str, Mapping[str, Any]] | None = None,
+    template: str | None = None,
+) -> SharedPool:
+    """The pool of this configuration on the running event loop; made at the first call, in a thread.
+
+    Callers that come while it is made wait for the same one. If making it fails, all of them get the error, and the
+    next call tries again.
+
+    Args:
+        env_id: A Gymnasium id.
+        env_keywords: Keyword arguments of the environment, JSON values.
+        capacity: Episodes at a time; sessions beyond that wait.
+        shaping: What is added to rewards, in JSON form.
+        template: A Jinja2 file in place of the dialect's prompt.
+
+    Raises:
+        ConfigError: a keyword argument, the shaping or the template is wrong.
+    """
+    pools = _POOLS.setdefault(asyncio.get_running_loop(), {})
+    key = json.dumps([env_id, dict(env_keywords), capacity, shaping or {}, template], sort_keys=True)
+
+    def make() -> SharedPool:
+        pool = AtomMemPool(env_id, capacity, shaping=shaping or {}, **env_keywords)
+        return SharedPool(pool, PromptTemplate(pool.config, template))
+
+    if key not in pools:
+        pools[key] = asyncio.get_running_loop().create_task(asyncio.to_thread(make))
+    task = pools[key]
+    try:
+        # One session's cancellation must not take the pool from the others.
+        return await asyncio.shield(task)
+    except BaseException:
+        if task.done() and (task.cancelled() or task.exception() is not None) and pools.get(key) is task:
+            del pools[key]
+        raise
+
+
+async def close_pools() -> None:
+    """Close all shared pools of the running event loop, once the sessions that use them are over."""
+    pools = _POOLS.pop(asyncio.get_running_loop(), {})
+    for outcome in await asyncio.gather(*pools.values(), return_exceptions=True):
+        if isinstance(outcome, SharedPool):
+            await outcome.pool.aclose()

@@ -1,0 +1,223 @@
+"""A training session: one episode in which every step is a prompt and a response of its own, in tokens.
+
+What is trained is what was sampled: token ids go from the model's server into the rows untouched, and only a copy of
+them is decoded, for the environment. Nothing here needs veRL; ``verl_loop.py`` is the bridge.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from atommem_gym.actions import KINDS
+from atommem_gym.agents.llm_shortening import Shortener
+from atommem_gym.data.verl_rows import ItemReference
+from atommem_gym.envs.pool_env import PoolEnv
+from atommem_gym.errors import ContextLengthError, LanguageModelError
+from atommem_gym.prompts import PromptTemplate
+from atommem_gym.step import Observation
+
+Messages: TypeAlias = list[dict[str, str]]
+Encode: TypeAlias = Callable[[Messages], Awaitable[list[int]]]
+"""Chat messages as the token ids of a prompt, generation prompt included, however many they are."""
+Decode: TypeAlias = Callable[[list[int]], Awaitable[str]]
+"""The text of a response, without special tokens."""
+OverlongPrompt: TypeAlias = Literal["shorten", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What the model's server sampled."""
+
+    token_ids: list[int]
+    log_probs: list[float] | None = None
+    """One per token, or none at all."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """What the server says besides; it goes into the row."""
+
+
+Generate: TypeAlias = Callable[[list[int]], Awaitable[Generated]]
+"""Samples a response to a prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStep:
+    """One row: a prompt, a response, and what came of it."""
+
+    prompt_ids: list[int]
+    generated: Generated
+    facts: dict[str, Any]
+    """Of this step: ``step``, ``phase``, ``operations`` and ``rejected`` (counts), ``entries``, ``evidence_recall``,
+    ``prompt_shortened``, ``response_cut``."""
+    generate_s: float
+    env_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An episode that was played to its end."""
+
+    steps: list[SessionStep]
+    reward: float
+    """The sum of all steps' rewards, shaping included."""
+    totals: dict[str, float]
+    """See :data:`TOTALS`; every session has all of them, in this order."""
+
+
+TOTALS = (
+    "acc",
+    "em",
+    "f1",
+    "env_reward",
+    "shaping",
+    "evidence_recall",
+    "evidence_recall_exact",
+    "steps",
+    "truncated",
+    *(f"op_{kind}" for kind in KINDS),
+    "rejected",
+    "peak_entries",
+    "final_entries",
+    "prompts_shortened",
+    "responses_cut",
+    "prompt_tokens",
+    "response_tokens",
+)
+"""What is known of a session. ``acc`` is ``em`` under the name that veRL puts into ``val-core``; ``env_reward`` is R1
+(SPEC), ``shaping`` what was added to it; ``op_…`` are executed operations."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLimits:
+    """How long prompts and responses may be, and what happens to longer ones."""
+
+    prompt: int
+    """Tokens of a prompt at most."""
+    response: int
+    """Tokens of a response at most; the server ends it there, and it is acted on as it is."""
+    overlong_prompt: OverlongPrompt = "shorten"
+    """``shorten`` drops from the end of the chunk, then entries, scratchpad and feedback, by the rule of
+    ``llm_shortening.Shortener``, and counts it; ``error`` ends the session with an error."""
+
+
+async def play_session(
+    env: PoolEnv,
+    reference: ItemReference,
+    shuffle_seed: int,
+    prompt: PromptTemplate,
+    *,
+    encode: Encode,
+    decode: Decode,
+    generate: Generate,
+    limits: TokenLimits,
+) -> Session:
+    """Play the item of a row to its end.
+
+    Args:
+        env: Of a pool, not in use by anyone else.
+        reference: The item; it is checked.
+        shuffle_seed: Its layout.
+        prompt: Renders observations.
+        encode: The policy's chat template and tokenizer.
+        decode: Its inverse, as far as text goes.
+        generate: The policy.
+        limits: What is too long.
+
+    Raises:
+        ConfigError: the item is not the one of the row.
+        ContextLengthError: a prompt is too long, and shortening it is not allowed or does not help.
+        LanguageModelError: the model gave no token, or not one log-probability per token.
+        AtomMemError: the environment's I/O failed.
+    """
+    observation, info = await env.areset(options={"index": reference.index, "shuffle_seed": shuffle_seed})
+    reference.check(env.item)
+    steps: list[SessionStep] = []
+    reward = 0.0
+    over = truncated = False
+    while not over:
+        prompt_ids, shortened = await _prompt(observation, prompt, encode, limits)
+        began = time.perf_counter()
+        generated = await generate(prompt_ids)
+        answered = time.perf_counter()
+        _check(generated)
+        action = await decode(generated.token_ids)
+        phase = int(observation["phase"])
+        acted = time.perf_counter()
+        observation, gained, terminated, truncated, info = await env.astep(action)
+        reward += gained
+        over = terminated or truncated
+        facts = {
+            "step": len(steps),
+            "phase": phase,
+            "operations": dict(info["applied"]),
+            "rejected": len(info["rejected"]),
+            "entries": info["entries"],
+            "evidence_recall": env.episode.evidence_recall,
+            "prompt_shortened": shortened,
+            "response_cut": len(generated.token_ids) >= limits.response,
+        }
+        steps.append(SessionStep(prompt_ids, generated, facts, answered - began, time.perf_counter() - acted))
+    return Session(steps, reward, _totals(steps, reward, info["episode_metrics"], truncated))
+
+
+async def _prompt(
+    observation: Observation, prompt: PromptTemplate, encode: Encode, limits: TokenLimits
+) -> tuple[list[int], bool]:
+    """The prompt's token ids, and whether anything had to be left out."""
+    messages = prompt.messages(observation)
+    ids = await encode(messages)
+    shortener = Shortener(observation, max_tokens=1)
+    shortened = False
+    while len(ids) > limits.prompt:
+        error = ContextLengthError(
+            f"the prompt has {len(ids)} tokens, but at most {limits.prompt} are allowed: raise data.max_prompt_length, "
+            "lower chunk_tokens, or let overlong_prompt be 'shorten'",
+            len(ids),
+            # The shortener's limit is that of prompt and response together, and it was promised one token for that.
+            limits.prompt + 1,
+        )
+        if limits.overlong_prompt == "error":
+            raise error
+        shorter = shortener.next(error, sum(len(message["content"]) for message in messages))
+        messages, shortened = prompt.messages(shorter.observation), True
+        ids = await encode(messages)
+    return ids, shortened
+
+
+def _check(generated: Generated) -> None:
+    if not generated.token_ids:
+        raise LanguageModelError("the model's server sampled no token, so there is nothing to train on; see its log")
+    if generated.log_probs is not None and len(generated.log_probs) != len(generated.token_ids):
+        raise LanguageModelError(
+            f"the model's server gave {len(generated.log_probs)} log-probabilities "
+            f"for {len(generated.token_ids)} tokens; ask it for those of the sampled tokens"
+        )
+
+
+def _totals(
+    steps: Sequence[SessionStep], reward: float, metrics: Mapping[str, Any], truncated: bool
+) -> dict[str, float]:
+    scores = [answer["score"] for answer in metrics["answers"]]
+    env_reward = sum(scores) / len(scores)
+    totals = {
+        "acc": metrics["em"],
+        "em": metrics["em"],
+        "f1": metrics["f1"],
+        "env_reward": env_reward,
+        "shaping": reward - env_reward,
+        "evidence_recall": metrics["evidence_recall"],
+        "evidence_recall_exact": metrics["evidence_recall_exact"],
+        "steps": metrics["steps"],
+        "truncated": truncated,
+        **{f"op_{kind}": metrics["operations"].get(kind, 0) for kind in KINDS},
+        "rejected": metrics["rejected"],
+        "peak_entries": metrics["peak_entries"],
+        "final_entries": metrics["final_entries"],
+        "prompts_shortened": sum(step.facts["prompt_shortened"] for step in steps),
+        "responses_cut": sum(step.facts["response_cut"] for step in steps),
+        "prompt_tokens": sum(len(step.prompt_ids) for step in steps),
+        "response_tokens": sum(len(step.generated.token_ids) for step in steps),
+    }
+    return {name: float(totals[name]) for name in TOTALS}

@@ -1,0 +1,129 @@
+"""``atommem data verl``: which items to train on and to validate with, as the Parquet files that veRL reads."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any
+
+import gymnasium as gym
+import tyro
+from rich.text import Text
+
+import atommem_gym
+from atommem_gym.agents.play import draw_items
+from atommem_gym.commands.consoles import output
+from atommem_gym.commands.run import Repeated, parse_settings
+from atommem_gym.data.verl_rows import references, row, write_rows
+from atommem_gym.envs.render import printable
+from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.registration import configure, load_items, resolve_env_id, task_of
+
+
+@dataclass
+class DataVerl:
+    """Write train.parquet and validation.parquet for veRL: references to items, verified by hash when they are played.
+
+    Example: atommem data verl HotpotQA -o data --set source=/data/hotpotqa --train 4096 --validation 256
+    """
+
+    env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID")]
+    """AtomMem-HotpotQA-v0 or, for short, HotpotQA; `atommem envs` lists all."""
+    out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="DIR")]
+    """Folder for the two files, and verl.json with what they were made of."""
+    train: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Items to train on; 0: all there are. Every epoch has another layout of each."""
+    validation: Annotated[int, tyro.conf.arg(metavar="N")] = 128
+    """Items to validate with, always in the same layout; 0: all there are."""
+    settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
+    """Keyword arguments of the environment, such as num_docs=400 embedder=minilm."""
+    validation_settings: Annotated[
+        Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="validation-set", metavar="KEY=VALUE…")
+    ] = ()
+    """Other ones for validation, such as source=dev.json; split=validation unless you say otherwise."""
+    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
+    """Draws the items."""
+
+    def run(self) -> int:
+        """Write the files and print where they are; the exit status."""
+        env_id = resolve_env_id(self.env_id)
+        keywords = parse_settings(list(chain.from_iterable(self.settings)))
+        changes = parse_settings(list(chain.from_iterable(self.validation_settings)), "--validation-set")
+        parts = {
+            "train": (keywords, self.train),
+            "validation": ({**keywords, "split": "validation", **changes}, self.validation),
+        }
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            rows: dict[str, list[dict[str, Any]]] = {}
+            questions: dict[str, set[str]] = {}
+            for part, (part_keywords, count) in parts.items():
+                rows[part], questions[part] = self._rows(part, env_id, part_keywords, count)
+            _check_apart(questions["train"], questions["validation"])
+            written = {part: write_rows(self.out / f"{part}.parquet", rows[part]) for part in parts}
+            self._describe(env_id, parts, written)
+        except OSError as error:
+            raise AtomMemError(f"--output {self.out} cannot be written: {error.strerror or error}") from error
+        for part, count in written.items():
+            output().print(Text(printable(f"wrote {self.out / part}.parquet: {count} items")), soft_wrap=True)
+        return 0
+
+    def _rows(
+        self, part: str, env_id: str, keywords: Mapping[str, Any], count: int
+    ) -> tuple[list[dict[str, Any]], set[str]]:
+        """The rows of one file, and their questions."""
+        if count < 0:
+            raise ConfigError(f"--{part} {count} must be 0 (all items) or more")
+        task = task_of(env_id)
+        if task is None:
+            raise ConfigError(f"{env_id} has no items of its own; `atommem envs` lists the environments that have")
+        keywords = _absolute(keywords)
+        defaults = {name: value for name, value in gym.spec(env_id).kwargs.items() if name != "task"}
+        items = load_items(task.name, configure(task.name, {**defaults, **keywords}))
+        if count > items.num_items:
+            raise ConfigError(
+                f"--{part} {count} is more than the {items.num_items} items of {items.name}; use 0 for all"
+            )
+        indices = sorted(index for index, _ in draw_items(items.num_items, count or items.num_items, self.seed))
+        rows: list[dict[str, Any]] = []
+        questions: set[str] = set()
+        for reference, item in references(env_id, keywords, items, indices, part=part):
+            rows.append(row(reference, item, data_source=task.name))
+            questions.update(question.question for question in item.questions)
+        return rows, questions
+
+    def _describe(self, env_id: str, parts: Mapping[str, Any], written: Mapping[str, int]) -> None:
+        """Write down what the files were made of."""
+        about = {
+            "env_id": env_id,
+            "seed": self.seed,
+            "parts": {part: {"keywords": parts[part][0], "items": count} for part, count in written.items()},
+            "versions": {
+                "atommem_gym": atommem_gym.__version__,
+                "pyarrow": importlib.metadata.version("pyarrow"),
+                "python": platform.python_version(),
+            },
+        }
+        (self.out / "verl.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+def _absolute(keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments, with a local source as an absolute path: workers have another working directory."""
+    source = keywords.get("source")
+    if isinstance(source, str) and Path(source).exists():
+        return {**keywords, "source": str(Path(source).resolve())}
+    return dict(keywords)
+
+
+def _check_apart(train: set[str], validation: set[str]) -> None:
+    shared = train & validation
+    if shared:
+        raise ConfigError(
+            f"train and validation share {len(shared)} questions, such as {min(shared)!r}: validation would flatter; "
+            "name another file or split with --validation-set source=… split=…"
+        )

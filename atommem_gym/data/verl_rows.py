@@ -1,0 +1,212 @@
+"""Rows for veRL that say which episode to play, without a copy of its documents, and can tell if its data changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from atommem_gym.data.records import Item, Items
+from atommem_gym.errors import ConfigError
+
+AGENT_NAME = "atommem"
+"""The agent loop that plays the rows, as veRL's list of agent loops calls it."""
+
+SCHEMA = pa.schema(
+    {
+        "data_source": pa.string(),
+        "agent_name": pa.string(),
+        "prompt": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()})),
+        "ability": pa.string(),
+        "reward_model": pa.struct({"style": pa.string(), "ground_truth": pa.string()}),
+        "extra_info": pa.struct(
+            {
+                "part": pa.string(),
+                "index": pa.int64(),
+                "shuffle_seed": pa.int64(),
+                "rows_an_epoch": pa.int64(),
+                "env_id": pa.string(),
+                "env_keywords": pa.string(),
+                "item": pa.string(),
+                "item_hash": pa.string(),
+            }
+        ),
+    }
+)
+"""What veRL's ``RLHFDataset`` reads. ``env_keywords`` is JSON; ``prompt`` only names the item, for veRL's logs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemReference:
+    """Which episode a row stands for.
+
+    >>> ItemReference("AtomMem-Synthetic-v0", {}, 3, "synthetic/3", "", rows_an_epoch=16).layout(5, batch_size=8)
+    2
+    """
+
+    env_id: str
+    env_keywords: Mapping[str, Any]
+    """JSON values."""
+    index: int
+    item: str
+    """The item's id."""
+    item_hash: str
+    """What :func:`item_hash` said when the row was written."""
+    shuffle_seed: int = 0
+    """The layout of the first epoch."""
+    part: str = "train"
+    """``train`` or ``validation``, for logs."""
+    rows_an_epoch: int = 0
+    """How many rows the file has, if every epoch shall have another layout; 0: always the same one."""
+
+    @classmethod
+    def from_extra_info(cls, extra_info: Mapping[str, Any]) -> ItemReference:
+        """The reference in the column ``extra_info`` of a row.
+
+        Raises:
+            ConfigError: the row was not written by `atommem data verl`.
+        """
+        try:
+            return cls(
+                env_id=str(extra_info["env_id"]),
+                env_keywords=json.loads(extra_info["env_keywords"]),
+                index=int(extra_info["index"]),
+                item=str(extra_info["item"]),
+                item_hash=str(extra_info["item_hash"]),
+                shuffle_seed=int(extra_info["shuffle_seed"]),
+                part=str(extra_info["part"]),
+                rows_an_epoch=int(extra_info["rows_an_epoch"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"extra_info={dict(extra_info)!r} of a row names no item ({type(error).__name__}: {error}); "
+                "write the data with `atommem data verl`"
+            ) from error
+
+    def as_extra_info(self) -> dict[str, Any]:
+        """The column ``extra_info``; :meth:`from_extra_info` is the inverse."""
+        return {
+            "part": self.part,
+            "index": self.index,
+            "shuffle_seed": self.shuffle_seed,
+            "rows_an_epoch": self.rows_an_epoch,
+            "env_id": self.env_id,
+            "env_keywords": json.dumps(dict(self.env_keywords), sort_keys=True),
+            "item": self.item,
+            "item_hash": self.item_hash,
+        }
+
+    def layout(self, global_step: int, batch_size: int) -> int:
+        """The ``shuffle_seed`` at a training step: one for all of a GRPO group, another one in every epoch (SPEC E8).
+
+        Args:
+            global_step: veRL's, from 1.
+            batch_size: Prompts a step; veRL drops an epoch's last batch if it is not full.
+        """
+        steps = self.rows_an_epoch // batch_size if self.rows_an_epoch else 0
+        return self.shuffle_seed + (max(0, global_step - 1) // steps if steps else 0)
+
+    def check(self, item: Item) -> None:
+        """Make sure that an item is the one that the row was made of.
+
+        Raises:
+            ConfigError: it has another id, or its questions, answers or evidence have changed.
+        """
+        found = item_hash(item)
+        if (item.id, found) != (self.item, self.item_hash):
+            raise ConfigError(
+                f"item {self.index} of {self.env_id} is {item.id!r} (hash {found}), but the row was made of "
+                f"{self.item!r} (hash {self.item_hash}): the source or a keyword argument has changed; "
+                "write the data again with `atommem data verl`"
+            )
+
+
+def item_hash(item: Item) -> str:
+    """A hash of an item's questions, answers and evidence; the same in every layout and every process.
+
+    >>> from atommem_gym.data.synthetic import SyntheticItems
+    >>> items = SyntheticItems(num_docs=20)
+    >>> item_hash(items.item(0, shuffle_seed=1)) == item_hash(items.item(0)) != item_hash(items.item(1))
+    True
+    """
+    questions = sorted(
+        [
+            question.id,
+            question.question,
+            list(question.answers),
+            sorted([one.title, one.text, one.hop_answer] for one in question.evidence),
+        ]
+        for question in item.questions
+    )
+    text = json.dumps([item.id, questions], ensure_ascii=True)
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def references(
+    env_id: str,
+    env_keywords: Mapping[str, Any],
+    items: Items,
+    indices: Sequence[int],
+    *,
+    shuffle_seed: int = 0,
+    part: str = "train",
+) -> Iterator[tuple[ItemReference, Item]]:
+    """References to these items, each with its item; those of ``train`` get another layout in every epoch.
+
+    Args:
+        env_id: The environment's id.
+        env_keywords: Its keyword arguments.
+        items: Its items.
+        indices: Which of them.
+        shuffle_seed: The layout of all, or of the first epoch.
+        part: ``train`` or ``validation``.
+    """
+    rows = len(indices) if part == "train" else 0
+    for index in indices:
+        item = items.item(index, shuffle_seed)
+        reference = ItemReference(env_id, env_keywords, index, item.id, item_hash(item), shuffle_seed, part, rows)
+        yield reference, item
+
+
+def row(reference: ItemReference, item: Item, data_source: str) -> dict[str, Any]:
+    """One row for veRL.
+
+    Args:
+        reference: The item.
+        item: The item itself, for its answers, which veRL shows in its tables.
+        data_source: What veRL's validation metrics are grouped by.
+    """
+    return {
+        "data_source": data_source,
+        "agent_name": AGENT_NAME,
+        "prompt": [{"role": "user", "content": f"{reference.env_id}, item {reference.item}"}],
+        "ability": "memory",
+        "reward_model": {
+            "style": "environment",
+            "ground_truth": json.dumps([question.answer for question in item.questions], ensure_ascii=False),
+        },
+        "extra_info": reference.as_extra_info(),
+    }
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as Parquet, and return how many.
+
+    Raises:
+        OSError: the file cannot be written; an old one is untouched then.
+    """
+    table = pa.Table.from_pylist([dict(one) for one in rows], schema=SCHEMA)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        pq.write_table(table, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return int(table.num_rows)

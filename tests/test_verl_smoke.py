@@ -1,0 +1,71 @@
+"""The scripts around veRL that need no veRL: the check of a smoke run, the preflight, the shell scripts."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+CONFIGS = Path(__file__).resolve().parent.parent / "verl_configs"
+
+
+@pytest.fixture
+def check(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(CONFIGS / "cpu"))
+    import atommem_verl_cpu.check
+
+    return atommem_verl_cpu.check
+
+
+def session(step: int, uid: str, reward: float, **changes: Any) -> dict[str, Any]:
+    one = {"part": "train", "global_step": step, "uid": uid, "item": uid, "shuffle_seed": 0, "reward": reward}
+    return {**one, "em": 0.0, "rejected": 1.0, "op_create": 2.0, "op_read": 1.0, **changes}
+
+
+def run_of(steps: int = 2) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    sessions = [session(s, f"{s}{p}", 0.1 * m) for s in range(1, steps + 1) for p in "ab" for m in range(2)]
+    metrics = [{"step": s, "data": {"actor/pg_loss": 0.1, "critic/score/mean": 0.05}} for s in range(1, steps + 1)]
+    return [*sessions, session(0, "v", 0.0, part="validation")], metrics
+
+
+def test_a_good_run_has_no_problems(check: ModuleType) -> None:
+    assert check.problems(*run_of(), steps=2, each=4) == []
+    assert "| 2 | 0.050 | 0.000 | 3.00 | 1.00 | 0.00 |" in check.table(run_of()[0])
+
+
+def test_what_went_wrong_is_named(check: ModuleType) -> None:
+    sessions, metrics = run_of()
+    assert "not 3 x 4" in check.problems(sessions, metrics, steps=3, each=4)[0]
+    other = [{**sessions[0], "shuffle_seed": 1}, *sessions[1:]]
+    assert check.problems(other, metrics, steps=2, each=4) == ["members of a group met different episodes"]
+    lost = [metrics[0], {"step": 2, "data": {"actor/pg_loss": float("nan"), "critic/score/mean": 0.5}}]
+    found = check.problems(sessions, lost, steps=2, each=4)
+    assert [one.split()[0] for one in found] == ["losses", "step"]
+
+
+def test_the_preflight_says_what_is_missing(tmp_path: Path) -> None:
+    script = CONFIGS / "launch" / "preflight.py"
+    command = [sys.executable, str(script), "--host-gib", "1e6", "--files", str(tmp_path / "train.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "FAIL" in done.stdout
+    assert "train.parquet does not exist" in done.stdout
+    assert "(wanted 1000000)" in done.stdout
+
+
+@pytest.mark.parametrize("script", sorted(CONFIGS.rglob("*.sh")), ids=lambda path: path.name)
+def test_shell_scripts_parse_and_say_what_they_need(script: Path) -> None:
+    subprocess.run(["bash", "-n", str(script)], check=True, timeout=30)
+    if script.name == "environment.sh":
+        return
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ATOMMEM")}
+    done = subprocess.run(
+        ["bash", str(script)], capture_output=True, text=True, timeout=30, env=environment, check=False
+    )
+    assert done.returncode != 0
+    assert "usage" in done.stderr or "folder" in done.stderr

@@ -1,0 +1,88 @@
+"""Whether a smoke run did what it should, from what it wrote down, and a table of it.
+
+python -m atommem_verl_cpu.check FOLDER --steps 2 --sessions-a-step 16
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections import defaultdict
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSONL file."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def problems(sessions: list[dict[str, Any]], metrics: list[dict[str, Any]], steps: int, each: int) -> list[str]:
+    """What is wrong with a run; nothing if the list is empty.
+
+    Args:
+        sessions: The lines of the agent loop.
+        metrics: The lines of veRL's file logger, ``{"step", "data"}``.
+        steps: Training steps that were to be made.
+        each: Sessions a step.
+    """
+    found = []
+    training = [one for one in sessions if one["part"] == "train"]
+    if len(training) != steps * each:
+        found.append(f"{len(training)} training sessions, not {steps} x {each}")
+    layouts = defaultdict(set)
+    for one in training:
+        layouts[one["uid"]].add((one["item"], one["shuffle_seed"]))
+    if any(len(group) != 1 for group in layouts.values()):
+        found.append("members of a group met different episodes")
+    losses = [line["data"].get("actor/pg_loss") for line in metrics if "actor/pg_loss" in line["data"]]
+    if len(losses) != steps or not all(math.isfinite(loss) for loss in losses):
+        found.append(f"losses {losses}, not {steps} finite ones")
+    for line in metrics:
+        seen = [one["reward"] for one in training if one["global_step"] == line["step"]]
+        said = line["data"].get("critic/score/mean")
+        if said is not None and seen and not min(seen) - 1e-5 <= said <= max(seen) + 1e-5:
+            found.append(f"step {line['step']}: veRL's mean score {said} lies outside the sessions' rewards")
+    return found
+
+
+def table(sessions: list[dict[str, Any]]) -> str:
+    """Markdown, a row a training step."""
+    steps: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for one in sessions:
+        if one["part"] == "train":
+            steps[one["global_step"]].append(one)
+    lines = ["| step | reward | EM | operations | rejected | groups without variance |", "|---|---|---|---|---|---|"]
+    for step, group in sorted(steps.items()):
+        rewards = defaultdict(list)
+        for one in group:
+            rewards[one["uid"]].append(one["reward"])
+        flat = fmean(pstdev(values) == 0 for values in rewards.values())
+        operations = fmean(sum(value for name, value in one.items() if name.startswith("op_")) for one in group)
+        columns = [fmean(one[name] for one in group) for name in ("reward", "em", "rejected")]
+        lines.append(
+            f"| {step} | {columns[0]:.3f} | {columns[1]:.3f} | {operations:.2f} | {columns[2]:.2f} | {flat:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Check and print; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, required=True)
+    parser.add_argument("--sessions-a-step", type=int, required=True)
+    given = parser.parse_args()
+    sessions = read(given.folder / "sessions.jsonl")
+    print(table(sessions))
+    found = problems(sessions, read(given.folder / "grpo.jsonl"), given.steps, given.sessions_a_step)
+    for one in found:
+        print(f"FAILED: {one}")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
