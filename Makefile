@@ -3,7 +3,7 @@ PYTHON ?= python3
 EXTRAS ?= test
 BIN := .venv/bin
 
-.PHONY: demo test check lint types layers bench slow mutation clean
+.PHONY: verl-environment verl-test verl-smoke demo test check lint types layers docs bench slow mutation clean
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -30,6 +30,10 @@ types: .venv/installed
 layers: types
 	cd build/site && PYTHONPATH=. ../../$(BIN)/lint-imports --config ../../pyproject.toml --no-cache
 
+docs: .venv/installed  ## the documentation site, in build/docs; every link in it is checked
+	$(BIN)/python docs/hooks/environments.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 slow: .venv/installed  ## the long profiles: fault loops, fuzzing, and the properties with many more examples
 	$(BIN)/python -m pytest -n auto -m slow
 	$(BIN)/python -m pytest -n auto --hypothesis-profile slow tests/test_properties_*.py tests/test_testing_kit.py
@@ -38,10 +42,27 @@ bench: .venv/installed  ## every benchmark that this machine can run
 	$(BIN)/python benchmarks/leaderboard.py
 	$(BIN)/python benchmarks/records.py
 	$(BIN)/python benchmarks/synthetic.py
+	$(BIN)/python benchmarks/drift.py
+	$(BIN)/python benchmarks/needle.py
 	$(BIN)/python benchmarks/stores.py
 	$(BIN)/python benchmarks/vector.py
 	$(BIN)/python benchmarks/parser.py
 	$(BIN)/python benchmarks/pool.py
+	$(BIN)/python benchmarks/ppo.py
+	$(BIN)/python benchmarks/team.py
+
+# Real veRL and vLLM without an accelerator: 2.6 GB into an environment of its own, then some 10 minutes on two cores.
+.verl/installed: verl_configs/cpu/install.sh verl_configs/cpu/overrides.txt pyproject.toml
+	PYTHON=$(PYTHON) verl_configs/cpu/install.sh .verl
+	touch $@
+
+verl-environment: .verl/installed  ## veRL, vLLM and this package for the CPU, in .verl
+
+verl-test: .verl/installed  ## the tests that need veRL, without Ray
+	.verl/bin/python -m pytest -p no:cacheprovider tests/test_verl_*.py tests/test_grpo.py
+
+verl-smoke: .verl/installed  ## SFT and GRPO of a tiny Qwen3 with real veRL and real vLLM on the CPU
+	PATH="$(CURDIR)/.verl/bin:$$PATH" verl_configs/cpu/smoke.sh build/verl-smoke
 
 mutation: .venv/installed  ## which slips in the core would no test notice (an hour or two)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "mutmut>=3.3,<4"

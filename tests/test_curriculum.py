@@ -18,6 +18,8 @@ from atommem_gym.data.records import Document, Evidence, Item, Record
 from atommem_gym.envs import AtomMemEnv, Curriculum, CurriculumSchedule, VectorCurriculum
 from atommem_gym.errors import ConfigError, SnapshotError
 from atommem_gym.registration import TASKS, Task, register_task, task_of
+from atommem_gym.traces.recorder import TraceRecorder
+from atommem_gym.traces.replay import Replayer
 
 SMALL = {"source": "synthetic", "store": "numpy", "num_docs": 60}
 NEEDLE = {"store": "numpy", "haystack": "noise"}
@@ -88,6 +90,21 @@ def test_M15_a_vector_gives_each_member_its_own_difficulty() -> None:
         alone = gym.make("AtomMem-Drift-v0", store="numpy")
         observation, _ = alone.reset(options={"index": 5, "difficulty": difficulty})
         assert observations["chunk"][i] == observation["chunk"]
+
+
+def test_a_trace_remembers_the_difficulty_of_its_episode_and_is_replayed_at_it() -> None:
+    keywords = {"store": "numpy", "changes_per_fact": 3}
+    env = gym.make("AtomMem-Drift-v0", **keywords)
+    recorder = TraceRecorder("AtomMem-Drift-v0", keywords, "nobody")
+    observation, info = env.reset(options={"index": 3, "difficulty": 0.2})
+    recorder.reset(env.unwrapped.episode, observation, info)
+    action = "<create>a fact</create><answer>unknown</answer>"
+    while not recorder.over:
+        recorder.step(action, *env.step(action))
+    trace = recorder.finish()
+    assert trace.env.keywords == {**keywords, "difficulty": 0.2}
+    with Replayer() as replayer:
+        assert replayer.check(trace) is None
 
 
 @pytest.mark.parametrize("difficulty", ["hard", -0.1, 1.1, True])

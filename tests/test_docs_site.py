@@ -118,6 +118,27 @@ def test_the_site_loads_nothing_from_another_host(site: Path) -> None:
         assert not re.search(r"(url\(|@import)\s*[\"']?https?:", path.read_text(encoding="utf-8")), path
 
 
+def test_the_rules_that_tests_and_messages_quote_are_on_their_page() -> None:
+    page = (ROOT / "docs" / "semantics.md").read_text(encoding="utf-8")
+    written = set(re.findall(r'<a id="([MAERD]\d+)"></a>\*\*\1\*\*', page))
+    quoted = set()
+    # D7 and above number the defects of the released code.
+    for path in (ROOT / "tests").glob("test_*.py"):
+        quoted |= set(re.findall(r"def test_([MAER]\d+|D[1-6])_", path.read_text(encoding="utf-8")))
+    for path in (ROOT / "atommem_gym").rglob("*.py"):
+        quoted |= set(re.findall(r"\bSPEC ([MAER]\d+|D[1-6])\b", path.read_text(encoding="utf-8")))
+    assert len(quoted) > 30
+    assert quoted <= written
+
+
+@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
+def test_the_repository_s_own_pages_link_to_what_is_there(name: str) -> None:
+    targets = re.findall(r"\]\(([^)\s#]+)", (ROOT / name).read_text(encoding="utf-8"))
+    assert targets
+    missing = [target for target in targets if "://" not in target and not (ROOT / target).exists()]
+    assert not missing
+
+
 def test_the_home_page_s_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     [block] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "index.md").read_text(encoding="utf-8"), re.DOTALL)
     exec(compile(block, "docs/index.md", "exec"), {})

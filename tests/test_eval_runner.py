@@ -24,6 +24,7 @@ from atommem_gym.envs.pool import AtomMemPool
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, LanguageModelError, ModelUnavailableError
 from atommem_gym.evaluation.folder import EvaluationError, read_run
 from atommem_gym.traces import EpisodeTrace, read_traces
+from atommem_gym.traces.sft import Selection, Tally, examples
 
 
 class FakeModel:
@@ -101,6 +102,15 @@ def test_a_rollout_keeps_what_was_asked_for_against_the_preset() -> None:
     config, trace = asyncio.run(once())
     assert trace.env.keywords.items() >= keywords.items()
     assert EnvConfig.from_keywords(trace.env.keywords) == config
+
+
+def test_a_rollout_of_a_task_with_keywords_of_its_own_can_be_trained_on() -> None:
+    async def once() -> EpisodeTrace:
+        async with AtomMemPool("AtomMem-Drift-v0", 1, num_docs=20, store="numpy") as pool, pool.env() as one:
+            return await rollout(one, make_player("oracle")(), 0)
+
+    trace = asyncio.run(once())
+    assert list(examples(trace, Selection(threshold=0), Tally()))
 
 
 def test_cells_are_played_as_plain_environments_play_them(tmp_path: Path) -> None:

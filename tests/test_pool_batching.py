@@ -322,6 +322,8 @@ def test_where_no_thread_can_be_started_the_call_fails_and_can_be_repeated(monke
         start(self)
 
     async def main() -> None:
+        unexpected: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: unexpected.append(context))
         async with make_pool(1) as pool, pool.env() as env:
             with monkeypatch.context() as patch:
                 patch.setattr(threading.Thread, "start", refused)
@@ -331,6 +333,7 @@ def test_where_no_thread_can_be_started_the_call_fails_and_can_be_repeated(monke
             assert repr(await env.areset(seed=0)) == repr(plain.reset(seed=0))
             assert repr(await env.astep("<create>a</create>")) == repr(plain.step("<create>a</create>"))
             assert pool.stats.resets == 1
+        assert unexpected == []
 
     run(main())
 

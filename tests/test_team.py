@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 import re
@@ -351,6 +352,15 @@ def test_R1_all_get_the_episodes_reward_once_and_metrics_count_the_operations_of
     assert (metrics["steps"], metrics["final_entries"], metrics["peak_entries"]) == (2, 4, 4)
 
 
+def test_readers_see_the_open_question_and_their_samples_hold_no_answer() -> None:
+    second = dataclasses.replace(QUESTION, id="q2", question="And when?")
+    env = fixed(1, chunk_tokens=1000, items=OneItem(Item("fixed/0", 0, 0, (QUESTION, second), DOCUMENTS)))
+    act(env)
+    observations, *_ = act(env, a="<answer>here</answer>")
+    assert {observation["question"] for observation in observations.values()} == {"And when?"}
+    assert not any("<answer>" in env.action_space("reader_0").sample() for _ in range(50))
+
+
 def test_E12_evidence_is_what_the_answerer_was_shown() -> None:
     for reader in ("r0", "a"):
         env = fixed(1, chunk_tokens=1000)
@@ -393,6 +403,7 @@ def test_E8_the_same_item_as_the_single_environment() -> None:
     assert env.item.index == 5
     env.reset(options={"difficulty": 0.0})
     assert len(env.item.documents) < 20
+    assert env.episode.config.difficulty == 0.0
 
 
 @pytest.mark.parametrize(

@@ -214,13 +214,14 @@ def test_an_agents_draft_sees_what_the_agents_before_it_did_and_counts_only_its_
     shared = TeamDraft(memory, Limits(9, 9, None), tokenizer)
     first, second = (shared.of_member(name, memory.of_member(name)) for name in ("reader_0", "reader_1"))
     assert first.create("rain").id == 3
+    assert first.create("sun").id == 4
     assert first.delete(1).applied
     assert second.update(2, "ships").applied
-    assert len(first) == len(second) == len(shared) == 2
+    assert len(first) == len(second) == len(shared) == 3
     assert (second.find("rain"), second.find("bees"), first.find("ships")) == (3, None, 2)
-    assert (list(first.writes), first.deletes) == ([3], [1])
+    assert (list(first.writes), first.deletes) == ([3, 4], [1])
     assert (list(second.writes), second.deletes) == ([2], [])
     assert memory.entries.keys() == {1, 2}
     shared.commit()
-    assert {entry: kept.text for entry, kept in memory.entries.items()} == {2: "ships", 3: "rain"}
-    assert memory.authors == {2: "reader_1", 3: "reader_0"}
+    assert {entry: kept.text for entry, kept in memory.entries.items()} == {2: "ships", 3: "rain", 4: "sun"}
+    assert memory.authors == {2: "reader_1", 3: "reader_0", 4: "reader_0"}

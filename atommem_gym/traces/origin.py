@@ -13,7 +13,8 @@ CUSTOM_ID = "AtomMem-Custom"
 def config_keywords(config: EnvConfig) -> dict[str, Any]:
     """The keyword arguments of a config, without those that are as its preset has them anyway.
 
-    An explicit value that equals the package's default is kept where the preset says otherwise.
+    An explicit value that equals the package's default is kept where the preset says otherwise. A task's own keyword
+    arguments, which made the items, are left out: an environment over given items knows none of them.
 
     >>> config = EnvConfig.from_keywords({"preset": "released", "max_steps": None, "top_k": 6})
     >>> sorted(config_keywords(config).items())
@@ -23,6 +24,4 @@ def config_keywords(config: EnvConfig) -> dict[str, Any]:
     """
     implied = EnvConfig.from_keywords({"preset": config.preset}).as_keywords()
     implied["preset"] = EnvConfig().preset
-    return {
-        name: value for name, value in config.as_keywords().items() if name not in implied or value != implied[name]
-    }
+    return {name: value for name, value in config.as_keywords().items() if value != implied.get(name, value)}
