@@ -72,13 +72,17 @@ class TeamSlot:
         """
         config, item, key = chosen(self._items, self._grades, rng, options)
         config = dataclasses.replace(config or self._backend.config, max_steps=max_steps)
-        memory = None if key is None else self._kept_memory(key)
-        team = TeamEpisode(
-            config, item, self._backend.tokenizer, readers=self._readers, parts=self._parts, memory=memory
-        )
-        running = Running(key or uuid.uuid4().hex, team.answerer)
-        step = team.open()
-        results = self._carry_out(team, running, step)
+        try:
+            memory = None if key is None else self._kept_memory(key)
+            team = TeamEpisode(
+                config, item, self._backend.tokenizer, readers=self._readers, parts=self._parts, memory=memory
+            )
+            running = Running(key or uuid.uuid4().hex, team.answerer)
+            step = team.open()
+            results = self._carry_out(team, running, step)
+        except BaseException:
+            self._backend.forgo()
+            raise
         left = self.take(team, running)
         self._backend.release(left)
         return step, results

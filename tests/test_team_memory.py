@@ -189,6 +189,28 @@ def test_M13_a_team_and_a_single_agent_may_go_on_with_each_others_memory(tmp_pat
     single.close()
 
 
+def test_M13_a_reset_that_fails_leaves_the_kept_memory_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"milvus://{tmp_path}/kept.db"
+    env, other = (team.parallel_env(store=path, **SMALL) for _ in range(2))
+    env.reset(seed=3)
+    env.step(FIRST)
+    key = env.memory_key
+    env.reset(seed=4)
+
+    def fail(jobs: object) -> None:
+        raise StoreError("on purpose")
+
+    monkeypatch.setattr(env._backend, "write_and_search", fail)
+    with pytest.raises(StoreError, match="on purpose"):
+        env.reset(options={"memory": key})
+    other.reset(options={"memory": key})
+    assert other.memory_key == key
+    env.close()
+    other.close()
+
+
 def test_a_temporary_database_holds_nothing_of_an_episode_that_is_over(tmp_path: Path) -> None:
     env = team.parallel_env(store="milvus", max_cycles=1, **SMALL)
     env.reset(seed=3)
