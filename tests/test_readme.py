@@ -33,8 +33,6 @@ def test_every_keyword_of_the_examples_exists() -> None:
 
 def test_the_readme_names_every_command_and_no_other() -> None:
     section = README.read_text().split("## Command line")[1].split("## ")[0]
-    words = [
-        line.split("#")[0].removeprefix("atommem ") for line in section.splitlines() if line.startswith("atommem ")
-    ]
+    words = re.findall(r"^atommem ([a-z][^#\n]+)", section, re.MULTILINE)
     named = {choice.split()[0] for line in words for choice in line.split(" | ")}
     assert named == set(re.findall(r'subcommand\("(\w+)"\)', (README.parent / "atommem_gym/cli.py").read_text()))
