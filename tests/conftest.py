@@ -34,6 +34,12 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def _width_of_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests that run in parallel inherit a width that nobody sees."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture(scope="session")
 def hotpot_raw() -> Callable[..., dict[str, Any]]:
     """Makes HotpotQA records in the official form, all of whose documents differ: two gold first, then distractors."""

