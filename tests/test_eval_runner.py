@@ -36,6 +36,8 @@ class FakeModel:
         self.failing, self.error = list(failing), error
         self.calls: Counter[str] = Counter()
         self.under_way = self.most = self.closed = 0
+        self.company = 1
+        """No answer before so many have asked at a time, or five seconds are over."""
 
     async def complete(
         self, messages: Sequence[Mapping[str, str]], sampling: Sampling, *, tools: Sequence[Mapping[str, Any]] = ()
@@ -44,6 +46,10 @@ class FakeModel:
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         await asyncio.sleep(0)
+        for _ in range(5000):
+            if self.most >= self.company:
+                break
+            await asyncio.sleep(0.001)
         self.under_way -= 1
         self.calls["all"] += 1
         for text in self.failing:
@@ -165,6 +171,7 @@ def test_one_model_serves_all_agents_that_name_it_and_is_closed(fake: FakeModel,
         seeds=0,
         concurrency=5,
     )
+    fake.company = 2
     run, _ = play(tmp_path / "run", plan)
     assert fake.closed == 1
     assert fake.most > 1, "several episodes ask at a time"
