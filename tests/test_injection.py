@@ -49,6 +49,7 @@ HOSTILE = {
 }
 TEXTS = [text for name, text in HOSTILE.items() if "surrogate" not in name]
 EPISODE = r'"[A-Za-z0-9_-]{1,128}"'
+OWN_COLLECTION = "the collection of one episode"
 FILTERS = re.compile(
     rf"episode == {EPISODE} and entry > 0|episode in \[{EPISODE}(, {EPISODE})*\]( and entry <= 0)?|entry (>|<=) 0"
     r'|pk == "\.:0"'
@@ -117,7 +118,11 @@ def expressions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             for name in ("expr", "filter"):
                 if keywords.get(name):
                     seen.append(keywords[name])
-            if owner is Collection and method == "query":
+            if owner is Collection and re.fullmatch(r"\w+_episode_\d+", self.name):
+                # A running episode that Milvus Lite answers has a collection of its own, read without a filter.
+                assert not keywords.get("expr")
+                seen.append(OWN_COLLECTION)
+            elif owner is Collection and method == "query":
                 seen.append(args[0])
             return original(self, *args, **keywords)
 
@@ -144,8 +149,7 @@ def test_M13_no_text_reaches_a_filter(expressions: list[str], tmp_path: Path, mi
         victim.step("<create>secret</create>")
         begun = len(expressions)
         entries = play(env)
-        # A running episode that Milvus Lite answers has a collection of its own, read without a filter.
-        assert len(expressions) > begun + len(TEXTS) or "store_reads" in keywords, keywords
+        assert len(expressions) > begun + len(TEXTS), keywords
         store = env._backend.store
         assert store is not None
         if store.kept:
@@ -156,7 +160,8 @@ def test_M13_no_text_reaches_a_filter(expressions: list[str], tmp_path: Path, mi
         assert [(m["id"], m["text"]) for m in own] == [(1, "secret")], "an entry of another episode is shown, or none"
         env.close()
         victim.close()
-    strange = [expression for expression in expressions if expression and FILTERS.fullmatch(expression) is None]
+    filters = [expression for expression in expressions if expression != OWN_COLLECTION]
+    strange = [expression for expression in filters if FILTERS.fullmatch(expression) is None]
     assert strange == []
 
 
