@@ -29,12 +29,14 @@ CJK = (
 
 _LETTER = rf"[^\W{CJK}]"
 _WORDS = re.compile(rf"{_LETTER}{{1,8}}|\S|\s{{8}}")
+_ASCII_WORDS = re.compile(r"[0-9A-Z_a-z]{1,8}|\S|\s{8}")
+"""The same for texts of ASCII alone, nearly twice as fast."""
 _SINGLE, _WORD, _SPACE, _GAP = range(4)
 # By kind: 8 characters of a word are a token, the rest of it too; 8 of white space are one, the rest of it none.
 _SHIFT = np.array([0, 3, 3, 62], np.int64)
 _ROUNDING = np.array([0, 7, 0, 0], np.int64)
 _SHORT = 256
-"""Up to so many characters the regular expression counts faster than the arrays do."""
+"""Up to so many characters, or tokens, the regular expression is faster than the arrays are."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -97,7 +99,16 @@ class WordTokenizer:
         return offsets
 
     def start(self, text: str, token: int) -> int:
-        """Where one token begins: ``starts(text)[token]`` without all the others."""
+        """Where one token begins: ``starts(text)[token]`` without all the others.
+
+        Raises:
+            IndexError: ``text`` has no such token.
+        """
+        if token < _SHORT:
+            found = _token(text, token)
+            if found is None:
+                raise IndexError(f"token {token} of a text that has {self.count(text)}")
+            return found.start()
         begins, kinds, tokens = _runs(text)
         up_to = np.cumsum(tokens)
         run = int(np.searchsorted(up_to, token, "right"))
@@ -108,7 +119,7 @@ class WordTokenizer:
         """See ``Tokenizer.count``."""
         if len(text) <= _SHORT:
             # Quicker than findall: no string is made for a token.
-            return _WORDS.subn("", text)[1]
+            return _words(text).subn("", text)[1]
         return int(_runs(text)[2].sum())
 
     def counts(self, texts: Sequence[str]) -> list[int]:
@@ -125,8 +136,16 @@ class WordTokenizer:
         # A token has at least one character.
         if len(text) <= limit:
             return text
-        beyond = next(itertools.islice(_WORDS.finditer(text), max(limit, 0), None), None)
+        beyond = _token(text, max(limit, 0))
         return text if beyond is None else text[: beyond.start()].rstrip()
+
+
+def _words(text: str) -> re.Pattern[str]:
+    return _ASCII_WORDS if text.isascii() else _WORDS
+
+
+def _token(text: str, number: int) -> re.Match[str] | None:
+    return next(itertools.islice(_words(text).finditer(text), number, None), None)
 
 
 def _runs(text: str, gaps: Offsets | None = None) -> tuple[Offsets, npt.NDArray[np.uint8], Offsets]:

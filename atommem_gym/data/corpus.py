@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
-from atommem_gym.data.pool import BATCH, Hashes, Indices, Pool, Strings
+from atommem_gym.data.pool import BATCH, Hashes, Indices, Pool, Strings, body
 from atommem_gym.data.records import Document, Evidence, Record
 from atommem_gym.errors import RecordError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Bumped with every change of the schemas or of what a record is parsed to; older cache files are then ignored."""
 
 RECORDS_FILE = "records.arrow"
@@ -39,7 +39,7 @@ _RECORDS = pa.schema(
     ]
 )
 _DOCUMENTS = pa.schema(
-    [("title", pa.string()), ("text", pa.string()), ("title_hash", pa.uint64()), ("text_hash", pa.uint64())]
+    [("body", pa.string()), ("title_bytes", pa.int64()), ("title_hash", pa.uint64()), ("text_hash", pa.uint64())]
 )
 
 
@@ -112,8 +112,8 @@ class _Batches:
 
 def _document_row(document: Document) -> dict[str, Any]:
     return {
-        "title": document.title,
-        "text": document.text,
+        "body": body(document),
+        "title_bytes": len(document.title.encode()),
         "title_hash": normalised_hash(document.title),
         "text_hash": normalised_hash(document.text),
     }
@@ -164,8 +164,8 @@ class _Table:
 
     # Straight from the buffers, here and in Strings: Arrow's own conversions import pandas, a second at every start.
 
-    def hashes(self, name: str) -> Hashes:
-        """A column of hashes as one array ``[rows]``, copied."""
+    def numbers(self, name: str) -> Hashes:
+        """A column of numbers of 64 bits as one array ``[rows]``, copied."""
         parts = [np.frombuffer(batch.column(name).buffers()[1], np.uint64, batch.num_rows) for batch in self.batches]
         return np.concatenate(parts) if parts else np.empty(0, np.uint64)
 
@@ -185,10 +185,10 @@ class ArrowSplit:
         self.dataset = dataset
         self.split = split
         self.pool = Pool(
-            documents.strings("title"),
-            documents.strings("text"),
-            documents.hashes("title_hash"),
-            documents.hashes("text_hash"),
+            documents.strings("body"),
+            documents.numbers("title_bytes").view(np.int64),
+            documents.numbers("title_hash"),
+            documents.numbers("text_hash"),
         )
         self.gold_counts: Indices = records.lengths("gold")
         """``[records]``: the number of gold documents of each."""

@@ -15,6 +15,19 @@ Indices: TypeAlias = npt.NDArray[np.int64]
 
 BATCH = 4096
 """Rows of every Arrow batch but the last: a row's batch is then a division, not a search."""
+_BATCH_BITS, _ROW = BATCH.bit_length() - 1, BATCH - 1
+
+SEPARATOR = "\n\n"
+"""Stands between the documents of a stream."""
+
+
+def body(document: Document) -> str:
+    r"""What stands of a document in a stream, whatever its number, if another one follows.
+
+    >>> body(Document("Ada", "A mathematician."))
+    'Ada\nA mathematician.\n\n'
+    """
+    return f"{document.title}\n{document.text}{SEPARATOR}"
 
 
 class Strings:
@@ -26,18 +39,22 @@ class Strings:
         self.parts = [(memoryview(offsets).cast("i"), memoryview(data or b"")) for _, offsets, data in buffers]
         """Of every batch where each string begins, and where the last one ends, in its UTF-8 bytes."""
 
-    def __getitem__(self, index: int) -> str:
+    def __getitem__(self, index: int) -> memoryview:
+        """The bytes of one string, not copied."""
         offsets, data = self.parts[index // BATCH]
         row = index % BATCH
-        return str(data[offsets[row] : offsets[row + 1]], "utf-8")
+        return data[offsets[row] : offsets[row + 1]]
 
 
 class Pool:
-    """The distinct documents of a split, by number; texts stay on disk until they are asked for."""
+    """The distinct documents of a split, by number; texts stay on disk until they are asked for.
 
-    def __init__(self, titles: Strings, texts: Strings, title_hashes: Hashes, text_hashes: Hashes) -> None:
-        self._titles = titles
-        self._texts = texts
+    They are kept as they stand in a stream (:func:`body`), since that is what they are read for.
+    """
+
+    def __init__(self, bodies: Strings, title_bytes: Indices, title_hashes: Hashes, text_hashes: Hashes) -> None:
+        self._bodies = bodies
+        self._title_bytes = title_bytes
         self.title_hashes = title_hashes
         """``[documents]``, of the normalised titles."""
         self.text_hashes = text_hashes
@@ -49,16 +66,17 @@ class Pool:
 
     def document(self, number: int) -> Document:
         """The document of this number."""
-        return Document(self._titles[number], self._texts[number])
+        body, end = self._bodies[number], int(self._title_bytes[number])
+        return Document(str(body[:end], "utf-8"), str(body[end + 1 : -len(SEPARATOR)], "utf-8"))
 
-    def raw(self, numbers: Indices) -> list[tuple[memoryview, memoryview]]:
-        """Titles and texts of the documents of these numbers as UTF-8, not copied."""
+    def bodies(self, numbers: Indices) -> list[memoryview]:
+        """The documents of these numbers as they stand in a stream, in UTF-8, not copied."""
         # No method is called for a document: this is the inmost loop of cutting a chunk.
-        titles, texts, found = self._titles.parts, self._texts.parts, []
+        parts, found = self._bodies.parts, []
         for number in numbers.tolist():
-            part, row = divmod(number, BATCH)
-            (begins, title), (starts, text) = titles[part], texts[part]
-            found.append((title[begins[row] : begins[row + 1]], text[starts[row] : starts[row + 1]]))
+            offsets, data = parts[number >> _BATCH_BITS]
+            row = number & _ROW
+            found.append(data[offsets[row] : offsets[row + 1]])
         return found
 
     def documents(self, numbers: Indices) -> PoolDocuments:

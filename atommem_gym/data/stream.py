@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
-from atommem_gym.data.pool import PoolDocuments
+from atommem_gym.data.pool import SEPARATOR, PoolDocuments, body
 from atommem_gym.data.records import Document
 from atommem_gym.tokenizers import Tokenizer, WordTokenizer
 
-SEPARATOR = "\n\n"
-_SEPARATOR = SEPARATOR.encode()
 _COUNTED_AT_ONCE = 256
 
 
@@ -65,7 +64,7 @@ class Stream:
         if first == last:
             return self._piece(first)[start:stop] if stop else ""
         tail = self._piece(last)[:stop] if stop else ""
-        return f"{head}{self._pieces(first + bool(start), last)}{tail}"
+        return self._joined(head, first + bool(start), last, tail)
 
     def _place(self, token: int) -> tuple[int, int]:
         """The document, and in its piece the character, at which a token of the stream begins.
@@ -79,7 +78,7 @@ class Stream:
             return len(self._documents), 0
         place = self._places.get(token)
         if place is None:
-            piece = int(np.searchsorted(self._tokens, token, "right")) - 1
+            piece = int(self._tokens.searchsorted(token, "right")) - 1
             within = token - int(self._tokens[piece])
             place = (piece, self._start(self._piece(piece), within) if within else 0)
             # A chunk begins where the one before ends.
@@ -100,18 +99,18 @@ class Stream:
             self._latest = (i, piece)
         return piece
 
-    def _pieces(self, first: int, stop: int) -> str:
-        """Documents ``first`` to ``stop - 1`` as they stand in the stream."""
+    def _joined(self, head: str, first: int, stop: int, tail: str) -> str:
+        """Documents ``first`` to ``stop - 1`` as they stand in the stream, between ``head`` and ``tail``."""
         documents = self._documents
         if not isinstance(documents, PoolDocuments):
-            return "".join([self._piece(i) for i in range(first, stop)])
+            return "".join([head, *map(self._piece, range(first, stop)), tail])
         # The bytes of the pool are decoded once for all: a chunk of 35 documents is most of a step's own work.
-        parts: list[bytes | memoryview] = []
-        for i, (title, text) in enumerate(documents.pool.raw(documents.numbers[first:stop]), first + 1):
-            parts += (b"Document %d:\n" % i, title, b"\n", text, _SEPARATOR)
-        if stop == len(documents) and parts:
-            parts.pop()
-        return b"".join(parts).decode()
+        parts: list[bytes | memoryview] = [b""] * (2 * (stop - first) + 2)
+        parts[0], parts[-1] = head.encode(), tail.encode()
+        parts[1:-1:2] = map(_heading, range(first + 1, stop + 1))
+        parts[2:-1:2] = documents.pool.bodies(documents.numbers[first:stop])
+        text = b"".join(parts).decode()
+        return text.removesuffix(SEPARATOR) if first < stop == len(documents) else text
 
     def _counts(self) -> Sequence[int] | npt.NDArray[np.int64]:
         """The tokens of every document as it stands in the stream."""
@@ -144,6 +143,12 @@ class LazyDocuments(Sequence[Document], ABC):
         return counts
 
 
+@lru_cache(maxsize=1024)
+def _heading(number: int) -> bytes:
+    return b"Document %d:\n" % number
+
+
 def as_streamed(number: int, document: Document, *, last: bool = False) -> str:
     """Document ``number``, from 1, as it stands in the stream."""
-    return f"Document {number}:\n{document.title}\n{document.text}{'' if last else SEPARATOR}"
+    whole = f"Document {number}:\n{body(document)}"
+    return whole.removesuffix(SEPARATOR) if last else whole
