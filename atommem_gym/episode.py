@@ -374,6 +374,8 @@ def encodable(op: Operation | Invalid) -> Operation | Invalid:
     if isinstance(op, (Invalid, Delete)):
         return op
     text = op.query if isinstance(op, Read) else op.text
+    if text.isascii():
+        return op
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from atommem_gym.actions import Invalid, Operation
 from atommem_gym.memory.memory import Draft, Memory
@@ -22,8 +22,7 @@ class Phase(IntEnum):
     ANSWERING = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(NamedTuple):
     """An entry as a read shows it."""
 
     id: int
@@ -124,7 +123,7 @@ class Step:
     requests: list[ScoreRequest] = field(default_factory=list)
     """Answers to score, in the order of ``closings`` that are ``answered``."""
     closings: list[Closing] = field(default_factory=list)
-    applied: Counter[str] = field(default_factory=Counter)
+    applied: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     reports: list[Report] = field(default_factory=list)
     feedback: list[str] = field(default_factory=list)
     operations: list[Operation | Invalid] = field(default_factory=list)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES
 from atommem_gym.tokenizers import Tokenizer
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """The text of one entry, and its length in tokens."""
 
     text: str
@@ -29,8 +28,7 @@ class Limits:
     entries: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What became of one operation."""
 
     applied: bool
@@ -182,7 +180,7 @@ class Draft:
         """The text within its limit, and reason and detail if something had to go."""
         kept = self._tokenizer.cut(text, limit).rstrip()
         rule = f"a text may have {limit} tokens"
-        if len(kept.encode()) > MAX_TEXT_BYTES:
+        if 4 * len(kept) > MAX_TEXT_BYTES and len(kept.encode()) > MAX_TEXT_BYTES:
             kept = kept.encode()[:MAX_TEXT_BYTES].decode(errors="ignore").rstrip()
             rule = f"a text may have {MAX_TEXT_BYTES} bytes"
         if kept == text:
