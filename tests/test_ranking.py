@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from atommem_gym.errors import EmbedderError
 from atommem_gym.memory.milvus_search import MAX_LIMIT, Hit, rows_of, widen
-from atommem_gym.memory.mirror import EpisodeMatrix, choose
-from atommem_gym.memory.protocols import Rows, Search, Vectors
+from atommem_gym.memory.mirror import EpisodeMatrix, Mirror, choose
+from atommem_gym.memory.protocols import Rows, Search, Vectors, Write
 from atommem_gym.memory.ranking import margin, rank, rank_all, squared_lengths
 from atommem_gym.memory.rows import check_vectors
 
@@ -236,13 +236,16 @@ def test_the_squared_lengths_that_candidates_come_with_are_their_own() -> None:
         assert found.squares.tolist() == squared_lengths(found.vectors).tolist()
 
 
-def test_candidates_are_copies_that_later_writes_leave_alone() -> None:
+def test_candidates_hold_while_other_episodes_are_written_and_forgotten() -> None:
     vectors = gaussian(0, 30, 4)
+    squares = check_vectors(vectors, 30, 4)
     for n in (5, 30):
-        matrix = EpisodeMatrix(4)
-        matrix.put(range(1, n + 1), vectors[:n], check_vectors(vectors[:n], n, 4))
-        found = matrix.candidates(vectors[0], 3)
+        mirror = Mirror(4)
+        write = Write("a", list(range(1, n + 1)), ["x"] * n, vectors[:n])
+        mirror.apply([write], [squares[:n]])
+        (found,) = mirror.candidates([Search("a", vectors[0], 3)])
         before = rank(vectors[0], found, 3)
-        matrix.put([1], -vectors[:1], check_vectors(vectors[:1], 1, 4))
-        matrix.remove([2])
+        mirror.apply([Write("b", list(range(1, n + 1)), ["x"] * n, -vectors[:n])], [squares[:n]])
+        mirror.forget("b")
         assert rank(vectors[0], found, 3) == before
+

@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 Checked: TypeAlias = tuple[Write, list[float]]
 """A write that was checked, with the squared lengths of its vectors."""
 
-_EXTRA = 2
+_EXTRA = 1
 """Rows that a search asks for beyond those to be shown: each one costs the engine as much as a row shown."""
 
 

@@ -91,16 +91,19 @@ class EpisodeMatrix:
         return self.at(np.array([self._position[entry] for entry in ids], np.intp))
 
     def all_rows(self) -> Rows:
-        """Copies of all entries, in no particular order."""
+        """All entries, in no particular order, not copied: they hold until the next change."""
         n = self._size
-        return Rows(self._ids[:n].copy(), self._rows[:n].copy(), self._squares[:n].copy())
+        return Rows(self._ids[:n], self._rows[:n], self._squares[:n])
 
     def at(self, places: npt.NDArray[np.intp]) -> Rows:
         """Copies of the entries in these places."""
         return Rows(self._ids.take(places), self._rows.take(places, axis=0), self._squares.take(places))
 
     def candidates(self, query: Vectors, k: int) -> Rows:
-        """Copies of all entries that can be among the best ``k`` (see ``ranking.margin``), all of them when few."""
+        """All entries that can be among the best ``k`` (see ``ranking.margin``), all of them when few.
+
+        They hold until the next change.
+        """
         n = self._size
         if k <= 0:
             return self.at(np.empty(0, np.intp))

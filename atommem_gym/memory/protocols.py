@@ -104,7 +104,10 @@ class Store(Protocol):
         ...
 
     def candidates(self, searches: Sequence[Search]) -> list[Rows]:
-        """Candidates of every search, in the order asked; all rows of an episode are a valid answer."""
+        """Candidates of every search, in the order asked; all rows of an episode are a valid answer.
+
+        They need only hold until the episode's next write.
+        """
         ...
 
     def load(self, episode: str) -> StoredEpisode | None:
