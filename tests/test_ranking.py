@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from atommem_gym.errors import EmbedderError
 from atommem_gym.memory.milvus_search import MAX_LIMIT, Hit, rows_of, widen
-from atommem_gym.memory.mirror import EpisodeMatrix, Mirror, choose
+from atommem_gym.memory.mirror import Arena, EpisodeMatrix, Mirror, choose
 from atommem_gym.memory.protocols import Rows, Search, Vectors, Write
 from atommem_gym.memory.ranking import margin, rank, rank_all, squared_lengths
 from atommem_gym.memory.rows import check_vectors
@@ -137,7 +137,7 @@ def test_M6_many_searches_at_once_find_what_each_finds_alone_to_the_bit(seed: in
         query, vectors = near_ties(seed + number, max(1, n - int(rng.integers(0, 9))), dim)
         # Half of them look away from the query.
         vectors *= np.float32(rng.choice([-1.0, 1.0]))
-        matrix = EpisodeMatrix(dim)
+        matrix = EpisodeMatrix(Arena(dim))
         matrix.put(range(1, len(vectors) + 1), vectors, check_vectors(vectors, len(vectors), dim))
         searches.append(Search("e", query * np.float32(number % 7 > 0), 0 if number == 5 else k))
         matrices.append(matrix)
@@ -162,7 +162,7 @@ def test_M6_zero_vectors_score_zero_also_among_many_searches(count: int) -> None
 def test_one_query_of_many_that_is_not_finite_is_refused(count: int, bad: float) -> None:
     matrices = []
     for seed in range(count):
-        matrices.append(EpisodeMatrix(3))
+        matrices.append(EpisodeMatrix(Arena(3)))
         matrices[-1].put(range(1, 31), gaussian(seed, 30, 3), check_vectors(gaussian(seed, 30, 3), 30, 3))
     searches = [Search("e", gaussian(seed, 3), 2) for seed in range(count)]
     searches[-1] = Search("e", np.array([1.0, bad, 0.0], np.float32), 2)
@@ -176,9 +176,37 @@ def test_one_query_of_many_that_is_not_finite_is_refused(count: int, bad: float)
 @settings(max_examples=80, deadline=None)
 def test_M6_the_mirror_proposes_every_row_that_ranking_could_choose(seed: int, n: int, k: int, dim: int) -> None:
     query, vectors = near_ties(seed, n, dim)
-    matrix = EpisodeMatrix(dim)
+    matrix = EpisodeMatrix(Arena(dim))
     matrix.put(range(1, n + 1), vectors, check_vectors(vectors, n, dim))
     assert rank(query, matrix.candidates(query, k), k) == rank(query, rows(vectors), k)
+
+
+@given(st.integers(0, 10**6), st.integers(8, 90), st.integers(1, 14), st.sampled_from([2, 16]))
+@settings(max_examples=60, deadline=None)
+def test_M6_many_searches_at_once_propose_what_each_alone_does(seed: int, count: int, k: int, dim: int) -> None:
+    rng = np.random.default_rng(seed)
+    arena, live = Arena(dim), dict[EpisodeMatrix, Rows]()
+    queries = []
+    for number in range(count + 8):
+        if number % 5 == 4:
+            # Its slot goes to another episode, with all that stands there.
+            ended = list(live)[int(rng.integers(len(live)))]
+            ended.free()
+            del live[ended]
+        query, vectors = near_ties(seed + number, int(rng.integers(1, 40)), dim)
+        n = len(vectors)
+        matrix = EpisodeMatrix(arena)
+        matrix.put(range(1, n + 1), vectors, check_vectors(vectors, n, dim))
+        gone = rng.choice(n, int(rng.integers(n)), replace=False)
+        matrix.remove((gone + 1).tolist())
+        kept = np.setdiff1d(np.arange(n), gone)
+        live[matrix] = rows(vectors[kept], (kept + 1).tolist())
+        queries.append(query)
+    asked = rng.permutation(len(live))[: 1 + int(rng.integers(len(live)))].tolist()
+    matrices = [list(live)[i] for i in asked]
+    found = choose(matrices, [queries[i] for i in asked], [k] * len(asked))
+    for i, matrix, proposed in zip(asked, matrices, found, strict=True):
+        assert rank(queries[i], proposed, k) == rank(queries[i], live[matrix], k)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 120), st.integers(1, 9))
@@ -215,7 +243,7 @@ def test_M6_more_ties_than_a_search_may_return_are_all_fetched() -> None:
 
 def test_swap_delete_keeps_ids_and_vectors_together() -> None:
     vectors = gaussian(0, 50, 4)
-    matrix = EpisodeMatrix(4)
+    matrix = EpisodeMatrix(Arena(4))
     matrix.put(range(1, 51), vectors, check_vectors(vectors, 50, 4))
     matrix.remove([1, 50, 25, 99, 25])
     matrix.put([7, 60], vectors[:2], check_vectors(vectors[:2], 2, 4))
@@ -227,7 +255,7 @@ def test_swap_delete_keeps_ids_and_vectors_together() -> None:
 
 def test_the_squared_lengths_that_candidates_come_with_are_their_own() -> None:
     vectors = gaussian(0, 50, 4)
-    matrix = EpisodeMatrix(4)
+    matrix = EpisodeMatrix(Arena(4))
     matrix.put(range(1, 51), vectors, check_vectors(vectors, 50, 4))
     matrix.remove([1, 25])
     matrix.put([7], vectors[:1], check_vectors(vectors[:1], 1, 4))
@@ -248,4 +276,3 @@ def test_candidates_hold_while_other_episodes_are_written_and_forgotten() -> Non
         mirror.apply([Write("b", list(range(1, n + 1)), ["x"] * n, -vectors[:n])], [squares[:n]])
         mirror.forget("b")
         assert rank(vectors[0], found, 3) == before
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,20 +17,64 @@ _FEW = 12
 _FIRST_ROWS = 16
 _MANY = 8
 """From so many searches on, arrays over all of them cost less than one search after the other."""
+_SLOTS = 64
+_BLOCK_BYTES = 2**25
+
+
+class Block:
+    """Memory for the matrices of several episodes, so that one product searches all of them."""
+
+    def __init__(self, capacity: int, dim: int) -> None:
+        slots = max(1, min(_SLOTS, _BLOCK_BYTES // (4 * capacity * dim)))
+        self.capacity = capacity
+        # Zeros cost no memory before they are written over.
+        self.rows: Vectors = np.zeros((slots, capacity, dim), np.float32)
+        self.inverse: Vectors = np.zeros((slots, capacity), np.float32)
+        """One over the length of each row, 0 for rows of zeros."""
+        self.squares: npt.NDArray[np.float64] = np.zeros((slots, capacity))
+        self.ids: Ids = np.zeros((slots, capacity), np.int64)
+        self.free = list(range(slots))[::-1]
+        """Slots that no episode has, the lowest last."""
+
+
+class Arena:
+    """Hands out slots of blocks; safe to use from several threads."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self._blocks: dict[int, list[Block]] = {}
+        self._lock = threading.Lock()
+
+    def take(self, capacity: int) -> tuple[Block, int]:
+        """A block with ``capacity`` rows for each episode, and a slot of it."""
+        with self._lock:
+            blocks = self._blocks.setdefault(capacity, [])
+            block = next((block for block in blocks if block.free), None)
+            if block is None:
+                block = Block(capacity, self.dim)
+                blocks.append(block)
+            return block, block.free.pop()
+
+    def give(self, block: Block, slot: int) -> None:
+        """Take a slot back."""
+        with self._lock:
+            block.free.append(slot)
 
 
 class EpisodeMatrix:
-    """The entries of one episode as a growing matrix: amortised O(dim) to put or remove one, one product to search."""
+    """The entries of one episode as a growing matrix: amortised O(dim) to put or remove one, one product to search.
 
-    __slots__ = ("_ids", "_inverse", "_position", "_rows", "_size", "_squares")
+    Args:
+        arena: where its rows lie; several matrices of one arena can be searched at once (:func:`choose`).
+    """
 
-    def __init__(self, dim: int) -> None:
-        self._rows: Vectors = np.empty((_FIRST_ROWS, dim), np.float32)
-        self._inverse: Vectors = np.empty(_FIRST_ROWS, np.float32)
-        self._squares: npt.NDArray[np.float64] = np.empty(_FIRST_ROWS)
-        self._ids: Ids = np.empty(_FIRST_ROWS, np.int64)
+    __slots__ = ("_arena", "_ids", "_inverse", "_position", "_rows", "_size", "_squares", "block", "slot")
+
+    def __init__(self, arena: Arena) -> None:
+        self._arena = arena
         self._position: dict[int, int] = {}
         self._size = 0
+        self._settle(*arena.take(_FIRST_ROWS))
 
     def __len__(self) -> int:
         return self._size
@@ -38,11 +83,6 @@ class EpisodeMatrix:
     def ids(self) -> list[int]:
         """The ids of the entries, in no particular order."""
         return list(self._position)
-
-    @property
-    def capacity(self) -> int:
-        """Rows that there is room for before the matrix must grow."""
-        return len(self._ids)
 
     def put(self, ids: Sequence[int], vectors: Vectors, squares: Sequence[float]) -> None:
         """Insert or replace entries; ``vectors`` ``[len(ids), dim]`` with squared lengths ``[len(ids)]``."""
@@ -124,52 +164,67 @@ class EpisodeMatrix:
         """Copies of all entries by ascending id."""
         return self.at(np.argsort(self._ids[: self._size]))
 
+    def free(self) -> None:
+        """Give the memory back; this is the end of it."""
+        self._arena.give(self.block, self.slot)
+
+    def _settle(self, block: Block, slot: int) -> None:
+        self.block, self.slot = block, slot
+        self._rows, self._inverse = block.rows[slot], block.inverse[slot]
+        self._squares, self._ids = block.squares[slot], block.ids[slot]
+
     def _grow(self) -> None:
-        size = len(self._ids)
-        for name in ("_rows", "_inverse", "_squares", "_ids"):
-            old = getattr(self, name)
-            new = np.empty((2 * size, *old.shape[1:]), old.dtype)
-            new[:size] = old
-            setattr(self, name, new)
+        block, slot = self.block, self.slot
+        before = (self._rows, self._inverse, self._squares, self._ids)
+        self._settle(*self._arena.take(2 * block.capacity))
+        for old, new in zip(before, (self._rows, self._inverse, self._squares, self._ids), strict=True):
+            new[: block.capacity] = old
+        self._arena.give(block, slot)
 
 
 def choose(matrices: Sequence[EpisodeMatrix], queries: Sequence[Vectors], ks: Sequence[int]) -> list[Rows]:
     """The candidates of each query ``[dim]`` in its matrix, for less than ``EpisodeMatrix.candidates`` when many."""
-    # Side by side only with matrices of about its size, so that a large one makes no work for small ones.
-    alike: dict[tuple[int, int], list[int]] = {}
+    together: dict[tuple[int, int], list[int]] = {}
     for i, (matrix, k) in enumerate(zip(matrices, ks, strict=True)):
         if len(matrix) > max(k, _FEW) and k > 0:
-            alike.setdefault((matrix.capacity, k), []).append(i)
+            together.setdefault((id(matrix.block), k), []).append(i)
     found: dict[int, Rows] = {}
-    for (capacity, k), members in alike.items():
-        if len(members) >= _MANY:
+    for (_, k), members in together.items():
+        last = max(matrices[i].slot for i in members)
+        # Slots up to the last are searched, whoever has them.
+        if len(members) >= _MANY and last < 2 * len(members):
             wide = np.array([queries[i] for i in members], np.float64)
-            chosen = _choose_alike([matrices[i] for i in members], wide, k, capacity)
-            found.update(zip(members, chosen, strict=True))
+            found.update(zip(members, _choose_together([matrices[i] for i in members], wide, k, last), strict=True))
     return [
         found[i] if i in found else matrix.candidates(query, k)
         for i, (matrix, query, k) in enumerate(zip(matrices, queries, ks, strict=True))
     ]
 
 
-def _choose_alike(
-    matrices: Sequence[EpisodeMatrix], wide: npt.NDArray[np.float64], k: int, capacity: int
+def _choose_together(
+    matrices: Sequence[EpisodeMatrix], wide: npt.NDArray[np.float64], k: int, last: int
 ) -> Iterator[Rows]:
-    """The candidates of the queries ``wide`` in matrices that all have more than ``k`` entries and one capacity."""
+    """The candidates of queries in matrices of one block, in slots up to ``last``, of more than ``k`` entries each."""
+    block = matrices[0].block
+    slots = np.array([matrix.slot for matrix in matrices])
+    sizes = np.array([len(matrix) for matrix in matrices])
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
     # As a query of zeros does, one that is not finite proposes every row, and ranking then says what is wrong.
     wide[~np.isfinite(lengths)] = 0.0
     lengths[~np.isfinite(lengths) | (lengths == 0.0)] = 1.0
-    units = (wide / lengths[:, None]).astype(np.float32)
-    scores = np.full((len(matrices), capacity), -np.inf, np.float32)
-    for matrix, unit, row in zip(matrices, units, scores, strict=True):
-        matrix.cosines(unit, row)
-    cuts = np.partition(scores, capacity - k, axis=1)[:, capacity - k] - 2.0 * margin(wide.shape[1])
+    units = np.zeros((last + 1, wide.shape[1], 1), np.float32)
+    units[slots, :, 0] = wide / lengths[:, None]
+    used = int(sizes.max())
+    scores = np.matmul(block.rows[: last + 1, :used], units)[slots, :, 0]
+    scores *= block.inverse[slots, :used]
+    scores[np.arange(used) >= sizes[:, None]] = -np.inf
+    cuts = np.partition(scores, used - k, axis=1)[:, used - k] - 2.0 * margin(wide.shape[1])
     which, places = (scores >= cuts[:, None]).nonzero()
-    ends = np.searchsorted(which, np.arange(1, len(matrices) + 1)).tolist()
+    where = slots[which], places
+    ids, rows, squares = block.ids[where], block.rows[where], block.squares[where]
     start = 0
-    for matrix, end in zip(matrices, ends, strict=True):
-        yield matrix.at(places[start:end])
+    for end in np.searchsorted(which, np.arange(1, len(matrices) + 1)).tolist():
+        yield Rows(ids[start:end], rows[start:end], squares[start:end])
         start = end
 
 
@@ -181,8 +236,9 @@ class Mirror:
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
+        self._arena = Arena(dim)
         self._episodes: dict[str, EpisodeMatrix] = {}
-        self._nothing = EpisodeMatrix(dim)
+        self._nothing = EpisodeMatrix(Arena(dim))
 
     def __contains__(self, episode: str) -> bool:
         return episode in self._episodes
@@ -201,7 +257,7 @@ class Mirror:
         for write, lengths in zip(writes, squares, strict=True):
             matrix = self._episodes.get(write.episode)
             if matrix is None:
-                matrix = self._episodes[write.episode] = EpisodeMatrix(self.dim)
+                matrix = self._episodes[write.episode] = EpisodeMatrix(self._arena)
             if write.ids:
                 matrix.put(write.ids, write.vectors, lengths)
             if write.deletes:
@@ -230,4 +286,6 @@ class Mirror:
 
     def forget(self, episode: str) -> None:
         """Free an episode's memory; an unknown one is no error."""
-        self._episodes.pop(episode, None)
+        matrix = self._episodes.pop(episode, None)
+        if matrix is not None:
+            matrix.free()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +34,8 @@ class Embedder(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+# Tuples, where a vector step makes several an environment: they are made three times as fast as a dataclass is.
+class Write(NamedTuple):
     """The net effect of one step on one episode's entries; applying it twice leaves the same rows as once."""
 
     episode: str
@@ -43,15 +43,14 @@ class Write:
     ids: Sequence[int] = ()
     """Entries to insert or to replace, with their ``texts`` and ``vectors`` (``[len(ids), dim]``)."""
     texts: Sequence[str] = ()
-    vectors: Vectors = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    vectors: Vectors = np.empty((0, 0), np.float32)
     deletes: Sequence[int] = ()
     """Ids to remove; disjoint from ``ids``. An id that is not there is no error."""
     state: str | None = None
     """JSON of what a kept episode needs to go on (next id, scratchpad, embedder); ``None`` leaves it as it is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(NamedTuple):
     """One query over one episode's entries."""
 
     episode: str
@@ -60,8 +59,7 @@ class Search:
     k: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(NamedTuple):
     """Entries of one episode with their vectors, in no particular order."""
 
     ids: Ids
