@@ -30,8 +30,10 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
+import stores_databases as databases
+import stores_indices as indices
+import stores_memories as memories
 import stores_ours as ours
-import stores_peers as peers
 import tyro
 from rich.console import Console
 from rich.markdown import Markdown
@@ -75,24 +77,26 @@ ENTRANTS = {
     ),
     "milvus-reads-kept": Entrant("**… kept on disk**", lambda dim: ours.Kept(dim, "milvus"), kept=True),
     "server": Entrant("**milvus-lite server, through a port**", ours.Served, kept=True),
-    "faiss": Entrant("faiss, flat index an episode", peers.Faiss, "faiss-cpu", "faiss"),
-    "hnswlib": Entrant("hnswlib, index an episode", peers.Hnswlib, "hnswlib", "hnswlib"),
-    "usearch": Entrant("usearch, index an episode", peers.Usearch, "usearch", "usearch"),
+    "faiss": Entrant("faiss, flat index an episode", indices.Faiss, "faiss-cpu", "faiss"),
+    "hnswlib": Entrant("hnswlib, index an episode", indices.Hnswlib, "hnswlib", "hnswlib"),
+    "usearch": Entrant("usearch, index an episode", indices.Usearch, "usearch", "usearch"),
     "qdrant": Entrant(
-        "qdrant-client local, memory", lambda dim: peers.Qdrant(dim, False), "qdrant-client", "qdrant_client"
+        "qdrant-client local, memory", lambda dim: databases.Qdrant(dim, False), "qdrant-client", "qdrant_client"
     ),
-    "qdrant-disk": Entrant("… disk", lambda dim: peers.Qdrant(dim, True), "qdrant-client", "qdrant_client", kept=True),
-    "chroma": Entrant("Chroma, memory", lambda dim: peers.Chroma(dim, False), "chromadb", "chromadb"),
-    "chroma-disk": Entrant("… disk", lambda dim: peers.Chroma(dim, True), "chromadb", "chromadb", kept=True),
-    "lancedb": Entrant("LanceDB, memory", lambda dim: peers.LanceDB(dim, False), "lancedb", "lancedb"),
-    "lancedb-disk": Entrant("… disk", lambda dim: peers.LanceDB(dim, True), "lancedb", "lancedb", kept=True),
-    "langgraph": Entrant("langgraph InMemoryStore", peers.LangGraph, "langgraph", "langgraph"),
-    "langmem": Entrant("langmem tools", peers.LangMem, "langmem", "langmem"),
-    "mem0": Entrant("mem0, infer=False, local qdrant", peers.Mem0, "mem0ai", "mem0", kept=True),
+    "qdrant-disk": Entrant(
+        "… disk", lambda dim: databases.Qdrant(dim, True), "qdrant-client", "qdrant_client", kept=True
+    ),
+    "chroma": Entrant("Chroma, memory", lambda dim: databases.Chroma(dim, False), "chromadb", "chromadb"),
+    "chroma-disk": Entrant("… disk", lambda dim: databases.Chroma(dim, True), "chromadb", "chromadb", kept=True),
+    "lancedb": Entrant("LanceDB, memory", lambda dim: databases.LanceDB(dim, False), "lancedb", "lancedb"),
+    "lancedb-disk": Entrant("… disk", lambda dim: databases.LanceDB(dim, True), "lancedb", "lancedb", kept=True),
+    "langgraph": Entrant("langgraph InMemoryStore", memories.LangGraph, "langgraph", "langgraph"),
+    "langmem": Entrant("langmem tools", memories.LangMem, "langmem", "langmem"),
+    "mem0": Entrant("mem0, infer=False, local qdrant", memories.Mem0, "mem0ai", "mem0", kept=True),
     "released": Entrant(
-        "AtomMem's released scheme, fetch_k 16,000", lambda dim: peers.SharedIndex(dim, 16_000), "faiss-cpu", "faiss"
+        "AtomMem's released scheme, fetch_k 16,000", lambda dim: indices.SharedIndex(dim, 16_000), "faiss-cpu", "faiss"
     ),
-    "released-40k": Entrant("… fetch_k 40,000", lambda dim: peers.SharedIndex(dim, 40_000), "faiss-cpu", "faiss"),
+    "released-40k": Entrant("… fetch_k 40,000", lambda dim: indices.SharedIndex(dim, 40_000), "faiss-cpu", "faiss"),
 }
 
 
