@@ -111,6 +111,9 @@ def test_every_dialect_and_ablation_has_a_prompt_for_each_role(role: str, keywor
     observations, _ = env.reset(seed=0)
     prompt = PromptTemplate(env.config, TEMPLATES[role])
     assert ("You never answer" in prompt.system) == (role == "reader")
+    if env.config.dialect != "tools":
+        tag = "<answer>" if env.config.dialect == "crud" else "<final_answer>"
+        assert (tag in prompt.system) == (role == "answerer")
     assert ("While you read" in prompt.system) == (role == "reader")
     assert ("When you answer" in prompt.system) == (role == "answerer")
     assert ("scratchpad is yours alone" in prompt.system) == (
