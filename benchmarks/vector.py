@@ -32,7 +32,7 @@ from leaderboard import cpu_name, installed
 from records import memory, write_records
 from rich.console import Console
 from vector_report import Figures, Share, Timing, markdown, plot
-from vector_workload import TASK, actions, interleaved, ours, plain_envs, silent_envs, source, texts_of, timed
+from vector_workload import GROUP, TASK, actions, interleaved, ours, plain_envs, silent_envs, source, texts_of, timed
 
 import atommem_gym.actions.dialects
 from atommem_gym.data.cache import ENVIRONMENT_VARIABLE
@@ -115,12 +115,15 @@ def _changed(options: Options, name: str) -> bool:
 def timings(size: int, steps: int) -> list[Timing]:
     """Step times of all contestants of one size."""
     contestants = {f"ours, {store}, {embedder}": ours(size, store, embedder) for store, embedder in FORMS}
+    grouped = f"ours, numpy, none, groups of {GROUP} (GRPO)"
+    if size >= GROUP:
+        contestants[grouped] = ours(size, "numpy", "none")
     contestants["Gymnasium alone (SyncVectorEnv of a 16 kB text)"] = silent_envs(size)
     if size <= 64:
         contestants["SyncVectorEnv, numpy, hashing"] = plain_envs(size, "sync")
     if size <= 16:
         contestants["AsyncVectorEnv, numpy, hashing"] = plain_envs(size, "async")
-    seconds = interleaved(contestants, steps)
+    seconds = interleaved(contestants, steps, grouped=grouped)
     for envs in contestants.values():
         envs.close()
     seconds["one batched call of the hashing embedder"] = embedding_seconds(size, steps)

@@ -22,6 +22,8 @@ from atommem_gym.memory.protocols import TextKind, Vectors
 
 TASK = "AtomMem-HotpotQA-v0"
 DOCUMENTS = 800
+GROUP = 8
+"""Members of a GRPO group."""
 WORDS = ("river", "castle", "author", "born", "director", "film", "album", "nineteen", "village", "minister", "north")
 
 
@@ -118,11 +120,17 @@ def silent_envs(num_envs: int) -> Any:
     return SyncVectorEnv([SilentEnv for _ in range(num_envs)])
 
 
-def interleaved(contestants: dict[str, Any], steps: int, seed: int = 0) -> dict[str, list[tuple[float, float]]]:
-    """Seconds of wall and of processor of every step, each step played by all in turn, the first two left out."""
+def interleaved(
+    contestants: dict[str, Any], steps: int, *, seed: int = 0, grouped: str = ""
+) -> dict[str, list[tuple[float, float]]]:
+    """Seconds of wall and of processor of every step, each step played by all in turn, the first two left out.
+
+    The contestant ``grouped`` plays groups of ``GROUP`` equal episodes.
+    """
     played = actions(next(iter(contestants.values())).num_envs, steps)
-    for envs in contestants.values():
-        envs.reset(seed=seed)
+    for name, envs in contestants.items():
+        groups = {"index": [i // GROUP for i in range(envs.num_envs)]} if name == grouped else None
+        envs.reset(seed=seed, options=groups)
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contestants}
     for number, batch in enumerate(played):
         for name, envs in contestants.items():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+import weakref
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -57,6 +58,8 @@ class Backend:
         self._claimed: set[str] = set()
         """Kept memories that a reset under way is to go on with."""
         self._ended: list[str] = []
+        self._streams: weakref.WeakValueDictionary[tuple[int, int, int, int], Stream] = weakref.WeakValueDictionary()
+        """Of running episodes, by item, layout and chunks."""
         if config.storage:
             self.embedder = load_embedder(config.embedder)
             self.store = open_store(
@@ -90,7 +93,7 @@ class Backend:
             StoreError: there is no such memory, it belongs to another embedder, or it is in use.
         """
         config = config or self.config
-        stream = Stream(item.documents, self.tokenizer, config.chunk_tokens, config.chunk_overlap)
+        stream = self._stream(item, config)
         memory = None if memory_key is None else self.kept_memory(memory_key, replacing)
         kind = ReleasedEpisode if config.preset == "released" else Episode
         running = Running(memory_key or uuid.uuid4().hex, kind(config, item, stream, self.tokenizer, memory, state))
@@ -256,6 +259,15 @@ class Backend:
     def _embedder(self) -> CachedEmbedder:
         assert self.embedder is not None
         return self.embedder
+
+    def _stream(self, item: Item, config: EnvConfig) -> Stream:
+        """The stream of an item, one for all members of a group (SPEC E8): each of its chunks is then cut once."""
+        key = (item.index, item.shuffle_seed, config.chunk_tokens, config.chunk_overlap)
+        stream = self._streams.get(key)
+        if stream is None or stream.documents != item.documents:
+            stream = Stream(item.documents, self.tokenizer, config.chunk_tokens, config.chunk_overlap)
+            self._streams[key] = stream
+        return stream
 
     def _states(self, running: Running, step: Step) -> bool:
         """Whether what a kept database needs to go on with an episode must be written (``Write.state``)."""

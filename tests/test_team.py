@@ -190,7 +190,7 @@ def test_parts_of_documents_that_are_made_when_they_are_read_and_of_those_of_a_p
 def test_the_needle_family_is_read_by_a_team_block_by_block() -> None:
     env = team.parallel_env("Needle", readers=3, store="numpy")
     env.reset(seed=0)
-    assert all(isinstance(reader.stream._documents, LazyDocuments) for reader in env.episode.readers)
+    assert all(isinstance(reader.stream.documents, LazyDocuments) for reader in env.episode.readers)
     text = "".join(reader.stream.text for reader in env.episode.readers)
     assert all(evidence.text in text for evidence in env.item.questions[0].evidence)
 

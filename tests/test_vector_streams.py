@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from atommem_gym.actions import DIALECTS, parse, tags
 from atommem_gym.data.corpus import from_records
 from atommem_gym.data.pool import Pool, PoolDocuments
-from atommem_gym.data.records import Document, Record
+from atommem_gym.data.records import Document, Item, Items, Record
 from atommem_gym.data.stream import Stream
 from atommem_gym.envs.batching import batch_infos
+from atommem_gym.envs.vector_env import AtomMemVectorEnv
 from atommem_gym.testing import actions, budget, hostile_texts
 from atommem_gym.tokenizers import WordTokenizer, load_tokenizer
 
@@ -39,6 +40,7 @@ documents = st.lists(st.builds(Document, text, text), max_size=8)
 @budget(40)
 @given(documents, st.integers(1, 30), st.integers(0, 12))
 @example([Document("", " " * 9), Document(" " * 20, ""), Document("a", "b" + " " * 7)], 3, 0)
+@example([Document("a", "b\n\n"), Document("\n\n", "\n\n"), Document("", "c\n\n")], 2, 1)
 def test_E1_a_stream_of_pooled_documents_is_that_of_the_documents(
     documents: list[Document], size: int, overlap: int
 ) -> None:
@@ -62,6 +64,42 @@ def test_E1_one_token_is_found_where_all_of_them_are(text: str) -> None:
     starts = WORDS.starts(text).tolist()
     assert isinstance(WORDS, WordTokenizer)
     assert [WORDS.start(text, token) for token in range(len(starts))] == starts
+
+
+def test_E8_a_group_reads_one_stream_and_other_episodes_their_own() -> None:
+    envs: Any = gym.make_vec("AtomMem-Synthetic-v0", num_envs=5, num_docs=20, store="numpy", chunk_tokens=100)
+    envs.reset(options={"index": [3, 3, 4, 3, 3], "shuffle_seed": [0, 0, 0, 1, 0]})
+    first, second, other, relaid, last = (episode.stream for episode in envs.unwrapped.episodes)
+    assert first is second is last
+    assert len({id(stream) for stream in (first, other, relaid)}) == 3
+    # The members need not be in step.
+    envs.step([""] * 5)
+    envs.reset(options={"index": 3, "reset_mask": np.array([True, False, False, False, False])})
+    observations, *_ = envs.step([""] * 5)
+    assert envs.unwrapped.episodes[0].stream is first
+    chunks = [first.core(1), first.core(2), other.core(2), relaid.core(2), first.core(2)]
+    assert list(observations["chunk"]) == chunks
+    assert len(set(chunks)) == 4
+    envs.close()
+
+
+class Fickle(Items):
+    """Items whose documents are others at every look."""
+
+    num_items = 1
+    looks = 0
+
+    def item(self, index: int, shuffle_seed: int = 0) -> Item:
+        self.looks += 1
+        question = Record("r", "q", "a", (), (), ())
+        return Item("fickle/0", index, shuffle_seed, (question,), (Document("Look", str(self.looks)),))
+
+
+def test_E8_items_that_only_claim_to_be_the_same_share_nothing() -> None:
+    envs: Any = AtomMemVectorEnv(2, items=Fickle(), store="numpy")
+    observations, _ = envs.reset(options={"index": 0})
+    assert observations["chunk"] == ("Document 1:\nLook\n1", "Document 1:\nLook\n2")
+    envs.close()
 
 
 def test_pooled_documents_behave_as_a_tuple() -> None:

@@ -32,11 +32,12 @@ class Stream:
     def __init__(
         self, documents: Sequence[Document], tokenizer: Tokenizer, chunk_tokens: int, overlap: int = 0
     ) -> None:
-        self._documents = documents
+        self.documents = documents
         self._tokenizer = tokenizer
         self._overlap = overlap
         self._chunk_tokens = chunk_tokens
         self._latest = (-1, "")
+        self._latest_chunk = (-1, "")
         self._tokens: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(self._counts(), dtype=np.int64)])
         self._places: dict[int, tuple[int, int]] = {}
         self.num_tokens = int(self._tokens[-1])
@@ -49,8 +50,13 @@ class Stream:
 
     def chunk(self, index: int) -> str:
         """Chunk ``index``: tokens ``[chunk_tokens * index - overlap, chunk_tokens * (index + 1) + overlap)``."""
-        begin = index * self._chunk_tokens - self._overlap
-        return self._between(begin, (index + 1) * self._chunk_tokens + self._overlap)
+        latest, text = self._latest_chunk
+        if latest != index:
+            begin = index * self._chunk_tokens - self._overlap
+            text = self._between(begin, (index + 1) * self._chunk_tokens + self._overlap)
+            # The members of a group read one stream, often in step.
+            self._latest_chunk = (index, text)
+        return text
 
     def core(self, index: int) -> str:
         """Chunk ``index`` without its overlaps; the cores joined are the stream."""
@@ -75,7 +81,7 @@ class Stream:
         if token <= 0:
             return 0, 0
         if token >= self.num_tokens:
-            return len(self._documents), 0
+            return len(self.documents), 0
         place = self._places.get(token)
         if place is None:
             piece = int(self._tokens.searchsorted(token, "right")) - 1
@@ -94,14 +100,14 @@ class Stream:
         """Document ``i``, from 0, as it stands in the stream."""
         latest, piece = self._latest
         if latest != i:
-            piece = as_streamed(i + 1, self._documents[i], last=i == len(self._documents) - 1)
+            piece = as_streamed(i + 1, self.documents[i], last=i == len(self.documents) - 1)
             # A document that is cut is located in, ends a chunk and begins the next.
             self._latest = (i, piece)
         return piece
 
     def _joined(self, head: str, first: int, stop: int, tail: str) -> str:
         """Documents ``first`` to ``stop - 1`` as they stand in the stream, between ``head`` and ``tail``."""
-        documents = self._documents
+        documents = self.documents
         if not isinstance(documents, PoolDocuments):
             return "".join([head, *map(self._piece, range(first, stop)), tail])
         # The bytes of the pool are decoded once for all: a chunk of 35 documents is most of a step's own work.
@@ -114,7 +120,7 @@ class Stream:
 
     def _counts(self) -> Sequence[int] | npt.NDArray[np.int64]:
         """The tokens of every document as it stands in the stream."""
-        documents, tokenizer = self._documents, self._tokenizer
+        documents, tokenizer = self.documents, self._tokenizer
         if isinstance(documents, LazyDocuments):
             return documents.counts(tokenizer)
         if not (isinstance(documents, PoolDocuments) and isinstance(tokenizer, WordTokenizer) and len(documents)):
