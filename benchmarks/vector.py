@@ -40,6 +40,7 @@ from atommem_gym.data.stream import Stream
 from atommem_gym.envs import vector_wrappers
 from atommem_gym.memory.hashing import HashingEmbedder
 from atommem_gym.prompts import PromptTemplate
+from atommem_gym.tokenizers import WordTokenizer
 
 RESULTS = Path(__file__).resolve().parent / "results"
 
@@ -174,11 +175,14 @@ def clocked(envs: Any, clock: Clock) -> Iterator[None]:
             ("store", backend.store, "write"),
             ("store", backend.store, "candidates"),
             ("parsing", atommem_gym.episode, "parse"),
-            ("ranking", atommem_gym.envs.backend, "rank"),
+            ("store", atommem_gym.envs.backend, "rank_all"),
         ):
-            if hasattr(owner, name):
-                patches.enter_context(mock.patch.object(owner, name, clock.around(part, getattr(owner, name))))
-        for part, kind, name in (("cutting chunks", Stream, "chunk"), ("prompt", PromptTemplate, "text")):
+            patches.enter_context(mock.patch.object(owner, name, clock.around(part, getattr(owner, name))))
+        for part, kind, name in (
+            ("counting tokens", WordTokenizer, "count"),
+            ("cutting chunks", Stream, "chunk"),
+            ("prompt", PromptTemplate, "text"),
+        ):
             patches.enter_context(mock.patch.object(kind, name, clock.around(part, getattr(kind, name))))
         yield
 

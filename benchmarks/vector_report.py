@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#999999", "#e69f00", "#56b4e9", "#000000")
-MARKERS = "osD^x+v*"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#8b5a2b", "#999999", "#e69f00", "#56b4e9", "#000000")
+MARKERS = "osD^Px+v*"
 
 
 @dataclass(frozen=True, slots=True)

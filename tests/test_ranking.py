@@ -209,6 +209,19 @@ def test_M6_many_searches_at_once_propose_what_each_alone_does(seed: int, count:
         assert rank(queries[i], proposed, k) == rank(queries[i], live[matrix], k)
 
 
+def test_an_arena_keeps_no_block_that_only_large_episodes_had() -> None:
+    arena, vectors = Arena(4), gaussian(0, 100, 4)
+    squares = check_vectors(vectors, 100, 4)
+    for _ in range(3):
+        matrices = [EpisodeMatrix(arena) for _ in range(70)]
+        for matrix in matrices:
+            matrix.put(range(1, 101), vectors, squares)
+        assert {capacity: len(blocks) for capacity, blocks in arena._blocks.items() if blocks} == {16: 2, 128: 2}
+        for matrix in matrices:
+            matrix.free()
+        assert {capacity: len(blocks) for capacity, blocks in arena._blocks.items() if blocks} == {16: 2}
+
+
 @given(st.integers(0, 10**6), st.integers(1, 120), st.integers(1, 9))
 @settings(max_examples=80, deadline=None)
 def test_M6_widening_proposes_every_row_that_ranking_could_choose(seed: int, n: int, k: int) -> None:

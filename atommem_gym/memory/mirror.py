@@ -56,9 +56,11 @@ class Arena:
             return block, block.free.pop()
 
     def give(self, block: Block, slot: int) -> None:
-        """Take a slot back."""
+        """Take a slot back; a block without episodes is given up, unless the next episode will begin in it."""
         with self._lock:
             block.free.append(slot)
+            if len(block.free) == len(block.rows) and block.capacity > _FIRST_ROWS:
+                self._blocks[block.capacity].remove(block)
 
 
 class EpisodeMatrix:
