@@ -13,10 +13,9 @@ from gymnasium import spaces
 
 from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.records import Item, Items
+from atommem_gym.data.records import Items
 from atommem_gym.envs.backend import Backend, Running
-from atommem_gym.envs.slot import Slot
-from atommem_gym.episode import Episode
+from atommem_gym.envs.slot import EpisodeAccess, Slot
 from atommem_gym.errors import ConfigError, SnapshotError
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import Observation, Step, StepResult
@@ -47,7 +46,7 @@ def observation_space(config: EnvConfig) -> spaces.Dict:
     )
 
 
-class AtomMemEnv(gym.Env[Observation, str]):
+class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
     """Base of the family: reads a stream of documents chunk by chunk and acts on memory with text.
 
     Subclasses name a task; their docstrings are the manual. Use ``gymnasium.make("AtomMem-Synthetic-v0", …)``, or
@@ -91,25 +90,6 @@ class AtomMemEnv(gym.Env[Observation, str]):
     def num_items(self) -> int:
         """How many items (episodes) the split has; ``reset(options={"index": i})`` takes ``0 <= i < num_items``."""
         return self.items.num_items
-
-    @property
-    def episode(self) -> Episode:
-        """The running episode. It is privileged: an agent that looks here sees the answers.
-
-        Raises:
-            ResetNeeded: there is none yet.
-        """
-        return self._slot.running.episode
-
-    @property
-    def item(self) -> Item:
-        """Questions, answers and documents of the running episode (privileged, see :attr:`episode`)."""
-        return self.episode.item
-
-    @property
-    def memory_key(self) -> str:
-        """The key of the running episode's memory, for ``reset(options={"memory": key})`` with a kept database."""
-        return self._slot.running.key
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

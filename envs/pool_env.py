@@ -14,11 +14,11 @@ import numpy as np
 from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.records import Item, Items
+from atommem_gym.data.records import Items
 from atommem_gym.envs.backend import Job, Running
 from atommem_gym.envs.flight import Flight, Opening
 from atommem_gym.envs.shaping import shaped
-from atommem_gym.envs.slot import Slot
+from atommem_gym.envs.slot import EpisodeAccess, Slot
 from atommem_gym.episode import Episode
 from atommem_gym.step import Observation, StepResult
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-class PoolEnv:
+class PoolEnv(EpisodeAccess):
     """One environment of a pool, for one coroutine at a time: Gymnasium's ``reset`` and ``step``, to be awaited.
 
     Each ``pool.env()`` gives a fresh one; it equals, bit for bit, a plain environment with the same keyword arguments,
@@ -63,25 +63,6 @@ class PoolEnv:
     def num_items(self) -> int:
         """How many items there are; ``areset(options={"index": i})`` takes ``0 <= i < num_items``."""
         return self._pool.num_items
-
-    @property
-    def episode(self) -> Episode:
-        """The running episode. It is privileged: an agent that looks here sees the answers.
-
-        Raises:
-            ResetNeeded: there is none yet.
-        """
-        return self._slot.running.episode
-
-    @property
-    def item(self) -> Item:
-        """Questions, answers and documents of the running episode (privileged, see :attr:`episode`)."""
-        return self.episode.item
-
-    @property
-    def memory_key(self) -> str:
-        """The key of the running episode's memory, for ``areset(options={"memory": key})`` with a kept database."""
-        return self._slot.running.key
 
     async def areset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None

@@ -12,6 +12,7 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.data.records import Item, Items
 from atommem_gym.envs.backend import Backend, Running
 from atommem_gym.envs.render import render_step
+from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
 from atommem_gym.step import Step, StepResult
 from atommem_gym.task import Grades
@@ -89,6 +90,31 @@ class Slot:
         if running is not None:
             self._backend.adopt(running)
         return left
+
+
+class EpisodeAccess:
+    """What an environment of one slot tells of its episode."""
+
+    _slot: Slot
+
+    @property
+    def episode(self) -> Episode:
+        """The running episode. It is privileged: an agent that looks here sees the answers.
+
+        Raises:
+            ResetNeeded: there is none yet.
+        """
+        return self._slot.running.episode
+
+    @property
+    def item(self) -> Item:
+        """Questions, answers and documents of the running episode (privileged, see :attr:`episode`)."""
+        return self.episode.item
+
+    @property
+    def memory_key(self) -> str:
+        """The key of the running episode's memory, for the reset option ``memory`` with a kept database."""
+        return self._slot.running.key
 
 
 def chosen(
