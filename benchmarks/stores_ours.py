@@ -9,14 +9,18 @@ import tempfile
 import time
 import uuid
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from milvus_lite import Collection, MilvusLite
+from stores_contestant import PerEpisode
 from stores_workload import TOP_K, Move
 
 from atommem_gym.errors import StoreError
+from atommem_gym.memory.lite_engine import schema
 from atommem_gym.memory.protocols import Search, Store, Write
 from atommem_gym.memory.ranking import rank_all
+from atommem_gym.memory.rows import entry_of, key_of, row
 from atommem_gym.memory.stores import open_store
 
 SERVER_START_S = 60.0
@@ -101,6 +105,40 @@ class Floor:
         self._rows = np.concatenate([self._rows, np.zeros((n, size, self._dim), np.float32)], axis=1)
         self._ids = np.concatenate([self._ids, np.zeros((n, size), np.int64)], axis=1)
         self._free = np.concatenate([self._free, np.full((n, size), -np.inf, np.float32)], axis=1)
+
+
+class Engine(PerEpisode):
+    """Milvus Lite's engine by itself, a collection an episode: the floor under reads that it answers."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self._folder = tempfile.TemporaryDirectory()
+        self._engine = MilvusLite(self._folder.name)
+        self._made = 0
+
+    def make(self, number: int) -> Collection:
+        """See ``PerEpisode``."""
+        self._made += 1
+        return self._engine.create_collection(f"episode_{self._made}", schema(self.dim))
+
+    def put(self, episode: Any, move: Move) -> None:
+        """See ``PerEpisode``."""
+        written = zip(move.ids, move.texts, move.vectors.tolist(), strict=True)
+        episode.insert([row("e", entry, text, vector) for entry, text, vector in written])
+
+    def delete(self, episode: Any, ids: list[int]) -> None:
+        """See ``PerEpisode``."""
+        episode.delete([key_of("e", entry) for entry in ids])
+
+    def search(self, episode: Any, move: Move) -> list[int]:
+        """See ``PerEpisode``."""
+        found = episode.search([move.query.tolist()], top_k=TOP_K, metric_type="COSINE", output_fields=[])
+        return [entry_of(hit["id"]) for hit in found[0]]
+
+    def close(self) -> None:
+        """See ``Contestant``."""
+        self._engine.close()
+        self._folder.cleanup()
 
 
 class Ours:

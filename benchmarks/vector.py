@@ -85,6 +85,7 @@ def main(options: Options) -> None:
         figures.timings += timings(size, options.steps)
         console.print(f"{size} environments measured", markup=False)
     figures.shares = [share for size in options.sizes[-3:-1] for share in shares(size, options.steps)]
+    figures.floors = floors(min(64, options.sizes[-1]))
     figures.memory = [child(f"memory {size}") for size in (1, options.sizes[-1] if options.quick else 256)]
     figures.starts = {"sample": child("start 64")}
     if options.records:
@@ -206,6 +207,33 @@ def shares(size: int, steps: int) -> list[Share]:
         parts["the rest"] = 1 - sum(parts.values())
         found.append(Share(size, store, round(1000 * whole / size / (steps - 1), 4), parts))
     return found
+
+
+def floors(size: int) -> dict[str, float]:
+    """Microseconds an environment step of what no environment could leave out, each done in one go for all of them."""
+    envs = ours(size, "numpy", "none")
+    envs.reset(seed=0)
+    streams = [episode.stream for episode in envs.unwrapped.episodes]
+    tokenizer = envs.unwrapped._backend.tokenizer
+    found: dict[str, list[float]] = {}
+
+    def note(what: str, work: Callable[[], object]) -> None:
+        found.setdefault(what, []).append(1e6 * timed(work)[1] / size)
+
+    for number, batch in enumerate(actions(size, 12), 1):
+        texts = texts_of(batch)[0]
+        pieces = [stream._piece(stream._place(4000 * number)[0]) for stream in streams]
+        cuts = [tokenizer.count(piece) // 2 for piece in pieces]
+        chunks = [stream.chunk(number).encode() for stream in streams]
+        note("making a chunk's text from its bytes", lambda chunks=chunks: [chunk.decode() for chunk in chunks])  # type: ignore[misc]
+        note(
+            "finding the token at which a document is cut",
+            lambda pieces=pieces, cuts=cuts: [tokenizer.start(*cut) for cut in zip(pieces, cuts, strict=True)],  # type: ignore[misc]
+        )
+        note("parsing the action", lambda batch=batch: [atommem_gym.actions.parse(action) for action in batch])  # type: ignore[misc]
+        note("counting the tokens of its texts", lambda texts=texts: [tokenizer.count(text) for text in texts])  # type: ignore[misc]
+    envs.close()
+    return {what: median(taken) for what, taken in found.items()}
 
 
 def child(what: str, **environment: str) -> dict[str, float]:

@@ -44,6 +44,8 @@ class Figures:
     memory: list[dict[str, float]] = field(default_factory=list)
     starts: dict[str, dict[str, float]] = field(default_factory=dict)
     minilm: dict[str, float] = field(default_factory=dict)
+    floors: dict[str, float] = field(default_factory=dict)
+    """Microseconds an environment step."""
 
 
 def markdown(figures: Figures) -> str:
@@ -74,6 +76,8 @@ def markdown(figures: Figures) -> str:
         "## Where the time of a step goes, prompt included",
         "",
         *_shares(figures.shares),
+        "",
+        *_floors(figures),
         "",
         "## Start and reset",
         "",
@@ -135,6 +139,18 @@ def _shares(shares: list[Share]) -> list[str]:
         row = " | ".join(f"{share.parts.get(name, 0.0):.0%}" for name in names)
         lines.append(f"| N = {share.size}, {share.store} | {share.ms:.3f} | {row} |")
     return lines
+
+
+def _floors(figures: Figures) -> list[str]:
+    size = min(64, max(timing.size for timing in figures.timings))
+    step = next(t.ms for t in figures.timings if (t.size, t.name) == (size, "ours, numpy, none"))
+    parts = ", ".join(f"{what} {taken:.0f} µs" for what, taken in figures.floors.items())
+    return [
+        f"What no environment of such chunks could leave out, with the library calls that do it and nothing else, N = "
+        f"{size}: {parts}; together {sum(figures.floors.values()) / 1000:.3f} of the {step:.3f} ms. A chunk is "
+        "16 kB of text and more that no cache holds; with a letter beyond ASCII its bytes cannot just be copied. What "
+        "the store takes is in [stores.md](stores.md); the rest is Python's calls and objects.",
+    ]
 
 
 _ROWS = (
