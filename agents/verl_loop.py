@@ -12,21 +12,22 @@ from uuid import uuid4
 
 from omegaconf import OmegaConf
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
-from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
+from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents.verl_pools import shared_pool
 from atommem_gym.agents.verl_session import Generated, OverlongPrompt, Session, TokenLimits, play_session
-from atommem_gym.data.verl_rows import AGENT_NAME, ItemReference
+from atommem_gym.data.verl_rows import ItemReference
 from atommem_gym.errors import ConfigError, LanguageModelError
 
 
-@register(AGENT_NAME)
 class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no types
     """One session: an episode of a row of ``atommem data verl``, each step a row of its own for the trainer.
 
     veRL makes an object of this class for every session. All sessions of a worker process that play the same
     environment share one :class:`~atommem_gym.envs.pool.AtomMemPool`, so their embeddings and writes are batched.
+    veRL finds it through ``agent_loop_config_path`` alone: its decorator ``register`` would replace the settings that
+    were read from that file by none, at the import for the first session.
 
     **Reward.** The sum of the step rewards (R1 of the SPEC plus ``shaping``) stands on the last output, whence veRL
     copies it to the others; GRPO's advantages come from there. The session's totals

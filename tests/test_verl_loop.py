@@ -16,7 +16,7 @@ from pools import ENV_ID, SMALL, run
 from tiny_model import tiny_model  # noqa: F401  (a fixture)
 
 from atommem_gym.data.records import Items
-from atommem_gym.data.verl_rows import references, row, write_rows
+from atommem_gym.data.verl_rows import AGENT_NAME, references, row, write_rows
 from atommem_gym.errors import ConfigError, LanguageModelError
 from atommem_gym.registration import configure, load_items
 
@@ -25,7 +25,7 @@ torch = pytest.importorskip("torch")
 
 from omegaconf import OmegaConf  # noqa: E402
 from tensordict import TensorDict  # noqa: E402
-from verl.experimental.agent_loop.agent_loop import DictConfigWrap  # noqa: E402
+from verl.experimental.agent_loop.agent_loop import DictConfigWrap, _agent_loop_registry  # noqa: E402
 from verl.trainer.ppo.core_algos import AdvantageEstimator  # noqa: E402
 from verl.trainer.ppo.v1 import agent_loop_tq  # noqa: E402
 from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories  # noqa: E402
@@ -114,6 +114,12 @@ def test_the_rows_are_the_tokens_that_the_server_saw_and_sampled(tokenizer: Any)
     assert all(sampling == {"temperature": 1.0} for sampling in server.sampling)  # max_tokens was taken out
     assert [one.reward_score for one in rows[:-1]] == [None] * (len(rows) - 1)
     assert tuple(rows[-1].extra_fields["reward_extra_info"]) == TOTALS
+
+
+def test_the_import_leaves_the_settings_of_the_file_alone() -> None:
+    # veRL reads agent_loop_config_path first and imports the loop for the first session; were the class registered by
+    # that import, all later sessions would be made without the file's shaping, store and log.
+    assert AGENT_NAME not in _agent_loop_registry
 
 
 def test_prompts_are_those_of_the_chat_template_and_never_cut_from_the_left(tokenizer: Any) -> None:
