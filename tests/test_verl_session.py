@@ -267,6 +267,26 @@ def test_D3_validation_that_shares_questions_with_training_is_refused(
     assert not list(tmp_path.glob("*.parquet"))
 
 
+def test_D3_validation_from_the_file_of_training_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def record(name: str, thing: str) -> dict[str, Any]:
+        context = [[name, [f"{thing}."]], ["Nobody", ["nothing."]]]
+        return {
+            "_id": name,
+            "question": f"{name}?",
+            "answer": thing,
+            "supporting_facts": [[name, 0]],
+            "context": context,
+        }
+
+    for part, name in (("train", "Ada"), ("dev", "Ben")):
+        (tmp_path / f"{part}.json").write_text(json.dumps([record(name, "lamp"), record(f"{name}2", "kite")]))
+    arguments = ["data", "verl", "HotpotQA", "-o", str(tmp_path), "--train", "1", "--validation", "1"]
+    assert main([*arguments, "--set", f"source={tmp_path / 'train.json'}", "num_docs=2"]) == FAILED
+    assert "both drawn from" in capsys.readouterr().err
+    # A folder has a file for each split.
+    assert main([*arguments, "--set", f"source={tmp_path}", "num_docs=2"]) == 0
+
+
 def test_a_row_of_something_else_is_named() -> None:
     with pytest.raises(ConfigError, match="atommem data verl"):
         ItemReference.from_extra_info({"index": 3})

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import gymnasium as gym
 import tyro
@@ -19,10 +19,16 @@ import atommem_gym
 from atommem_gym.agents.play import draw_items
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.run import Repeated, parse_settings
+from atommem_gym.config import EnvConfig
+from atommem_gym.data.files import files_of_split, split_name
 from atommem_gym.data.verl_rows import references, row, write_rows
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.registration import configure, load_items, resolve_env_id, task_of
+from atommem_gym.task import Task
+
+_Asked: TypeAlias = tuple[str, tuple[str, ...]]
+"""A question with its answers: the same words may be asked of different documents."""
 
 
 @dataclass
@@ -60,8 +66,9 @@ class DataVerl:
         }
         try:
             self.out.mkdir(parents=True, exist_ok=True)
+            _check_sources(*(_configured(env_id, part_keywords) for part_keywords, _ in parts.values()))
             rows: dict[str, list[dict[str, Any]]] = {}
-            questions: dict[str, set[str]] = {}
+            questions: dict[str, set[_Asked]] = {}
             for part, (part_keywords, count) in parts.items():
                 rows[part], questions[part] = self._rows(part, env_id, part_keywords, count)
             _check_apart(questions["train"], questions["validation"])
@@ -75,26 +82,24 @@ class DataVerl:
 
     def _rows(
         self, part: str, env_id: str, keywords: Mapping[str, Any], count: int
-    ) -> tuple[list[dict[str, Any]], set[str]]:
+    ) -> tuple[list[dict[str, Any]], set[_Asked]]:
         """The rows of one file, and their questions."""
         if count < 0:
             raise ConfigError(f"--{part} {count} must be 0 (all items) or more")
-        task = task_of(env_id)
-        if task is None:
-            raise ConfigError(f"{env_id} has no items of its own; `atommem envs` lists the environments that have")
         keywords = _absolute(keywords)
-        defaults = {name: value for name, value in gym.spec(env_id).kwargs.items() if name != "task"}
-        items = load_items(task.name, configure(task.name, {**defaults, **keywords}))
+        config = _configured(env_id, keywords)
+        data_source = _task(env_id).name
+        items = load_items(data_source, config)
         if count > items.num_items:
             raise ConfigError(
                 f"--{part} {count} is more than the {items.num_items} items of {items.name}; use 0 for all"
             )
         indices = sorted(index for index, _ in draw_items(items.num_items, count or items.num_items, self.seed))
         rows: list[dict[str, Any]] = []
-        questions: set[str] = set()
+        questions: set[_Asked] = set()
         for reference, item in references(env_id, keywords, items, indices, part=part):
-            rows.append(row(reference, item, data_source=task.name))
-            questions.update(question.question for question in item.questions)
+            rows.append(row(reference, item, data_source=data_source))
+            questions.update((question.question, question.answers) for question in item.questions)
         return rows, questions
 
     def _describe(self, env_id: str, parts: Mapping[str, Any], written: Mapping[str, int]) -> None:
@@ -112,18 +117,50 @@ class DataVerl:
         (self.out / "verl.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
 
+def _task(env_id: str) -> Task:
+    task = task_of(env_id)
+    if task is None:
+        raise ConfigError(f"{env_id} has no items of its own; `atommem envs` lists the environments that have")
+    return task
+
+
+def _configured(env_id: str, keywords: Mapping[str, Any]) -> EnvConfig:
+    """The configuration of a part, the environment's defaults included."""
+    defaults = {name: value for name, value in gym.spec(env_id).kwargs.items() if name != "task"}
+    return configure(_task(env_id).name, {**defaults, **keywords})
+
+
+def _check_sources(train: EnvConfig, validation: EnvConfig) -> None:
+    """Splits stay separate (SPEC D3): two draws from the same records share documents, if not questions."""
+    if "synthetic" in (train.source, validation.source):
+        return
+    shared = _records_of(train) & _records_of(validation)
+    if shared:
+        raise ConfigError(
+            f"train and validation are both drawn from {min(shared)}, so they would share documents: cut it in two and "
+            "name the other half with --validation-set source=…, or another split with split=…"
+        )
+
+
+def _records_of(config: EnvConfig) -> set[str]:
+    """The files that hold the records, or the split's name where there are none."""
+    path = Path(config.source).expanduser()
+    if path.exists():
+        return {str(file.resolve()) for file in files_of_split(path, split_name(config.split))}
+    return {f"{config.source}, split {config.split}"}
+
+
 def _absolute(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments, with a local source as an absolute path: workers have another working directory."""
-    source = keywords.get("source")
-    if isinstance(source, str) and Path(source).exists():
-        return {**keywords, "source": str(Path(source).resolve())}
-    return dict(keywords)
+    """The keyword arguments, with local files as absolute paths: workers have another working directory."""
+    paths = {name: keywords[name] for name in ("source", "template") if isinstance(keywords.get(name), str)}
+    local = {name: str(Path(path).resolve()) for name, path in paths.items() if Path(path).exists()}
+    return {**keywords, **local}
 
 
-def _check_apart(train: set[str], validation: set[str]) -> None:
+def _check_apart(train: set[_Asked], validation: set[_Asked]) -> None:
     shared = train & validation
     if shared:
         raise ConfigError(
-            f"train and validation share {len(shared)} questions, such as {min(shared)!r}: validation would flatter; "
-            "name another file or split with --validation-set source=… split=…"
+            f"train and validation share {len(shared)} questions, such as {min(shared)[0]!r}: validation would "
+            "flatter; name another file or split with --validation-set source=… split=…"
         )
