@@ -3,7 +3,7 @@ PYTHON ?= python3
 EXTRAS ?= test
 BIN := .venv/bin
 
-.PHONY: verl-environment verl-test verl-smoke demo test check lint types layers docs bench slow mutation clean
+.PHONY: verl-environment verl-test verl-smoke verl-learn demo test check lint types layers docs bench slow mutation clean
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -50,6 +50,7 @@ bench: .venv/installed  ## every benchmark that this machine can run
 	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/ppo.py
 	$(BIN)/python benchmarks/team.py
+	$(MAKE) verl-learn
 
 # Real veRL and vLLM without an accelerator: 2.6 GB into an environment of its own, then some 10 minutes on two cores.
 .verl/installed: verl_configs/cpu/install.sh verl_configs/cpu/overrides.txt pyproject.toml
@@ -63,6 +64,9 @@ verl-test: .verl/installed  ## the tests that need veRL, without Ray
 
 verl-smoke: .verl/installed  ## SFT and GRPO of a tiny Qwen3 with real veRL and real vLLM on the CPU
 	PATH="$(CURDIR)/.verl/bin:$$PATH" verl_configs/cpu/smoke.sh build/verl-smoke
+
+verl-learn: .verl/installed  ## the same until the reward rises, three seeds; goes on where it stopped
+	PATH="$(CURDIR)/.verl/bin:$$PATH" .verl/bin/python benchmarks/verl_learn.py
 
 mutation: .venv/installed  ## which slips in the core would no test notice (an hour or two)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "mutmut>=3.3,<4"

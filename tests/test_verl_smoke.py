@@ -69,3 +69,46 @@ def test_shell_scripts_parse_and_say_what_they_need(script: Path) -> None:
     )
     assert done.returncode != 0
     assert "usage" in done.stderr or "folder" in done.stderr
+
+
+def test_the_facts_of_the_easy_task_are_held_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(CONFIGS / "cpu"))
+    from atommem_verl_cpu.ledger import NAMES, THINGS, records
+
+    facts: dict[str, set[tuple[str, str]]] = {}
+    for part in ("train", "validation"):
+        made = records(part, 300, documents=6)
+        assert made == records(part, 300, documents=6)
+        for record in made:
+            people = [title for title, _ in record["context"]]
+            things = [sentences[0].removesuffix(".") for _, sentences in record["context"]]
+            assert (len(set(people)), len(set(things))) == (6, 6)
+            assert record["question"] == f"What has {people[0]}?"
+            assert record["answer"] == things[0]
+            facts.setdefault(part, set()).update(zip(people, things, strict=True))
+    assert not facts["train"] & facts["validation"]
+    for seen in facts.values():
+        assert {name for name, _ in seen} == set(NAMES)
+        assert {thing for _, thing in seen} == set(THINGS)
+
+
+def test_the_tokenizer_of_whole_words_keeps_tags_and_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers", reason="needs torch and transformers: pip install 'atommem-gym[llm]'")
+    pytest.importorskip("torch")
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from atommem_gym.actions import Create, parse
+
+    monkeypatch.syspath_prepend(str(CONFIGS / "cpu"))
+    from atommem_verl_cpu.tiny_model import whole_words
+
+    said = "<create>Ada\nlamp.</create>"
+    chat = [{"role": "user", "content": "What has Ada?\n[1] Ben"}, {"role": "assistant", "content": said}]
+    pq.write_table(pa.table({"messages": [chat]}), tmp_path / "chats.parquet")
+    tokenizer = whole_words([tmp_path / "chats.parquet"])
+    ids = tokenizer(said)["input_ids"]
+    assert tokenizer.convert_ids_to_tokens(ids) == ["<create>", "Ada", "lamp", ".", "</create>"]
+    assert parse(tokenizer.decode([*ids, tokenizer.eos_token_id], skip_special_tokens=True)) == [Create("Ada lamp .")]
+    assert tokenizer.tokenize("\n") == ["\n"]
+    assert tokenizer.tokenize("What is it") == ["What", "<unk>", "<unk>"]
