@@ -56,9 +56,10 @@ def markdown(figures: Figures) -> str:
         "",
         "Episodes of 800 documents in chunks of 4,000 tokens; every step is 1 create (200 characters), 0.3 updates, "
         "0.1 deletes and 1 read in every environment. `none` embeds for nothing (384 dimensions), `hashing` is the "
-        "built-in embedder. All contestants of a size take turns step by step. Times are of the processor where "
-        "nothing else is said: the machine was shared, and wall times are up to several times as long; of an "
-        "AsyncVectorEnv, whose work is in other processes, only the wall tells.",
+        "built-in embedder. All contestants of a size take turns step by step, with the same texts and one cache of "
+        "embeddings, so that `ours, numpy, hashing` embeds for all that come after it. Times are of the processor, in "
+        "brackets of the wall, which is longer where others use the machine; of an AsyncVectorEnv, whose work is in "
+        "other processes, only the wall tells.",
         "",
         f"{made['date']} · {made['cpu']}, load at the start {made['load']} · Python {made['python']} · "
         f"{made['versions']} · records: {made['records']} · `{made['command']}`",
