@@ -208,6 +208,6 @@ def _cost(name: str, seeds: Sequence[tuple[float, float]]) -> str:
     wall, cpu = (sum(column) / 60 for column in zip(*seeds, strict=True))
     return (
         f"{name}: {cpu:.1f} processor minutes for {len(seeds)} seeds with all evaluations, so {cpu / 2:.1f} minutes "
-        f"on two free cores; the trainings' wall-clock times add up to {wall:.1f} minutes (two run at a time, on a "
+        f"on two free cores; the trainings' wall-clock times add up to {wall:.1f} minutes (one or two at a time, on a "
         "machine that others use too)."
     )
