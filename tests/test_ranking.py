@@ -131,13 +131,13 @@ def near_ties(seed: int, n: int, dim: int) -> tuple[Vectors, Vectors]:
 @settings(max_examples=10, deadline=None)
 def test_M6_many_searches_at_once_find_what_each_finds_alone_to_the_bit(seed: int, n: int, k: int, dim: int) -> None:
     """In matrices of many sizes, with queries of zero and with rows whose squared lengths are known and not."""
-    rng = np.random.default_rng(seed)
+    rng, arena = np.random.default_rng(seed), Arena(dim)
     searches, matrices, everything = [], [], []
     for number in range(30):
         query, vectors = near_ties(seed + number, max(1, n - int(rng.integers(0, 9))), dim)
         # Half of them look away from the query.
         vectors *= np.float32(rng.choice([-1.0, 1.0]))
-        matrix = EpisodeMatrix(Arena(dim))
+        matrix = EpisodeMatrix(arena)
         matrix.put(range(1, len(vectors) + 1), vectors, check_vectors(vectors, len(vectors), dim))
         searches.append(Search("e", query * np.float32(number % 7 > 0), 0 if number == 5 else k))
         matrices.append(matrix)
@@ -160,9 +160,9 @@ def test_M6_zero_vectors_score_zero_also_among_many_searches(count: int) -> None
 @pytest.mark.parametrize("count", [1, 3, 9])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_one_query_of_many_that_is_not_finite_is_refused(count: int, bad: float) -> None:
-    matrices = []
+    arena, matrices = Arena(3), []
     for seed in range(count):
-        matrices.append(EpisodeMatrix(Arena(3)))
+        matrices.append(EpisodeMatrix(arena))
         matrices[-1].put(range(1, 31), gaussian(seed, 30, 3), check_vectors(gaussian(seed, 30, 3), 30, 3))
     searches = [Search("e", gaussian(seed, 3), 2) for seed in range(count)]
     searches[-1] = Search("e", np.array([1.0, bad, 0.0], np.float32), 2)
@@ -179,6 +179,18 @@ def test_M6_the_mirror_proposes_every_row_that_ranking_could_choose(seed: int, n
     matrix = EpisodeMatrix(Arena(dim))
     matrix.put(range(1, n + 1), vectors, check_vectors(vectors, n, dim))
     assert rank(query, matrix.candidates(query, k), k) == rank(query, rows(vectors), k)
+
+
+@pytest.mark.parametrize("others", [0, 9])
+def test_M6_many_searches_of_one_episode_propose_what_each_alone_does(others: int) -> None:
+    arena, vectors, queries = Arena(16), gaussian(1, 30, 16), gaussian(2, 20 + others, 16)
+    matrices = [EpisodeMatrix(arena) for _ in range(1 + others)]
+    for matrix in matrices:
+        matrix.put(range(1, 31), vectors, check_vectors(vectors, 30, 16))
+    asked = [matrices[0]] * 20 + matrices[1:]
+    found = choose(asked, list(queries), [3] * len(asked))
+    for query, proposed in zip(queries, found, strict=True):
+        assert rank(query, proposed, 3) == rank(query, rows(vectors), 3)
 
 
 @given(st.integers(0, 10**6), st.integers(8, 90), st.integers(1, 14), st.sampled_from([2, 16]))
@@ -216,10 +228,10 @@ def test_an_arena_keeps_no_block_that_only_large_episodes_had() -> None:
         matrices = [EpisodeMatrix(arena) for _ in range(70)]
         for matrix in matrices:
             matrix.put(range(1, 101), vectors, squares)
-        assert {capacity: len(blocks) for capacity, blocks in arena._blocks.items() if blocks} == {16: 2, 128: 2}
+        assert {capacity: len(blocks) for capacity, blocks in arena._blocks.items() if blocks} == {16: 1, 128: 2}
         for matrix in matrices:
             matrix.free()
-        assert {capacity: len(blocks) for capacity, blocks in arena._blocks.items() if blocks} == {16: 2}
+        assert {capacity: len(blocks) for capacity, blocks in arena._blocks.items() if blocks} == {16: 1}
 
 
 @given(st.integers(0, 10**6), st.integers(1, 120), st.integers(1, 9))

@@ -247,3 +247,18 @@ def test_an_agents_draft_sees_what_the_agents_before_it_did_and_counts_only_its_
     shared.commit()
     assert {entry: kept.text for entry, kept in memory.entries.items()} == {2: "ships", 3: "rain", 4: "sun"}
     assert memory.authors == {2: "reader_1", 3: "reader_0", 4: "reader_0"}
+
+
+@pytest.mark.parametrize("store", STORES[:2])
+def test_M6_each_of_many_readers_finds_what_it_asked_for(store: str) -> None:
+    env = team.parallel_env(**{**SMALL, "readers": 9, "num_docs": 60, "top_k": 1}, store=store)
+    words = ["bees", "boats", "clocks", "towers", "queens", "storms", "lemons", "poems", "banks"]
+    env.reset(seed=0)
+    for number in range(3):
+        facts = {f"reader_{i}": f"<create>{word} {number}</create>" for i, word in enumerate(words)}
+        observations, *_ = env.step({agent: facts.get(agent, "") for agent in env.agents})
+    reads = {f"reader_{i}": f"<read>{word} 1</read>" for i, word in enumerate(words)}
+    observations, *_ = env.step({agent: reads.get(agent, "") for agent in env.agents})
+    shown = [observations[f"reader_{i}"]["memories"] for i in range(len(words))]
+    assert [memories[0]["text"] for memories in shown] == [f"{word} 1" for word in words]
+    env.close()

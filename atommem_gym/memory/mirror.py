@@ -56,11 +56,13 @@ class Arena:
             return block, block.free.pop()
 
     def give(self, block: Block, slot: int) -> None:
-        """Take a slot back; a block without episodes is given up, unless the next episode will begin in it."""
+        """Take a slot back; a block without episodes is given up, but for one in which the next episode can begin."""
         with self._lock:
             block.free.append(slot)
-            if len(block.free) == len(block.rows) and block.capacity > _FIRST_ROWS:
-                self._blocks[block.capacity].remove(block)
+            blocks = self._blocks[block.capacity]
+            needed = block.capacity == _FIRST_ROWS and len(blocks) == 1
+            if len(block.free) == len(block.rows) and not needed:
+                blocks.remove(block)
 
 
 class EpisodeMatrix:
@@ -186,15 +188,18 @@ class EpisodeMatrix:
 
 def choose(matrices: Sequence[EpisodeMatrix], queries: Sequence[Vectors], ks: Sequence[int]) -> list[Rows]:
     """The candidates of each query ``[dim]`` in its matrix, for less than ``EpisodeMatrix.candidates`` when many."""
+    if len(matrices) < _MANY:
+        return [matrix.candidates(query, k) for matrix, query, k in zip(matrices, queries, ks, strict=True)]
     together: dict[tuple[int, int], list[int]] = {}
     for i, (matrix, k) in enumerate(zip(matrices, ks, strict=True)):
         if len(matrix) > max(k, _FEW) and k > 0:
             together.setdefault((id(matrix.block), k), []).append(i)
     found: dict[int, Rows] = {}
     for (_, k), members in together.items():
-        last = max(matrices[i].slot for i in members)
-        # Slots up to the last are searched, whoever has them.
-        if len(members) >= _MANY and last < 2 * len(members):
+        slots = {matrices[i].slot for i in members}
+        last = max(slots)
+        # One query a slot; the slots up to the last are searched, whoever has them.
+        if len(members) >= _MANY and len(slots) == len(members) and last < 2 * len(members):
             wide = np.array([queries[i] for i in members], np.float64)
             found.update(zip(members, _choose_together([matrices[i] for i in members], wide, k, last), strict=True))
     return [
@@ -268,10 +273,6 @@ class Mirror:
     def candidates(self, searches: Sequence[Search]) -> list[Rows]:
         """Candidates of every search, in the order asked."""
         matrices = [self._episodes.get(search.episode, self._nothing) for search in searches]
-        if len(searches) < _MANY:
-            return [
-                matrix.candidates(search.vector, search.k) for matrix, search in zip(matrices, searches, strict=True)
-            ]
         return choose(matrices, [search.vector for search in searches], [search.k for search in searches])
 
     def pick(self, episode: str, ids: Sequence[int]) -> Rows:
