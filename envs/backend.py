@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from atommem_gym.config import EnvConfig
+from atommem_gym.data.pool import PoolDocuments
 from atommem_gym.data.records import Item
 from atommem_gym.data.stream import Stream
 from atommem_gym.envs.jobs import Job, Running, deletes_due, texts_due
@@ -263,10 +264,13 @@ class Backend:
     def _stream(self, item: Item, config: EnvConfig) -> Stream:
         """The stream of an item, one for all members of a group (SPEC E8): each of its chunks is then cut once."""
         key = (item.index, item.shuffle_seed, config.chunk_tokens, config.chunk_overlap)
-        stream = self._streams.get(key)
+        # Of other sequences nobody knows whether they stay as they are.
+        shared = isinstance(item.documents, (tuple, PoolDocuments))
+        stream = self._streams.get(key) if shared else None
         if stream is None or stream.documents != item.documents:
             stream = Stream(item.documents, self.tokenizer, config.chunk_tokens, config.chunk_overlap)
-            self._streams[key] = stream
+            if shared:
+                self._streams[key] = stream
         return stream
 
     def _states(self, running: Running, step: Step) -> bool:

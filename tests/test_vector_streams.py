@@ -18,6 +18,7 @@ from atommem_gym.data.corpus import from_records
 from atommem_gym.data.pool import Pool, PoolDocuments
 from atommem_gym.data.records import Document, Item, Items, Record
 from atommem_gym.data.stream import Stream
+from atommem_gym.envs.atommem_env import AtomMemEnv
 from atommem_gym.envs.batching import batch_infos
 from atommem_gym.envs.vector_env import AtomMemVectorEnv
 from atommem_gym.testing import actions, budget, hostile_texts
@@ -84,19 +85,26 @@ def test_E8_a_group_reads_one_stream_and_other_episodes_their_own() -> None:
 
 
 class Fickle(Items):
-    """Items whose documents are others at every look."""
+    """Items whose documents are others at every look, in a sequence of this kind."""
 
     num_items = 1
-    looks = 0
+
+    def __init__(self, kind: type[tuple[Document, ...]] | type[list[Document]]) -> None:
+        self._kind = kind
+        self._documents: list[Document] = [Document("Look", "0")]
 
     def item(self, index: int, shuffle_seed: int = 0) -> Item:
-        self.looks += 1
-        question = Record("r", "q", "a", (), (), ())
-        return Item("fickle/0", index, shuffle_seed, (question,), (Document("Look", str(self.looks)),))
+        self._documents[0] = Document("Look", str(int(self._documents[0].text) + 1))
+        documents = tuple(self._documents) if self._kind is tuple else self._documents
+        return Item("fickle/0", index, shuffle_seed, (Record("r", "q", "a", (), (), ()),), documents)
 
 
-def test_E8_items_that_only_claim_to_be_the_same_share_nothing() -> None:
-    envs: Any = AtomMemVectorEnv(2, items=Fickle(), store="numpy")
+@pytest.mark.parametrize("kind", [tuple, list])
+def test_E8_items_that_only_claim_to_be_the_same_share_nothing(kind: Any) -> None:
+    env: Any = AtomMemEnv(items=Fickle(kind), store="numpy")
+    assert [env.reset(options={"index": 0})[0]["chunk"][-1] for _ in range(3)] == ["1", "2", "3"]
+    env.close()
+    envs: Any = AtomMemVectorEnv(2, items=Fickle(tuple), store="numpy")
     observations, _ = envs.reset(options={"index": 0})
     assert observations["chunk"] == ("Document 1:\nLook\n1", "Document 1:\nLook\n2")
     envs.close()
