@@ -67,7 +67,7 @@ class Entrant:
 
 ENTRANTS = {
     "floor": Entrant("floor: one numpy block, nothing checked", ours.Floor),
-    "engine": Entrant("floor of its reads: Milvus Lite's engine alone", ours.Engine),
+    "engine": Entrant("Milvus Lite's engine alone, a collection an episode", ours.Engine),
     "numpy": Entrant("**numpy**", lambda dim: ours.Ours(open_store("numpy", dim)), long=True),
     "milvus": Entrant("**Milvus Lite, mirror reads**", lambda dim: ours.Ours(open_store("milvus", dim)), long=True),
     "milvus-kept": Entrant("**… kept on disk**", lambda dim: ours.Kept(dim, "mirror"), kept=True, long=True),

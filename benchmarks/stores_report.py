@@ -182,7 +182,8 @@ def _targets(by_size: Mapping[tuple[str, int], Cell], labels: Mapping[str, str])
                 rows.append([labels[name], str(n), f"{target:g}", _cost(cell), _cost(floor), met])
     if not rows:
         return []
-    return ["", "## Targets", "", *_table(["store", "N", "target", "measured", "floor", "met"], rows)]
+    note = "The floor under reads that Milvus Lite answers is its engine alone, within the noise of both."
+    return ["", "## Targets", "", *_table(["store", "N", "target", "measured", "floor", "met"], rows), "", note]
 
 
 def _steadiness(

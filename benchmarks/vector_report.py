@@ -147,8 +147,8 @@ def _floors(figures: Figures) -> list[str]:
     step = next(t.ms for t in figures.timings if (t.size, t.name) == (size, "ours, numpy, none"))
     parts = ", ".join(f"{what} {taken:.0f} µs" for what, taken in figures.floors.items())
     return [
-        f"What no environment of such chunks could leave out, with the library calls that do it and nothing else, N = "
-        f"{size}: {parts}; together {sum(figures.floors.values()) / 1000:.3f} of the {step:.3f} ms. A chunk is "
+        f"What a step over such chunks needs whoever drives it, each by itself in a loop, N = {size}: {parts}; "
+        f"together {sum(figures.floors.values()) / 1000:.3f} of the {step:.3f} ms. A chunk is "
         "16 kB of text and more that no cache holds; with a letter beyond ASCII its bytes cannot just be copied. What "
         "the store takes is in [stores.md](stores.md); the rest is Python's calls and objects.",
     ]
