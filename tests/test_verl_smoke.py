@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -56,6 +57,30 @@ def test_the_preflight_says_what_is_missing(tmp_path: Path) -> None:
     assert "FAIL" in done.stdout
     assert "train.parquet does not exist" in done.stdout
     assert "(wanted 1000000)" in done.stdout
+
+
+def test_the_throughput_table_leaves_the_first_step_out(tmp_path: Path) -> None:
+    def step(number: int, gen: float, whole: float) -> str:
+        timing = {"timing_s/gen": gen, "timing_s/update_actor": 1.0, "timing_s/step": whole}
+        lengths = {"perf/total_num_tokens": 400, "prompt_length/mean": 30.0, "response_length/mean": 10.0}
+        return json.dumps({"step": number, "data": timing | lengths}) + "\n"
+
+    log = tmp_path / "metrics.jsonl"
+    log.write_text(json.dumps({"step": 0, "data": {"val-core/acc": 0.1}}) + "\n" + step(1, 90.0, 99.0))
+    command = [sys.executable, str(CONFIGS / "launch" / "throughput.py"), str(log)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "no training step after the first 1" in done.stderr
+    with log.open("a") as file:
+        file.writelines(step(number, 2.0, 4.0) for number in (2, 3))
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert "2 steps of 4.0 s" in said
+    for row in ("| gen | 2.00 | 50% |", "| update_actor | 1.00 | 25% |", "| the rest | 1.00 | 25% |"):
+        assert row in said
+    # A quarter of the tokens are sampled.
+    assert "generation and environments | 50 |" in said
+    assert "the time for updates | 400 |" in said
+    assert "the whole step | 100 |" in said
 
 
 @pytest.mark.parametrize("script", sorted(CONFIGS.rglob("*.sh")), ids=lambda path: path.name)
