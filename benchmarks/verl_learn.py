@@ -25,6 +25,7 @@ from statistics import fmean, median, pstdev
 from typing import Any
 
 import tyro
+from leaderboard import cpu_name
 from verl_learn_report import Played, Seed, TrainingStep, markdown, plot
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -112,7 +113,6 @@ def validation(step: int, sessions: Sequence[Mapping[str, Any]]) -> Played:
 
 def made(options: Options) -> dict[str, str]:
     """When, on what and with what."""
-    cpu = [line for line in _cpu_lines() if line.startswith("model name")]
     given = "".join(
         f" --{name.replace('_', '-')} {' '.join(map(str, value)) if isinstance(value, tuple) else value}"
         for name, value in (("seeds", options.seeds), ("steps", options.steps), ("sft_steps", options.sft_steps))
@@ -120,7 +120,7 @@ def made(options: Options) -> dict[str, str]:
     )
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
-        "cpu": f"{cpu[0].partition(':')[2].strip() if cpu else platform.machine()}, {os.cpu_count()} cores",
+        "cpu": f"{cpu_name()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "versions": ", ".join(f"{package} {version(package)}" for package in PACKAGES),
         "command": f"python benchmarks/verl_learn.py{given}",
@@ -145,11 +145,6 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 def _json(file: Path) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return content
-
-
-def _cpu_lines() -> list[str]:
-    file = Path("/proc/cpuinfo")
-    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
 if __name__ == "__main__":
