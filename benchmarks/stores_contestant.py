@@ -6,10 +6,22 @@ or namespace for each episode.
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 from stores_workload import Move
+
+# Who reports its use would wait for a network.
+os.environ.update(
+    ANONYMIZED_TELEMETRY="False",
+    MEM0_TELEMETRY="False",
+    MEM0_DIR=tempfile.gettempdir(),
+    OPENAI_API_KEY="unused",
+    RUST_LOG="error",
+    LANCE_LOG="error",
+)
 
 
 class PerEpisode:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from typing import Any
 
 from stores_contestant import PerEpisode
 from stores_workload import TOP_K, Move
-
-# Who reports its use would wait for a network.
-os.environ.update(ANONYMIZED_TELEMETRY="False", RUST_LOG="error", LANCE_LOG="error")
 
 
 class Qdrant(PerEpisode):

@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from stores_contestant import PerEpisode
 from stores_workload import TOP_K, Move, Vectors
-
-# Who reports its use would wait for a network.
-os.environ.update(
-    ANONYMIZED_TELEMETRY="False",
-    MEM0_TELEMETRY="False",
-    MEM0_DIR=tempfile.gettempdir(),
-    OPENAI_API_KEY="unused",
-)
 
 
 class LookUp:
