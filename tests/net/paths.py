@@ -1,0 +1,140 @@
+"""Where public names are imported from today: the one file of the net that changes when a module moves.
+
+Everything else here imports only ``atommem_gym``, ``gymnasium``, ``atommem_gym.envs`` and ``atommem_gym.testing``, and
+starts the command line by its entry point.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+PUBLIC: dict[str, tuple[str, ...]] = {
+    "atommem_gym": ("__version__",),
+    "atommem_gym.actions": ("Invalid", "format_action", "parse"),
+    "atommem_gym.agents": ("AGENTS", "Agent", "make_agent"),
+    "atommem_gym.agents.embedding_observation": ("EmbeddingObservation",),
+    "atommem_gym.agents.language_model": ("Completion", "Sampling", "load_model"),
+    "atommem_gym.agents.macro_actions": ("MacroActions",),
+    "atommem_gym.agents.openai_model": ("OpenAIModel",),
+    "atommem_gym.agents.play": ("play_episode",),
+    "atommem_gym.agents.player": ("Turn", "make_player", "player_keywords"),
+    "atommem_gym.agents.rollout": ("rollout",),
+    "atommem_gym.agents.team": ("make_team",),
+    "atommem_gym.agents.team_llm": ("make_llm_team",),
+    "atommem_gym.agents.team_play": ("aplay_team", "play_team"),
+    "atommem_gym.agents.transformers_model": ("TransformersModel",),
+    "atommem_gym.config": ("EnvConfig",),
+    "atommem_gym.custom": ("CustomTask",),
+    "atommem_gym.data.layout": ("arrange", "stable_rng"),
+    "atommem_gym.data.records": ("Document", "Evidence", "Item", "Record"),
+    "atommem_gym.envs": (
+        "AtomMemEnv",
+        "AtomMemPool",
+        "AtomMemVectorEnv",
+        "ChatObservation",
+        "Curriculum",
+        "CurriculumSchedule",
+        "DriftEnv",
+        "DriftVectorEnv",
+        "EvidenceReward",
+        "FormatPenalty",
+        "HotpotQAEnv",
+        "HotpotQAVectorEnv",
+        "MemoryCost",
+        "MuSiQueEnv",
+        "MuSiQueVectorEnv",
+        "NeedleEnv",
+        "NeedleVectorEnv",
+        "PoolEnv",
+        "PromptObservation",
+        "RecordTraces",
+        "RecordVectorTraces",
+        "ShapedReward",
+        "SyntheticEnv",
+        "SyntheticVectorEnv",
+        "TwoWikiMultiHopQAEnv",
+        "TwoWikiMultiHopQAVectorEnv",
+        "VectorCurriculum",
+    ),
+    "atommem_gym.envs.shaping": ("load_shaping",),
+    "atommem_gym.envs.team": ("env", "parallel_env", "raw_env"),
+    "atommem_gym.envs.vector_wrappers": (
+        "ChatObservation",
+        "EvidenceReward",
+        "FormatPenalty",
+        "MemoryCost",
+        "PromptObservation",
+        "ShapedReward",
+    ),
+    "atommem_gym.errors": ("AtomMemError", "ConfigError", "DatasetUnavailableError", "EmbedderError", "StoreError"),
+    "atommem_gym.evaluation": ("Plan", "compare", "evaluate", "make_report", "read_plan", "read_run"),
+    "atommem_gym.memory.hashing": ("HashingEmbedder",),
+    "atommem_gym.memory.numpy_store": ("NumpyStore",),
+    "atommem_gym.memory.protocols": ("Embedder", "Rows", "Store"),
+    "atommem_gym.prompts": ("PromptTemplate",),
+    "atommem_gym.registration": ("TASKS", "Task", "register_task"),
+    "atommem_gym.scoring": ("Scorer", "exact_match"),
+    "atommem_gym.task": ("load_attribute",),
+    "atommem_gym.testing": (
+        "HOSTILE_TEXTS",
+        "EpisodeModel",
+        "EpisodePlan",
+        "Malformed",
+        "MemoryEnvMachine",
+        "MemoryStoreMachine",
+        "NetEffect",
+        "Predicted",
+        "actions",
+        "budget",
+        "check_memory_env",
+        "documents",
+        "episodes",
+        "hostile_texts",
+        "items",
+        "operations",
+        "records",
+        "texts",
+    ),
+    "atommem_gym.traces": (
+        "CAUSES",
+        "AgentTrace",
+        "EpisodeTrace",
+        "StepSeconds",
+        "StepTrace",
+        "TraceError",
+        "TraceRecorder",
+        "TraceWriter",
+        "count_traces",
+        "evidence_fates",
+        "failure_causes",
+        "read_traces",
+        "write_traces",
+    ),
+    "atommem_gym.traces.replay": ("Replayer",),
+}
+"""Every public name that the documentation and the testing kit name, by the module it is imported from.
+
+A name may move to another module. That one disappears, or is called otherwise, is a change of what was promised.
+"""
+
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    "atommem_gym.agents.grpo": ("Options", "train"),
+    "atommem_gym.agents.ppo": ("Options", "train"),
+}
+"""The same, of modules that need an extra (torch)."""
+
+
+def labels() -> list[str]:
+    """``module:name`` of every public name."""
+    return [f"{module}:{name}" for module, names in {**PUBLIC, **OPTIONAL}.items() for name in names]
+
+
+def public(label: str) -> Any:
+    """The object of a label ``module:name``; of a bare name, from the one module that has it."""
+    module, _, name = label.rpartition(":")
+    if not module:
+        homes = [home for home, names in PUBLIC.items() if name in names]
+        assert len(homes) == 1, f"{name} is imported from {homes or 'no module'} in {__file__}"
+        (module,) = homes
+    return getattr(import_module(module), name)
