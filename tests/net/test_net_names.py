@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from net.documented import PACKAGE, ROOT, dotted_names, imports, pages, python_blocks, resolve
-from net.paths import PUBLIC, labels, public
+from net.paths import OPTIONAL, PUBLIC, labels, public
 
 IMPORTS = [
     (str(page.relative_to(ROOT)), line)
@@ -15,6 +15,7 @@ IMPORTS = [
     for block in python_blocks(page.read_text(encoding="utf-8"))
     for line in imports(block)
 ]
+HEAVY = sorted({(page, line) for page, line in IMPORTS if any(line.startswith(f"from {home} ") for home in OPTIONAL)})
 NAMES = [(str(page.relative_to(ROOT)), name) for page in pages() for name in dotted_names(page.read_text("utf-8"))]
 
 
@@ -25,7 +26,7 @@ def _or_skip(error: ModuleNotFoundError) -> None:
     pytest.skip(f"needs {error.name}")
 
 
-@pytest.mark.parametrize("label", labels())
+@pytest.mark.parametrize("label", [one for one in labels() if one.split(":")[0] not in OPTIONAL])
 def test_a_public_name_is_where_it_is_said_to_be(label: str) -> None:
     try:
         assert public(label) is not None
@@ -38,10 +39,23 @@ def test_the_list_has_all_that_a_package_offers(module: str) -> None:
     assert set(PUBLIC[module]) == set(resolve(module + ".__all__"))  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize(("page", "line"), sorted(set(IMPORTS)))
+@pytest.mark.parametrize(("page", "line"), sorted({*IMPORTS} - {*HEAVY}))
 def test_an_import_of_the_documentation_works(page: str, line: str) -> None:
     try:
         exec(compile(line, page, "exec"), {})
+    except ModuleNotFoundError as error:
+        _or_skip(error)
+
+
+def test_names_that_need_torch_are_where_they_are_said_to_be() -> None:
+    """All in one test, so that one process alone loads it."""
+    assert HEAVY
+    try:
+        for label in labels():
+            if label.split(":")[0] in OPTIONAL:
+                assert public(label) is not None
+        for page, line in HEAVY:
+            exec(compile(line, page, "exec"), {})
     except ModuleNotFoundError as error:
         _or_skip(error)
 
