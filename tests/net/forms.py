@@ -26,6 +26,37 @@ _LAYOUT = 2
 Recorded = dict[str, Any]
 
 
+class _Seen(gym.Wrapper[Any, Any, Any, Any]):
+    """Keeps the last observation, inside of wrappers that make a prompt of it."""
+
+    last: Any = None
+
+    def reset(self, **keywords: Any) -> Any:
+        self.last, info = self.env.reset(**keywords)
+        return self.last, info
+
+    def step(self, action: Any) -> Any:
+        self.last, *rest = self.env.step(action)
+        return (self.last, *rest)
+
+
+class _SeenByAll(gym.vector.VectorWrapper[Any, Any, Any, Any, Any]):
+    """The same of a vector environment."""
+
+    last: Any = None
+
+    def reset(self, **keywords: Any) -> Any:
+        self.last, infos = self.env.reset(**keywords)
+        return self.last, infos
+
+    def step(self, actions: Any) -> Any:
+        self.last, *rest = self.env.step(actions)
+        return (self.last, *rest)
+
+    def member(self, i: int) -> dict[str, Any]:
+        return {name: values[i] for name, values in self.last.items()}
+
+
 def play(name: str, scenario: Scenario) -> Recorded:
     """One scenario, from making its environment to closing it."""
     forms: dict[str, Callable[[str, Scenario, Path], list[object]]] = {
@@ -88,8 +119,7 @@ def _layout(i: int) -> dict[str, int]:
 
 
 def _single(name: str, scenario: Scenario, file: Path) -> list[object]:
-    env: Any = gym.make(scenario.env_id, **scenario.keywords)
-    seen = env
+    env = seen = _Seen(gym.make(scenario.env_id, **scenario.keywords))
     for wrapper, arguments in scenario.wrappers:
         env = getattr(envs, wrapper)(env, **arguments)
     env = envs.RecordTraces(env, file, agent="chooser", seed=1)
@@ -101,7 +131,7 @@ def _single(name: str, scenario: Scenario, file: Path) -> list[object]:
     returned: list[object] = [env.reset(**reset)]
     over = False
     while not over:
-        action = chooser.act(seen.unwrapped.episode.observation())
+        action = chooser.act(seen.last)
         result = env.step(action)
         returned.append((action, *result))
         over = result[2] or result[3]
@@ -110,8 +140,9 @@ def _single(name: str, scenario: Scenario, file: Path) -> list[object]:
 
 
 def _vector(name: str, scenario: Scenario, file: Path) -> list[object]:
-    made: Any = gym.make_vec(scenario.env_id, _MEMBERS, autoreset_mode=scenario.autoreset, **scenario.keywords)
-    env = made
+    made = gym.make_vec(scenario.env_id, _MEMBERS, autoreset_mode=scenario.autoreset, **scenario.keywords)
+    env: Any = _SeenByAll(made)
+    seen = env
     vector_wrappers = envs.vector_wrappers
     for wrapper, arguments in scenario.wrappers:
         env = getattr(vector_wrappers, wrapper)(env, **arguments)
@@ -121,7 +152,7 @@ def _vector(name: str, scenario: Scenario, file: Path) -> list[object]:
     returned: list[object] = [env.reset(seed=3, options=options)]
     choosers = [Chooser(f"{name}/{i}", scenario.dialect, scenario.style, answers[i]) for i in range(_MEMBERS)]
     for step in range(_VECTOR_STEPS):
-        actions = [chooser.act(made.episodes[i].observation()) for i, chooser in enumerate(choosers)]
+        actions = [chooser.act(seen.member(i)) for i, chooser in enumerate(choosers)]
         result = env.step(actions)
         returned.append((actions, *result))
         over = np.logical_or(result[2], result[3])
