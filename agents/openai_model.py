@@ -18,6 +18,7 @@ from atommem_gym.agents.language_model import Completion, Messages, Sampling, To
 from atommem_gym.agents.openai_reply import checked_choice, context_length_error, reply_text
 from atommem_gym.endpoints import TryAgainError, http_url, json_of
 from atommem_gym.errors import ConfigError, LanguageModelError, ModelUnavailableError
+from atommem_gym.trust import secret
 
 logger = logging.getLogger(__name__)
 
@@ -48,7 +49,8 @@ class OpenAIModel:
     Args:
         url: Base URL, such as ``http://localhost:8000/v1``.
         model: Its name there; by default the first that the server lists (asked for at the first call).
-        api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``, if it is set.
+        api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``, if it is set and the URL
+            is the user's own word (:mod:`atommem_gym.trust`).
         timeout: Seconds for one try; a long reply of a busy server takes minutes.
         patience: Seconds for which a failing call is tried again.
         concurrency: Requests under way at a time at most; further calls wait their turn.
@@ -87,7 +89,7 @@ class OpenAIModel:
         self._concurrency = concurrency
         self._extra_body = dict(extra_body or {})
         self._opens_think = opens_think
-        key = os.environ.get("OPENAI_API_KEY") if api_key is None else api_key
+        key = secret("OPENAI_API_KEY", url) if api_key is None else api_key
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._connections: _Connections | None = None
         self._usage_missed = False

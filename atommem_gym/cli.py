@@ -29,6 +29,7 @@ from atommem_gym.commands.run import INTERRUPTED, Run
 from atommem_gym.commands.view import View
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError
+from atommem_gym.trust import command_line
 
 FAILED = 2
 """Exit status of errors that this package raises on purpose, and of wrong command lines."""
@@ -57,6 +58,9 @@ class CommandLine:
     command: Command
     imports: Annotated[tuple[str, ...], UseAppendAction, arg(name="import", metavar="MODULE")] = ()
     """Import this module first: it registers tasks of your own. It may lie in the working directory."""
+    trust: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="URL|PATH")] = ()
+    """A URL, folder or template that a plan, trace or database names and that you mean too: the URL is called and gets
+    your key, the folder and the template are read."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,8 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs),
     )
     try:
-        import_modules(given.imports)
-        return given.command.run()
+        with command_line(sys.argv[1:] if arguments is None else arguments, given.imports):
+            import_modules(given.imports)
+            return given.command.run()
     except AtomMemError as error:
         first, _, rest = str(error).partition("\n")
         messages().print(Text(f"error: {printable(first)}", style="bold red"), soft_wrap=True)

@@ -15,6 +15,7 @@ import httpx
 import tenacity
 
 from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.trust import secret
 
 LONGEST_WAIT = 60.0
 """Seconds between two tries at most, also when a server's ``Retry-After`` asks for more."""
@@ -57,7 +58,8 @@ class Endpoint:
         Args:
             url: Base URL, such as ``http://localhost:8000/v1``.
             error: What to raise when a call fails for good.
-            api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``, if it is set.
+            api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``, if it is set and the
+                URL is the user's own word (:mod:`atommem_gym.trust`).
             timeout: Seconds for one try to connect, and between two bytes of the answer.
             tries: How often a call is tried in all.
             backoff: Seconds to wait before the second try; doubled before each further one, up to ``LONGEST_WAIT``.
@@ -75,7 +77,7 @@ class Endpoint:
         self._error = error
         self._tries = tries
         self._backoff = backoff
-        key = os.environ.get("OPENAI_API_KEY") if api_key is None else api_key
+        key = secret("OPENAI_API_KEY", url) if api_key is None else api_key
         self._client = httpx.Client(
             base_url=parsed,
             timeout=timeout,
@@ -156,8 +158,7 @@ def json_of(response: httpx.Response, error: type[AtomMemError]) -> Any:
         raise TryAgainError(f"HTTP {response.status_code}: {server_message(response)}", _retry_after(response))
     if response.status_code >= 300:
         raise error(
-            f"{where} was refused with HTTP {response.status_code}: {server_message(response)}. "
-            f"{_remedy(response.status_code)}"
+            f"{where} was refused with HTTP {response.status_code}: {server_message(response)}. {_remedy(response)}"
         )
     try:
         return response.json()
@@ -193,7 +194,13 @@ def server_message(response: httpx.Response) -> str:
     return str(error.get("message", error) if isinstance(error, dict) else error)[:500]
 
 
-def _remedy(status: int) -> str:
+def _remedy(response: httpx.Response) -> str:
+    status = response.status_code
+    if status in (401, 403) and "authorization" not in response.request.headers:
+        return (
+            "No key was sent: set OPENAI_API_KEY to one that this server accepts, and where the URL comes from a file, "
+            "name it on the command line too (--trust URL)"
+        )
     if status in (401, 403):
         return "Set OPENAI_API_KEY to a key that this server accepts"
     if status == 404:

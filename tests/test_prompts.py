@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +128,110 @@ def test_a_template_that_cannot_be_used_is_named(text: str | None, tmp_path: Pat
         path.write_text(text)
     with pytest.raises(ConfigError, match=r"broken\.j2"):
         PromptTemplate(EnvConfig.from_keywords({}), path)
+
+
+TWICE = "{% if n %}{% set n = n - 1 %}{% include 'twice.j2' %}{% include 'twice.j2' %}{% endif %}"
+DOUBLED = "{% set n = namespace(a=['aa']) %}{% for i in range(60) %}{% set n.a = CODE %}{% endfor %}"
+HOSTILE = {
+    # Out of the sandbox.
+    "{{ cycler.__init__.__globals__.os.popen('id').read() }}": "SecurityError",
+    "{{ kinds.__class__.__mro__ }}": "SecurityError",
+    "{{ ''|attr('__class__') }}": "SecurityError",
+    "{{ '{0.__class__.__mro__}'.format(1) }}": "SecurityError",
+    "{{ tool_schemas.append(1) }}": "SecurityError",
+    # Out of the folder.
+    "{% include 'link' %}": "TemplateNotFound",
+    "{% include '../../etc/hostname' %}": "TemplateNotFound",
+    "{% include '/etc/hostname' %}": "TemplateNotFound",
+    "{% extends 'inner/link' %}": "TemplateNotFound",
+    # Out of memory.
+    "{{ 'a' * 10**8 }}": "characters",
+    "{{ 10**8 * 'a' }}": "characters",
+    "{{ [0] * 10**9 }}": "characters",
+    "{{ 'a'|center(10**9) }}": "characters",
+    "{{ 'a'.ljust(1000000000) }}": "characters",
+    "{{ ['x', 'x']|map('center', 1000000000)|list }}": "characters",
+    "{{ 'a'|batch(10**9, 'x')|list }}": "characters",
+    "{{ ('\n' * 30000)|indent(99999) }}": "characters",
+    "{{ ('a' * 10000000).replace('', 'b' * 10000000) }}": "characters",
+    "{{ ('a' * 10000000)|replace('', 'b' * 10000000) }}": "characters",
+    "{{ ('b' * 10000000).join('a' * 10000000) }}": "characters",
+    "{{ range(99999)|map('string')|join('b' * 10000000) }}": "characters",
+    "{{ '%1000000000d' % 1 }}": "wide",
+    "{{ '%*d' % (1000000000, 1) }}": "wide",
+    "{{ '%1000000000d'|format(1) }}": "wide",
+    "{{ '{:1000000000}'.format(1) }}": "wide",
+    "{{ '{:{}}'.format(1, 1000000000) }}": "wide",
+    "{{ 2.5|round(1000000000, 'ceil') }}": "characters",
+    "{{ 9**(9**9) }}": "bits",
+    "{{ 10**999 * 10**999 * 10**999 }}": "bits",
+    "{{ lipsum(100000) }}": "UndefinedError",
+    DOUBLED.replace("CODE", "n.a + n.a"): "characters",
+    DOUBLED.replace("CODE", "n.a ~ n.a"): "characters",
+    DOUBLED.replace("CODE", "[n.a, n.a]") + "{{ n.a }}": "characters",
+    DOUBLED.replace("CODE", "[n.a, n.a]") + "{{ n.a|string }}": "characters",
+    "{% set n = namespace(a=2) %}{% for i in range(99999) %}{% set n.a = n.a + n.a %}{% endfor %}": "bits",
+    "{% macro f(s) %}" + "{{ s }}" * 50 + "{% endmacro %}{{ f(f(f(f(f(f('aaaa')))))) }}": "characters",
+    "{% set s = 'a' * 30000000 %}{% set x %}" + "{{ s }}" * 50 + "{% endset %}": "characters",
+    "".join(f"{{% set v{i} = 'a' * 30000000 %}}" for i in range(40)): "characters",
+    "{% for a in range(99999) %}" + "x" * 1000 + "{% endfor %}": "characters",
+    # Out of time.
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}": "turns",
+    "{% for a in range(999999) %}x{% endfor %}": "OverflowError",
+    "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}": "turns",
+    "{% set n = 60 %}{% include 'twice.j2' %}": "turns",
+    "{% include 'self.j2' %}": "RecursionError",
+    # Merely wrong.
+    "{{ 1 / 0 }}": "ZeroDivisionError",
+    "{{ 'a' + 1 }}": "TypeError",
+}
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> Path:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "self.j2").write_text("{% include 'self.j2' %}")
+    (tmp_path / "twice.j2").write_text(TWICE)
+    for link in ("link", "inner/link"):
+        (tmp_path / link).symlink_to("/etc/hostname")
+    return tmp_path / "strange.j2"
+
+
+@pytest.mark.parametrize("source", HOSTILE)
+def test_finding_1_1_a_strange_template_ends_in_an_error_soon_and_takes_no_memory(strange: Path, source: str) -> None:
+    strange.write_text(source)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    # A template that gets more memory than this ends in a MemoryError, which is no ConfigError.
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 1_500_000_000, before[1]))
+    started = time.monotonic()
+    try:
+        with pytest.raises(ConfigError, match=rf"(?s)strange\.j2.*{HOSTILE[source]}"):
+            PromptTemplate(EnvConfig(), strange)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    assert time.monotonic() - started < 30
+
+
+def test_finding_1_1_what_a_template_honestly_does_still_works(strange: Path) -> None:
+    (strange.parent / "inner" / "part.j2").write_text("{% for kind in kinds %}{{ loop.index }}{{ kind }} {% endfor %}")
+    strange.write_text(
+        '{% extends "crud.j2" %}{% block answer_tag %}{% include "inner/part.j2" %}'
+        '{{ "%s of %5.1f" % ("a", 1.5) }}{{ "{:,} {:>8}".format(12345678, "b") }}{{ "{{x}}".format() }}'
+        '{{ kinds|join(", ")|upper|replace("READ", "FIND") }}{{ "x" ~ 3 ~ kinds|length }}{{ 2 ** 10 * 3 + 4 % 3 }}'
+        '{% for a, b in {"k": 1}|dictsort %}{{ a }}={{ b }}{% else %}none{% endfor %}{{ "-" * 3 }}'
+        "{% for a in [1, [2]] recursive %}{{ loop(a) if a is sequence else a }}{% endfor %}"
+        "{{ max_entries|default(0, true) }}"
+        '{% for a in kinds|select("equalto", "read") %}{{ loop.last }}{% endfor %}{{ tool_schemas|tojson|length > 9 }}'
+        "{% endblock %}"
+    )
+    system = PromptTemplate(EnvConfig(), strange).system
+    assert "1create 2read 3update 4delete 5scratchpad 6answer" in " ".join(system.split())
+    assert "a of   1.512,345,678        b{x}CREATE, FIND, UPDATE, DELETE, SCRATCHPAD, ANSWERx363073" in system
+    assert "k=1---120TrueTrue" in system
+
+
+def test_finding_1_1_a_prompt_of_many_documents_is_within_the_bounds() -> None:
+    game = Game(chunks=2, questions=1)
+    seen = {**game.seen, "chunk": "word " * 4_000_000}
+    assert len(PromptTemplate(game.config).user(seen)) > 20_000_000 - 1

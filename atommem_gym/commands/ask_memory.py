@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atommem_gym.commands.kept_memory import KeepsNothingError, KeptDatabase, embedder_keyword, open_kept
+from atommem_gym.commands.kept_memory import KeepsNothingError, KeptDatabase, embedder_keyword, open_kept, unnamed
 from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.memory.embedders import load_embedder
 
@@ -46,10 +46,7 @@ def find_memory(where: str | None, key: str | None, *, new: bool, embedder: str 
     with open_kept(where) as database:
         wanted = embedder or embedder_keyword(database.embedder)
         if wanted is None:
-            raise ConfigError(
-                f"{where} was written with embedder {database.embedder!r}, a model behind a server; say where it is "
-                "now with --set embedder=http://host:port/v1"
-            )
+            raise ConfigError(unnamed(database, "--set embedder="))
         _check_embedder(database, wanted)
         if new or (key is None and not database.list_keys()):
             return Memory(keywords, None, wanted)

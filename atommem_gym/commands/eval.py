@@ -28,6 +28,7 @@ from atommem_gym.evaluation.runner import evaluate
 from atommem_gym.evaluation.tables import markdown, notes, terminal_tables, to_csv
 from atommem_gym.evaluation.work import work_lines
 from atommem_gym.registration import resolve_env_id
+from atommem_gym.trust import check_template
 
 INCOMPLETE = 1
 """Exit status if episodes failed."""
@@ -114,7 +115,7 @@ class Eval:
         """What to play: the folder's own plan at a resume, else the file's, under what the command line gives.
 
         Raises:
-            ConfigError: something is wrong or missing.
+            ConfigError: something is wrong or missing, or a file names a prompt template and the command line does not.
         """
         values = self._base()
         given = self._given()
@@ -130,7 +131,10 @@ class Eval:
             values["envs"] = expand(values["envs"], _grid(list(chain.from_iterable(self.grid))))
         options = parse_settings(list(chain.from_iterable(self.option)), "--option")
         values["agents"] = _with_options(values["agents"], options)
-        return Plan.from_values(values)
+        plan = Plan.from_values(values)
+        for where, template in plan.templates():
+            check_template(template, where)
+        return plan
 
     def _base(self) -> dict[str, Any]:
         if self.config is not None:

@@ -47,7 +47,7 @@ class Export:
     render: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Render prompts anew, also where the records hold the messages that the model saw."""
     template: Path | None = None
-    """A prompt template of your own, where prompts are rendered."""
+    """A prompt template of your own, where prompts are rendered. One that a record names is not read."""
     dev: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.1
     """Share of the examples that go to dev, about; 0 for none."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
@@ -91,6 +91,10 @@ def show(exported: Exported, dev_share: float) -> None:
         console.print(
             Text("dev is empty: all episodes hang together by questions or gold documents", style="bold yellow")
         )
+    if tally.own_prompt:
+        named = ", ".join(map(repr, sorted(tally.own_prompt)[:3])) + (" …" if len(tally.own_prompt) > 3 else "")
+        line = f"the records name the template {named}, which was not read: prompts are the dialect's own; --template"
+        console.print(Text(printable(f"{line} FILE renders with yours"), style="bold yellow"), soft_wrap=True)
     if tally.unstripped:
         console.print(f"{tally.unstripped} responses keep their reasoning: operations would have changed without it")
     for path in exported.files:

@@ -18,6 +18,7 @@ from atommem_gym.errors import ConfigError, StoreError, StoreLockedError
 from atommem_gym.memory.embedders import CachedEmbedder, load_embedder
 from atommem_gym.memory.protocols import Rows, Store, StoredEpisode
 from atommem_gym.memory.ranking import rank
+from atommem_gym.trust import is_said, reaches_out, secret
 
 _LOCK = "LOCK"
 _COLLECTIONS = "collections"
@@ -160,10 +161,7 @@ def embedder_of(database: KeptDatabase, named: str | None) -> CachedEmbedder:
     if named is None:
         named = embedder_keyword(recorded)
         if named is None:
-            raise ConfigError(
-                f"{database.where} was written with embedder {recorded!r}, a model behind a server; say where it is "
-                "now with --embedder http://host:port/v1"
-            )
+            raise ConfigError(unnamed(database, "--embedder "))
     embedder = load_embedder(named)
     if embedder.name != recorded:
         raise ConfigError(
@@ -176,12 +174,30 @@ def embedder_of(database: KeptDatabase, named: str | None) -> CachedEmbedder:
 def embedder_keyword(recorded: str) -> str | None:
     """What ``embedder=`` must be to get the embedder of this recorded name; ``None`` if that is not known.
 
+    Nor is a URL or folder that a database names known to be what the user means, who may have it from a stranger.
+
     >>> embedder_keyword("hashing-v1-1024"), embedder_keyword("minilm"), embedder_keyword("endpoint:qwen")
     ('hashing', 'minilm', None)
+    >>> embedder_keyword("http://localhost:8000/v1"), embedder_keyword("/models/mine")
+    (None, None)
     """
-    if recorded.startswith("endpoint:"):
+    if recorded.startswith("endpoint:") or (reaches_out(recorded) and not is_said(recorded)):
         return None
     return "hashing" if recorded.startswith("hashing-v") else recorded
+
+
+def unnamed(database: KeptDatabase, option: str) -> str:
+    """Why the embedder of a database is not used before the user names it, and how to."""
+    recorded = database.embedder
+    if recorded.startswith("endpoint:"):
+        return (
+            f"{database.where} was written with embedder {recorded!r}, a model behind a server; say where it is now "
+            f"with {option}http://host:port/v1"
+        )
+    return (
+        f"{database.where} names the embedder {recorded!r}, which is not called or opened only because a database says "
+        f"so; if you mean it, say it again with {option}{recorded}"
+    )
 
 
 @contextlib.contextmanager
@@ -237,7 +253,7 @@ def _server(url: str) -> Iterator[KeptDatabase]:
     from atommem_gym.memory.rows import META_EPISODE, TEXT, VECTOR, key_of
 
     try:
-        client = MilvusClient(url, token=os.environ.get("MILVUS_TOKEN", ""), timeout=CONNECT_TIMEOUT_S, dedicated=True)
+        client = MilvusClient(url, token=secret("MILVUS_TOKEN", url) or "", timeout=CONNECT_TIMEOUT_S, dedicated=True)
         try:
             # Opening a store would make the collection.
             if not client.has_collection(_KEPT, timeout=CONNECT_TIMEOUT_S):

@@ -174,6 +174,13 @@ class Plan:
         """Keyword arguments of an environment, without what an agent needs."""
         return {**self.settings, **env.settings, "num_docs": docs}
 
+    def templates(self) -> list[tuple[str, str]]:
+        """Every prompt template that the plan names, after who names it."""
+        named: list[tuple[str, Any]] = [("the plan", self.settings.get("template"))]
+        named += [(f"the plan for {env.label}", env.settings.get("template")) for env in self.envs]
+        named += [(f"the plan for the agent {agent.label}", agent.options.get("template")) for agent in self.agents]
+        return [(where, str(template)) for where, template in named if template is not None]
+
     def differences(self, other: Plan) -> list[str]:
         """What makes the results of another plan other results; empty if they belong together."""
         mine, others = (_identity(plan.to_values()) for plan in (self, other))

@@ -38,6 +38,7 @@ from atommem_gym.memory.rows import (
     row,
     stored,
 )
+from atommem_gym.trust import secret
 
 CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 60.0
@@ -289,7 +290,7 @@ class MilvusServerStore:
                 if self._client is None:
                     self._client = MilvusClient(
                         self._url,
-                        token=os.environ.get("MILVUS_TOKEN", ""),
+                        token=secret("MILVUS_TOKEN", self._url) or "",
                         timeout=CONNECT_TIMEOUT_S,
                         dedicated=True,
                         # gRPC shares connections between the channels of a process: the new client would meet the

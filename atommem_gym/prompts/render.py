@@ -11,6 +11,10 @@ import jinja2
 from atommem_gym.actions import tool_schemas
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
+from atommem_gym.prompts.sandbox import FolderLoader, PromptEnvironment
+
+_WRONG = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+"""What a template raises that calculates with the wrong things."""
 
 
 class PromptTemplate:
@@ -19,7 +23,8 @@ class PromptTemplate:
     A template is rendered twice, with ``part`` set to ``"system"`` and to ``"user"``. It sees every keyword argument
     of the environment, ``kinds`` (the operations there are), ``tool_schemas``, and for the user part every field of
     the observation. ``scratchpad`` is a flag in the system part and the text in the user part, where the flag is
-    ``scratchpad_enabled``. A template of the user's may extend ours: ``{% extends "crud.j2" %}``.
+    ``scratchpad_enabled``. A template of the user's may extend ours, ``{% extends "crud.j2" %}``, and include others of
+    its own folder; it runs in a sandbox, within bounds (:mod:`atommem_gym.prompts.sandbox`), and reads no other file.
 
     Args:
         config: The environment's configuration.
@@ -36,17 +41,10 @@ class PromptTemplate:
         loader: jinja2.BaseLoader = ours
         if path is not None:
             name = Path(path).name
-            loader = jinja2.ChoiceLoader([jinja2.FileSystemLoader(Path(path).parent), ours])
-        # Prompts are plain text for a model: escaping HTML would change documents. Undefined names raise.
-        environment = jinja2.Environment(
-            loader=loader,
-            undefined=jinja2.StrictUndefined,
-            autoescape=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
+            loader = jinja2.ChoiceLoader([FolderLoader(Path(path)), ours])
+        self._environment = PromptEnvironment(loader)
         try:
-            self._template = environment.get_template(name)
+            self._template = self._environment.get_template(name)
         except (jinja2.TemplateError, OSError, UnicodeDecodeError) as error:
             raise ConfigError(
                 f"the prompt template {path or name} cannot be used: {type(error).__name__}: {error}"
@@ -73,6 +71,8 @@ class PromptTemplate:
 
     def _render(self, **values: Any) -> str:
         try:
-            return self._template.render({**self._settings, **values}).strip()
-        except jinja2.TemplateError as error:
-            raise ConfigError(f"the prompt template {self._template.name} failed: {error}") from error
+            return self._environment.render_bounded(self._template, {**self._settings, **values}).strip()
+        except _WRONG as error:
+            raise ConfigError(
+                f"the prompt template {self._template.name} failed: {type(error).__name__}: {error}"
+            ) from error

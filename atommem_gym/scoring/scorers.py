@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from atommem_gym.errors import ConfigError
 from atommem_gym.scoring.answers import exact_match, f1
 from atommem_gym.scoring.released import released_match
+from atommem_gym.trust import check_import
 
 RewardFunction = Callable[[str, tuple[str, ...], str], float]
 """``(prediction, answers, question) -> score in [0, 1]``."""
@@ -85,7 +86,8 @@ def load_scorer(spec: str | RewardFunction | Scorer) -> Scorer:
     [1.0]
 
     Raises:
-        ConfigError: nothing of that name exists, or the judge's settings are missing.
+        ConfigError: nothing of that name exists, the judge's settings are missing, or a module is named that is not the
+            user's own word (:mod:`atommem_gym.trust`).
     """
     if isinstance(spec, str):
         if spec in _BUILT_IN:
@@ -107,6 +109,7 @@ def _import_function(spec: str) -> RewardFunction:
     if not (module_name and colon and attributes):
         raise ConfigError(f"reward={spec!r} is unknown; use {_choices()}")
     try:
+        check_import(module_name, f"reward={spec!r}")
         found: Any = importlib.import_module(module_name)
     except ImportError as error:
         raise ConfigError(

@@ -14,6 +14,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import WrapperSpec
 
 from atommem_gym.config import EnvConfig
+from atommem_gym.data.reading import SUFFIXES
 from atommem_gym.memory.embedders import load_embedder
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Write
@@ -24,6 +25,7 @@ from atommem_gym.traces.codec import to_json
 from atommem_gym.traces.difference import Difference, first_difference
 from atommem_gym.traces.record import EpisodeTrace, Json, MemoryTrace, StepTrace, TraceError
 from atommem_gym.traces.recorder import TraceRecorder, questions
+from atommem_gym.trust import is_said, reaches_out
 
 PURE_REWARDS = ("em", "f1", "released")
 """Computed again. Others would call a server or a function that the file names; their recorded scores are taken."""
@@ -39,7 +41,9 @@ class Replayer:
     (SPEC M15), so they are kept in memory (``store="numpy"``) unless another store is asked for.
 
     Args:
-        overrides: Keyword arguments that win over the records', such as ``source`` where the data lies elsewhere.
+        overrides: Keyword arguments that win over the records', such as ``source`` where the data lies elsewhere. A
+            recorded URL, and a recorded folder or file that holds no records, are used only if they are given here too:
+            a record may come from a stranger.
         tolerance: How far recorded and replayed scores and rewards may be apart. 0, the default, is what the built-in
             embedder promises; the arithmetic of neural ones depends on the machine.
         env: Play in this environment, as it is, and do not close it: for records of environments over items of one's
@@ -83,7 +87,7 @@ class Replayer:
             on_step: Called after the reset (with 0) and after each step with its number and what differs.
 
         Raises:
-            TraceError: its environment cannot be made again.
+            TraceError: its environment cannot be made again, or names a server or folder that nobody else does.
             DatasetUnavailableError, ConfigError, StoreError, EmbedderError: the same, from the environment itself.
         """
         for number, difference in enumerate(self._differences(trace)):
@@ -218,7 +222,7 @@ def make_env(
         scorer: Takes the place of a reward that is not in ``PURE_REWARDS`` and not in ``overrides``.
 
     Raises:
-        TraceError: the record does not say how to make it.
+        TraceError: the record does not say how to make it, or names a server or folder that ``overrides`` do not.
         ConfigError, DatasetUnavailableError: see ``gymnasium.make`` of the id.
     """
     keywords = _keywords(trace, overrides or {})
@@ -226,7 +230,8 @@ def make_env(
         keywords["reward"] = scorer or RecordedScores()
         if scorer is None:
             keywords["reward"].begin(trace)
-    if trace.env.id not in gym.registry:
+    # Gymnasium knows other environments, of which some import what their keyword arguments name.
+    if task_of(trace.env.id) is None:
         raise TraceError(
             f"the environment {trace.env.id!r} is not registered, so it cannot be made again; if it is a task of one's "
             "own, import the module that registers it (`atommem --import MODULE …`); records of environments over "
@@ -243,7 +248,35 @@ def make_env(
 
 def _keywords(trace: EpisodeTrace, overrides: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in trace.env.keywords.items() if name not in _STORES_ONLY}
+    for name, value in kept.items():
+        if name in _PLACES and name not in overrides and _PLACES[name](value) and not is_said(str(value)):
+            raise TraceError(
+                f"the record of item {trace.item!r} names {name}={value!r}, which is not called or opened only because "
+                f"a record says so; if you mean it, say it again with --set {name}={value} (in Python: "
+                f"overrides={{{name!r}: …}}), or name another one"
+            )
     return {**kept, "store": "numpy", **overrides}
+
+
+def _no_records(source: object) -> bool:
+    """Whether a recorded source is a path, and not one of records."""
+    if source in _SOURCES or not isinstance(source, str):
+        return False
+    path = Path(source).expanduser()
+    # A path of another machine's share would be asked for over the network.
+    return source.startswith(("//", "\\\\")) or not (
+        path.is_dir() or (path.is_file() and path.suffix.lower() in SUFFIXES)
+    )
+
+
+_SOURCES = ("hub", "synthetic", "registered")
+_PLACES: dict[str, Callable[[object], bool]] = {
+    "embedder": reaches_out,
+    "tokenizer": reaches_out,
+    "source": _no_records,
+    "text": lambda file: file is not None,
+}
+"""Keyword arguments that name a server, file or folder, and which of their values a record may not decide."""
 
 
 def _effects(step: StepTrace) -> dict[str, Json]:

@@ -53,7 +53,7 @@ class Selection:
     render: bool = False
     """Render the prompts anew, also where the record has the messages."""
     template: Path | None = None
-    """A prompt template in place of the dialect's, where prompts are rendered."""
+    """A prompt template in place of the dialect's, where prompts are rendered; one that a record names is not read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,8 @@ class Tally:
     """By reason."""
     unstripped: int = 0
     """Responses whose reasoning could not be taken out without changing their operations; they are kept whole."""
+    own_prompt: set[str] = field(default_factory=set)
+    """Templates that the records name and that were not read, where prompts were rendered."""
 
 
 def examples(trace: EpisodeTrace, selection: Selection, tally: Tally) -> Iterator[Example]:
@@ -134,7 +136,7 @@ def examples(trace: EpisodeTrace, selection: Selection, tally: Tally) -> Iterato
             continue
         tally.kept[phase] += 1
         yield Example(
-            prompt=_prompt(step, trace, selection),
+            prompt=_prompt(step, trace, selection, tally),
             response=response,
             item=_encodable(trace.item),
             agent=_encodable(trace.agent.name),
@@ -181,9 +183,12 @@ def _unusable(step: StepTrace, response: str, selection: Selection) -> str:
     return ""
 
 
-def _prompt(step: StepTrace, trace: EpisodeTrace, selection: Selection) -> list[Message]:
+def _prompt(step: StepTrace, trace: EpisodeTrace, selection: Selection, tally: Tally) -> list[Message]:
     messages = step.messages
     if messages is None or selection.render:
+        named = trace.env.keywords.get("template")
+        if named is not None and selection.template is None:
+            tally.own_prompt.add(str(named))
         messages = _template(_frozen(trace), selection.template).messages(step.observation)
     return [{name: _encodable(text) for name, text in message.items()} for message in messages]
 
@@ -196,6 +201,8 @@ def _frozen(trace: EpisodeTrace) -> str:
 @lru_cache(maxsize=64)
 def _config(env: str) -> EnvConfig:
     env_id, keywords = loads(env)
+    # A record may come from a stranger: its template is somebody's program, and its path may be any file's.
+    keywords.pop("template", None)
     task = task_of(env_id)
     return EnvConfig.from_keywords(keywords) if task is None else task.config(keywords)
 

@@ -1,0 +1,302 @@
+"""Where templates run: Jinja2's sandbox, with bounds on what a template may take of time and memory.
+
+A template may come from a stranger. The sandbox of Jinja2 keeps it from Python's internals and from changing what it is
+shown; it does not keep ``{{ 'a' * 10**8 }}`` from filling the memory, so every operation that multiplies text is
+measured before it is done. The bounds are far above what a prompt needs.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.loaders import split_template_path
+from jinja2.runtime import Context, LoopContext
+from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.visitor import NodeTransformer
+
+MAX_CHARS = 1 << 25
+"""Characters of a rendered prompt, and of every text or list that a template makes on the way."""
+MAX_MADE = 1 << 28
+"""Characters that one rendering makes in all."""
+MAX_STEPS = 1_000_000
+"""Turns of loops of one rendering; a call counts for several, an include for more."""
+_CALL_STEPS = 10
+_INCLUDE_STEPS = 20
+_MAX_BITS = 4096
+"""Of a whole number."""
+_MAX_WIDTH = 1000
+"""What a field of a format string may be padded to."""
+_NUMBER_CHARS = 20
+_WIDE_FIELD = re.compile(r"%[-+ #.\d]*\d{4}|%[-+ #.\d]*\*|\{[^{}]*:[^{}]*\d{4}|\{[^{}]+\{")
+_SEQUENCES = (list, tuple, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
+_WITHOUT_TEXT = (type(None), bool, int, float)
+
+
+class _Spent:
+    """What a rendering has used up."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.made = 0
+
+
+_spent: ContextVar[_Spent | None] = ContextVar("spent", default=None)
+
+
+class PromptEnvironment(ImmutableSandboxedEnvironment):
+    """Prompts are plain text for a model: nothing is escaped, which would change documents. Undefined names raise.
+
+    Args:
+        loader: Finds templates.
+    """
+
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+
+    def __init__(self, loader: jinja2.BaseLoader) -> None:
+        super().__init__(
+            loader=loader,
+            undefined=jinja2.StrictUndefined,
+            autoescape=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            finalize=_shown,
+        )
+        del self.globals["lipsum"]
+        self.filters = {name: _measured(name, function) for name, function in self.filters.items()}
+        self.filters |= {"_steps": _steps, "_joined": _joined}
+
+    def render_bounded(self, template: jinja2.Template, values: Mapping[str, Any]) -> str:
+        """The text of a template.
+
+        Raises:
+            jinja2.TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError: the template is
+                wrong, or takes more than the bounds of this module allow.
+        """
+        token = _spent.set(_Spent())
+        try:
+            return _joined(template.generate(values))
+        finally:
+            _spent.reset(token)
+
+    def concat(self, parts: Iterable[str]) -> str:  # type: ignore[override]  # a function in the base class
+        """Join what a block or macro has put out."""
+        return _joined(parts)
+
+    def get_template(self, *arguments: Any, **keywords: Any) -> jinja2.Template:
+        """Load a template; one that includes itself over and over is stopped."""
+        _take(steps=_INCLUDE_STEPS)
+        return super().get_template(*arguments, **keywords)
+
+    def call(self, context: Context, function: Any, /, *arguments: Any, **keywords: Any) -> Any:  # type: ignore[override]
+        """Call a macro, a function or a method of a value."""
+        _take(steps=_CALL_STEPS)
+        subject = getattr(function, "__self__", None)
+        if isinstance(function, types.BuiltinMethodType) and isinstance(subject, (str, bytes, *_SEQUENCES, dict)):
+            arguments = tuple(map(_listed, arguments))
+            _check(function.__name__, subject, [*arguments, *keywords.values()])
+            return _made(super().call(context, function, *arguments, **keywords))
+        return super().call(context, function, *arguments, **keywords)
+
+    def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
+        """``str.format`` within the sandbox, if the value is that method."""
+        wrapped = super().wrap_str_format(value)
+        if wrapped is None:
+            return None
+
+        def measured(*arguments: Any, **keywords: Any) -> str:
+            _check("format", value.__self__, [*arguments, *keywords.values()])
+            return str(_made(wrapped(*arguments, **keywords)))
+
+        return measured
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Calculate, if the result is of a bounded size."""
+        numbers = isinstance(left, int) and isinstance(right, int)
+        if operator == "%" and isinstance(left, (str, bytes)):
+            _check("format", left, [right])
+        elif operator == "*" and numbers:
+            _check_bits(left.bit_length() + right.bit_length())
+        elif operator == "*" and (isinstance(left, int) or isinstance(right, int)):
+            _check_size(_size(left) * max(right, 1) if isinstance(right, int) else _size(right) * max(left, 1))
+        elif operator == "**" and numbers:
+            _check_bits(left.bit_length() * abs(right))
+        elif operator == "+" and numbers:
+            _check_bits(max(left.bit_length(), right.bit_length()) + 1)
+        elif operator == "+":
+            _check_size(_size(left) + _size(right))
+        return _made(super().call_binop(context, operator, left, right))
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        found: nodes.Template = _Bounding().visit(super()._parse(source, name, filename))
+        return found.set_environment(self)  # type: ignore[return-value]
+
+
+class FolderLoader(jinja2.FileSystemLoader):
+    """Templates of the folder in which a user's template lies, and of no place that a link in it leads to."""
+
+    def __init__(self, template: Path) -> None:
+        super().__init__(template.parent)
+        self._named = template
+
+    def get_source(
+        self, environment: jinja2.Environment, template: str
+    ) -> tuple[str, str, Callable[[], bool]]:  # as in the base class
+        """See :class:`jinja2.FileSystemLoader`."""
+        if template != self._named.name:
+            folder = self._named.parent.resolve()
+            if not folder.joinpath(*split_template_path(template)).resolve().is_relative_to(folder):
+                raise jinja2.TemplateNotFound(template, f"{template} leads out of the folder {folder}")
+        return super().get_source(environment, template)
+
+
+class _Bounding(NodeTransformer):
+    """Lets loops and ``~``, which Jinja2 compiles to plain Python, pass through functions of ours."""
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:
+        self.generic_visit(node)
+        node.iter = _filtered(node.iter, "_steps")
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+        self.generic_visit(node)
+        return _filtered(nodes.List(node.nodes, lineno=node.lineno), "_joined")
+
+
+def _filtered(node: nodes.Expr, name: str) -> nodes.Filter:
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+
+
+def _take(*, steps: int = 0, made: int = 0) -> None:
+    spent = _spent.get()
+    if spent is None:  # constants are folded when a template is compiled
+        return
+    spent.steps += steps
+    spent.made += made
+    if spent.steps > MAX_STEPS:
+        raise SecurityError(f"it takes more than {MAX_STEPS:,} turns of loops and calls; show less in one prompt")
+    if spent.made > MAX_MADE:
+        raise SecurityError(f"it makes more than {MAX_MADE:,} characters of text; show less in one prompt")
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_CHARS:
+        raise SecurityError(f"it makes a text of more than {MAX_CHARS:,} characters; show less in one prompt")
+
+
+def _check_bits(bits: int) -> None:
+    if bits > _MAX_BITS:
+        raise SecurityError(f"it calculates a number of more than {_MAX_BITS:,} bits; a prompt needs no such number")
+
+
+def _size(value: Any) -> int:
+    """Characters of a value and all that it holds, about; above ``MAX_CHARS`` also if it holds too many things."""
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    total, visited, waiting = 0, 0, [value]
+    while waiting and total <= MAX_CHARS:
+        one = waiting.pop()
+        visited += 1
+        if visited > MAX_STEPS:
+            return MAX_CHARS + 1
+        if isinstance(one, (str, bytes)):
+            total += len(one) + 1
+        elif isinstance(one, _WITHOUT_TEXT):
+            total += _NUMBER_CHARS
+        elif isinstance(one, Mapping):
+            total += 1
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, _SEQUENCES):
+            total += 1
+            waiting += one
+        else:
+            total += 1
+    _take(steps=visited // 10)
+    return total
+
+
+def _check(name: str, subject: Any, others: list[Any]) -> None:
+    """Raise if a method or filter could make too much of its subject and what else it gets.
+
+    None makes more than their sizes multiplied (``join``, ``replace``, ``center``, ``indent``), where a number may be
+    a width.
+    """
+    if name in ("format", "format_map") and isinstance(subject, (str, bytes)):
+        text = subject if isinstance(subject, str) else subject.decode("latin-1")
+        if _WIDE_FIELD.search(text.replace("{{", "").replace("}}", "")):
+            raise SecurityError(f"a field of {text[:40]!r} is {_MAX_WIDTH:,} characters wide or more; write a width")
+        fields = text.count("%") + text.count("{")
+        _check_size(len(text) + fields * (_MAX_WIDTH + _size(others)))
+        return
+    weights = [abs(one) if isinstance(one, int) else _size(one) for one in others]
+    _check_size(max(1, _size(subject)) * max(1, sum(weights)))
+
+
+def _made(value: Any) -> Any:
+    """Note what was made; a lazy iterator is noted when it is used."""
+    if isinstance(value, (str, bytes, *_SEQUENCES)):
+        _take(made=len(value))
+    return value
+
+
+def _listed(value: Any) -> Any:
+    """An iterator as a list, so that it can be measured."""
+    if isinstance(value, Iterator) and not isinstance(value, LoopContext):
+        found = list(islice(value, MAX_STEPS + 1))
+        _take(steps=len(found))
+        if len(found) > MAX_STEPS:
+            raise SecurityError(f"it goes through more than {MAX_STEPS:,} things; show less in one prompt")
+        return found
+    return value
+
+
+def _measured(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter of Jinja2 that is only done if its result is of a bounded size."""
+
+    @functools.wraps(function)
+    def measured(*arguments: Any, **keywords: Any) -> Any:
+        _take(steps=1)
+        arguments = tuple(map(_listed, arguments))
+        first = 1 if isinstance(arguments[0], (jinja2.Environment, Context, nodes.EvalContext)) else 0
+        _check(name, arguments[first], [*arguments[first + 1 :], *keywords.values()])
+        return _made(function(*arguments, **keywords))
+
+    return measured
+
+
+def _steps(value: Any) -> Any:
+    """What a loop goes through, counted."""
+    if isinstance(value, (str, Mapping, range, *_SEQUENCES)):
+        _take(steps=len(value))
+        return value
+    return _listed(value)
+
+
+def _joined(parts: Iterable[Any]) -> str:
+    """The texts of the parts in one."""
+    texts, size = [], 0
+    for part in parts:
+        if not isinstance(part, str):
+            _check_size(_size(part))
+        text = part if isinstance(part, str) else str(part)
+        size += len(text)
+        _check_size(size)
+        texts.append(text)
+    _take(made=size)
+    return "".join(texts)
+
+
+def _shown(value: Any) -> Any:
+    """What an expression puts out, which is about to become text."""
+    size = _size(value)
+    _check_size(size)
+    _take(made=size)
+    return value

@@ -1,0 +1,167 @@
+"""Whose word a name is: the user's, or only that of a file, which may come from a stranger.
+
+A plan, a trace and a kept database name servers, folders, templates and functions. Opening somebody's file must not
+send a key to a server, read a folder or run a function just because the file says so. One rule for all: what a
+program's code or this call's command line names is the user's word, and what only a file names is not. What the user
+means all the same is said again on the command line: where it belongs (``--set embedder=URL``), or with ``--trust``.
+
+Two things follow. Secrets are read from the process's variables here and nowhere else, for one URL at a time. And
+:func:`reaches_out` tells which values of a record would open or call something, for those who play records again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from atommem_gym.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_ATTRIBUTE = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the user said in this call."""
+
+    values: frozenset[str]
+    modules: frozenset[str]
+
+
+_said: _Said | None = None
+"""``None`` where there is no command line: a program's own code names what it means. Not a context variable, since
+environments are made in threads of theirs, where nothing may be trusted by mistake."""
+_withheld: set[tuple[str, str]] = set()
+
+
+@contextlib.contextmanager
+def command_line(arguments: Sequence[str], imports: Sequence[str] = ()) -> Iterator[None]:
+    """Within the context the user's word is what these arguments name, and nothing else.
+
+    Args:
+        arguments: As they were typed; also the values in ``--option=value`` and ``KEY=VALUE``, and each of ``V,V``.
+        imports: Modules that the user has imported.
+    """
+    global _said
+    judge = os.environ.get("ATOMMEM_JUDGE_URL", "")
+    texts = [text for argument in arguments for text in _parts(argument)]
+    modules = {text.partition(":")[0] for text in texts if _ATTRIBUTE.fullmatch(text)}
+    before, _said = (
+        _said,
+        _Said(frozenset(_canonical(text) for text in (*texts, judge) if text), frozenset({*imports, *modules})),
+    )
+    try:
+        yield
+    finally:
+        _said = before
+        _withheld.clear()
+
+
+def is_said(value: str) -> bool:
+    """Whether the command line names a URL, path or other value. ``False`` where there is none.
+
+    >>> with command_line(["--set", "embedder=http://localhost:8000/v1/"]):
+    ...     is_said("http://localhost:8000/v1#bge"), is_said("http://localhost:8001/v1")
+    (True, False)
+    """
+    return _said is not None and _canonical(value) in _said.values
+
+
+def secret(variable: str, url: str) -> str | None:
+    """The secret in an environment variable, for a server at this URL; ``None`` if the URL is only a file's word.
+
+    Args:
+        variable: ``OPENAI_API_KEY`` or ``MILVUS_TOKEN``.
+        url: Where it would be sent.
+    """
+    found = os.environ.get(variable)
+    if not found or _said is None or is_said(url):
+        return found or None
+    if (variable, url) not in _withheld:
+        _withheld.add((variable, url))
+        logger.warning(
+            "%s is not sent to %s, which a file names and this command line does not; to send it, add --trust %s",
+            variable,
+            url,
+            url,
+        )
+    return None
+
+
+def check_import(module: str, what: str) -> None:
+    """Refuse to import a module that only a file names.
+
+    Args:
+        module: Its name.
+        what: Who wants it, for the message.
+
+    Raises:
+        ConfigError: neither the program's code nor the command line names it.
+    """
+    if _said is not None and module not in _said.modules:
+        raise ConfigError(
+            f"{what} would import the module {module!r}, which a file names and this command line does not; if you "
+            f"trust its code, add --import {module}"
+        )
+
+
+def check_template(path: str, where: str) -> None:
+    """Refuse a prompt template that only a file names.
+
+    Args:
+        path: Of the template.
+        where: Who names it, for the message.
+
+    Raises:
+        ConfigError: the command line does not name it.
+    """
+    if _said is not None and not is_said(path):
+        raise ConfigError(
+            f"{where} names the prompt template {path!r}, which is read only if this command line names it too; if it "
+            f"is yours, add --trust {path}, else give another one (--set template=… or --option template=…)"
+        )
+
+
+def reaches_out(value: object) -> bool:
+    """Whether a recorded embedder or tokenizer would call a URL or open a folder: all but built-in and hub names.
+
+    >>> [reaches_out(name) for name in ("minilm", "tiktoken:cl100k_base", "Qwen/Qwen3-Embedding-0.6B")]
+    [False, False, False]
+    >>> [reaches_out(name) for name in ("http://localhost:8000/v1", "/models/mine", "../mine", "a/b/c")]
+    [True, True, True, True]
+    """
+    if not isinstance(value, str) or value.startswith("tiktoken:"):
+        return False
+    return not _HUB_NAME.fullmatch(value) or (value not in ("words", "hashing", "minilm") and os.path.lexists(value))
+
+
+def _parts(argument: str) -> Iterator[str]:
+    """An argument, and each value in it."""
+    while True:
+        yield argument
+        with contextlib.suppress(ValueError, RecursionError):
+            text = json.loads(argument)
+            if isinstance(text, str):
+                yield text
+        yield from argument.split(",")
+        _, equals, argument = argument.partition("=")
+        if not equals:
+            return
+
+
+def _canonical(text: str) -> str:
+    """Equal for texts that name the same server or path."""
+    if text.startswith(("http://", "https://")):
+        with contextlib.suppress(ValueError):
+            url = urlsplit(text)
+            return f"{url.scheme}://{url.netloc.lower()}{url.path.rstrip('/')}?{url.query}"
+        return text
+    return os.path.abspath(os.path.expanduser(text))
