@@ -378,10 +378,22 @@ scalars = (
     | st.sampled_from(["text", "thinking", "stop", "error", "create", "{}", "[[", ANSWER, "429", "\ud800"])
 )
 names = st.sampled_from(
-    (
-        "type text thinking reasoning function name arguments error code message content finish_reason choices data index "
-        "embedding refusal tool_calls status object"
-    ).split()
+    [
+        *(
+            "type",
+            "text",
+            "thinking",
+            "reasoning",
+            "function",
+            "name",
+            "arguments",
+            "error",
+            "code",
+            "message",
+            "content",
+        ),
+        *("finish_reason", "choices", "data", "index", "embedding", "refusal", "tool_calls", "status", "object"),
+    ]
 )
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4), max_leaves=12
