@@ -87,8 +87,8 @@ class Completion:
     seconds: float
     """From the call to the reply: waiting for a turn, failed tries and the waits between them included."""
     finish_reason: str
-    """``stop`` (the model ended, or a stop string), ``length`` (``max_tokens`` or the context were used up), or what
-    else the server says."""
+    """``stop`` (the model ended, or a stop string), ``length`` (``max_tokens`` or the context were used up) or
+    ``tool_calls``. A player acts on no completion that ended in another way (SPEC A9)."""
     reasoning: str = ""
     """What a server with a reasoning parser returns apart from the text."""
     tries: int = 1
@@ -113,7 +113,8 @@ class LanguageModel(Protocol):
         Raises:
             ContextLengthError: the prompt (with ``max_tokens``, where a server insists) does not fit the context.
             ModelUnavailableError: the model could not be reached for longer than its patience.
-            LanguageModelError: the model refused, or its reply made no sense.
+            LanguageModelError: the model refused, its reply made no sense, or it was ended by an error, an abort or a
+                filter.
         """
         ...
 

@@ -12,10 +12,11 @@ from atommem_gym.actions import tool_schemas
 from atommem_gym.agents.language_model import Completion, LanguageModel, Sampling
 from atommem_gym.agents.llm_shortening import Shortener, cut_end
 from atommem_gym.agents.player import Dropped, Turn, Usage
+from atommem_gym.chat_reply import ending
 from atommem_gym.config import EnvConfig
 from atommem_gym.data.layout import stable_rng
 from atommem_gym.episode import Episode
-from atommem_gym.errors import ConfigError, ContextLengthError
+from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.step import Observation, Phase
 
@@ -141,7 +142,8 @@ class LanguageModelPlayer:
         dropped: tuple[Dropped, ...] = ()
         while True:
             try:
-                return Asked(messages, await self.model.complete(messages, sampling, tools=tools), dropped)
+                completion = await self.model.complete(messages, sampling, tools=tools)
+                return Asked(messages, _counted(completion, self.model.name), dropped)
             except ContextLengthError as error:
                 if shortener is None:
                     shortener = Shortener(observation, sampling.max_tokens, self.cut_chunk, self.chunk_name)
@@ -158,3 +160,15 @@ class LanguageModelPlayer:
         step = int(observation["steps_left"])
         generator = stable_rng("language model player", self.name, self._seed, step)
         return replace(sampling, seed=int(generator.integers(2**31)))
+
+
+def _counted(completion: Completion, model: str) -> Completion:
+    """The completion, its finish reason spelt as ours are; models of any make are judged alike (SPEC A9)."""
+    ended = ending(completion.finish_reason)
+    if ended is None:
+        raise LanguageModelError(
+            f"the model {model!r} gave a completion with finish_reason={completion.finish_reason!r}, which is not "
+            "acted on: a reply counts only if it ended as a stop, at the length limit or with a tool call. If this one "
+            "did, give its Completion the finish_reason 'stop', 'length' or 'tool_calls'"
+        )
+    return completion if ended == completion.finish_reason else replace(completion, finish_reason=ended)

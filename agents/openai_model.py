@@ -7,16 +7,27 @@ import logging
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import tenacity
 
 from atommem_gym.agents.language_model import Completion, Messages, Sampling, ToolSchemas, encodable
-from atommem_gym.agents.openai_reply import checked_choice, context_length_error, reply_text
-from atommem_gym.endpoints import TryAgainError, http_url, json_of
+from atommem_gym.agents.openai_reply import context_length_error, reply_text
+from atommem_gym.chat_reply import ChatReply, read_chat
+from atommem_gym.endpoints import (
+    ODD_TRIES,
+    OddReplyError,
+    TryAgainError,
+    failure_of,
+    http_url,
+    json_of,
+    odd_replies,
+    shown,
+    unreadable,
+)
 from atommem_gym.errors import ConfigError, LanguageModelError, ModelUnavailableError
 from atommem_gym.trust import secret
 
@@ -27,6 +38,7 @@ _LONGEST_WAIT = 15.0
 """Seconds between two tries at most, unless the server asks for more: a server that is back is soon noticed."""
 _NOT_THERE = (404, 405, 501)
 _THINK = "<think>\n"
+_Read = TypeVar("_Read")
 _REPEAT = " The episode is as it was: the same step may be repeated when the server is back"
 
 
@@ -44,7 +56,8 @@ class OpenAIModel:
 
     Connection errors, timeouts, HTTP 408, 409, 425, 429 and 5xx are tried again with growing waits (or the server's
     ``Retry-After``), until ``patience`` seconds have passed since the first failure: a server may be restarted in the
-    middle, and no call is lost. Other HTTP errors raise at once.
+    middle, and no call is lost. A reply that is odd, or that its server did not end as a stop, at the length limit or
+    with a tool call (SPEC A9), is asked for again, too, ``ODD_TRIES`` times at most. Other HTTP errors raise at once.
 
     Args:
         url: Base URL, such as ``http://localhost:8000/v1``.
@@ -94,6 +107,7 @@ class OpenAIModel:
         self._connections: _Connections | None = None
         self._usage_missed = False
         self._failing = False
+        self._odd_noted = False
         # Jitter must differ between processes, or all of them would knock again at the same moment.
         self._jitter = random.Random(f"{url} {os.getpid()}")
 
@@ -103,19 +117,16 @@ class OpenAIModel:
         if not self.name:
             await self.wait_until_ready()
         body = self._body(messages, sampling, tools)
-        reply, tries = await self._patiently("POST", "/chat/completions", body, self._patience)
-        choice = checked_choice(reply, f"POST {self.url}/chat/completions")
-        text = reply_text(choice, sampling.stop)
-        message = choice["message"]
+        reply, tries = await self._patiently("POST", "/chat/completions", body, self._patience, read_chat)
+        text = reply_text(reply, sampling.stop)
         prompt_tokens, completion_tokens = self._usage(reply)
         return Completion(
             text=_THINK + text if self._opens_think else text,
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             seconds=time.perf_counter() - started,
-            finish_reason=str(choice.get("finish_reason") or "unknown"),
-            # vLLM and DeepSeek say reasoning_content, newer vLLM and OpenRouter reasoning.
-            reasoning=str(message.get("reasoning_content") or message.get("reasoning") or ""),
+            finish_reason=reply.ended,
+            reasoning=reply.reasoning,
             tries=tries,
         )
 
@@ -131,11 +142,9 @@ class OpenAIModel:
             ModelUnavailableError: it did not answer in time.
             LanguageModelError: it answers, but does not have the model.
         """
-        listed, _ = await self._patiently("GET", "/models", None, self._patience if timeout is None else timeout)
-        models = listed.get("data") if isinstance(listed, dict) else None
-        if not isinstance(models, list) or not all(isinstance(model, dict) and "id" in model for model in models):
-            raise LanguageModelError(f"GET {self.url}/models answered no list of models; does the URL end in /v1?")
-        by_name = {str(model["id"]): model for model in models}
+        by_name, _ = await self._patiently(
+            "GET", "/models", None, self._patience if timeout is None else timeout, _models_by_name
+        )
         if not by_name:
             raise LanguageModelError(f"the server {self.url} lists no model; load one, or name one with model=…")
         name = self.name or next(iter(by_name))
@@ -143,7 +152,7 @@ class OpenAIModel:
             raise LanguageModelError(f"the server {self.url} has no model {name!r}; it has {', '.join(by_name)}")
         self.name = name
         limit = by_name[name].get("max_model_len")
-        self.context_limit = limit if isinstance(limit, int) else None
+        self.context_limit = limit if isinstance(limit, int) and not isinstance(limit, bool) else None
 
     async def aclose(self) -> None:
         """Close all connections; a later call opens new ones."""
@@ -182,30 +191,48 @@ class OpenAIModel:
                 ) from error
             except httpx.TransportError as error:
                 raise TryAgainError(f"{type(error).__name__}: {error}") from error
+            except httpx.RequestError as error:
+                raise unreadable(error) from error
         if method == "GET" and self.name and response.status_code in _NOT_THERE:
             return {"data": [{"id": self.name}]}
-        too_long = context_length_error(response, self.name)
-        if too_long is not None:
-            raise too_long
-        return json_of(response, LanguageModelError)
+        return json_of(response, LanguageModelError, lambda refusal: context_length_error(refusal, self.name))
 
     async def _patiently(
-        self, method: str, path: str, body: Mapping[str, Any] | None, patience: float
-    ) -> tuple[Any, int]:
-        """The JSON of a reply, tried again for so many seconds after the first failure, and how many tries it took."""
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        patience: float,
+        read: Callable[[Any], _Read],
+    ) -> tuple[_Read, int]:
+        """What is read from a reply, and how many tries it took: for so many seconds after the first failure."""
         failing_since: list[float] = []
+        odd = 0
+        unreachable = False
 
         def give_up(state: tenacity.RetryCallState) -> bool:
+            nonlocal odd, unreachable
+            failure = failure_of(state)
             if not failing_since:
                 failing_since.append(time.monotonic())
-                self._note_failure(state, patience)
-            return time.monotonic() - failing_since[0] >= patience
+            if isinstance(failure, OddReplyError):
+                odd += 1
+                self._note_odd(failure)
+            elif not unreachable:
+                unreachable = True
+                self._note_failure(failure, patience)
+            return odd >= ODD_TRIES or time.monotonic() - failing_since[0] >= patience
+
+        async def attempt() -> _Read:
+            return read(await self._try(method, path, body))
 
         retrying = tenacity.AsyncRetrying(
             stop=give_up, wait=self._wait, retry=tenacity.retry_if_exception_type(TryAgainError), reraise=True
         )
         try:
-            reply: Any = await retrying(self._try, method, path, body)
+            reply = await retrying(attempt)
+        except OddReplyError as error:
+            raise LanguageModelError(odd_replies(f"{method} {self.url}{path}", odd, error)) from error
         except TryAgainError as error:
             tries = retrying.statistics["attempt_number"]
             raise ModelUnavailableError(
@@ -217,15 +244,20 @@ class OpenAIModel:
             logger.warning("%s answers again", self.url)
         return reply, int(retrying.statistics["attempt_number"])
 
-    def _note_failure(self, state: tenacity.RetryCallState, patience: float) -> None:
+    def _note_failure(self, failure: BaseException | None, patience: float) -> None:
         """Say so once, not once for each of hundreds of calls under way."""
         if not self._failing:
             self._failing = True
-            failure = state.outcome.exception() if state.outcome else None
             logger.warning("%s failed (%s); every call is tried again for %.0f seconds", self.url, failure, patience)
 
+    def _note_odd(self, failure: OddReplyError) -> None:
+        """Say so once; later ones are counted in the tries of their completion, or fail."""
+        if not self._odd_noted:
+            self._odd_noted = True
+            logger.warning("%s sent a reply that cannot be used (%s); such calls are tried again", self.url, failure)
+
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        failure = state.outcome.exception() if state.outcome else None
+        failure = failure_of(state)
         asked = failure.wait if isinstance(failure, TryAgainError) else 0.0
         growing = min(_FIRST_WAIT * 2.0 ** min(state.attempt_number - 1, 10), _LONGEST_WAIT)
         return max(asked, growing * self._jitter.uniform(0.5, 1.0))
@@ -239,13 +271,18 @@ class OpenAIModel:
             self._connections = _Connections(loop, client, asyncio.Semaphore(self._concurrency))
         return self._connections
 
-    def _usage(self, reply: Any) -> tuple[int, int]:
+    def _usage(self, reply: ChatReply) -> tuple[int, int]:
         """Tokens of prompt and reply, as the server counts; 0 with a warning where it does not."""
-        usage = reply.get("usage")
-        usage = usage if isinstance(usage, dict) else {}
-        counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
-        if not all(isinstance(count, int) for count in counts) and not self._usage_missed:
+        if None in (reply.prompt_tokens, reply.completion_tokens) and not self._usage_missed:
             self._usage_missed = True
             logger.warning("the server %s does not report its token usage; it is counted as 0", self.url)
-        prompt, completion = (count if isinstance(count, int) else 0 for count in counts)
-        return prompt, completion
+        return reply.prompt_tokens or 0, reply.completion_tokens or 0
+
+
+def _models_by_name(listed: Any) -> dict[str, Mapping[str, Any]]:
+    models = listed.get("data") if isinstance(listed, dict) else None
+    if not isinstance(models, list) or not all(
+        isinstance(model, dict) and isinstance(model.get("id"), str) for model in models
+    ):
+        raise OddReplyError(f"no list of models ({shown(listed)}); does the URL end in /v1?")
+    return {model["id"]: model for model in models}

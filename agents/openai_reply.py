@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import httpx
-
-from atommem_gym.endpoints import server_message
-from atommem_gym.errors import ContextLengthError, LanguageModelError
+from atommem_gym.chat_reply import ChatReply
+from atommem_gym.endpoints import Refusal
+from atommem_gym.errors import ContextLengthError
 
 _TOO_LONG = re.compile(
     r"context[ _](?:length|size|window)|maximum (?:model |input )?length|max_model_len", re.IGNORECASE
@@ -28,24 +24,24 @@ _PROMPT = (
     re.compile(r"(?:prompt|messages|request|input)\D{0,60}?(?P<n>\d+) tokens", re.IGNORECASE),
 )
 
+_KNOWN = ("context_length_exceeded", "exceed_context_size_error")
+_MOST_TOKENS = 10**9
+"""No context is longer, and what is reckoned with these numbers stays in the range of floats."""
+
 # vLLM stops counting at its limit, and counts characters only where there are far too many of them.
 _VAGUE = re.compile(r"at least \d|upper bound", re.IGNORECASE)
 
 
-def context_length_error(response: httpx.Response, model: str) -> ContextLengthError | None:
+def context_length_error(refusal: Refusal, model: str) -> ContextLengthError | None:
     """The error of a reply that says that the prompt is too long, with its numbers; ``None`` if it says otherwise.
 
-    Understood are OpenAI, vLLM, SGLang and llama.cpp; a number that is not found is ``None``.
+    Understood are OpenAI, vLLM, SGLang and llama.cpp; a number that is not found, or that is absurd, is ``None``.
     """
-    if response.status_code not in (400, 413, 422):
+    if refusal.status not in (None, 400, 413, 422):
         return None
-    message = server_message(response)
-    details = _details(response)
-    known = {str(details.get("code")), str(details.get("type"))} & {
-        "context_length_exceeded",
-        "exceed_context_size_error",
-    }
-    if not known and not _TOO_LONG.search(message):
+    message, details = refusal.message, refusal.details
+    known = [details.get(name) in _KNOWN for name in ("code", "type") if isinstance(details.get(name), str)]
+    if not any(known) and not _TOO_LONG.search(message):
         return None
     limit = _integer(details.get("n_ctx")) or _first(_LIMIT, message)
     prompt = _integer(details.get("n_prompt_tokens"))
@@ -60,44 +56,27 @@ def context_length_error(response: httpx.Response, model: str) -> ContextLengthE
     )
 
 
-def reply_text(choice: Mapping[str, Any], stop: Sequence[str]) -> str:
-    """The text of a choice: its content, then its structured tool calls as ``<tool_call>`` blocks (SPEC A5).
+def reply_text(reply: ChatReply, stop: Sequence[str]) -> str:
+    """A reply as an action: its content, then its structured tool calls as ``<tool_call>`` blocks (SPEC A5).
 
     A stop string that the server took off is put back, so that the tag that it closes is closed.
 
     Args:
-        choice: One of ``choices`` of a chat completion.
+        reply: What the server sent.
         stop: The stop strings that were asked for.
     """
-    message = choice["message"]
-    text = message.get("content") or ""
-    if stop and choice.get("finish_reason") == "stop":
-        text += _taken_off(text, stop, choice.get("stop_reason"))
-    calls = [_call(call.get("function") or {}) for call in message.get("tool_calls") or ()]
+    text = reply.content
+    if stop and reply.may_lack_stop:
+        text += _taken_off(text, stop, reply.stop_reason)
+    calls = [f"<tool_call>\n{call}\n</tool_call>" for call in reply.tool_calls]
     return "\n".join([*([text] if text else []), *calls])
 
 
-def checked_choice(body: Any, where: str) -> Mapping[str, Any]:
-    """The first choice of a chat completion.
-
-    Raises:
-        LanguageModelError: it has none of the form that it must have.
-    """
-    choices = body.get("choices") if isinstance(body, dict) else None
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    if not isinstance(choice, dict) or not isinstance(choice.get("message"), dict):
-        raise LanguageModelError(
-            f"{where} answered {json.dumps(body, ensure_ascii=False)[:300]}, which holds no choices[0].message; "
-            "is this an OpenAI-compatible server for chat completions?"
-        )
-    return choice
-
-
-def _taken_off(text: str, stop: Sequence[str], stop_reason: object) -> str:
+def _taken_off(text: str, stop: Sequence[str], stop_reason: str | None) -> str:
     """The stop string at which the text ended, if it can be told and is not there."""
-    if stop_reason in stop:
+    if stop_reason is not None and stop_reason in stop:
         # vLLM names it; it is there already where include_stop_str_in_output was asked for.
-        return "" if text.endswith(str(stop_reason)) else str(stop_reason)
+        return "" if text.endswith(stop_reason) else stop_reason
     for string in stop:
         # Others leave it out without a word; a closing tag is missing where its opening one is open.
         closing = re.fullmatch(r"</([A-Za-z_][\w.:-]*)>", string)
@@ -109,32 +88,13 @@ def _taken_off(text: str, stop: Sequence[str], stop_reason: object) -> str:
     return ""
 
 
-def _call(function: Mapping[str, Any]) -> str:
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        # They come as JSON in a string; what is no JSON stays a string, and the environment reports it.
-        with contextlib.suppress(ValueError):
-            arguments = json.loads(arguments)
-    call: dict[str, Any] = {"name": function.get("name"), "arguments": {} if arguments is None else arguments}
-    return f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>"
-
-
-def _details(response: httpx.Response) -> Mapping[str, Any]:
-    try:
-        body = response.json()
-    except ValueError:
-        return {}
-    error = body.get("error", body) if isinstance(body, dict) else {}
-    return error if isinstance(error, dict) else {}
-
-
 def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_TOKENS else None
 
 
 def _first(patterns: Sequence[re.Pattern[str]], message: str) -> int | None:
     for pattern in patterns:
         found = pattern.search(message)
         if found:
-            return int(found["n"])
+            return _integer(int(found["n"]))
     return None

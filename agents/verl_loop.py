@@ -16,9 +16,16 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents.verl_pools import shared_pool
-from atommem_gym.agents.verl_session import Generated, OverlongPrompt, Session, TokenLimits, play_session
+from atommem_gym.agents.verl_session import (
+    Generated,
+    OverlongPrompt,
+    Session,
+    TokenLimits,
+    check_generated,
+    play_session,
+)
 from atommem_gym.data.verl_rows import ItemReference
-from atommem_gym.errors import ConfigError, LanguageModelError
+from atommem_gym.errors import ConfigError
 
 
 class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no types
@@ -33,8 +40,9 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
     copies it to the others; GRPO's advantages come from there. The session's totals
     (:data:`~atommem_gym.agents.verl_session.TOTALS`) are its ``reward_extra_info``.
 
-    **Errors.** A failed call of the model's server is repeated ``tries`` times in all, with growing pauses. What still
-    fails, or fails in the environment, ends the session with the error: veRL logs it and drops the prompt's group.
+    **Errors.** A failed call of the model's server is repeated ``tries`` times in all, with growing pauses; so is one
+    whose sample the server aborted, or of which it does not say that it was completed (SPEC A9). What still fails, or
+    fails in the environment, ends the session with the error: veRL logs it and drops the prompt's group.
     Cancelling a session gives its environment back, with its rows.
 
     Args:
@@ -152,12 +160,12 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
                     prompt_ids=prompt_ids,
                     sampling_params={**sampling_params, "max_tokens": self.limits.response},
                 )
-                if not sampled.token_ids:
-                    raise LanguageModelError(
-                        f"the model's server sampled no token (stop_reason={sampled.stop_reason!r})"
-                    )
-        ids, log_probs = list(sampled.token_ids), sampled.log_probs
-        return Generated(ids, list(log_probs) if log_probs else None, dict(sampled.extra_fields))
+                log_probs = list(sampled.log_probs) if sampled.log_probs else None
+                generated = Generated(
+                    list(sampled.token_ids), sampled.stop_reason, log_probs, dict(sampled.extra_fields)
+                )
+                check_generated(generated)
+        return generated
 
 
 def outputs(session: Session) -> list[AgentLoopOutput]:

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from atommem_gym.actions import KINDS
 from atommem_gym.agents.llm_shortening import Shortener
+from atommem_gym.chat_reply import ending
 from atommem_gym.data.verl_rows import ItemReference
 from atommem_gym.envs.pool_env import PoolEnv
 from atommem_gym.errors import ContextLengthError, LanguageModelError
@@ -32,6 +33,8 @@ class Generated:
     """What the model's server sampled."""
 
     token_ids: list[int]
+    stop_reason: str | None
+    """How the server ended it: veRL's ``completed``, or a finish reason of ``chat_reply.ENDINGS``."""
     log_probs: list[float] | None = None
     """One per token, or none at all."""
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -128,7 +131,8 @@ async def play_session(
     Raises:
         ConfigError: the item is not the one of the row.
         ContextLengthError: a prompt is too long, and shortening it is not allowed or does not help.
-        LanguageModelError: the model gave no token, or not one log-probability per token.
+        LanguageModelError: the model gave no token, or not one log-probability per token, or its server did not end
+            the sample as a stop or at the length limit (SPEC A9).
         AtomMemError: the environment's I/O failed.
     """
     observation, info = await env.areset(options={"index": reference.index, "shuffle_seed": shuffle_seed})
@@ -141,7 +145,7 @@ async def play_session(
         began = time.perf_counter()
         generated = await generate(prompt_ids)
         answered = time.perf_counter()
-        _check(generated)
+        check_generated(generated)
         action = await decode(generated.token_ids)
         phase = int(observation["phase"])
         acted = time.perf_counter()
@@ -186,7 +190,17 @@ async def _prompt(
     return ids, shortened
 
 
-def _check(generated: Generated) -> None:
+def check_generated(generated: Generated) -> None:
+    """Refuse what cannot be trained on.
+
+    Raises:
+        LanguageModelError: see :func:`play_session`.
+    """
+    if ending(generated.stop_reason) is None:
+        raise LanguageModelError(
+            f"the model's server ended a sample of {len(generated.token_ids)} tokens with "
+            f"stop_reason={generated.stop_reason!r}; only what ended as a stop or at the length limit is trained on"
+        )
     if not generated.token_ids:
         raise LanguageModelError("the model's server sampled no token, so there is nothing to train on; see its log")
     if generated.log_probs is not None and len(generated.log_probs) != len(generated.token_ids):

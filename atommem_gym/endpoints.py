@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import random
+import reprlib
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -19,6 +23,9 @@ from atommem_gym.trust import secret
 
 LONGEST_WAIT = 60.0
 """Seconds between two tries at most, also when a server's ``Retry-After`` asks for more."""
+
+ODD_TRIES = 5
+"""How many odd replies one call may get: a passing fault has passed by then, and another one will not mend itself."""
 
 _RETRIED_STATUS = frozenset({408, 409, 425, 429})
 _Job = TypeVar("_Job")
@@ -34,12 +41,31 @@ class TryAgainError(Exception):
         self.wait = wait
 
 
+class OddReplyError(TryAgainError):
+    """A reply that no server should send; the message says what came instead of one that can be used.
+
+    Another try may bring a right one, but ``ODD_TRIES`` tell; then the call fails with the project's error.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An error that a server reports, by its HTTP status or in the body of a reply with status 200."""
+
+    status: int | None
+    """``None`` where a reply with status 200 names none."""
+    message: str
+    """The ``error.message`` of OpenAI's form, else the start of the body."""
+    details: Mapping[str, Any]
+    """The other fields of the error, unchecked."""
+
+
 class Endpoint:
     """One OpenAI-compatible server: JSON out, JSON in, tried again while that may help.
 
     Connection errors, timeouts, HTTP 408, 409, 425, 429 and 5xx are tried again, after an exponentially growing wait
-    with jitter or the server's ``Retry-After``; every other HTTP error raises at once with the server's message.
-    It may be used by several threads at a time.
+    with jitter or the server's ``Retry-After``; so is an odd reply, until ``ODD_TRIES`` have come. Every other HTTP
+    error raises at once with the server's message. It may be used by several threads at a time.
     """
 
     def __init__(
@@ -89,17 +115,21 @@ class Endpoint:
         # Jitter must differ between processes, or all of them would knock again at the same moment.
         self._jitter = random.Random(f"{url} {os.getpid()}")
 
-    def get(self, path: str) -> Any:
-        """The JSON that ``GET url/path`` answers.
+    def get(self, path: str, read: Callable[[Any], _Result]) -> _Result:
+        """What ``read`` makes of the JSON that ``GET url/path`` answers.
+
+        Args:
+            path: Begins with a slash.
+            read: Raises ``OddReplyError`` if it cannot use the reply, which is then asked for again.
 
         Raises:
             AtomMemError: of the type given as ``error``, after the last try or at an answer that no retry mends.
         """
-        return self._call("GET", path, None)
+        return self._call("GET", path, None, read)
 
-    def post(self, path: str, body: dict[str, Any]) -> Any:
-        """The JSON that ``POST url/path`` answers to ``body``; raises as ``get`` does."""
-        return self._call("POST", path, body)
+    def post(self, path: str, body: dict[str, Any], read: Callable[[Any], _Result]) -> _Result:
+        """What ``read`` makes of the JSON that ``POST url/path`` answers to ``body``; as ``get`` does."""
+        return self._call("POST", path, body, read)
 
     def map(self, function: Callable[[_Job], _Result], jobs: Sequence[_Job]) -> list[_Result]:
         """``function`` of every job, in order, ``concurrency`` of them at a time; the first failure is raised."""
@@ -117,15 +147,21 @@ class Endpoint:
         """Close all connections."""
         self._finalizer()
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
+    def _call(self, method: str, path: str, body: dict[str, Any] | None, read: Callable[[Any], _Result]) -> _Result:
+        odd = 0
+
+        def give_up(state: tenacity.RetryCallState) -> bool:
+            nonlocal odd
+            odd += isinstance(failure_of(state), OddReplyError)
+            return state.attempt_number >= self._tries or odd >= ODD_TRIES
+
         retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self._tries),
-            wait=self._wait,
-            retry=tenacity.retry_if_exception_type(TryAgainError),
-            reraise=True,
+            stop=give_up, wait=self._wait, retry=tenacity.retry_if_exception_type(TryAgainError), reraise=True
         )
         try:
-            return retrying(self._try, method, path, body)
+            return retrying(lambda: read(self._try(method, path, body)))
+        except OddReplyError as error:
+            raise self._error(odd_replies(f"{method} {self.url}{path}", odd, error)) from error
         except TryAgainError as error:
             raise self._error(
                 f"{method} {self.url}{path} failed {self._tries} times, last: {error}. "
@@ -133,7 +169,7 @@ class Endpoint:
             ) from error
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
-        failure = state.outcome.exception() if state.outcome else None
+        failure = failure_of(state)
         asked = failure.wait if isinstance(failure, TryAgainError) else 0.0
         growing = self._backoff * 2.0 ** (state.attempt_number - 1) * self._jitter.uniform(0.5, 1.5)
         return min(max(asked, growing), LONGEST_WAIT)
@@ -143,30 +179,90 @@ class Endpoint:
             response = self._client.request(method, path, json=body)
         except httpx.TransportError as error:
             raise TryAgainError(f"{type(error).__name__}: {error}") from error
+        except httpx.RequestError as error:
+            raise unreadable(error) from error
         return json_of(response, self._error)
 
 
-def json_of(response: httpx.Response, error: type[AtomMemError]) -> Any:
+def json_of(
+    response: httpx.Response,
+    error: type[AtomMemError],
+    explain: Callable[[Refusal], AtomMemError | None] = lambda refusal: None,
+) -> Any:
     """The JSON of an answer.
 
+    An error in the body of a reply with status 200 is treated as the status that it names (as gateways pass on that
+    of the server behind them).
+
+    Args:
+        response: Read to its end.
+        error: What to raise where another try would not help.
+        explain: A better error for a refusal, if it knows one.
+
     Raises:
+        OddReplyError: the answer is no JSON, or an error that names no status.
         TryAgainError: the server is busy or broken; another try may help.
-        AtomMemError: of type ``error``: the request was refused, or the answer is no JSON.
+        AtomMemError: of type ``error``, or what ``explain`` says: the request was refused.
     """
-    where = f"{response.request.method} {response.request.url}"
-    if response.status_code in _RETRIED_STATUS or response.status_code >= 500:
-        raise TryAgainError(f"HTTP {response.status_code}: {server_message(response)}", _retry_after(response))
-    if response.status_code >= 300:
-        raise error(
-            f"{where} was refused with HTTP {response.status_code}: {server_message(response)}. {_remedy(response)}"
-        )
+    body, fault = None, ""
     try:
-        return response.json()
+        body = decoded(response.content)
     except ValueError as failure:
-        raise error(
-            f"{where} answered no JSON but {response.text[:200]!r}; "
-            "is this an OpenAI-compatible server, and does its URL end in /v1?"
-        ) from failure
+        fault = str(failure)
+    refusal = _refusal(response, body, fault)
+    if refusal is None:
+        if fault:
+            raise OddReplyError(
+                f"no JSON but {_start(response)!r} ({fault}); "
+                "is this an OpenAI-compatible server, and does its URL end in /v1?"
+            )
+        return body
+    explained = explain(refusal)
+    if explained is not None:
+        raise explained
+    status = refusal.status
+    if status is None:
+        raise OddReplyError(f"HTTP {response.status_code} with an error that names no status: {refusal.message}")
+    inside = "" if status == response.status_code else f" inside a reply with HTTP {response.status_code}"
+    if status in _RETRIED_STATUS or status >= 500:
+        raise TryAgainError(f"HTTP {status}{inside}: {refusal.message}", _retry_after(response))
+    raise error(
+        f"{response.request.method} {response.request.url} was refused with HTTP {status}{inside}: {refusal.message}. "
+        f"{_remedy(status, response.request)}"
+    )
+
+
+def decoded(text: str | bytes) -> Any:
+    """The value of a JSON text that nobody vouches for.
+
+    Raises:
+        ValueError: it is no JSON as the standard has it: no UTF-8, ``NaN`` or ``Infinity``, a number of more digits or
+            nested more deeply than Python reads, or no JSON at all.
+    """
+    try:
+        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def shown(value: object) -> str:
+    """The start of a decoded value for a message, however long, deep or large it is."""
+    return _SHORT.repr(value)[:300]
+
+
+def failure_of(state: tenacity.RetryCallState) -> BaseException | None:
+    """What the last try raised."""
+    return state.outcome.exception() if state.outcome else None
+
+
+def unreadable(error: httpx.RequestError) -> OddReplyError:
+    """The error of a reply that came but cannot be decoded, such as one whose ``Content-Encoding`` is not true."""
+    return OddReplyError(f"one that cannot be decoded ({type(error).__name__}: {error})")
+
+
+def odd_replies(where: str, count: int, last: OddReplyError) -> str:
+    """The message of a call that got so many odd replies and no other."""
+    return f"{where} sent {count} {'reply' if count == 1 else 'replies'} that cannot be used, the last one: {last}"
 
 
 def http_url(url: str) -> httpx.URL:
@@ -184,19 +280,43 @@ def http_url(url: str) -> httpx.URL:
     return parsed
 
 
-def server_message(response: httpx.Response) -> str:
-    """What the server says is wrong: the ``error.message`` of OpenAI's form, else the start of the body."""
-    try:
-        body = response.json()
-    except ValueError:
-        return response.text[:500] or "(empty answer)"
+def _refusal(response: httpx.Response, body: Any, fault: str) -> Refusal | None:
+    """The error that an answer reports, ``None`` if it reports none."""
     error = body.get("error", body) if isinstance(body, dict) else body
-    return str(error.get("message", error) if isinstance(error, dict) else error)[:500]
+    details: Mapping[str, Any] = error if isinstance(error, dict) else {}
+    said = details.get("message", error)
+    message = said[:500] if isinstance(said, str) else shown(said)
+    if response.status_code >= 300:
+        return Refusal(response.status_code, (_start(response) or "(empty answer)") if fault else message, details)
+    # An older form of vLLM and FastChat is an error without a field of that name.
+    if not isinstance(body, dict) or not (body.get("error") or body.get("object") == "error"):
+        return None
+    codes = [fields.get(name) for fields in (details, body) for name in ("code", "status")]
+    return Refusal(next((status for code in codes if (status := _error_status(code))), None), message, details)
 
 
-def _remedy(response: httpx.Response) -> str:
-    status = response.status_code
-    if status in (401, 403) and "authorization" not in response.request.headers:
+def _error_status(code: object) -> int | None:
+    """The HTTP status of an error that a code means; ``None`` for any other code."""
+    if isinstance(code, str) and len(code) == 3 and code.isascii() and code.isdecimal():
+        code = int(code)
+    return code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599 else None
+
+
+def _start(response: httpx.Response) -> str:
+    # Not response.text: that believes whatever charset a server names.
+    return response.content[:500].decode(errors="replace")[:200]
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 200
+
+
+def _remedy(status: int, request: httpx.Request) -> str:
+    if status in (401, 403) and "authorization" not in request.headers:
         return (
             "No key was sent: set OPENAI_API_KEY to one that this server accepts, and where the URL comes from a file, "
             "name it on the command line too (--trust URL)"
@@ -212,10 +332,11 @@ def _retry_after(response: httpx.Response) -> float:
     """Seconds that the server asks to wait, as a number or as a date; 0 if it does not say."""
     value = response.headers.get("retry-after", "").strip()
     if value.isdecimal():
-        return float(value)
+        seconds = float(value)
+        return seconds if math.isfinite(seconds) else 0.0
     try:
         date = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     if date.tzinfo is None:
         date = date.replace(tzinfo=timezone.utc)

@@ -14,7 +14,7 @@ import pytest
 
 @dataclass
 class Reply:
-    """What the server answers: JSON unless ``body`` is text."""
+    """What the server answers: JSON unless ``body`` is text or bytes."""
 
     body: Any
     status: int = 200
@@ -93,7 +93,8 @@ class OpenAIServer:
         reply = self.answer(request, number)
         with self._lock:
             self._at_once -= 1
-        body = (reply.body if isinstance(reply.body, str) else json.dumps(reply.body)).encode()
+        body = reply.body if isinstance(reply.body, (str, bytes)) else json.dumps(reply.body)
+        body = body.encode() if isinstance(body, str) else body
         handler.send_response(reply.status)
         for name, value in {"Content-Length": str(len(body)), **reply.headers}.items():
             handler.send_header(name, value)

@@ -505,22 +505,39 @@ def row(index: int, embedding: Any) -> dict[str, Any]:
         ([row(0, [1, 2, 3]), row(0, [1, 2, 3])], "2 embeddings with indices"),
         ([row(0, [1, 2, 3]), row(2, [1, 2, 3])], r"indices \[0, 2\]"),
         ([row(0, [1, 2, 3]), row(1, [1, 2, 3]), row(1, [1, 2, 3])], "3 embeddings"),
-        ([row(0, [1, 2]), row(1, [1, 2])], r"shape \[2, 2\] where \[2, 3\]"),
+        ([row(0, [1, 2]), row(1, [1, 2])], r"embeddings of 2 numbers .*equally long, 3"),
+        ([row(0, []), row(1, [])], r"embeddings of 0 numbers .*equally long, 3"),
+        ([row(0, [1, 2, 3]), row(True, [1, 2, 3])], "indices"),
+        ([row(0, [1, 2, 3]), row("1", [1, 2, 3])], "indices"),
+        ([row(0, [1, 2, 3]), row(1, [1, True, 3])], "equally long"),
+        ([row(0, [1, 2, 3]), row(1, [1, "2", 3])], "equally long"),
+        ([row(0, [1, 2, 3]), row(1, {"0": 1})], "equally long"),
+        ([row(0, [1, 2, 3]), row(1, [1, 10**400, 3])], "too large"),
+        ([row(0, [1, 2, 3]), row(1, [1e308, 1e308, 1e308])], "beyond the range"),
+        ([row(0, [1, 2, 3]), row(1, [1e-320, 0, 0])], "beyond the range"),
         ([row(0, [1, 2, 3]), row(1, [1, 2])], "equally long"),
         ([row(0, [1, 2, 3]), row(1, "base64")], "equally long"),
         ([row(0, [1, 2, 3]), {"index": 1}], "equally long"),
-        ([row(0, [1, 2, 3]), row(1, [1, float("nan"), 3])], "NaN or infinity"),
-        ([row(0, [1, 2, 3]), row(1, [1, float("inf"), 3])], "NaN or infinity"),
-        ([row(0, [1, 2, 3]), row(1, [1, None, 3])], "NaN or infinity|equally long"),
+        ([row(0, [1, 2, 3]), row(1, [1, float("nan"), 3])], "NaN is no number in JSON"),
+        ([row(0, [1, 2, 3]), row(1, [1, float("inf"), 3])], "Infinity is no number in JSON"),
+        ([row(0, [1, 2, 3]), row(1, [1, None, 3])], "equally long"),
+        ([row(0, [1, 2, 3]), [1, [1, 2, 3]]], "equally long"),
+        ({"0": [1, 2, 3]}, "equally long"),
         (None, "equally long"),
     ],
 )
 def test_endpoint_checks_what_it_gets(server: OpenAIServer, data: Any, message: str) -> None:
     server.answer = after_start(lambda request, number: Reply({"data": data}))
     embedder = connect(server)
-    with pytest.raises(EmbedderError, match=message):
+    with pytest.raises(EmbedderError, match=rf"sent 3 replies that cannot be used.*{message}"):
         embedder.embed(["a", "b"], "document")
-    assert len(server.requests) == 3
+    assert len(server.requests) == 5
+    server.answer = after_start(
+        lambda request, number: Reply({"data": data}) if number < 1 else embeds(request, number)
+    )
+    server.requests.clear()
+    # Once may be an accident.
+    assert connect(server).embed(["a", "b"], "document").tolist() == [unit("a"), unit("b")]
 
 
 def test_endpoint_bounds_its_requests_under_way(server: OpenAIServer) -> None:

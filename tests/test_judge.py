@@ -23,7 +23,7 @@ ROME = ScoreRequest("Which city?", "Rome", ("Paris", "Lutetia"))
 
 
 def says(content: Any) -> Reply:
-    return Reply({"choices": [{"message": {"role": "assistant", "content": content}}]})
+    return Reply({"choices": [{"message": {"role": "assistant", "content": content}, "finish_reason": "stop"}]})
 
 
 def data_of(request: Request) -> dict[str, Any]:
@@ -150,7 +150,7 @@ def test_R3_a_slow_server_raises(server: OpenAIServer) -> None:
 
 
 @pytest.mark.parametrize(
-    "reply", ["I think so", '{"correct": 1}', '{"correct": true} or {"correct": false}', "", None, ["x"]]
+    "reply", ["I think so", '{"correct": 1}', '{"correct": true} or {"correct": false}', "", None, []]
 )
 def test_R3_a_reply_without_verdict_is_asked_for_again_and_then_raises(server: OpenAIServer, reply: Any) -> None:
     server.answer = lambda request, number: says(reply) if number < 2 else says('{"correct": true}')
@@ -163,9 +163,27 @@ def test_R3_a_reply_without_verdict_is_asked_for_again_and_then_raises(server: O
 
 
 @pytest.mark.parametrize("body", [{"choices": []}, {"detail": "x"}, [], None, {"choices": [{"text": "x"}]}])
-def test_R3_an_answer_without_choices_raises(server: OpenAIServer, body: Any) -> None:
+def test_R3_an_answer_without_choices_is_asked_for_again_and_then_raises(server: OpenAIServer, body: Any) -> None:
+    server.answer = lambda request, number: Reply(body) if number < 2 else says('{"correct": true}')
+    assert judge(server).score([ROME]) == [1.0]
+    server.requests.clear()
     server.answer = lambda request, number: Reply(body)
-    with pytest.raises(JudgeError, match="no verdict"):
+    with pytest.raises(JudgeError, match=r"sent 3 replies that cannot be used.*choices\[0\]"):
+        judge(server).score([ROME])
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("reason", ["error", "abort", "content_filter", None, "", "unheard of", 7])
+def test_A9_a_verdict_that_its_server_did_not_end_as_a_stop_is_none(server: OpenAIServer, reason: Any) -> None:
+    def broken() -> Reply:
+        reply = says('{"correct": false}')
+        reply.body["choices"][0]["finish_reason"] = reason
+        return reply
+
+    server.answer = lambda request, number: broken() if number < 2 else says('{"correct": true}')
+    assert judge(server).score([ROME]) == [1.0]
+    server.answer = lambda request, number: broken()
+    with pytest.raises(JudgeError, match="finish_reason"):
         judge(server).score([ROME])
 
 

@@ -14,6 +14,7 @@ from atommem_gym.actions import Answer, Create, Invalid, parse, tool_schemas
 from atommem_gym.agents.language_model import Sampling, load_model
 from atommem_gym.agents.openai_model import OpenAIModel
 from atommem_gym.agents.openai_reply import reply_text
+from atommem_gym.chat_reply import read_chat
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError, ModelUnavailableError
 
 __all__ = ["server"]
@@ -118,12 +119,18 @@ def test_A5_structured_tool_calls_become_the_text_of_the_tools_dialect(server: O
 )
 def test_a_stop_string_that_closes_a_tag_is_put_back(content: str, reason: str | None, expected: str) -> None:
     choice = {"message": {"content": content}, "finish_reason": "stop", "stop_reason": reason}
-    assert reply_text(choice, ["</answer>", "###"]) == expected
+    assert reply_text(read_chat({"choices": [choice]}), ["</answer>", "###"]) == expected
 
 
 def test_a_reply_that_was_cut_off_gets_no_stop_string() -> None:
     choice = {"message": {"content": "<answer>Ada"}, "finish_reason": "length"}
-    assert reply_text(choice, ["</answer>"]) == "<answer>Ada"
+    assert reply_text(read_chat({"choices": [choice]}), ["</answer>"]) == "<answer>Ada"
+
+
+@pytest.mark.parametrize(("reason", "closed"), [("stop_sequence", True), ("STOP", True), ("eos_token", False)])
+def test_a_reply_whose_server_says_that_the_model_ended_it_gets_no_stop_string(reason: str, closed: bool) -> None:
+    reply = read_chat({"choices": [{"message": {"content": "<answer>Ada"}, "finish_reason": reason}]})
+    assert reply_text(reply, ["</answer>"]) == "<answer>Ada" + ("</answer>" if closed else "")
 
 
 @pytest.mark.parametrize(

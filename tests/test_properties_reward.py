@@ -53,12 +53,16 @@ class Whimsical:
             self.failed += 1
             if self.how == "busy":
                 return Reply("busy", 503)
-            return Reply({"choices": [] if self.how == "off" else [{"message": {"content": "Hard to say."}}]})
+            return Reply({"choices": [] if self.how == "off" else [said("Hard to say.")]})
         data = json.loads(request.body["messages"][1]["content"])
         right = data["candidate_answer"].strip().casefold() in [
             gold.strip().casefold() for gold in data["gold_answers"]
         ]
-        return Reply({"choices": [{"message": {"content": json.dumps({"correct": right})}}]})
+        return Reply({"choices": [said(json.dumps({"correct": right}))]})
+
+
+def said(text: str) -> dict[str, Any]:
+    return {"message": {"content": text}, "finish_reason": "stop"}
 
 
 @given(

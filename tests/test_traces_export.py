@@ -66,6 +66,18 @@ def test_what_teaches_to_stop_short_is_left_out() -> None:
     assert kept(replace(trace, steps=(*trace.steps[:2], cut))) == [1]
 
 
+@pytest.mark.parametrize("reason", ["error", "abort", "content_filter", "unknown", "", None])
+def test_A9_a_response_that_its_server_did_not_end_as_a_stop_is_no_example(reason: str | None) -> None:
+    trace = written(["<creat>a</creat>", "", RIGHT])
+    broken = replace(trace.steps[2], completions=(CompletionTrace(10, 5, 0.1, reason),))
+    tally = Tally()
+    broken_trace = replace(trace, steps=(*trace.steps[:2], broken))
+    assert [example.step for example in examples(broken_trace, Selection(), tally)] == [1]
+    assert tally.dropped["not ended by a stop"] == 1
+    whole = replace(trace.steps[2], completions=(CompletionTrace(10, 5, 0.1, "eos_token"),))
+    assert kept(replace(trace, steps=(*trace.steps[:2], whole))) == [1, 3]
+
+
 def test_scripted_records_are_rendered_through_the_prompt_of_their_environment() -> None:
     [trace] = played("oracle", [1], dialect="tools", scratchpad=False, **SMALL)
     from atommem_gym.config import EnvConfig

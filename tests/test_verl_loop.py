@@ -47,9 +47,12 @@ CONFIG = OmegaConf.create(
 class Server:
     """Stands where veRL's client of the model servers does; says one text, or fails as told."""
 
-    def __init__(self, tokenizer: Any, text: str, failures: int = 0, empty: bool = False) -> None:
+    def __init__(
+        self, tokenizer: Any, text: str, failures: int = 0, empty: bool = False, ends: tuple[str | None, ...] = ()
+    ) -> None:
         self.ids = [] if empty else [*tokenizer.encode(text), tokenizer.eos_token_id]
         self.failures = failures
+        self.ends = list(ends)
         self.calls: list[list[int]] = []
         self.sampling: list[dict[str, Any]] = []
 
@@ -61,7 +64,8 @@ class Server:
             raise RuntimeError("the replica is gone")
         ids = self.ids[: sampling_params.pop("max_tokens")]
         steps = {"global_steps": 3, "min_global_steps": 3, "max_global_steps": 3}
-        return TokenOutput(token_ids=ids, log_probs=[-0.25] * len(ids), stop_reason="completed", extra_fields=steps)
+        ended = self.ends.pop(0) if self.ends else "completed"
+        return TokenOutput(token_ids=ids, log_probs=[-0.25] * len(ids), stop_reason=ended, extra_fields=steps)
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +152,18 @@ def test_a_server_that_fails_is_asked_again(tokenizer: Any, monkeypatch: pytest.
         play(tokenizer, Server(tokenizer, "x", failures=3))
     with pytest.raises(LanguageModelError, match="no token"):
         play(tokenizer, Server(tokenizer, "x", empty=True), tries=1)
+
+
+@pytest.mark.parametrize("ended", ["aborted", "abort", "error", None])
+def test_A9_a_sample_that_was_not_completed_is_drawn_again_and_then_fails_the_session(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, ended: str | None
+) -> None:
+    no_waiting(monkeypatch)
+    server = Server(tokenizer, "<create>a fact</create>", ends=(ended, ended, "completed", "length", "stop"))
+    rows = play(tokenizer, server)
+    assert len(server.calls) == len(rows) + 2
+    with pytest.raises(LanguageModelError, match="stop_reason"):
+        play(tokenizer, Server(tokenizer, "<create>a fact</create>", ends=("completed", ended, ended, ended)))
 
 
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,7 @@ def saying(*texts: str) -> Callable[[list[int]], Awaitable[Generated]]:
     async def generate(prompt_ids: list[int]) -> Generated:
         prompts.append(prompt_ids)
         ids = encode(texts[min(len(prompts), len(texts)) - 1])
-        return Generated(ids, [-0.5] * len(ids), {"global_steps": 7})
+        return Generated(ids, "completed", [-0.5] * len(ids), {"global_steps": 7})
 
     generate.prompts = prompts  # type: ignore[attr-defined]
     return generate
@@ -175,14 +175,37 @@ def test_a_response_at_its_limit_is_acted_on_and_counted() -> None:
 
 def test_no_token_and_missing_log_probabilities_are_errors() -> None:
     async def nothing(_: list[int]) -> Generated:
-        return Generated([])
+        return Generated([], "completed")
 
     async def too_few(_: list[int]) -> Generated:
-        return Generated([1, 2], [-1.0])
+        return Generated([1, 2], "completed", [-1.0])
 
     for policy, message in ((nothing, "no token"), (too_few, "1 log-probabilities for 2 tokens")):
         with pytest.raises(LanguageModelError, match=message):
             run(session(policy))
+
+
+@pytest.mark.parametrize("reason", ["aborted", "abort", "error", "content_filter", "", None, "unheard of", 7])
+@pytest.mark.parametrize("step", [0, 2])
+def test_A9_a_sample_that_its_server_did_not_complete_fails_the_session(reason: Any, step: int) -> None:
+    calls = 0
+
+    async def ended(_: list[int]) -> Generated:
+        nonlocal calls
+        calls += 1
+        return Generated(encode("<create>half a"), reason if calls > step else "completed")
+
+    with pytest.raises(LanguageModelError, match=r"stop_reason=.*trained on"):
+        run(session(ended))
+    assert calls == step + 1
+
+
+@pytest.mark.parametrize("reason", ["completed", "stop", "length"])
+def test_A9_a_sample_counts_by_each_name_that_verl_has_for_a_stop_or_the_limit(reason: str) -> None:
+    async def ended(_: list[int]) -> Generated:
+        return Generated(encode("<create>a fact</create>"), reason)
+
+    assert run(session(ended)).totals["op_create"] > 0
 
 
 def test_an_item_that_is_not_the_rows_is_an_error() -> None:

@@ -10,12 +10,17 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from atommem_gym.actions import Kind
 from atommem_gym.agents.agent import Agent
 from atommem_gym.agents.play import Env, EpisodeRecord, OnStep, atommem_env, draw_items, play_episode
 from atommem_gym.commands.consoles import messages
+from atommem_gym.envs.render import printable
+from atommem_gym.errors import AtomMemError, ConfigError
 
+GIVE_UP_AFTER = 3
+"""Episodes that failed one after the other, after which playing on is no use."""
 WIDE = 140
 """Columns of a terminal that shows all there is to know."""
 NOTE = (
@@ -23,6 +28,17 @@ NOTE = (
     "and only if the evidence is visible in the last read or the scratchpad, else 'unknown'. These rows measure memory "
     "and retrieval, not language. (random and silent answer by themselves.)"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class FailedGame:
+    """An episode that an embedder, a judge or a store did not let come to its end; it counts in no mean."""
+
+    agent: str
+    index: int
+    shuffle_seed: int
+    error: str
+    message: str
 
 
 @dataclass(slots=True)
@@ -34,10 +50,16 @@ class Contest:
     episodes: int
     seed: int = 0
     records: list[EpisodeRecord] = field(default_factory=list)
+    failures: list[FailedGame] = field(default_factory=list)
     interrupted: bool = False
 
     def run(self, on_step: OnStep | None = None) -> None:
-        """Play all; Ctrl-C stops and keeps what was played. With ``on_step``, which may print, no progress is shown."""
+        """Play all; Ctrl-C stops and keeps what was played. With ``on_step``, which may print, no progress is shown.
+
+        Raises:
+            ConfigError: the settings do not fit the records.
+            AtomMemError: ``GIVE_UP_AFTER`` episodes failed one after the other; this is the last one's.
+        """
         console = messages()
         columns = (
             TextColumn("{task.description:>9}"),
@@ -57,15 +79,39 @@ class Contest:
                 self.interrupted = True
 
     def _play(self, on_step: OnStep | None) -> Iterator[EpisodeRecord]:
+        in_a_row = 0
         for index, shuffle_seed in draw_items(atommem_env(self.env).num_items, self.episodes, self.seed):
             for agent in self.agents:
-                yield play_episode(self.env, agent, index, shuffle_seed=shuffle_seed, seed=self.seed, on_step=on_step)
+                try:
+                    record = play_episode(
+                        self.env, agent, index, shuffle_seed=shuffle_seed, seed=self.seed, on_step=on_step
+                    )
+                except ConfigError:
+                    # Wrong settings are no bad luck: every episode would fail alike.
+                    raise
+                except AtomMemError as error:
+                    failed = FailedGame(agent.name, index, shuffle_seed, type(error).__name__, str(error))
+                    self.failures.append(failed)
+                    in_a_row += 1
+                    if in_a_row >= GIVE_UP_AFTER:
+                        raise
+                else:
+                    in_a_row = 0
+                    yield record
 
     def show(self, console: Console) -> None:
         """Print the table of what was played."""
         if self.interrupted:
             planned = self.episodes * len(self.agents)
             console.print(f"interrupted after {len(self.records)} of {planned} episodes", style="yellow")
+        if self.failures:
+            last = self.failures[-1]
+            planned = self.episodes * len(self.agents)
+            line = (
+                f"{len(self.failures)} of {planned} episodes failed and count in no mean; the last, {last.agent}'s of "
+                f"item {last.index}, with {last.error}: {last.message}"
+            )
+            console.print(Text(printable(line), style="yellow"), soft_wrap=True)
         if self.records:
             console.print(results_table(self.records, console.width))
             console.print(NOTE, style="dim")

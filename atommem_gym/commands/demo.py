@@ -52,4 +52,4 @@ class Demo:
         with open_env(ENV_ID, EPISODE, watch=True) as env:
             play_episode(env, make_agent("tidy"), EPISODE_INDEX, on_step=printer(env, console))
         console.print(Text(NEXT, style="bold green"), soft_wrap=True)
-        return 0
+        return int(bool(contest.failures))

@@ -69,7 +69,7 @@ class Run:
         if self.results:
             write_results(self.results, env_id, keywords, contest)
             console.print(Text(f"{len(contest.records)} records written to {self.results}"))
-        return INTERRUPTED if contest.interrupted else 0
+        return INTERRUPTED if contest.interrupted else int(bool(contest.failures))
 
 
 def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:
@@ -137,6 +137,7 @@ def write_results(path: Path, env_id: str, keywords: dict[str, Any], contest: Co
         "seed": contest.seed,
         "interrupted": contest.interrupted,
         "records": [asdict(record) for record in contest.records],
+        "failures": [asdict(failure) for failure in contest.failures],
     }
     try:
         path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from atommem_gym.endpoints import Endpoint
+from atommem_gym.endpoints import Endpoint, OddReplyError, shown
 from atommem_gym.errors import ConfigError, EmbedderError
 from atommem_gym.memory.protocols import TextKind, Vectors
 
@@ -96,11 +96,7 @@ class EndpointEmbedder:
         self._endpoint.close()
 
     def _only_model(self) -> str:
-        answer = self._endpoint.get("/models")
-        try:
-            names = [str(model["id"]) for model in answer["data"]]
-        except (TypeError, KeyError) as error:
-            raise self._unusable("/models", "no list of models", answer) from error
+        names = self._endpoint.get("/models", _model_names)
         if len(names) != 1:
             raise ConfigError(
                 f"the server {self._endpoint.url} has {len(names)} models ({', '.join(names) or 'none'}); "
@@ -110,30 +106,61 @@ class EndpointEmbedder:
 
     def _request(self, texts: Sequence[str]) -> Vectors:
         body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
-        answer = self._endpoint.post("/embeddings", body)
-        try:
-            rows = {int(row["index"]): row["embedding"] for row in answer["data"]}
-            if sorted(rows) != list(range(len(texts))) or len(answer["data"]) != len(texts):
-                raise self._unusable(
-                    "/embeddings",
-                    f"{len(answer['data'])} embeddings with indices {sorted(rows)} for {len(texts)} texts",
-                )
-            vectors = np.array([rows[i] for i in range(len(texts))], np.float64)
-        except (TypeError, KeyError, ValueError) as error:
-            raise self._unusable("/embeddings", "no list of equally long embeddings", answer) from error
-        if vectors.ndim != 2 or vectors.shape[1] == 0 or (self.dim and vectors.shape[1] != self.dim):
-            raise self._unusable(
-                "/embeddings",
-                f"embeddings of shape {list(vectors.shape)} where [{len(texts)}, {self.dim or 'dim'}] was due",
-            )
-        if not np.isfinite(vectors).all():
-            raise self._unusable("/embeddings", "NaN or infinity in an embedding")
-        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+        return self._endpoint.post("/embeddings", body, lambda reply: self._read(reply, len(texts)))
 
-    def _unusable(self, path: str, found: str, answer: Any = None) -> EmbedderError:
-        shown = "" if answer is None else f" ({str(answer)[:200]})"
-        return EmbedderError(
-            f"{self._endpoint.url}{path} answered {found}{shown} for model {getattr(self, '_model', None)!r}; "
-            "check that the server runs an embedding model"
+    def _read(self, reply: Any, count: int) -> Vectors:
+        try:
+            return read_embeddings(reply, count, self.dim)
+        except OddReplyError as odd:
+            raise OddReplyError(
+                f"{odd}, for model {self._model!r}; check that the server runs an embedding model"
+            ) from None
+
+
+def read_embeddings(reply: Any, count: int, dim: int = 0) -> Vectors:
+    """The embeddings of a decoded reply to ``count`` texts, as ``[count, dim]`` float32 of length 1.
+
+    Args:
+        reply: What the server answered.
+        count: How many texts were sent.
+        dim: Numbers in an embedding; 0 if that is to be learnt.
+
+    Raises:
+        OddReplyError: it does not hold one embedding of finite numbers, and of the due length, for every text.
+    """
+    data = reply.get("data") if isinstance(reply, dict) else None
+    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+        raise OddReplyError(f"no list of equally long embeddings ({shown(reply)})")
+    indices = [row.get("index") for row in data]
+    if not all(type(index) is int for index in indices) or sorted(indices) != list(range(count)):
+        raise OddReplyError(f"{len(data)} embeddings with indices {shown(indices)} for {count} texts")
+    rows: list[Any] = [None] * count
+    for row in data:
+        rows[row["index"]] = row.get("embedding")
+    if not all(isinstance(row, list) and set(map(type, row)) <= {int, float} for row in rows):
+        raise OddReplyError(f"no list of equally long embeddings of numbers ({shown(reply)})")
+    due = dim or len(rows[0])
+    if not due or any(len(row) != due for row in rows):
+        raise OddReplyError(
+            f"embeddings of {', '.join(map(str, sorted({len(row) for row in rows})))} numbers where all should be "
+            f"equally long, {dim or 'at least 1'}"
         )
+    try:
+        vectors = np.array(rows, np.float64)
+    except OverflowError:
+        raise OddReplyError("an embedding with a number too large for a float") from None
+    if not np.isfinite(vectors).all():
+        raise OddReplyError("NaN or infinity in an embedding")
+    with np.errstate(over="ignore", under="ignore"):
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all() or ((lengths == 0) & (vectors != 0)).any():
+        raise OddReplyError("an embedding whose length is beyond the range of floats")
+    return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+
+
+def _model_names(reply: Any) -> list[str]:
+    data = reply.get("data") if isinstance(reply, dict) else None
+    names = [row.get("id") if isinstance(row, dict) else None for row in data] if isinstance(data, list) else [None]
+    if not all(isinstance(name, str) for name in names):
+        raise OddReplyError(f"no list of models ({shown(reply)}); does the URL end in /v1?")
+    return names

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import Any
 
+from atommem_gym.chat_reply import read_chat
 from atommem_gym.endpoints import Endpoint
 from atommem_gym.errors import ConfigError, JudgeError
 from atommem_gym.scoring.scorers import ScoreRequest
@@ -33,8 +33,9 @@ class JudgeScorer:
     """Scores 1.0 or 0.0 as a chat model of an OpenAI-compatible server decides, at temperature 0.
 
     The model sees the question, the gold answers and the candidate as one JSON object, so that no answer can close its
-    field and speak to the judge. A reply that is not exactly one verdict is asked for again; what does not come in
-    ``tries`` replies raises. It never scores 0 in place of a verdict. An empty answer is wrong without asking.
+    field and speak to the judge. A reply that is not exactly one verdict is asked for again, and so is one that is odd
+    or that its server did not end as a stop (SPEC A9); what does not come in ``tries`` replies raises. It never scores
+    0 in place of a verdict. An empty answer is wrong without asking.
     """
 
     name = "judge"
@@ -110,15 +111,15 @@ class JudgeScorer:
             "temperature": 0,
             "max_tokens": self._max_tokens,
         }
-        reply: Any = None
+        reply = ""
         for _ in range(self._tries):
-            reply = _reply(self._endpoint.post("/chat/completions", body))
+            reply = self._endpoint.post("/chat/completions", body, read_chat).content
             verdict = parse_verdict(reply)
             if verdict is not None:
                 return verdict
         raise JudgeError(
             f"the judge {self._model!r} at {self._endpoint.url} gave no verdict in {self._tries} replies, the last one "
-            f'{str(reply)[:200]!r}; a verdict is exactly {{"correct": true}} or {{"correct": false}}. '
+            f'{reply[:200]!r}; a verdict is exactly {{"correct": true}} or {{"correct": false}}. '
             "Use a model that follows instructions"
         )
 
@@ -158,11 +159,3 @@ def _data(request: ScoreRequest) -> str:
 
 def _quoted(text: str) -> str:
     return json.dumps(text.encode(errors="replace").decode(), ensure_ascii=False).translate(_ESCAPED)
-
-
-def _reply(answer: Any) -> Any:
-    """The text of a chat completion; ``None`` if the answer has none, which is then asked for again."""
-    try:
-        return answer["choices"][0]["message"]["content"]
-    except (TypeError, KeyError, IndexError):
-        return None

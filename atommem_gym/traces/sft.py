@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from atommem_gym.actions import parse, without_thinking
+from atommem_gym.chat_reply import ending
 from atommem_gym.config import EnvConfig
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.registration import task_of
@@ -176,7 +177,10 @@ def _unusable(step: StepTrace, response: str, selection: Selection) -> str:
     """Why a response is no example, empty if it is one."""
     if not response.strip():
         return "empty response"
-    if step.completions and step.completions[-1].finish_reason == "length":
+    ended = ending(step.completions[-1].finish_reason) if step.completions else "stop"
+    if ended is None:
+        return "not ended by a stop"
+    if ended == "length":
         return "cut at the token limit"
     if selection.drop_rejected and any(operation.outcome != "applied" for operation in step.operations):
         return "operation rejected"
