@@ -12,6 +12,7 @@ A driver does for one or many episodes::
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from gymnasium.error import ResetNeeded
 
 from atommem_gym.actions import Answer, Create, Delete, Invalid, Operation, Read, Scratchpad, Update, parse, tag_names
 from atommem_gym.config import EnvConfig
+from atommem_gym.data.identity import identity
 from atommem_gym.data.records import Item
 from atommem_gym.data.stream import Stream
 from atommem_gym.evidence import holds, suggests
@@ -53,6 +55,11 @@ class Episode:
     def phase(self) -> Phase:
         """Reading or answering."""
         return Phase.READING if self.state.chunk < self.stream.num_chunks else Phase.ANSWERING
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """Id and hashes of the item, which a snapshot is known again by (SPEC M14)."""
+        return identity(self.item, self.stream.documents_hash)
 
     @property
     def open_question(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
 import weakref
 from typing import Any
 
@@ -13,7 +14,9 @@ from gymnasium import spaces
 
 from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
+from atommem_gym.data.identity import identity
 from atommem_gym.data.records import Items
+from atommem_gym.envs import snapshots
 from atommem_gym.envs.backend import Backend, Running
 from atommem_gym.envs.slot import EpisodeAccess, Slot
 from atommem_gym.errors import ConfigError, SnapshotError
@@ -21,7 +24,6 @@ from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import Observation, Step, StepResult
 from atommem_gym.task import Grades
 
-SNAPSHOT_VERSION = 1
 _LONGEST = 2**31 - 1
 
 
@@ -154,9 +156,13 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
             self._finalizer()
 
     def snapshot(self) -> dict[str, Any]:
-        """The state of the whole environment, picklable; see :meth:`restore` (SPEC M14)."""
+        """The state of the whole environment, picklable; see :meth:`restore` (SPEC M14).
+
+        It knows its item (id, and hashes of questions, answers, evidence and documents) and holds none of it. Wrappers
+        are no part of it: shaping, or where a curriculum stands.
+        """
         snapshot: dict[str, Any] = {
-            "version": SNAPSHOT_VERSION,
+            "version": snapshots.VERSION,
             "config": self._fingerprint(),
             "np_random": self.np_random.bit_generator.state,
             "action_space": self.action_space.np_random.bit_generator.state,
@@ -170,6 +176,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
                 "index": episode.item.index,
                 "shuffle_seed": episode.item.shuffle_seed,
                 "difficulty": episode.config.difficulty,
+                "item": dict(episode.identity),
                 "state": copy.deepcopy(episode.state),
                 "vectors": None if stored is None else (stored.ids.tolist(), stored.vectors.copy()),
             }
@@ -178,39 +185,50 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
     def restore(self, snapshot: dict[str, Any]) -> Observation | None:
         """Return to a snapshot exactly, in this or another process, also with another store.
 
-        The restored episode has a memory of its own: several environments may restore one snapshot.
+        The restored episode has a memory of its own: several environments may restore one snapshot. A snapshot of
+        version 1 does not know its item's questions and documents: they are taken on trust, with a ``UserWarning``.
 
         Returns:
             The observation at which the snapshot was taken; ``None`` if that was before the first reset.
 
         Raises:
-            SnapshotError: it is of another version, task or configuration.
+            SnapshotError: it is damaged, of a newer version, or of another task, configuration or item than this
+                environment's; nothing has changed.
         """
-        expected = {"version", "config", "np_random", "action_space", "episode"}
-        if not isinstance(snapshot, dict) or snapshot.keys() != expected or snapshot["version"] != SNAPSHOT_VERSION:
-            raise SnapshotError(f"this is no snapshot of version {SNAPSHOT_VERSION}; take one with snapshot()")
-        ours = self._fingerprint()
-        differing = sorted(name for name in ours if snapshot["config"].get(name) != ours[name])
-        if differing:
-            name = differing[0]
-            raise SnapshotError(
-                f"the snapshot has {name}={snapshot['config'].get(name)!r}, this environment {name}={ours[name]!r}; "
-                "restore it into an environment made with the same keyword arguments"
-            )
-        saved = snapshot["episode"]
-        running = None
-        if saved is not None:
-            config, items = self.config, self.items
-            difficulty = saved.get("difficulty", config.difficulty)
-            if difficulty != config.difficulty:
-                config, items = self._grades.at(difficulty)
-            item = items.item(saved["index"], saved["shuffle_seed"])
-            state = copy.deepcopy(saved["state"])
-            running = self._backend.new_episode(item, state=state, vectors=saved["vectors"], config=config)
+        own = {"np_random": self.np_random, "action_space": self.action_space.np_random}
+        saved = snapshots.checked(snapshot, own)
+        snapshots.check_config(snapshot["config"], self._fingerprint(), self.config)
+        running = None if saved is None else self._restored(saved)
+        observation = None if running is None else running.episode.observation()
         self._backend.release(self._slot.take(running))
-        self.np_random.bit_generator.state = snapshot["np_random"]
-        self.action_space.np_random.bit_generator.state = snapshot["action_space"]
-        return None if running is None else running.episode.observation()
+        for name, generator in own.items():
+            generator.bit_generator.state = snapshot[name]
+        return observation
+
+    def _restored(self, saved: snapshots.SavedEpisode) -> Running:
+        config, items = self.config, self.items
+        try:
+            if saved.difficulty != config.difficulty:
+                config, items = self._grades.at(saved.difficulty)
+            item = items.item(saved.index, saved.shuffle_seed)
+        except (ConfigError, IndexError) as error:
+            raise SnapshotError(
+                f"the snapshot's item, number {saved.index}, cannot be had here: {error}; restore it into an "
+                "environment over the records (source, split or items=) with which it was taken"
+            ) from error
+        # Kept until the episode has it: a long stream is counted and hashed once.
+        stream = self._backend.stream(item, config)
+        snapshots.check_item(saved, identity(item, stream.documents_hash))
+        snapshots.check_place(saved, item.id, stream.num_chunks, len(item.questions))
+        if saved.item is None:
+            warnings.warn(
+                "the snapshot is of version 1, which holds no hash of its item: that item "
+                f"{item.id!r} has the questions and documents with which it was taken could not be checked; "
+                "take it anew with snapshot()",
+                UserWarning,
+                stacklevel=3,
+            )
+        return self._backend.new_episode(item, state=saved.state, vectors=saved.vectors, config=config, stream=stream)
 
     def _fingerprint(self) -> dict[str, Any]:
         """What must be equal for a snapshot to mean the same; where entries and prompts are stored does not matter."""

@@ -79,6 +79,7 @@ class Backend:
         state: EpisodeState | None = None,
         vectors: tuple[Sequence[int], Vectors] | None = None,
         config: EnvConfig | None = None,
+        stream: Stream | None = None,
     ) -> Running:
         """An episode over an item: with empty memory, with a kept one, or in the state of a snapshot.
 
@@ -89,12 +90,13 @@ class Backend:
             state: Go on in this state (SPEC M14) with the entries' ``vectors``, ids and ``[n, dim]``, under a new key.
             vectors: See ``state``.
             config: The episode's, where it differs in what it says of items (its difficulty).
+            stream: What :meth:`stream` said for this item, if that was asked before.
 
         Raises:
             StoreError: there is no such memory, it belongs to another embedder, or it is in use.
         """
         config = config or self.config
-        stream = self._stream(item, config)
+        stream = stream or self.stream(item, config)
         memory = None if memory_key is None else self.kept_memory(memory_key, replacing)
         kind = ReleasedEpisode if config.preset == "released" else Episode
         running = Running(memory_key or uuid.uuid4().hex, kind(config, item, stream, self.tokenizer, memory, state))
@@ -261,7 +263,7 @@ class Backend:
         assert self.embedder is not None
         return self.embedder
 
-    def _stream(self, item: Item, config: EnvConfig) -> Stream:
+    def stream(self, item: Item, config: EnvConfig) -> Stream:
         """The stream of an item, one for all members of a group (SPEC E8): each of its chunks is then cut once."""
         key = (item.index, item.shuffle_seed, config.chunk_tokens, config.chunk_overlap)
         # Of other sequences nobody knows whether they stay as they are.

@@ -20,7 +20,7 @@ from atommem_gym.data.own_records import parse
 from atommem_gym.data.records import Evidence
 from atommem_gym.data.sources import load_split
 from atommem_gym.envs import AtomMemPool, ChatObservation
-from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
+from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError, SnapshotError
 from atommem_gym.registration import TASKS
 from atommem_gym.testing import check_memory_env
 from atommem_gym.traces import read_traces
@@ -121,6 +121,21 @@ def test_D3_E8_own_records_are_each_used_once_with_all_their_gold() -> None:
             assert set(question.gold_documents) <= set(item.documents)
     assert sorted(seen) == sorted(own(i)["question"] for i in range(9))
     env.close()
+
+
+def test_M14_a_snapshot_of_a_custom_task_knows_the_records() -> None:
+    def made(**changes: Any) -> Any:
+        CustomTask(name="Own", records=[own(i, **changes) for i in range(8)], defaults=SMALL).register()
+        found = gym.make("AtomMem-Own-v0").unwrapped
+        del TASKS["Own"], gym.registry["AtomMem-Own-v0"]
+        return found
+
+    env = made()
+    observation, _ = env.reset(seed=1)
+    snapshot = env.snapshot()
+    assert repr(made().restore(snapshot)) == repr(observation)
+    with pytest.raises(SnapshotError, match=r"item 'Own/train/\d', whose answers were"):
+        made(aliases=["Somewhere"]).restore(snapshot)
 
 
 def test_splits_are_separate() -> None:

@@ -555,7 +555,7 @@ def test_audit_of_nothing_raises(tmp_path: Path) -> None:
 
 
 def test_audit_of_the_real_records(shared_data: Path) -> None:
-    report = audit(shared_data)
+    report = audit([shared_data / f"{name}.jsonl" for name in ("hotpotqa", "2wikimultihopqa", "musique")])
     assert report.ok
     assert {part.dataset: part.records for part in report.parts} == {
         "hotpotqa": 1100,

@@ -46,6 +46,8 @@ class DataCheck:
         for part in report.parts:
             _print_list(console, f"{part.name}: malformed records", part.malformed, "red")
             _print_list(console, f"{part.name}: ids that occur twice", part.duplicate_ids, "yellow")
+            title = f"{part.name}: gold titles over several texts as likely; the earliest is taken as gold"
+            _print_list(console, title, part.undecided_namesakes, "yellow")
         for (one, other), shared in report.shared_documents.items():
             style = "yellow" if shared else ""
             console.print(Text(printable(f"{one} and {other} share {shared:,} documents"), style), soft_wrap=True)
@@ -93,6 +95,8 @@ def _facts(part: Part) -> dict[str, str]:
         "evidence: paragraphs": f"{part.evidence_paragraphs:,}",
         "evidence without hop answer": f"{part.no_hop_answer:,}",
         "distractor like gold (left out)": f"{len(part.gold_title_shared):,}",
+        "gold title over several texts": f"{len(part.gold_namesakes):,}",
+        "  not decided by the record": f"{len(part.undecided_namesakes):,}",
         "answer not in gold documents": f"{len(part.answer_not_in_gold):,}",
     }
 

@@ -9,6 +9,7 @@ from itertools import chain, combinations
 from os import PathLike
 from pathlib import Path
 
+from atommem_gym.data import hotpotqa, sentences, twowiki
 from atommem_gym.data.corpus import normalised_hash
 from atommem_gym.data.files import group_files
 from atommem_gym.data.mentions import YES_NO, occurs, plain
@@ -16,6 +17,9 @@ from atommem_gym.data.reading import RawRecord, read
 from atommem_gym.data.records import Record
 from atommem_gym.data.sources import PARSERS, detect, parse
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
+
+_BY_SENTENCE = (hotpotqa.NAME, twowiki.NAME)
+"""Their gold is named by title and sentence number, the others' paragraph by paragraph."""
 
 
 @dataclass(slots=True)
@@ -46,6 +50,10 @@ class Part:
     """Pieces of evidence for which the record does not say what they contribute."""
     gold_title_shared: list[str] = field(default_factory=list)
     """Ids of records with an own distractor that shares title or text with gold; episodes leave it out (SPEC D3)."""
+    gold_namesakes: list[str] = field(default_factory=list)
+    """Ids of records in which a gold document's title stands over another text, too."""
+    undecided_namesakes: list[str] = field(default_factory=list)
+    """For those whose sentence numbers do not say which is gold, so that the earliest was taken: id and title."""
     answer_not_in_gold: list[str] = field(default_factory=list)
     """Ids of records neither of whose answers occurs in a gold document, yes and no aside."""
 
@@ -118,6 +126,8 @@ def _audit_part(name: str, files: Sequence[Path], dataset: str | None, documents
             part.duplicate_ids.append(record.id)
         ids.add(record.id)
         _count(part, record, documents)
+        if part.dataset in _BY_SENTENCE:
+            part.undecided_namesakes += [f"{record.id}: {title!r}" for title in sentences.undecided(entry.fields)]
     part.distinct_documents = len(documents)
     return part
 
@@ -142,6 +152,9 @@ def _count(part: Part, record: Record, documents: set[int]) -> None:
     if any(title in titles or text in texts for title, text in others):
         part.gold_title_shared.append(record.id)
     gold = record.gold_documents
+    by_title = Counter(title for title, _ in {(document.title, document.text) for document in record.documents})
+    if any(by_title[document.title] > 1 for document in gold):
+        part.gold_namesakes.append(record.id)
     for piece in record.evidence:
         whole = any(document.title == piece.title and document.text == piece.text for document in gold)
         part.evidence_paragraphs += whole

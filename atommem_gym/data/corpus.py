@@ -15,7 +15,7 @@ from atommem_gym.data.pool import BATCH, Hashes, Indices, Pool, Strings, body
 from atommem_gym.data.records import Document, Evidence, Record
 from atommem_gym.errors import RecordError
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Bumped with every change of the schemas or of what a record is parsed to; older cache files are then ignored."""
 
 RECORDS_FILE = "records.arrow"

@@ -54,7 +54,8 @@ class Pool:
 
     def __init__(self, bodies: Strings, title_bytes: Indices, title_hashes: Hashes, text_hashes: Hashes) -> None:
         self._bodies = bodies
-        self._title_bytes = title_bytes
+        self.title_bytes = title_bytes
+        """``[documents]``, where each title ends in its body."""
         self.title_hashes = title_hashes
         """``[documents]``, of the normalised titles."""
         self.text_hashes = text_hashes
@@ -66,7 +67,7 @@ class Pool:
 
     def document(self, number: int) -> Document:
         """The document of this number."""
-        body, end = self._bodies[number], int(self._title_bytes[number])
+        body, end = self._bodies[number], int(self.title_bytes[number])
         return Document(str(body[:end], "utf-8"), str(body[end + 1 : -len(SEPARATOR)], "utf-8"))
 
     def bodies(self, numbers: Indices) -> list[memoryview]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from atommem_gym.data.fields import Raw, document, is_list, rows, shown
@@ -50,28 +50,21 @@ def gold_facts(raw: Raw, context: Sequence[Paragraph], *, numbered: bool) -> tup
     """The ascending positions of the gold paragraphs, and the evidence in the order of the supporting facts.
 
     The official releases name some sentences that do not exist; a title none of whose sentence numbers is valid
-    contributes its whole paragraph. ``numbered=False`` says that no number can be trusted, so paragraphs it is. Of
-    paragraphs that share a gold title the first is meant.
+    contributes its whole paragraph. ``numbered=False`` says that no number can be trusted, so paragraphs it is.
+
+    Of several paragraphs of a gold title (namesakes), the one is meant in which most of the title's sentence numbers
+    are valid: such a sentence exists and is not empty. Of equals it is the earliest. Numbers that are valid in another
+    namesake only make that one gold, too; if none is valid anywhere, it is the first namesake with a text. Numbers that
+    cannot be trusted still choose, for want of anything better; :func:`undecided` says where they leave a choice.
 
     Raises:
         RecordError: the field ``supporting_facts`` is missing, empty, of another shape, names a title that is not
             in the context, or leaves no evidence text.
     """
-    positions: dict[str, int] = {}
-    for position, paragraph in enumerate(context):
-        positions.setdefault(paragraph.document.title, position)
+    positions = _positions(context)
     wanted: dict[int, list[int]] = {}
-    for row, (title, number) in enumerate(rows(raw, "supporting_facts", ["title", "sent_id"])):
-        where = f"field 'supporting_facts', row {row}"
-        if not isinstance(title, str) or title.strip() not in positions:
-            raise RecordError(f"{where}: title {shown(title)} is not in the context")
-        if not isinstance(number, int) or isinstance(number, bool):
-            raise RecordError(f"{where}: the sentence number must be an integer, it is {shown(number)}")
-        numbers = wanted.setdefault(positions[title.strip()], [])
-        if number not in numbers:
-            numbers.append(number)
-    if not wanted:
-        raise RecordError("field 'supporting_facts' must name at least one sentence")
+    for title, numbers in _supporting(raw, positions).items():
+        wanted.update(_meant(context, positions[title], numbers))
     facts = [
         fact for position, numbers in wanted.items() for fact in _facts(context[position], position, numbers, numbered)
     ]
@@ -80,8 +73,74 @@ def gold_facts(raw: Raw, context: Sequence[Paragraph], *, numbered: bool) -> tup
     return tuple(sorted(wanted)), facts
 
 
-def _facts(paragraph: Paragraph, position: int, numbers: Sequence[int], numbered: bool) -> list[Fact]:
+def undecided(raw: Raw) -> list[str]:
+    """The gold titles of several different paragraphs whose sentence numbers are as valid in one as in another.
+
+    Raises:
+        RecordError: see :func:`paragraphs` and :func:`gold_facts`.
+    """
+    context = paragraphs(raw, joiner=" ")
+    positions = _positions(context)
+    found = []
+    for title, numbers in _supporting(raw, positions).items():
+        # Of paragraphs that are the same, either is right; an empty one never is.
+        texts = {context[place].document.text: len(_valid(context[place], numbers)) for place in positions[title]}
+        counts = [count for text, count in texts.items() if text]
+        if counts.count(max(counts, default=0)) > 1:
+            found.append(title)
+    return found
+
+
+def _positions(context: Sequence[Paragraph]) -> dict[str, list[int]]:
+    """By title, the ascending positions of its paragraphs."""
+    positions: dict[str, list[int]] = {}
+    for position, paragraph in enumerate(context):
+        positions.setdefault(paragraph.document.title, []).append(position)
+    return positions
+
+
+def _supporting(raw: Raw, known: Container[str]) -> dict[str, list[int]]:
+    """By gold title, its sentence numbers, each once; in the order of the supporting facts."""
+    wanted: dict[str, list[int]] = {}
+    for row, (title, number) in enumerate(rows(raw, "supporting_facts", ["title", "sent_id"])):
+        where = f"field 'supporting_facts', row {row}"
+        if not isinstance(title, str) or title.strip() not in known:
+            raise RecordError(f"{where}: title {shown(title)} is not in the context")
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise RecordError(f"{where}: the sentence number must be an integer, it is {shown(number)}")
+        numbers = wanted.setdefault(title.strip(), [])
+        if number not in numbers:
+            numbers.append(number)
+    if not wanted:
+        raise RecordError("field 'supporting_facts' must name at least one sentence")
+    return wanted
+
+
+def _meant(context: Sequence[Paragraph], places: Sequence[int], numbers: Sequence[int]) -> dict[int, Sequence[int]]:
+    """By position of the namesakes that are meant, at least one, the sentence numbers that mean it."""
+    if len(places) == 1:
+        return {places[0]: numbers}
+    meant: dict[int, Sequence[int]] = {}
+    left = numbers
+    while left:
+        best = max(places, key=lambda place: len(_valid(context[place], left)))
+        valid = _valid(context[best], left)
+        if not valid:
+            break
+        meant[best] = valid
+        left = [number for number in left if number not in valid]
+    if not meant:
+        meant[next((place for place in places if context[place].document.text), places[0])] = numbers
+    return meant
+
+
+def _valid(paragraph: Paragraph, numbers: Sequence[int]) -> list[int]:
+    """The numbers under which the paragraph has a sentence that is not empty."""
     sentences = paragraph.sentences
-    valid = [sentences[number] for number in numbers if numbered and 0 <= number < len(sentences) and sentences[number]]
+    return [number for number in numbers if 0 <= number < len(sentences) and sentences[number]]
+
+
+def _facts(paragraph: Paragraph, position: int, numbers: Sequence[int], numbered: bool) -> list[Fact]:
+    valid = [paragraph.sentences[number] for number in _valid(paragraph, numbers)] if numbered else []
     whole = [paragraph.document.text] if paragraph.document.text else []
     return [Fact(position, text) for text in valid or whole]

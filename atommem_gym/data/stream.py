@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
+from atommem_gym.data.identity import DocumentsHash, documents_hash
 from atommem_gym.data.pool import SEPARATOR, PoolDocuments, body
 from atommem_gym.data.records import Document
 from atommem_gym.tokenizers import Tokenizer, WordTokenizer
@@ -47,6 +48,12 @@ class Stream:
     def text(self) -> str:
         """The whole stream."""
         return self._between(0, self.num_tokens)
+
+    @cached_property
+    def documents_hash(self) -> str:
+        """See :mod:`atommem_gym.data.identity`; lazy documents were hashed while their tokens were counted."""
+        documents = self.documents
+        return documents.content_hash() if isinstance(documents, LazyDocuments) else documents_hash(documents)
 
     def chunk(self, index: int) -> str:
         """Chunk ``index``: tokens ``[chunk_tokens * index - overlap, chunk_tokens * (index + 1) + overlap)``."""
@@ -139,14 +146,26 @@ class LazyDocuments(Sequence[Document], ABC):
     A subclass says how many there are, how to make one, and may know their tokens beforehand.
     """
 
+    _hash: str | None = None
+
     def counts(self, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
         """The tokens of every document as it stands in the stream; counted block by block."""
-        counts = np.zeros(len(self), np.int64)
+        counts, found = np.zeros(len(self), np.int64), DocumentsHash()
         for first in range(0, len(self), _COUNTED_AT_ONCE):
             block = range(first, min(first + _COUNTED_AT_ONCE, len(self)))
-            pieces = [as_streamed(i + 1, self[i], last=i == len(self) - 1) for i in block]
+            documents = [self[i] for i in block]
+            # Here, since making them once more for the hash alone would take as long again.
+            found.add(documents)
+            pieces = [as_streamed(i + 1, one, last=i == len(self) - 1) for i, one in zip(block, documents, strict=True)]
             counts[first : block.stop] = tokenizer.counts(pieces)
+        self._hash = found.hexdigest()
         return counts
+
+    def content_hash(self) -> str:
+        """The ``documents_hash`` of the documents, known once they were counted."""
+        if self._hash is None:
+            self._hash = documents_hash(self)
+        return self._hash
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,81 @@
+"""Which item an episode is of, in a few hashes: what a snapshot knows it again by (SPEC M14)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from atommem_gym.data.pool import PoolDocuments, body
+from atommem_gym.data.records import Document, Item, Record
+
+PARTS = ("questions", "answers", "evidence", "documents")
+"""What of an item is hashed, each by itself, so that an error can say what differs."""
+
+
+class DocumentsHash:
+    """The hash of a sequence of documents, their titles, texts and order, that may be fed part by part.
+
+    It is the same in every process and however the documents are held: a tuple, a pool's, or made when read.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.blake2b(digest_size=16)
+
+    def add(self, documents: Iterable[Document]) -> None:
+        """The next documents."""
+        for document in documents:
+            # Records that were read have no lone surrogates; those made by a program may.
+            title = len(document.title.encode("utf-8", "surrogatepass"))
+            self._add(title, body(document).encode("utf-8", "surrogatepass"))
+
+    def add_pool(self, documents: PoolDocuments) -> None:
+        """The next documents, from the bytes that the pool holds."""
+        bodies = documents.pool.bodies(documents.numbers)
+        for title, found in zip(documents.pool.title_bytes[documents.numbers].tolist(), bodies, strict=True):
+            self._add(title, found)
+
+    def _add(self, title_bytes: int, found: bytes | memoryview) -> None:
+        # The lengths tell where a title, a text and a document end.
+        self._hash.update(b"%d,%d:" % (title_bytes, len(found)))
+        self._hash.update(found)
+
+    def hexdigest(self) -> str:
+        """The hash of all documents so far."""
+        return self._hash.hexdigest()
+
+
+def documents_hash(documents: Sequence[Document]) -> str:
+    """The :class:`DocumentsHash` of these documents, one in memory at a time."""
+    found = DocumentsHash()
+    if isinstance(documents, PoolDocuments):
+        found.add_pool(documents)
+    else:
+        found.add(documents)
+    return found.hexdigest()
+
+
+def identity(item: Item, documents: str) -> dict[str, str]:
+    """The item's ``id`` and the hashes of its ``PARTS``; ``documents`` is their :func:`documents_hash`."""
+    questions = item.questions
+    return {
+        "id": item.id,
+        "questions": _hash([question.question for question in questions]),
+        "answers": _hash([question.answers for question in questions]),
+        "evidence": _hash([_evidence(question) for question in questions]),
+        "documents": documents,
+    }
+
+
+def difference(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
+    """The ``PARTS`` in which two identities differ; the id is none of them."""
+    return [part for part in PARTS if theirs[part] != ours[part]]
+
+
+def _evidence(question: Record) -> list[list[str]]:
+    return [[piece.title, piece.text, piece.hop_answer] for piece in question.evidence]
+
+
+def _hash(value: object) -> str:
+    # JSON in ASCII: one spelling for every value, also for lone surrogates. An item of one's own may hold numbers.
+    return hashlib.blake2b(json.dumps(value, default=str).encode(), digest_size=16).hexdigest()

@@ -1,0 +1,224 @@
+"""Reading a snapshot that may be old, damaged or of other records, before anything is changed by it (SPEC M14)."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from atommem_gym.config import EnvConfig
+from atommem_gym.data.identity import PARTS, difference
+from atommem_gym.errors import SnapshotError
+from atommem_gym.memory.memory import Entry, Memory
+from atommem_gym.step import Closing, EpisodeState, Shown
+
+VERSION = 2
+"""Raised when a snapshot says more or something else; 2 added the item's identity."""
+
+_FIELDS = {"version", "config", "np_random", "action_space", "episode"}
+_EPISODE = {"index", "shuffle_seed", "difficulty", "state", "vectors"}
+_STATE: Mapping[str, type | tuple[type, ...]] = {
+    "memory": Memory,
+    "shown": tuple,
+    "addressable": tuple,
+    "feedback": tuple,
+    "query": str,
+    "closings": list,
+    "applied": Counter,
+    "found": set,
+    "found_exactly": set,
+    "recall_gained": (int, float),
+    "over": bool,
+}
+"""The types of the fields of a state; all others are whole numbers from 0."""
+
+
+@dataclass(frozen=True)
+class SavedEpisode:
+    """The episode of a snapshot, as far as it can be checked without its item."""
+
+    index: int
+    shuffle_seed: int
+    difficulty: float | None
+    state: EpisodeState
+    vectors: tuple[list[int], Any] | None
+    item: Mapping[str, str] | None
+    """The item's identity; ``None`` in a snapshot of version 1."""
+
+
+def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> SavedEpisode | None:
+    """The episode of a snapshot, or ``None`` if it was taken before the first reset.
+
+    Args:
+        snapshot: Whatever ``restore`` was given.
+        generators: By field, the environment's generators that are to take a saved state; they stay as they are.
+
+    Raises:
+        SnapshotError: it is no snapshot, is of a version unknown here, or a field is missing or malformed.
+    """
+    if not isinstance(snapshot, dict) or "version" not in snapshot:
+        raise SnapshotError(
+            f"this {type(snapshot).__name__} is no snapshot (it has no version); take one with snapshot()"
+        )
+    version = snapshot["version"]
+    if type(version) is not int or not 1 <= version <= VERSION:
+        raise SnapshotError(
+            f"the snapshot is of version {version!r}, this package reads 1 to {VERSION}; "
+            "restore it with the version of the package that took it"
+        )
+    _check_fields("the snapshot", snapshot, _FIELDS)
+    _check("config", isinstance(snapshot["config"], dict), snapshot["config"], "a dict of keyword arguments")
+    for name, generator in generators.items():
+        try:
+            type(generator.bit_generator)().state = snapshot[name]
+        except (TypeError, ValueError, KeyError, OverflowError) as error:
+            raise _malformed(
+                name, snapshot[name], f"the state of a {type(generator.bit_generator).__name__}"
+            ) from error
+    saved = snapshot["episode"]
+    if saved is None:
+        return None
+    _check("episode", isinstance(saved, dict), saved, "a dict or None")
+    _check_fields("the snapshot's episode", saved, _EPISODE | ({"item"} if version > 1 else set()))
+    for name in ("index", "shuffle_seed"):
+        _check(f"episode.{name}", type(saved[name]) is int, saved[name], "a whole number")
+    difficulty = saved["difficulty"]
+    _check("episode.difficulty", difficulty is None or type(difficulty) is float, difficulty, "a number or None")
+    _check_state(saved["state"])
+    _check_vectors(saved["vectors"], saved["state"])
+    if version > 1:
+        identity = saved["item"]
+        known = isinstance(identity, dict) and identity.keys() == {"id", *PARTS}
+        _check("episode.item", known, identity, f"the id and the hashes of {', '.join(PARTS)}")
+    return SavedEpisode(
+        saved["index"],
+        saved["shuffle_seed"],
+        difficulty,
+        copy.deepcopy(saved["state"]),
+        saved["vectors"],
+        saved.get("item"),
+    )
+
+
+def check_config(theirs: Mapping[str, Any], ours: Mapping[str, Any], config: EnvConfig) -> None:
+    """Raise ``SnapshotError`` unless a snapshot was taken under the same keyword arguments.
+
+    One that the snapshot does not have was unknown when it was taken; it then had what is the default today.
+    """
+    defaults = {field.name: field.default for one in (config, config.options) if one for field in fields(one)}
+    for name in sorted(ours.keys() | theirs.keys()):
+        if name not in ours:
+            raise SnapshotError(
+                f"the snapshot has {name}={theirs[name]!r}, which this environment does not know; "
+                "restore it with the version of the package, or the task, that took it"
+            )
+        saved = theirs.get(name, defaults.get(name, MISSING))
+        if saved != ours[name]:
+            said = f"no {name}" if saved is MISSING else f"{name}={saved!r}"
+            raise SnapshotError(
+                f"the snapshot has {said}, this environment {name}={ours[name]!r}; "
+                "restore it into an environment made with the same keyword arguments"
+            )
+
+
+def check_item(saved: SavedEpisode, found: Mapping[str, str]) -> None:
+    """Raise ``SnapshotError`` unless a snapshot's item is this one, of identity ``found`` (SPEC M14)."""
+    if saved.item is None or saved.item == found:
+        return
+    remedy = "restore it into an environment over the records (source, split or items=) with which it was taken"
+    if saved.item["id"] != found["id"]:
+        raise SnapshotError(
+            f"the snapshot was taken in item {saved.item['id']!r}; in this environment item {saved.index} of layout "
+            f"{saved.shuffle_seed} is {found['id']!r}; {remedy}"
+        )
+    raise SnapshotError(
+        f"the snapshot was taken in item {found['id']!r}, whose {' and '.join(difference(saved.item, found))} were "
+        f"others than in this environment: the records have changed; {remedy}"
+    )
+
+
+def check_place(saved: SavedEpisode, item: str, chunks: int, questions: int) -> None:
+    """Raise ``SnapshotError`` unless an episode of so many chunks and questions can be in the saved state."""
+    state = saved.state
+    for what, found, there in (("chunk", state.chunk, chunks), ("closed questions", len(state.closings), questions)):
+        if found > there:
+            raise SnapshotError(
+                f"the snapshot has {what} {found}, but item {item!r} has only {there}: its records are others or it "
+                "is damaged; restore it into an environment over the records with which it was taken"
+            )
+
+
+def _check_state(state: Any) -> None:
+    _check("episode.state", isinstance(state, EpisodeState), state, "an EpisodeState")
+    for field in fields(EpisodeState):
+        where = f"episode.state.{field.name}"
+        value = _attribute(state, field.name, where)
+        kind = _STATE.get(field.name)
+        if kind is None:
+            _check(where, type(value) is int and value >= 0, value, "a whole number from 0")
+        else:
+            wanted = kind if isinstance(kind, type) else kind[0]
+            _check(where, isinstance(value, kind), value, f"a {wanted.__name__}")
+    _check_all("episode.state.shown", state.shown, lambda one: isinstance(one, Shown), "Shown")
+    _check_all("episode.state.addressable", state.addressable, lambda one: type(one) is int, "ids")
+    _check_all("episode.state.feedback", state.feedback, lambda one: isinstance(one, str), "strings")
+    _check_all("episode.state.closings", state.closings, lambda one: isinstance(one, Closing), "Closing")
+    memory = state.memory
+    for field in fields(Memory):
+        _attribute(memory, field.name, f"episode.state.memory.{field.name}")
+    entries = memory.entries
+    _check("episode.state.memory.entries", isinstance(entries, dict), entries, "a dict")
+    _check_all(
+        "episode.state.memory.entries",
+        list(entries.items()),
+        lambda pair: type(pair[0]) is int and isinstance(pair[1], Entry) and isinstance(pair[1].text, str),
+        "an Entry by its id",
+    )
+    where, next_id = "episode.state.memory.next_id", memory.next_id
+    _check(where, type(next_id) is int and next_id > max(entries, default=0), next_id, "above all ids")
+    _check("episode.state.memory.scratchpad", isinstance(memory.scratchpad, str), memory.scratchpad, "a str")
+
+
+def _check_vectors(vectors: Any, state: EpisodeState) -> None:
+    if vectors is None:
+        return
+    where, rule = "episode.vectors", "the ids of all entries and a vector of finite numbers for each"
+    _check(where, isinstance(vectors, tuple) and len(vectors) == 2, vectors, rule)
+    ids, block = vectors
+    _check(where, isinstance(ids, list) and set(ids) == set(state.memory.entries), ids, rule)
+    shaped = isinstance(block, np.ndarray) and block.dtype == np.float32 and block.ndim == 2 and len(block) == len(ids)
+    _check(where, shaped and bool(np.isfinite(block).all()), block, rule)
+
+
+def _attribute(holder: Any, name: str, where: str) -> Any:
+    try:
+        return getattr(holder, name)
+    except AttributeError:
+        raise SnapshotError(f"the snapshot is damaged: {where} is missing; take one with snapshot()") from None
+
+
+def _check_fields(what: str, found: Mapping[str, Any], wanted: Collection[str]) -> None:
+    missing, unknown = sorted(set(wanted) - found.keys()), sorted(map(str, found.keys() - set(wanted)))
+    if missing or unknown:
+        which = f"the field {missing[0]!r} is missing" if missing else f"the field {unknown[0]!r} is unknown"
+        raise SnapshotError(f"{what} is damaged: {which}; take one with snapshot()")
+
+
+def _check_all(where: str, values: Collection[Any], right: Callable[[Any], bool], rule: str) -> None:
+    for value in values:
+        _check(where, right(value), value, f"made of {rule}")
+
+
+def _check(where: str, right: bool, value: object, rule: str) -> None:
+    if not right:
+        raise _malformed(where, value, rule)
+
+
+def _malformed(where: str, value: object, rule: str) -> SnapshotError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return SnapshotError(f"the snapshot is damaged: {where} must be {rule}, it is {shown}; take one with snapshot()")
