@@ -230,7 +230,7 @@ class OpenAIModel:
             stop=give_up, wait=self._wait, retry=tenacity.retry_if_exception_type(TryAgainError), reraise=True
         )
         try:
-            reply = await retrying(attempt)
+            reply: _Read = await retrying(attempt)
         except OddReplyError as error:
             raise LanguageModelError(odd_replies(f"{method} {self.url}{path}", odd, error)) from error
         except TryAgainError as error:

@@ -153,9 +153,12 @@ def _thought(part: Any, where: str) -> str:
         raise OddReplyError(f"one whose {where} has the part {shown(part)}, which holds no text")
     inner = next((part[key] for key in _REASONING_KEYS if part.get(key) is not None), "")
     parts = inner if isinstance(inner, list) else [inner]
-    texts = [one.get("text") if isinstance(one, dict) else one for one in parts]
-    if not all(isinstance(text, str) for text in texts):
-        raise OddReplyError(f"one whose {where} has the part {shown(part)}, which holds no text")
+    texts: list[str] = []
+    for one in parts:
+        text = one.get("text") if isinstance(one, dict) else one
+        if not isinstance(text, str):
+            raise OddReplyError(f"one whose {where} has the part {shown(part)}, which holds no text")
+        texts.append(text)
     return "".join(texts)
 
 

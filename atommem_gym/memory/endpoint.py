@@ -160,7 +160,6 @@ def read_embeddings(reply: Any, count: int, dim: int = 0) -> Vectors:
 
 def _model_names(reply: Any) -> list[str]:
     data = reply.get("data") if isinstance(reply, dict) else None
-    names = [row.get("id") if isinstance(row, dict) else None for row in data] if isinstance(data, list) else [None]
-    if not all(isinstance(name, str) for name in names):
-        raise OddReplyError(f"no list of models ({shown(reply)}); does the URL end in /v1?")
-    return names
+    if isinstance(data, list) and all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in data):
+        return [row["id"] for row in data]
+    raise OddReplyError(f"no list of models ({shown(reply)}); does the URL end in /v1?")
