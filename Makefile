@@ -3,7 +3,7 @@ PYTHON ?= python3
 EXTRAS ?= test
 BIN := .venv/bin
 
-.PHONY: verl-environment verl-test verl-smoke verl-learn demo test check lint types layers docs bench slow mutation clean
+.PHONY: verl-environment verl-test verl-smoke verl-learn demo test lowest check lint types layers docs bench slow mutation clean
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -17,6 +17,19 @@ test: .venv/installed  ## prove the package: tests and doctests of all that is i
 	$(BIN)/python -m pytest -n auto
 
 check: lint types layers test  ## everything that must hold before a commit
+
+# The lower bounds in pyproject.toml, proved: each direct dependency at its lowest version (the extras with torch aside).
+.lowest/installed: pyproject.toml
+	test -x .lowest/bin/python || $(PYTHON) -m venv .lowest
+	.lowest/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+	.lowest/bin/uv pip install --quiet --python .lowest/bin/python --resolution lowest-direct --editable ".[test,team,plots,ask]"
+	touch $@
+
+LOWEST := env vector_env vector_wrappers curriculum action_space snapshot_item traces_recorder stores milvus_lite \
+	records cli eval_report ask_files golden judge team team_agents custom_task
+
+lowest: .lowest/installed  ## a minute or two of the tests on the lowest versions that pyproject.toml allows, in .lowest
+	.lowest/bin/python -m pytest -p no:cacheprovider -n auto $(LOWEST:%=tests/test_%.py)
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .
@@ -73,4 +86,4 @@ mutation: .venv/installed  ## which slips in the core would no test notice (an h
 	$(BIN)/python benchmarks/mutation.py
 
 clean:
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .lowest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

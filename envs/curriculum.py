@@ -10,12 +10,12 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.utils import RecordConstructorArgs
-from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorEnv
 
 from atommem_gym.config import check_difficulty
 from atommem_gym.data.layout import stable_rng
 from atommem_gym.envs.atommem_env import AtomMemEnv
-from atommem_gym.envs.vector_env import AtomMemVectorEnv, Flags, Rewards
+from atommem_gym.envs.vector_env import AtomMemVectorEnv, Flags, Rewards, TextVectorWrapper
 from atommem_gym.errors import ConfigError
 from atommem_gym.step import Observation
 
@@ -205,7 +205,7 @@ class Curriculum(gym.Wrapper[Observation, str, Observation, str], RecordConstruc
         self._now = None
 
 
-class VectorCurriculum(VectorWrapper[Any, Sequence[str], Any, Sequence[str], Any]):
+class VectorCurriculum(TextVectorWrapper):
     """One curriculum for all sub-environments of a vector environment, autoresets included.
 
     Args:

@@ -17,7 +17,7 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.envs import vector_wrappers, wrappers
 from atommem_gym.envs.atommem_env import AtomMemEnv
 from atommem_gym.envs.shaping import Shaping, dump_shaping
-from atommem_gym.envs.vector_env import AtomMemVectorEnv, Flags, Rewards
+from atommem_gym.envs.vector_env import AtomMemVectorEnv, Flags, Rewards, TextVectorWrapper
 from atommem_gym.errors import ConfigError
 from atommem_gym.traces import AgentTrace, StepSeconds, TraceRecorder, TraceWriter
 from atommem_gym.traces.origin import CUSTOM_ID, config_keywords
@@ -99,7 +99,7 @@ class RecordTraces(gym.Wrapper[Any, str, Any, str], RecordConstructorArgs):
         super().close()
 
 
-class RecordVectorTraces(VectorWrapper[Any, Sequence[str], Any, Sequence[str], Any]):
+class RecordVectorTraces(TextVectorWrapper):
     """:class:`RecordTraces` for ``gymnasium.make_vec``: one record for every episode that ends, in one file.
 
     ``seconds.env`` of a step is that of the whole vector step.
@@ -182,7 +182,9 @@ class RecordVectorTraces(VectorWrapper[Any, Sequence[str], Any, Sequence[str], A
 
     def close(self, **kwargs: Any) -> None:
         """Finish the file and close the environments."""
-        self._writer.close()
+        # Gymnasium 1.1 closes even a wrapper that could not be made.
+        if hasattr(self, "_writer"):
+            self._writer.close()
         super().close(**kwargs)
 
     def _begin(self, i: int, infos: Mapping[str, Any]) -> None:

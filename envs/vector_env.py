@@ -6,13 +6,13 @@ import contextlib
 import functools
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from atommem_gym.actions import ActionText
@@ -29,6 +29,11 @@ from atommem_gym.task import Grades
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Rewards: TypeAlias = npt.NDArray[np.float64]
+if TYPE_CHECKING:
+    TextVectorWrapper: TypeAlias = VectorWrapper[Any, Sequence[str], Any, Sequence[str], Any]
+else:
+    # Before Gymnasium 1.4 it has no type parameters when a program runs.
+    TextVectorWrapper = VectorWrapper
 Begun: TypeAlias = tuple[int, str, Running, Step]
 """A sub-environment's number, its action, its episode and its begun step."""
 
@@ -222,7 +227,8 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Give store and database back."""
-        if self._finalizer.alive:
+        # Gymnasium 1.1 closes even an environment that could not be made.
+        if hasattr(self, "_finalizer") and self._finalizer.alive:
             self._backend.release([running for slot in self._slots for running in slot.take(None)])
             self._finalizer()
 

@@ -13,13 +13,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector import VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from atommem_gym.actions import UnicodeText
 from atommem_gym.envs import shaping
 from atommem_gym.envs.shaping import Shaping, ShapingSpec, load_shaping, shaped
-from atommem_gym.envs.vector_env import AtomMemVectorEnv, Flags, Rewards
+from atommem_gym.envs.vector_env import AtomMemVectorEnv, Flags, Rewards, TextVectorWrapper
 from atommem_gym.envs.wrappers import Messages
 from atommem_gym.errors import ConfigError
 from atommem_gym.prompts import PromptTemplate
@@ -39,7 +39,7 @@ def _base(env: Envs) -> AtomMemVectorEnv:
     return env.unwrapped
 
 
-class _Rendered(VectorWrapper[tuple[Any, ...], Sequence[str], Observation, Sequence[str], Any]):
+class _Rendered(TextVectorWrapper):
     """Observations one by one through a prompt template, also those in ``final_obs``."""
 
     def __init__(self, env: Envs, template: str | Path | None) -> None:
@@ -128,7 +128,7 @@ class ChatObservation(_Rendered):
         return tuple(self.template.messages(observation))
 
 
-class ShapedReward(VectorWrapper[Any, Sequence[str], Any, Sequence[str], Any]):
+class ShapedReward(TextVectorWrapper):
     """Adds shaping to the rewards of every step, in the order given; a step that only resets is not shaped.
 
     Args:

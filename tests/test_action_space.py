@@ -138,5 +138,5 @@ def test_A7_a_bad_space_raises_when_it_is_made() -> None:
         ActionText(10, kinds=())
     with pytest.raises(ConfigError, match=r"kinds=.*create"):
         ActionText(10, kinds=("search",))  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="max_length"):
+    with pytest.raises(ConfigError, match="max_length=-1 must be at least 0"):
         UnicodeText(-1)

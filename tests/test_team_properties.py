@@ -83,7 +83,14 @@ class Model:
 @pytest.fixture(scope="module", params=["numpy", "milvus"])
 def shared(request: pytest.FixtureRequest) -> Iterator[team.TeamEnv]:
     env = team.parallel_env(
-        readers=2, items=ITEMS, chunk_tokens=20, store=request.param, max_entries=MAX_ENTRIES, max_steps=12
+        readers=2,
+        items=ITEMS,
+        chunk_tokens=20,
+        store=request.param,
+        max_entries=MAX_ENTRIES,
+        max_steps=12,
+        # The model knows no read limit; as many reads as steps never reach it.
+        max_reads_per_question=12,
     )
     yield env
     env.close()

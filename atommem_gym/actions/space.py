@@ -25,11 +25,16 @@ class UnicodeText(spaces.Text):
     ``gymnasium.spaces.Text`` knows a finite charset, looks at every character (1 ms for 16 kB) and draws samples of
     up to ``max_length`` characters; text of documents needs none of it. Samples here are a few words.
 
+    Raises:
+        ConfigError: ``max_length`` is negative.
+
     >>> UnicodeText(10).contains("né ☃\n")
     True
     """
 
     def __init__(self, max_length: int, *, seed: int | np.random.Generator | None = None) -> None:
+        if max_length < 0:
+            raise ConfigError(f"max_length={max_length} must be at least 0")
         super().__init__(max_length, min_length=0, charset=" ", seed=seed)
 
     def contains(self, x: Any) -> bool:
