@@ -45,6 +45,9 @@ COMMANDS = (
 )
 """All commands; ``atommem --help``, which is recorded, lists those of the first level."""
 
+STOPPED = "the session stopped"
+"""Title in the transcript of a session that did not come to its end; such a one is never recorded."""
+
 _SURROUNDINGS = {"COLUMNS": "100", "LINES": "40", "NO_COLOR": "1", "TERM": "dumb"}
 _ABSENT = ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "PY_COLORS", "ATOMMEM_DATA")
 _SHORT = ("--set", "num_docs=20", "store=numpy")
@@ -67,6 +70,17 @@ def entry_point() -> Callable[[Sequence[str]], int]:
     (found,) = entry_points(group="console_scripts", name="atommem")
     main: Callable[[Sequence[str]], int] = found.load()
     return main
+
+
+def apart(code: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run Python code that may import the net, in a process where nothing else has been imported or registered."""
+    paths = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        timeout=300,
+    )
 
 
 class Session:
@@ -99,13 +113,8 @@ class Session:
 
     def run_apart(self, *arguments: str) -> None:
         """Run a command in a process of its own, as a shell does."""
-        code = "import sys; from net.commands import entry_point; sys.exit(entry_point()(sys.argv[1:]))"
-        paths = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
-        done = subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            env={**os.environ, "PYTHONPATH": paths, "PYTHONIOENCODING": "utf-8"},
-            capture_output=True,
-            timeout=120,
+        done = apart(
+            "import sys; from net.commands import entry_point; sys.exit(entry_point()(sys.argv[1:]))", *arguments
         )
         self._note(arguments, done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"), str)
 
@@ -282,7 +291,11 @@ def transcript(name: str) -> tuple[str, dict[str, str]]:
     """All that a session's commands said and wrote, and the lines in it that are named by their hash alone."""
     with tempfile.TemporaryDirectory() as folder, _surroundings(Path(folder)):
         session = Session(Path(folder) / "work")
-        SESSIONS[name](session)
+        try:
+            SESSIONS[name](session)
+        except Exception as error:
+            # A command that failed before is the cause and stands in the transcript, whose difference is to be seen.
+            session.show_text(STOPPED, masks.output(f"{type(error).__name__}: {error}", session.folder))
     return "\n\n".join(session.transcript), session.lines
 
 

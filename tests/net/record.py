@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from net.commands import SESSIONS, transcript
+from net.commands import SESSIONS, STOPPED, transcript
 from net.forms import play
 from net.recordings import read_text, write_episodes, write_lines, write_text
 from net.scenarios import SCENARIOS
@@ -28,6 +28,9 @@ def main(names: list[str]) -> int:
             write_text("surface.json", surface(read_text("command_help.txt")))
         else:
             text, lines = transcript(name)
+            if STOPPED in text:
+                print(text, f"{name} is not recorded", sep="\n\n", file=sys.stderr)
+                return 1
             write_text(f"command_{name}.txt", text)
             if lines:
                 write_lines(lines)

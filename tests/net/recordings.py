@@ -67,7 +67,7 @@ def read_lines() -> dict[str, str]:
 
 
 def transcripts_difference(name: str, recorded: str, now: str, lines: Mapping[str, str]) -> str:
-    """The difference of two transcripts; of the lines that have another hash the first is shown as well.
+    """The difference of two transcripts; of the lines that have another hash the first is shown before.
 
     Args:
         name: Of the recording.
@@ -82,7 +82,7 @@ def transcripts_difference(name: str, recorded: str, now: str, lines: Mapping[st
         return shown
     old, new = changed[0]
     behind = difference(f"line {new[:12]}…", _json_laid_out(read_lines()[old]), _json_laid_out(lines[new]))
-    return f"{shown}\n\n{behind}"
+    return f"{behind}\n\n{shown}"
 
 
 def _json_laid_out(line: str) -> str:

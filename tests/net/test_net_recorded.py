@@ -8,7 +8,7 @@ import json
 import pytest
 
 from net import masks
-from net.commands import SESSIONS, transcript
+from net.commands import SESSIONS, STOPPED, Session, apart, transcript
 from net.forms import play
 from net.recordings import (
     FOLDER,
@@ -19,7 +19,6 @@ from net.recordings import (
     transcripts_difference,
 )
 from net.scenarios import SCENARIOS, STORES
-from net.surface import surface
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -38,7 +37,10 @@ def test_commands_say_and_write_what_is_recorded(name: str) -> None:
 
 
 def test_ids_keywords_options_and_signatures_are_as_recorded() -> None:
-    recorded, now = read_text("surface.json"), surface(read_text("command_help.txt"))
+    code = "from net.recordings import read_text; from net.surface import surface"
+    done = apart(f"{code}; print(surface(read_text('command_help.txt')))")
+    assert done.returncode == 0, done.stderr.decode("utf-8")
+    recorded, now = read_text("surface.json"), done.stdout.decode("utf-8").rstrip()
     if recorded != now:
         pytest.fail(difference("surface.json", recorded, now), pytrace=False)
 
@@ -104,6 +106,18 @@ def test_another_spelling_of_the_same_json_is_a_difference() -> None:
     changed["traces"][0] = changed["traces"][0].replace('"reward":0.0', '"reward": 0.0', 1)
     assert changed != recorded
     assert "in another spelling" in episodes_difference(name, recorded, changed)
+
+
+def test_a_session_that_stops_is_a_difference_and_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stops(session: Session) -> None:
+        session.run("replay", "no-such-file.jsonl")
+        session.show("never-written.txt")
+
+    monkeypatch.setitem(SESSIONS, "stops", stops)
+    text, _ = transcript("stops")
+    assert "error: there is no file no-such-file.jsonl" in text
+    assert f"=== {STOPPED}\nFileNotFoundError" in text
+    assert all(STOPPED not in read_text(f"command_{name}.txt") for name in SESSIONS if name != "stops")
 
 
 def test_masks_touch_no_text() -> None:
