@@ -62,7 +62,7 @@ def gold_facts(raw: Raw, context: Sequence[Paragraph], *, numbered: bool) -> tup
             in the context, or leaves no evidence text.
     """
     positions = _positions(context)
-    wanted: dict[int, list[int]] = {}
+    wanted: dict[int, Sequence[int]] = {}
     for title, numbers in _supporting(raw, positions).items():
         wanted.update(_meant(context, positions[title], numbers))
     facts = [
