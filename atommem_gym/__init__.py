@@ -1,6 +1,11 @@
-"""Reinforcement-learning environments for learnable agent memory; importing registers every id with Gymnasium."""
+"""Reinforcement-learning environments for learnable agent memory; importing registers every id with Gymnasium.
+
+The rooms below (``atommem_gym.envs``, ``atommem_gym.testing``, …) are loaded when something of them is used.
+"""
 
 from importlib.metadata import version
+
+import lazy_loader
 
 from atommem_gym.registration import register_all
 
@@ -8,4 +13,4 @@ __version__ = version("atommem-gym")
 
 register_all()
 
-__all__ = ["__version__"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

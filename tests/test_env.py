@@ -323,3 +323,15 @@ def test_chat_and_prompt_observations_are_in_their_spaces() -> None:
         observation, _ = env.reset(seed=0)
         assert observation in env.observation_space
         env.close()
+
+
+def test_a_fresh_process_finds_the_rooms_of_the_package() -> None:
+    """``import atommem_gym`` alone is enough for the names that the README uses, and loads no room beforehand."""
+    code = (
+        "import sys, atommem_gym\n"
+        "assert 'atommem_gym.envs' not in sys.modules and 'pyarrow' not in sys.modules\n"
+        "assert atommem_gym.envs.HotpotQAEnv.task == 'HotpotQA'\n"
+        "assert callable(atommem_gym.testing.check_memory_env)\n"
+        "assert {'envs', 'testing'} <= set(dir(atommem_gym)) and 'AtomMemPool' in dir(atommem_gym.envs)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
