@@ -63,8 +63,9 @@ class Scenario:
 
 def _all() -> list[Scenario]:
     chat, prompt = ("ChatObservation", {}), ("PromptObservation", {})
-    cost = ("MemoryCost", {"per_entry": 0.001, "per_operation": 0.01})
-    shaped = ("ShapedReward", {"shaping": {"FormatPenalty": {"penalty": 0.1}, "EvidenceReward": {"weight": 0.3}}})
+    # Binary fractions: their sums are exact, and Python's `sum` rounds others differently from 3.12 on.
+    cost = ("MemoryCost", {"per_entry": 1 / 1024, "per_operation": 1 / 128})
+    shaped = ("ShapedReward", {"shaping": {"FormatPenalty": {"penalty": 0.125}, "EvidenceReward": {"weight": 0.25}}})
     one, many, pool, team = "single", "vector", "pool", "team"
     return [
         # One environment
