@@ -24,12 +24,12 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES: dict[str, tuple[str, ...]] = {
     "memory": ("memory.py", "ranking.py", "mirror.py", "numpy_store.py"),
     "actions": (
-        *("crud.py", "dialects.py", "operations.py", "released.py"),
+        *("crud.py", "dialects.py", "operations.py", "released_tags.py"),
         *("space.py", "spelling.py", "tags.py", "tools.py"),
     ),
-    "scoring": ("answers.py", "released.py", "scorers.py"),
+    "scoring": ("answers.py", "boxed_match.py", "scorers.py"),
     "data": ("stream.py",),
-    "": ("episode.py", "released.py", "evidence.py"),
+    "": ("episode.py", "episode_released.py", "evidence.py"),
 }
 """Files of the package by their room."""
 TESTS: dict[str, tuple[str, ...]] = {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.scoring import Scorer, ScoreRequest, exact_match, f1, load_scorer, normalize
-from atommem_gym.scoring.released import boxed, normalize_released, released_match
+from atommem_gym.scoring.boxed_match import boxed, normalize_released, released_match
 
 texts = st.text(max_size=40) | st.text(st.sampled_from("atheyn o.\\{}boxed\n"), max_size=40)
 

@@ -10,8 +10,8 @@ import pytest
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.scoring import ScoreRequest, exact_match, f1, load_scorer, normalize
+from atommem_gym.scoring.boxed_match import WINDOW, boxed, normalize_released, released_match
 from atommem_gym.scoring.judge import JudgeScorer
-from atommem_gym.scoring.released import WINDOW, boxed, normalize_released, released_match
 
 CHOICES = "'em', 'f1', 'released', 'judge', 'package.module:function', or a callable"
 

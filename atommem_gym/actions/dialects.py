@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 
-from atommem_gym.actions import crud, released, tools
+from atommem_gym.actions import crud, tools
+from atommem_gym.actions import released_tags as released
 from atommem_gym.actions.operations import Invalid, Operation
 from atommem_gym.errors import ConfigError
 

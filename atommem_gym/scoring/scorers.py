@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.scoring.answers import exact_match, f1
-from atommem_gym.scoring.released import released_match
+from atommem_gym.scoring.boxed_match import released_match
 from atommem_gym.trust import check_import
 
 RewardFunction = Callable[[str, tuple[str, ...], str], float]

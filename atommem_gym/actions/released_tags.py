@@ -19,7 +19,7 @@ from atommem_gym.actions.operations import (
     unclosed,
 )
 from atommem_gym.actions.tags import TAG, scan
-from atommem_gym.scoring.released import BOX, boxed
+from atommem_gym.scoring.boxed_match import BOX, boxed
 
 _KINDS: dict[str, Kind] = {
     "add_memory": "create",
