@@ -41,7 +41,7 @@ class Products:
         With the built-in embedder, whose vectors are sums over words, a text that contains a title holds all of it,
         apart from hash collisions. Other embedders give a scaled cosine.
 
-        >>> from atommem_gym.memory.embedders import load_embedder
+        >>> from atommem_gym.embedders.loading import load_embedder
         >>> texts = ["The Bitter Road was directed by Ilse Sonello.", "Ilse Sonello", "The Bitter Bell", "Stivdon"]
         >>> products = Products(load_embedder("hashing").embed(texts, "document"))
         >>> products.named(slice(0, 1), slice(1, 4)).round(1).tolist()

@@ -37,8 +37,8 @@ from vector_workload import GROUP, TASK, actions, interleaved, ours, plain_envs,
 import atommem_gym.actions.dialects
 from atommem_gym.data.cache import ENVIRONMENT_VARIABLE
 from atommem_gym.data.stream import Stream
+from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.envs import vector_wrappers
-from atommem_gym.memory.hashing import HashingEmbedder
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.tokenizers import WordTokenizer
 
@@ -326,7 +326,7 @@ def large_start(count: int) -> dict[str, float]:
 
 def minilm(size: int, steps: int) -> dict[str, float]:
     """A vector step with MiniLM beside one batched call of the model for the same texts and queries."""
-    from atommem_gym.memory.sentence_embedder import load_minilm
+    from atommem_gym.embedders.sentence_embedder import load_minilm
 
     envs, model = ours(size, "numpy", "minilm"), load_minilm()
     envs.reset(seed=0)

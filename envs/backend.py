@@ -14,11 +14,11 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.data.pool import PoolDocuments
 from atommem_gym.data.records import Item
 from atommem_gym.data.stream import Stream
+from atommem_gym.embedders.loading import CachedEmbedder, load_embedder
 from atommem_gym.envs.jobs import Job, Running, deletes_due, texts_due
 from atommem_gym.episode import Episode
 from atommem_gym.episode_released import ReleasedEpisode
 from atommem_gym.errors import StoreError
-from atommem_gym.memory.embedders import CachedEmbedder, load_embedder
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Search, Store, StoredEpisode, Vectors, Write
 from atommem_gym.memory.ranking import rank_all

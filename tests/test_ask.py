@@ -16,7 +16,7 @@ from atommem_gym.agents.quoting import QUOTING, QuotingReader
 from atommem_gym.cli import FAILED, main
 from atommem_gym.commands import ask_memory
 from atommem_gym.commands.ask_display import Display, Growth
-from atommem_gym.memory.hashing import HashingEmbedder
+from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.traces import EpisodeTrace, TraceError, TraceWriter, read_traces
 
 Capture = pytest.CaptureFixture[str]

@@ -19,11 +19,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai_server import OpenAIServer, Reply, Request, server
 
+from atommem_gym.embedders import hashing_embedder as hashing
+from atommem_gym.embedders.hashing_embedder import HashingEmbedder
+from atommem_gym.embedders.loading import CachedEmbedder, load_embedder
+from atommem_gym.embedders.openai_embedder import QWEN_QUERY_INSTRUCTION, EndpointEmbedder
 from atommem_gym.errors import ConfigError, EmbedderError
-from atommem_gym.memory import hashing
-from atommem_gym.memory.embedders import CachedEmbedder, load_embedder
-from atommem_gym.memory.endpoint import QWEN_QUERY_INSTRUCTION, EndpointEmbedder
-from atommem_gym.memory.hashing import HashingEmbedder
 from atommem_gym.memory.protocols import Embedder, TextKind, Vectors
 
 __all__ = ["server"]
@@ -87,7 +87,7 @@ def test_M15_hashed_vectors_are_the_same_on_every_platform_and_in_every_process(
     )
     assert HASHING.name == "hashing-v1-1024"
     script = (
-        "import hashlib; from atommem_gym.memory.hashing import HashingEmbedder as H; import sys; "
+        "import hashlib; from atommem_gym.embedders.hashing_embedder import HashingEmbedder as H; import sys; "
         "print(hashlib.sha256(H().embed(eval(sys.argv[1]), 'query').astype('<f4').tobytes()).hexdigest()[:16])"
     )
     for seed in ("1", "2"):
@@ -299,7 +299,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     ],
 )
 def test_a_missing_package_is_named_with_its_command(without: Callable[[str], None], package: str, load: str) -> None:
-    from atommem_gym.memory import sentence_embedder
+    from atommem_gym.embedders import sentence_embedder
 
     without(package)
     arguments = () if load == "load_minilm" else ("some/model",)
@@ -309,7 +309,7 @@ def test_a_missing_package_is_named_with_its_command(without: Callable[[str], No
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     script = (
-        "import sys, atommem_gym.memory.embedders, atommem_gym.tokenizers, atommem_gym.scoring; "
+        "import sys, atommem_gym.embedders.loading, atommem_gym.tokenizers, atommem_gym.scoring; "
         "heavy = {'torch', 'transformers', 'sentence_transformers', 'tokenizers', 'tiktoken'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )

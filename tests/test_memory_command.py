@@ -155,7 +155,7 @@ def test_a_key_must_be_told_apart(kept: tuple[str, list[str]], capsys: Capture) 
 def test_another_embedder_is_refused(kept: tuple[str, list[str]], capsys: Capture, monkeypatch: Any) -> None:
     path, keys = kept
     from atommem_gym.commands import kept_memory
-    from atommem_gym.memory.hashing import HashingEmbedder
+    from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 
     monkeypatch.setattr(kept_memory, "load_embedder", lambda name: HashingEmbedder(512))
     said = refused(capsys, "search", path, "bridge", "--key", keys[0])

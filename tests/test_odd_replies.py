@@ -22,10 +22,10 @@ from atommem_gym.agents.llm_shortening import Shortener
 from atommem_gym.agents.openai_model import OpenAIModel
 from atommem_gym.chat_reply import ENDINGS, ending, read_chat
 from atommem_gym.cli import FAILED, main
+from atommem_gym.embedders.openai_embedder import EndpointEmbedder, read_embeddings
 from atommem_gym.endpoints import ODD_TRIES, OddReplyError
 from atommem_gym.errors import ContextLengthError, EmbedderError, LanguageModelError, ModelUnavailableError
 from atommem_gym.evaluation.folder import read_run
-from atommem_gym.memory.endpoint import EndpointEmbedder, read_embeddings
 from atommem_gym.testing import budget
 from atommem_gym.traces import read_traces
 

@@ -22,7 +22,7 @@ from atommem_gym.actions import (
     Update,
     format_action,
 )
-from atommem_gym.memory.hashing import HashingEmbedder
+from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.memory.protocols import Rows
 from atommem_gym.memory.ranking import rank
 from atommem_gym.step import REASONS

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from atommem_gym.commands.kept_memory import KeepsNothingError, KeptDatabase, embedder_keyword, open_kept, unnamed
+from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.errors import ConfigError, StoreError
-from atommem_gym.memory.embedders import load_embedder
 
 
 @dataclass(frozen=True, slots=True)

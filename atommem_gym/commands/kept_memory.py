@@ -14,8 +14,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from atommem_gym.embedders.loading import CachedEmbedder, load_embedder
 from atommem_gym.errors import ConfigError, StoreError, StoreLockedError
-from atommem_gym.memory.embedders import CachedEmbedder, load_embedder
 from atommem_gym.memory.protocols import Rows, Store, StoredEpisode
 from atommem_gym.memory.ranking import rank
 from atommem_gym.trust import is_said, reaches_out, secret

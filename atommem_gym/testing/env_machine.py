@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.actions import Answer, Create, Delete, Operation, Read, Scratchpad, Update
-from atommem_gym.memory.embedders import load_embedder
+from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.memory.protocols import TextKind, Vectors
 from atommem_gym.testing.env_model import EpisodeModel, Malformed, Predicted
 

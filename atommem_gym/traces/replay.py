@@ -15,7 +15,7 @@ from gymnasium.envs.registration import WrapperSpec
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.data.reading import SUFFIXES
-from atommem_gym.memory.embedders import load_embedder
+from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Write
 from atommem_gym.memory.stores import open_store

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.errors import ConfigError
-from atommem_gym.memory.hashing import HashingEmbedder
 from atommem_gym.memory.protocols import Embedder, TextKind, Vectors
 
 CACHE_SIZE = 1 << 15
@@ -140,13 +140,13 @@ def _load(name: str) -> Embedder:
     if name == "hashing":
         return HashingEmbedder()
     if name == "minilm":
-        from atommem_gym.memory.sentence_embedder import load_minilm
+        from atommem_gym.embedders.sentence_embedder import load_minilm
 
         return load_minilm()
     if name.startswith(("http://", "https://")):
-        from atommem_gym.memory.endpoint import EndpointEmbedder
+        from atommem_gym.embedders.openai_embedder import EndpointEmbedder
 
         return EndpointEmbedder(name)
-    from atommem_gym.memory.sentence_embedder import SentenceEmbedder
+    from atommem_gym.embedders.sentence_embedder import SentenceEmbedder
 
     return SentenceEmbedder(name)

@@ -1,0 +1,5 @@
+"""Embedders turn texts into vectors: one that is built in, models in this process, and servers."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
