@@ -22,7 +22,8 @@ from mutation_static import Change, changes, sampled, verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES: dict[str, tuple[str, ...]] = {
-    "memory": ("memory.py", "ranking.py", "mirror.py", "numpy_store.py"),
+    "memory": ("memory.py", "ranking.py"),
+    "stores": ("mirror.py", "numpy_store.py"),
     "actions": (
         *("crud.py", "dialects.py", "operations.py", "released_tags.py"),
         *("space.py", "spelling.py", "tags.py", "tools.py"),
@@ -34,6 +35,7 @@ MODULES: dict[str, tuple[str, ...]] = {
 """Files of the package by their room."""
 TESTS: dict[str, tuple[str, ...]] = {
     "memory": ("memory_details", "memory_rules", "ranking"),
+    "stores": ("memory_details", "memory_rules", "ranking"),
     "actions": (
         *("actions_details", "actions", "actions_format", "actions_released", "actions_tools", "action_space"),
     ),

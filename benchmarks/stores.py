@@ -41,7 +41,7 @@ from stores_report import Cell, LongRun, markdown, plot
 from stores_workload import Truth, workload
 
 from atommem_gym.errors import ConfigError
-from atommem_gym.memory.stores import open_store
+from atommem_gym.stores.loading import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS_VERSION = 1

@@ -17,11 +17,11 @@ from stores_contestant import PerEpisode
 from stores_workload import TOP_K, Move
 
 from atommem_gym.errors import StoreError
-from atommem_gym.memory.lite_engine import schema
 from atommem_gym.memory.protocols import Search, Store, Write
 from atommem_gym.memory.ranking import rank_all
-from atommem_gym.memory.rows import entry_of, key_of, row
-from atommem_gym.memory.stores import open_store
+from atommem_gym.stores.lite.engine import schema
+from atommem_gym.stores.loading import open_store
+from atommem_gym.stores.rows import entry_of, key_of, row
 
 SERVER_START_S = 60.0
 

@@ -22,10 +22,10 @@ from atommem_gym.errors import StoreError
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Search, Store, StoredEpisode, Vectors, Write
 from atommem_gym.memory.ranking import rank_all
-from atommem_gym.memory.stores import open_store
 from atommem_gym.scoring import load_scorer
 from atommem_gym.scoring.judge import JudgeScorer
 from atommem_gym.step import EpisodeState, Step, StepResult
+from atommem_gym.stores.loading import open_store
 from atommem_gym.tokenizers import load_tokenizer
 
 __all__ = ["Backend", "Job", "Running"]

@@ -287,7 +287,7 @@ def test_M13_a_temporary_store_forgets_at_the_end_of_the_episode() -> None:
 
 
 def test_a_kept_database_of_another_dimension_is_refused(tmp_path: Path) -> None:
-    from atommem_gym.memory.stores import open_store
+    from atommem_gym.stores.loading import open_store
 
     store = open_store(f"milvus://{tmp_path}/memory.db", 8, embedder="tiny")
     store.close()

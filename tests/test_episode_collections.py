@@ -18,11 +18,11 @@ from milvus_lite import Collection, MilvusLite
 from test_milvus_lite import DIM, ids, kept, line, loaded, one, program  # noqa: F401
 
 from atommem_gym.errors import StoreError
-from atommem_gym.memory.lite_engine import LiteCollection, schema
 from atommem_gym.memory.protocols import Rows, Search, Store, Write
 from atommem_gym.memory.ranking import rank
-from atommem_gym.memory.rows import marker, row
-from atommem_gym.memory.stores import open_store
+from atommem_gym.stores.lite.engine import LiteCollection, schema
+from atommem_gym.stores.loading import open_store
+from atommem_gym.stores.rows import marker, row
 
 Program = Callable[[str], Any]
 EVERY = np.ones(DIM, np.float32)
@@ -195,7 +195,7 @@ def test_M13_whenever_the_process_dies_an_episode_is_there_once_and_whole(
     dying = program(
         f"""
 from milvus_lite import Collection
-from atommem_gym.memory.lite_engine import LiteCollection
+from atommem_gym.stores.lite.engine import LiteCollection
 store = open_store('milvus://' + path, 4, store_reads='milvus')
 for entry in (1, 2, 3):
     store.write([one('a', entry, state=str(entry))])

@@ -21,7 +21,7 @@ from players import Plan, endless, facts, rng, states
 
 from atommem_gym.errors import StoreError, StoreLockedError
 from atommem_gym.memory.protocols import Search, Store
-from atommem_gym.memory.stores import open_store
+from atommem_gym.stores.loading import open_store
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="kills forks and reads /proc: run it on Linux")
 DIM = 1024
@@ -32,7 +32,7 @@ def processes() -> Any:
     """Children that begin at once: a server that has imported the package, and nothing more, forks them."""
     context = multiprocessing.get_context("forkserver")
     # Milvus Lite imports the last three when it opens a database; a module that is not there is left out.
-    modules = ["atommem_gym.envs", "atommem_gym.memory.milvus_lite", "pandas", "pyarrow.dataset", "pyarrow.parquet"]
+    modules = ["atommem_gym.envs", "atommem_gym.stores.lite.store", "pandas", "pyarrow.dataset", "pyarrow.parquet"]
     context.set_forkserver_preload([*modules, "milvus_lite.engine.collection"])
     return context
 

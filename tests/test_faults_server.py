@@ -14,8 +14,8 @@ from pymilvus import MilvusClient
 from servers import MilvusServer, milvus_server  # noqa: F401
 
 from atommem_gym.errors import StoreError
-from atommem_gym.memory import milvus_server as module
-from atommem_gym.memory.stores import open_store
+from atommem_gym.stores import milvus_server as module
+from atommem_gym.stores.loading import open_store
 
 
 @pytest.fixture

@@ -154,8 +154,8 @@ def test_a_key_must_be_told_apart(kept: tuple[str, list[str]], capsys: Capture) 
 
 def test_another_embedder_is_refused(kept: tuple[str, list[str]], capsys: Capture, monkeypatch: Any) -> None:
     path, keys = kept
-    from atommem_gym.commands import kept_memory
     from atommem_gym.embedders.hashing_embedder import HashingEmbedder
+    from atommem_gym.stores import kept as kept_memory
 
     monkeypatch.setattr(kept_memory, "load_embedder", lambda name: HashingEmbedder(512))
     said = refused(capsys, "search", path, "bridge", "--key", keys[0])

@@ -11,11 +11,11 @@ import pytest
 
 from atommem_gym.errors import EmbedderError, StoreError
 from atommem_gym.memory.memory import Draft, Entry, Limits, Memory, Outcome
-from atommem_gym.memory.mirror import Arena, EpisodeMatrix, Mirror
-from atommem_gym.memory.numpy_store import NumpyStore
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES, Rows, Search, Vectors, Write
 from atommem_gym.memory.ranking import margin, rank
-from atommem_gym.memory.rows import check_vectors
+from atommem_gym.stores.mirror import Arena, EpisodeMatrix, Mirror
+from atommem_gym.stores.numpy_store import NumpyStore
+from atommem_gym.stores.rows import check_vectors
 from atommem_gym.tokenizers import load_tokenizer
 
 WORDS = load_tokenizer("words")

@@ -19,7 +19,7 @@ from milvus_lite import Collection, CollectionSchema, DataType, FieldSchema, Mil
 from atommem_gym.errors import StoreError, StoreLockedError
 from atommem_gym.memory.protocols import Search, Store, StoredEpisode, Vectors, Write
 from atommem_gym.memory.ranking import rank
-from atommem_gym.memory.stores import open_store
+from atommem_gym.stores.loading import open_store
 
 DIM = 4
 PRELUDE = """
@@ -27,7 +27,7 @@ import os, resource, signal, sys, tempfile, threading
 import numpy as np
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import Search, Write
-from atommem_gym.memory.stores import open_store
+from atommem_gym.stores.loading import open_store
 path = sys.argv[1]
 def one(episode, entry, text="t", deletes=(), state=None):
     return Write(episode, [entry], [text], np.full((1, 4), entry, np.float32), [i for i in deletes if i > 0], state)

@@ -18,7 +18,7 @@ from servers import MilvusServer
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.memory.protocols import Store
-from atommem_gym.memory.stores import open_store
+from atommem_gym.stores.loading import open_store
 from atommem_gym.testing import MemoryEnvMachine, MemoryStoreMachine, actions, budget, episodes
 
 ROOT = Path(__file__).resolve().parent.parent

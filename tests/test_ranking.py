@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from atommem_gym.errors import EmbedderError
-from atommem_gym.memory.milvus_search import MAX_LIMIT, Hit, rows_of, widen
-from atommem_gym.memory.mirror import Arena, EpisodeMatrix, Mirror, choose
 from atommem_gym.memory.protocols import Rows, Search, Vectors, Write
 from atommem_gym.memory.ranking import margin, rank, rank_all, squared_lengths
-from atommem_gym.memory.rows import check_vectors
+from atommem_gym.stores.milvus_search import MAX_LIMIT, Hit, rows_of, widen
+from atommem_gym.stores.mirror import Arena, EpisodeMatrix, Mirror, choose
+from atommem_gym.stores.rows import check_vectors
 
 
 def rows(vectors: Vectors, ids: list[int] | None = None) -> Rows:

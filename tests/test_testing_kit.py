@@ -18,8 +18,8 @@ from hypothesis.stateful import run_state_machine_as_test
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.actions import Delete, Invalid, format_action, parse
 from atommem_gym.envs import SyntheticEnv
-from atommem_gym.memory.numpy_store import NumpyStore
 from atommem_gym.memory.protocols import Rows, Search, Store, StoredEpisode, Write
+from atommem_gym.stores.numpy_store import NumpyStore
 from atommem_gym.testing import (
     HOSTILE_TEXTS,
     MemoryEnvMachine,

@@ -20,8 +20,8 @@ from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.plan import Plan
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Write
-from atommem_gym.memory.stores import open_store
 from atommem_gym.scoring import load_scorer
+from atommem_gym.stores.loading import open_store
 from atommem_gym.traces import EpisodeTrace, TraceError, write_traces
 from atommem_gym.traces.replay import Replayer
 from atommem_gym.traces.sft import Selection, Tally, examples

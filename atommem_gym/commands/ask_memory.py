@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from atommem_gym.commands.kept_memory import KeepsNothingError, KeptDatabase, embedder_keyword, open_kept, unnamed
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.errors import ConfigError, StoreError
+from atommem_gym.stores.kept import KeepsNothingError, KeptDatabase, embedder_keyword, open_kept, unnamed
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.commands.consoles import output
-from atommem_gym.commands.kept_memory import KeptDatabase, KeptMemory, embedder_of, open_kept
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
+from atommem_gym.stores.kept import KeptDatabase, KeptMemory, embedder_of, open_kept
 
 
 @dataclass

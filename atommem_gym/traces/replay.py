@@ -18,9 +18,9 @@ from atommem_gym.data.reading import SUFFIXES
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Write
-from atommem_gym.memory.stores import open_store
 from atommem_gym.registration import task_of
 from atommem_gym.scoring import ScoreRequest
+from atommem_gym.stores.loading import open_store
 from atommem_gym.traces.codec import to_json
 from atommem_gym.traces.difference import Difference, first_difference
 from atommem_gym.traces.record import EpisodeTrace, Json, MemoryTrace, StepTrace, TraceError

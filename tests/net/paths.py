@@ -70,7 +70,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "atommem_gym.errors": ("AtomMemError", "ConfigError", "DatasetUnavailableError", "EmbedderError", "StoreError"),
     "atommem_gym.evaluation": ("Plan", "compare", "evaluate", "make_report", "read_plan", "read_run"),
     "atommem_gym.embedders.hashing_embedder": ("HashingEmbedder",),
-    "atommem_gym.memory.numpy_store": ("NumpyStore",),
+    "atommem_gym.stores.numpy_store": ("NumpyStore",),
     "atommem_gym.memory.protocols": ("Embedder", "Rows", "Store"),
     "atommem_gym.prompts": ("PromptTemplate",),
     "atommem_gym.registration": ("TASKS", "Task", "register_task"),

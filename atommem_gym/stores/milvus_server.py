@@ -15,9 +15,9 @@ from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 
 from atommem_gym.errors import StoreError
-from atommem_gym.memory.milvus_search import Hit, rows_of, unit, widen
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES, Rows, Search, StoredEpisode, Write
-from atommem_gym.memory.rows import (
+from atommem_gym.stores.milvus_search import Hit, rows_of, unit, widen
+from atommem_gym.stores.rows import (
     ENTRY,
     EPISODE,
     KEY,

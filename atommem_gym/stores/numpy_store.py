@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atommem_gym.errors import StoreError
-from atommem_gym.memory.mirror import Mirror
 from atommem_gym.memory.protocols import Rows, Search, StoredEpisode, Write
-from atommem_gym.memory.rows import check_writes
+from atommem_gym.stores.mirror import Mirror
+from atommem_gym.stores.rows import check_writes
 
 
 class NumpyStore:

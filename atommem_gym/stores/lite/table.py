@@ -10,12 +10,12 @@ from typing import TypeAlias
 from milvus_lite import MilvusLite
 
 from atommem_gym.errors import StoreError
-from atommem_gym.memory.lite_engine import LiteCollection, Row
-from atommem_gym.memory.lite_episodes import EpisodeCollections, without_leftovers
-from atommem_gym.memory.milvus_search import Hit, unit, widen
-from atommem_gym.memory.mirror import Mirror
 from atommem_gym.memory.protocols import Rows, Search, StoredEpisode, Write
-from atommem_gym.memory.rows import (
+from atommem_gym.stores.lite.engine import LiteCollection, Row
+from atommem_gym.stores.lite.episodes import EpisodeCollections, without_leftovers
+from atommem_gym.stores.milvus_search import Hit, unit, widen
+from atommem_gym.stores.mirror import Mirror
+from atommem_gym.stores.rows import (
     ENTRY,
     EPISODE,
     KEY,

@@ -15,8 +15,8 @@ from typing import Any
 from milvus_lite import DataDirLockedError, MilvusLite
 
 from atommem_gym.errors import StoreError
-from atommem_gym.memory.lite_engine import close_engine, disown, if_dead, open_engine
-from atommem_gym.memory.lite_table import LiteTable
+from atommem_gym.stores.lite.engine import close_engine, disown, if_dead, open_engine
+from atommem_gym.stores.lite.table import LiteTable
 
 _PREFIX = "atommem-gym-"
 _LOCK_NAME = "LOCK"

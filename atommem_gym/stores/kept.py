@@ -230,8 +230,8 @@ def _held(path: Path) -> Iterator[None]:
 
 def _open_copy(copy: str, where: str) -> tuple[Store, str]:
     # The engine takes a second to import.
-    from atommem_gym.memory.lite_databases import acquire, release
-    from atommem_gym.memory.milvus_lite import MilvusLiteStore
+    from atommem_gym.stores.lite.databases import acquire, release
+    from atommem_gym.stores.lite.store import MilvusLiteStore
 
     database = acquire(copy)
     try:
@@ -249,8 +249,8 @@ def _server(url: str) -> Iterator[KeptDatabase]:
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException
 
-    from atommem_gym.memory.milvus_server import CONNECT_TIMEOUT_S, MilvusServerStore
-    from atommem_gym.memory.rows import META_EPISODE, TEXT, VECTOR, key_of
+    from atommem_gym.stores.milvus_server import CONNECT_TIMEOUT_S, MilvusServerStore
+    from atommem_gym.stores.rows import META_EPISODE, TEXT, VECTOR, key_of
 
     try:
         client = MilvusClient(url, token=secret("MILVUS_TOKEN", url) or "", timeout=CONNECT_TIMEOUT_S, dedicated=True)

@@ -42,13 +42,13 @@ def open_store(
         if store_reads == "milvus":
             raise ConfigError('store_reads="milvus" contradicts store="numpy", which has no Milvus; use store="milvus"')
         _refuse_keep(store, keep)
-        from atommem_gym.memory.numpy_store import NumpyStore
+        from atommem_gym.stores.numpy_store import NumpyStore
 
         return NumpyStore(dim)
     # The engines take a second to import; whoever uses numpy does not wait for them.
     if store == "milvus":
         _refuse_keep(store, keep)
-        from atommem_gym.memory.milvus_lite import MilvusLiteStore
+        from atommem_gym.stores.lite.store import MilvusLiteStore
 
         return MilvusLiteStore(None, dim, reads=store_reads, embedder=embedder)
     if store.startswith("milvus://"):
@@ -59,11 +59,11 @@ def open_store(
             )
         if keep is False:
             raise ConfigError(f'keep=False contradicts store={store!r}, which is kept; use store="milvus"')
-        from atommem_gym.memory.milvus_lite import MilvusLiteStore
+        from atommem_gym.stores.lite.store import MilvusLiteStore
 
         return MilvusLiteStore(os.path.expanduser(path), dim, reads=store_reads, embedder=embedder)
     if store.startswith(("http://", "https://")):
-        from atommem_gym.memory.milvus_server import MilvusServerStore
+        from atommem_gym.stores.milvus_server import MilvusServerStore
 
         return MilvusServerStore(store, dim, keep=bool(keep), embedder=embedder)
     raise ConfigError(f"store {store!r} is unknown; valid forms: {_FORMS}")

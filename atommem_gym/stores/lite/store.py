@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 
 from atommem_gym.errors import StoreError
-from atommem_gym.memory.lite_databases import acquire, release
 from atommem_gym.memory.protocols import Rows, Search, StoredEpisode, Write
-from atommem_gym.memory.rows import check_episode
+from atommem_gym.stores.lite.databases import acquire, release
+from atommem_gym.stores.rows import check_episode
 
 
 class MilvusLiteStore:

@@ -1,0 +1,4 @@
+from .lite.store import MilvusLiteStore as MilvusLiteStore
+from .loading import open_store as open_store
+from .milvus_server import MilvusServerStore as MilvusServerStore
+from .numpy_store import NumpyStore as NumpyStore

@@ -1,0 +1,1 @@
+"""Milvus Lite in this process: databases, their one writer, and the mirror that answers reads."""
