@@ -25,7 +25,7 @@ def _of_records(dataset: str | None, shape: str) -> ItemsFactory:
         # Registering must be quick: `import atommem_gym` loads neither pyarrow nor a generator.
         from atommem_gym.data.items import RecordItems
         from atommem_gym.data.sources import load_split
-        from atommem_gym.data.synthetic import SyntheticItems
+        from atommem_gym.worlds.synthetic import SyntheticItems
 
         questions = config.questions_per_episode
         if config.source == "synthetic":
@@ -82,18 +82,18 @@ TASKS: dict[str, Task] = {
         _reads("Synthetic", "Synthetic", None, "mixed", "generated multi-hop questions, no network and no files"),
         Task(
             "Needle",
-            "atommem_gym.worlds:needle_items",
-            options="atommem_gym.data.needle:NeedleOptions",
+            "atommem_gym.worlds.tasks:needle_items",
+            options="atommem_gym.worlds.needle:NeedleOptions",
             defaults={"source": "synthetic"},
             summary="sentences hidden in a haystack of up to millions of tokens",
-            difficulty="atommem_gym.worlds:needle_difficulty",
+            difficulty="atommem_gym.worlds.tasks:needle_difficulty",
             entry_point="atommem_gym.envs:NeedleEnv",
             vector_entry_point="atommem_gym.envs:NeedleVectorEnv",
         ),
         Task(
             "Drift",
-            "atommem_gym.worlds:drift_items",
-            options="atommem_gym.data.drift:DriftOptions",
+            "atommem_gym.worlds.tasks:drift_items",
+            options="atommem_gym.worlds.drift:DriftOptions",
             # A budget that holds what is true, not what was said.
             defaults={
                 "source": "synthetic",
@@ -103,7 +103,7 @@ TASKS: dict[str, Task] = {
                 "max_scratchpad_tokens": 512,
             },
             summary="facts that change, are corrected and withdrawn; fewer entries than notices",
-            difficulty="atommem_gym.worlds:drift_difficulty",
+            difficulty="atommem_gym.worlds.tasks:drift_difficulty",
             entry_point="atommem_gym.envs:DriftEnv",
             vector_entry_point="atommem_gym.envs:DriftVectorEnv",
         ),
@@ -120,7 +120,7 @@ def register_task(task: Task) -> str:
     An import makes it known to one process: a worker process has to import the module that registers it, as with any
     Gymnasium environment (``gymnasium.make("my_package:AtomMem-Mine-v0")`` does).
 
-    >>> from atommem_gym.data.synthetic import SyntheticItems
+    >>> from atommem_gym.worlds.synthetic import SyntheticItems
     >>> register_task(Task("Tiny", lambda config: SyntheticItems(num_docs=config.num_docs), defaults={"num_docs": 8}))
     'AtomMem-Tiny-v0'
     >>> gym.make("AtomMem-Tiny-v0", store="numpy").unwrapped.config.num_docs

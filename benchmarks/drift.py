@@ -26,9 +26,9 @@ from rich.console import Console
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents import make_agent
 from atommem_gym.agents.play import draw_items, play_episode
-from atommem_gym.data.drift import QUESTION_KINDS
 from atommem_gym.evaluation.statistics import bootstrap
 from atommem_gym.step import Observation
+from atommem_gym.worlds.drift import QUESTION_KINDS
 
 ENV_ID = "AtomMem-Drift-v0"
 CREATE, READ, UPDATE, DELETE = "create", "read", "update", "delete"

@@ -16,11 +16,11 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from atommem_gym.data.drift import DriftItems
-from atommem_gym.data.needle import NeedleItems
 from atommem_gym.data.records import Items
-from atommem_gym.data.synthetic import SHAPES, SyntheticItems
 from atommem_gym.tokenizers import load_tokenizer
+from atommem_gym.worlds.drift import DriftItems
+from atommem_gym.worlds.needle import NeedleItems
+from atommem_gym.worlds.synthetic import SHAPES, SyntheticItems
 
 SIZES = ((200, 1), (200, 10), (400, 1), (800, 1))
 """Documents and questions of an item."""

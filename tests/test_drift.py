@@ -13,11 +13,11 @@ import pytest
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents import make_agent
 from atommem_gym.agents.play import play
-from atommem_gym.data.drift import QUESTION_KINDS, DriftItems, DriftOptions
-from atommem_gym.data.drift.history import CHANGED, CORRECTED, HEARSAY, STATED, WITHDRAWN
-from atommem_gym.data.drift.options import at_difficulty
 from atommem_gym.data.records import Document, Item, Record
 from atommem_gym.errors import ConfigError
+from atommem_gym.worlds.drift import QUESTION_KINDS, DriftItems, DriftOptions
+from atommem_gym.worlds.drift.history import CHANGED, CORRECTED, HEARSAY, STATED, WITHDRAWN
+from atommem_gym.worlds.drift.options import at_difficulty
 
 _NOTICE = re.compile(r"(?P<paper>[^,]+), (?P<day>\d+ \w+ \d{4}): (?P<says>.+)")
 

@@ -9,11 +9,11 @@ from math import sqrt
 
 import pytest
 
-from atommem_gym.data.drift import DriftItems
-from atommem_gym.data.drift.history import HEARSAY, Fact, Said
 from atommem_gym.data.layout import stable_rng
 from atommem_gym.data.records import Item, Record
 from atommem_gym.scoring import exact_match
+from atommem_gym.worlds.drift import DriftItems
+from atommem_gym.worlds.drift.history import HEARSAY, Fact, Said
 
 Z = 4.0
 """Standard errors that a share may be off: one check in 16,000 then fails by chance, and seeds are fixed."""

@@ -13,9 +13,9 @@ from atommem_gym.data.corpus import from_records, normalised
 from atommem_gym.data.items import RecordItems
 from atommem_gym.data.layout import ORDERS
 from atommem_gym.data.records import Document, Item, Record
-from atommem_gym.data.synthetic import SyntheticItems
 from atommem_gym.errors import ConfigError
 from atommem_gym.testing import budget, records
+from atommem_gym.worlds.synthetic import SyntheticItems
 
 counts = st.sampled_from([1, 2, (1, 3), "released"])
 

@@ -24,12 +24,12 @@ from old_episode import DOCUMENTS, FUTURE, PAST, QUESTIONS, old_env, played
 import atommem_gym
 from atommem_gym.data.corpus import from_records
 from atommem_gym.data.identity import PARTS, documents_hash, identity
-from atommem_gym.data.needle import NeedleItems, NeedleOptions
 from atommem_gym.data.records import Document, Item
 from atommem_gym.data.stream import Stream
 from atommem_gym.envs import AtomMemEnv, snapshots
 from atommem_gym.errors import SnapshotError
 from atommem_gym.tokenizers import load_tokenizer
+from atommem_gym.worlds.needle import NeedleItems, NeedleOptions
 
 FORMATS = Path(__file__).parent / "golden" / "formats"
 RIVER, COLOUR = QUESTIONS

@@ -11,15 +11,15 @@ from functools import lru_cache
 import pytest
 
 from atommem_gym.data.records import Item, Record
-from atommem_gym.data.synthetic import SHAPES, SPLITS, GroundTruth, SyntheticItems
-from atommem_gym.data.synthetic.dice import Dice
-from atommem_gym.data.synthetic.phrases import OBJECT_KIND
-from atommem_gym.data.synthetic.plans import Extreme, Follow, Named, Query, Same
-from atommem_gym.data.synthetic.prose import write
-from atommem_gym.data.synthetic.templates import FACTS, LEADS
-from atommem_gym.data.synthetic.world import World
 from atommem_gym.errors import ConfigError
 from atommem_gym.scoring.answers import normalize
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.synthetic import SHAPES, SPLITS, GroundTruth, SyntheticItems
+from atommem_gym.worlds.synthetic.phrases import OBJECT_KIND
+from atommem_gym.worlds.synthetic.plans import Extreme, Follow, Named, Query, Same
+from atommem_gym.worlds.synthetic.prose import write
+from atommem_gym.worlds.synthetic.templates import FACTS, LEADS
+from atommem_gym.worlds.synthetic.world import World
 
 ALL_SHAPES = tuple(SHAPES)
 TYPES = {

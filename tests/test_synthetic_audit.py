@@ -12,9 +12,9 @@ import pytest
 
 from atommem_gym.data.layout import stable_rng
 from atommem_gym.data.records import Record
-from atommem_gym.data.synthetic import SHAPES, SyntheticItems
-from atommem_gym.data.synthetic.plans import Extreme, Follow
 from atommem_gym.scoring.answers import exact_match
+from atommem_gym.worlds.synthetic import SHAPES, SyntheticItems
+from atommem_gym.worlds.synthetic.plans import Extreme, Follow
 
 ALL_SHAPES = tuple(SHAPES)
 Z = 4.0

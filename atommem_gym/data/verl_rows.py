@@ -131,7 +131,7 @@ class ItemReference:
 def item_hash(item: Item) -> str:
     """A hash of an item's questions, answers and evidence; the same in every layout and every process.
 
-    >>> from atommem_gym.data.synthetic import SyntheticItems
+    >>> from atommem_gym.worlds.synthetic import SyntheticItems
     >>> items = SyntheticItems(num_docs=20)
     >>> item_hash(items.item(0, shuffle_seed=1)) == item_hash(items.item(0)) != item_hash(items.item(1))
     True

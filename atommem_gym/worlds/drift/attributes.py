@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from atommem_gym.data.synthetic.dice import Dice
-from atommem_gym.data.synthetic.names import Names
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.synthetic.names import Names
 
 POOL: Final = 40
 """Values an attribute has in one item: many facts share it, so that no value stands out."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from atommem_gym.data.synthetic.entities import CREATOR_OF, ROLES, Entity, Value, shown
-from atommem_gym.data.synthetic.phrases import INFERENCE, OBJECT_KIND, anchor, ask, noun_phrase
-from atommem_gym.data.synthetic.plans import Follow, Named, Plan
-from atommem_gym.data.synthetic.world import World
+from atommem_gym.worlds.synthetic.entities import CREATOR_OF, ROLES, Entity, Value, shown
+from atommem_gym.worlds.synthetic.phrases import INFERENCE, OBJECT_KIND, anchor, ask, noun_phrase
+from atommem_gym.worlds.synthetic.plans import Follow, Named, Plan
+from atommem_gym.worlds.synthetic.world import World
 
 STEPS: Final[dict[str, tuple[str, ...]]] = {
     "film": ("directed_by", "directed_by", "directed_by", "based_on", "based_on", "shot_in"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from atommem_gym.data.synthetic.chains import step
-from atommem_gym.data.synthetic.entities import CREATOR_OF, ROLES, Entity, shown
-from atommem_gym.data.synthetic.phrases import OBJECT_KIND, anchor, ask, noun_phrase
-from atommem_gym.data.synthetic.plans import Follow, Named, Plan, Query, Where
-from atommem_gym.data.synthetic.world import World
+from atommem_gym.worlds.synthetic.chains import step
+from atommem_gym.worlds.synthetic.entities import CREATOR_OF, ROLES, Entity, shown
+from atommem_gym.worlds.synthetic.phrases import OBJECT_KIND, anchor, ask, noun_phrase
+from atommem_gym.worlds.synthetic.plans import Follow, Named, Plan, Query, Where
+from atommem_gym.worlds.synthetic.world import World
 
 
 @dataclass(frozen=True, slots=True)

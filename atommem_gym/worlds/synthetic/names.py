@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar, Final
 
-from atommem_gym.data.synthetic.dice import Dice
-from atommem_gym.data.synthetic.templates import PRODUCTS
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.synthetic.templates import PRODUCTS
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from atommem_gym.data.synthetic.dice import Dice
-from atommem_gym.data.synthetic.entities import Entity
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.synthetic.entities import Entity
 
 OBJECT_KIND: Final[dict[str, str]] = {
     "directed_by": "person",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from atommem_gym.data.drift.attributes import Attribute
-from atommem_gym.data.synthetic.dice import Dice
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.drift.attributes import Attribute
 
 STATED, CHANGED, CORRECTED, WITHDRAWN, HEARSAY = "stated", "changed", "corrected", "withdrawn", "hearsay"
 DAYS_A_NOTICE: Final = 3

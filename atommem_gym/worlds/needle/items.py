@@ -10,15 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from atommem_gym.data.layout import QuestionsPerEpisode, check_questions, stable_rng
-from atommem_gym.data.needle.haystacks import BLOCK, Haystack, NoiseHaystack, SyntheticHaystack, TextHaystack, sentences
-from atommem_gym.data.needle.needles import Key, make_keys
-from atommem_gym.data.needle.options import MOST_NEEDLES, NeedleOptions
 from atommem_gym.data.records import Document, Evidence, Item, Record
 from atommem_gym.data.stream import LazyDocuments, as_streamed
-from atommem_gym.data.synthetic.dice import Dice
-from atommem_gym.data.synthetic.names import SPLITS
 from atommem_gym.errors import ConfigError
 from atommem_gym.tokenizers import Tokenizer
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.needle.haystacks import (
+    BLOCK,
+    Haystack,
+    NoiseHaystack,
+    SyntheticHaystack,
+    TextHaystack,
+    sentences,
+)
+from atommem_gym.worlds.needle.needles import Key, make_keys
+from atommem_gym.worlds.needle.options import MOST_NEEDLES, NeedleOptions
+from atommem_gym.worlds.synthetic.names import SPLITS
 
 VERSION: Final = 0
 """Part of every seed; a change of what items contain raises it, together with the environment's version."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from atommem_gym.data.synthetic.entities import CREATOR_OF, ROLES, Entity
-from atommem_gym.data.synthetic.phrases import COMPARE, MAKER_COMPARE, OBJECT_KIND, SAME
-from atommem_gym.data.synthetic.plans import Extreme, Plan, Query, Same
-from atommem_gym.data.synthetic.world import NUMBERS, World
+from atommem_gym.worlds.synthetic.entities import CREATOR_OF, ROLES, Entity
+from atommem_gym.worlds.synthetic.phrases import COMPARE, MAKER_COMPARE, OBJECT_KIND, SAME
+from atommem_gym.worlds.synthetic.plans import Extreme, Plan, Query, Same
+from atommem_gym.worlds.synthetic.world import NUMBERS, World
 
 YES_NO: Final = ("yes", "no")
 YES_NO_SHARE: Final = 0.4

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from atommem_gym.data.drift.attributes import ATTRIBUTES
-from atommem_gym.data.drift.phrases import PAPERS
 from atommem_gym.errors import ConfigError
+from atommem_gym.worlds.drift.attributes import ATTRIBUTES
+from atommem_gym.worlds.drift.phrases import PAPERS
 
 QUESTION_KINDS: Final = ("latest", "as_of", "count", "known")
 """The latest value; the value on a date; how often it changed; a value that is no longer known."""

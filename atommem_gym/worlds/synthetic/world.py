@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from atommem_gym.data.synthetic.dice import Dice
-from atommem_gym.data.synthetic.entities import CREATOR_OF, KINDS, OTHER_ROLES, ROLES, YEAR_OF, Entity, Value
-from atommem_gym.data.synthetic.names import Names
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.synthetic.entities import CREATOR_OF, KINDS, OTHER_ROLES, ROLES, YEAR_OF, Entity, Value
+from atommem_gym.worlds.synthetic.names import Names
 
 # Relation, kind of its object, probability that a document states it.
 OPTIONAL: Final[dict[str, tuple[tuple[str, str, float], ...]]] = {

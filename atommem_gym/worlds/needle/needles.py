@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from atommem_gym.data.needle.options import NeedleOptions
-from atommem_gym.data.synthetic.dice import Dice
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.needle.options import NeedleOptions
 
 _FIRST: Final = (
     *("amber", "brass", "cedar", "copper", "coral", "crystal", "dusty", "ebony", "frosty", "golden", "granite"),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Final
 
-from atommem_gym.data.drift.attributes import Attribute
+from atommem_gym.worlds.drift.attributes import Attribute
 
 PAPERS: Final = ("The Civic Gazette", "The Harbour Courier", "The Lantern", "The Market Tattler", "The Weekly Parrot")
 RULES_TITLE: Final = "About these notices"

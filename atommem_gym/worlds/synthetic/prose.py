@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from atommem_gym.data.records import Document
-from atommem_gym.data.synthetic.dice import Dice
-from atommem_gym.data.synthetic.entities import Entity, Value, shown
-from atommem_gym.data.synthetic.templates import COMMON_NOUN, DETAILS, FACTS, FLAVOURS, LEADS, PRODUCTS
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.synthetic.entities import Entity, Value, shown
+from atommem_gym.worlds.synthetic.templates import COMMON_NOUN, DETAILS, FACTS, FLAVOURS, LEADS, PRODUCTS
 
 _HISTORY = 1935
 """People born before this year are written about in the past tense."""

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from atommem_gym.data.synthetic.chains import chain, inference
-from atommem_gym.data.synthetic.comparisons import bridge_comparison, comparison
-from atommem_gym.data.synthetic.intersections import membership, selection
-from atommem_gym.data.synthetic.plans import Plan
-from atommem_gym.data.synthetic.world import World
+from atommem_gym.worlds.synthetic.chains import chain, inference
+from atommem_gym.worlds.synthetic.comparisons import bridge_comparison, comparison
+from atommem_gym.worlds.synthetic.intersections import membership, selection
+from atommem_gym.worlds.synthetic.plans import Plan
+from atommem_gym.worlds.synthetic.world import World
 
 Planner = Callable[[World], Plan]
 

@@ -9,9 +9,9 @@ from typing import Final, Protocol
 
 from atommem_gym.data.layout import stable_rng
 from atommem_gym.data.records import Document
-from atommem_gym.data.synthetic import SyntheticItems
-from atommem_gym.data.synthetic.dice import Dice
 from atommem_gym.errors import ConfigError
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.synthetic import SyntheticItems
 
 BLOCK: Final = 50
 """Documents that are made at once."""

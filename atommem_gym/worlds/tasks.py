@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.drift import DriftItems, DriftOptions
-from atommem_gym.data.drift.options import at_difficulty as drift_at
 from atommem_gym.data.layout import check_questions
-from atommem_gym.data.needle import NeedleItems, NeedleOptions
-from atommem_gym.data.needle.options import at_difficulty as needle_at
 from atommem_gym.errors import ConfigError
 from atommem_gym.tokenizers import load_tokenizer
+from atommem_gym.worlds.drift import DriftItems, DriftOptions
+from atommem_gym.worlds.drift.options import at_difficulty as drift_at
+from atommem_gym.worlds.needle import NeedleItems, NeedleOptions
+from atommem_gym.worlds.needle.options import at_difficulty as needle_at
 
 
 def drift_items(config: EnvConfig) -> DriftItems:
@@ -32,7 +32,7 @@ def drift_items(config: EnvConfig) -> DriftItems:
 
 
 def drift_difficulty(difficulty: float, config: EnvConfig) -> Mapping[str, Any]:
-    """See :func:`atommem_gym.data.drift.options.at_difficulty`."""
+    """See :func:`atommem_gym.worlds.drift.options.at_difficulty`."""
     return drift_at(difficulty, config.num_docs, check_questions(config.questions_per_episode)[1])
 
 
@@ -54,7 +54,7 @@ def needle_items(config: EnvConfig) -> NeedleItems:
 
 
 def needle_difficulty(difficulty: float, config: EnvConfig) -> Mapping[str, Any]:
-    """See :func:`atommem_gym.data.needle.options.at_difficulty`."""
+    """See :func:`atommem_gym.worlds.needle.options.at_difficulty`."""
     return needle_at(difficulty, config.options.kind)
 
 

@@ -10,15 +10,15 @@ from typing import Final
 
 from atommem_gym.data.layout import QuestionsPerEpisode, arrange, check_order, check_questions, stable_rng
 from atommem_gym.data.records import Document, Evidence, Item, Record
-from atommem_gym.data.synthetic.dice import Dice
-from atommem_gym.data.synthetic.distractors import distractors
-from atommem_gym.data.synthetic.entities import Entity, Value, aliases, shown
-from atommem_gym.data.synthetic.names import SPLITS
-from atommem_gym.data.synthetic.plans import Plan, Query
-from atommem_gym.data.synthetic.prose import Page, write
-from atommem_gym.data.synthetic.shapes import SHAPES, Shape
-from atommem_gym.data.synthetic.world import World
 from atommem_gym.errors import ConfigError
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.synthetic.distractors import distractors
+from atommem_gym.worlds.synthetic.entities import Entity, Value, aliases, shown
+from atommem_gym.worlds.synthetic.names import SPLITS
+from atommem_gym.worlds.synthetic.plans import Plan, Query
+from atommem_gym.worlds.synthetic.prose import Page, write
+from atommem_gym.worlds.synthetic.shapes import SHAPES, Shape
+from atommem_gym.worlds.synthetic.world import World
 
 VERSION: Final = 0
 """Part of every seed; a change of what items contain raises it, together with the environments' version."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from atommem_gym.data.synthetic.entities import Entity
+from atommem_gym.worlds.synthetic.entities import Entity
 
 Path: TypeAlias = tuple[str, ...]
 """Relations to follow one after the other; ``~r`` follows ``r`` from its object to its subjects."""

@@ -6,15 +6,15 @@ import operator
 from dataclasses import dataclass
 from typing import Final
 
-from atommem_gym.data.drift import phrases
-from atommem_gym.data.drift.history import CHANGED, Fact, Period
-from atommem_gym.data.drift.options import DriftOptions
-from atommem_gym.data.drift.world import Notice, Plan, World, largest_plan, plan
 from atommem_gym.data.layout import QuestionsPerEpisode, check_questions, stable_rng
 from atommem_gym.data.records import Document, Evidence, Item, Record
-from atommem_gym.data.synthetic.dice import Dice
-from atommem_gym.data.synthetic.names import SPLITS
 from atommem_gym.errors import ConfigError
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.drift import phrases
+from atommem_gym.worlds.drift.history import CHANGED, Fact, Period
+from atommem_gym.worlds.drift.options import DriftOptions
+from atommem_gym.worlds.drift.world import Notice, Plan, World, largest_plan, plan
+from atommem_gym.worlds.synthetic.names import SPLITS
 
 VERSION: Final = 0
 """Part of every seed; a change of what items contain raises it, together with the environment's version."""

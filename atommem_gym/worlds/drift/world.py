@@ -8,9 +8,11 @@ from datetime import date, timedelta
 from math import ceil
 from typing import Final
 
-from atommem_gym.data.drift import phrases
-from atommem_gym.data.drift.attributes import ATTRIBUTES, Attribute
-from atommem_gym.data.drift.history import (
+from atommem_gym.data.records import Document
+from atommem_gym.worlds.dice import Dice
+from atommem_gym.worlds.drift import phrases
+from atommem_gym.worlds.drift.attributes import ATTRIBUTES, Attribute
+from atommem_gym.worlds.drift.history import (
     CHANGED,
     CORRECTED,
     DAYS_A_NOTICE,
@@ -21,10 +23,8 @@ from atommem_gym.data.drift.history import (
     Said,
     tell,
 )
-from atommem_gym.data.drift.options import DriftOptions
-from atommem_gym.data.records import Document
-from atommem_gym.data.synthetic.dice import Dice
-from atommem_gym.data.synthetic.names import Names
+from atommem_gym.worlds.drift.options import DriftOptions
+from atommem_gym.worlds.synthetic.names import Names
 
 MOST_ENTITIES: Final = 10
 """Entities at one time, where their number is left open."""

@@ -6,10 +6,10 @@ from collections import defaultdict
 from itertools import cycle
 from typing import Final
 
-from atommem_gym.data.synthetic.entities import CREATOR_OF, Entity
-from atommem_gym.data.synthetic.phrases import OBJECT_KIND
-from atommem_gym.data.synthetic.plans import Plan
-from atommem_gym.data.synthetic.world import World
+from atommem_gym.worlds.synthetic.entities import CREATOR_OF, Entity
+from atommem_gym.worlds.synthetic.phrases import OBJECT_KIND
+from atommem_gym.worlds.synthetic.plans import Plan
+from atommem_gym.worlds.synthetic.world import World
 
 GOAL_DOCUMENT: Final = 0.5
 """Share of questions whose answer has a document of its own among the distractors."""

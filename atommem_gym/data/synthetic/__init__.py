@@ -1,7 +1,0 @@
-"""The synthetic world: multi-hop questions over invented documents, generated from a seed without any file."""
-
-from atommem_gym.data.synthetic.items import GroundTruth, SyntheticItems
-from atommem_gym.data.synthetic.names import SPLITS
-from atommem_gym.data.synthetic.shapes import SHAPES
-
-__all__ = ["SHAPES", "SPLITS", "GroundTruth", "SyntheticItems"]
