@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.records import Document
+from atommem_gym.records.record import Document
 from atommem_gym.step import Observation, Phase
 from atommem_gym.tokenizers import Tokenizer
 

@@ -13,8 +13,8 @@ from gymnasium.utils import RecordConstructorArgs
 from atommem_gym.agents.macro_actions import MacroActions
 from atommem_gym.agents.macro_state import MacroState, Measures
 from atommem_gym.agents.relevance import Array
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation, Phase
 
 Vector = npt.NDArray[np.float32]

@@ -14,10 +14,10 @@ from atommem_gym.agents.llm_shortening import Shortener, cut_end
 from atommem_gym.agents.player import Dropped, Turn, Usage
 from atommem_gym.chat_reply import ending
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
 from atommem_gym.prompts import PromptTemplate
+from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation, Phase
 
 

@@ -11,9 +11,9 @@ from atommem_gym.agents.llm_player import LanguageModelPlayer
 from atommem_gym.agents.llm_text import final_answer
 from atommem_gym.agents.player import Turn
 from atommem_gym.agents.writing import ActionWriter, answer
-from atommem_gym.data.records import Document
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.record import Document
 from atommem_gym.step import Observation, Phase
 from atommem_gym.tokenizers import load_tokenizer
 

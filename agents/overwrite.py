@@ -10,8 +10,8 @@ from atommem_gym.agents.documents import sentences
 from atommem_gym.agents.storing import StoringAgent
 from atommem_gym.agents.words import Rarity, content_words, question_words
 from atommem_gym.agents.writing import answer
-from atommem_gym.data.records import Document
 from atommem_gym.episode import Episode
+from atommem_gym.records.record import Document
 from atommem_gym.step import Observation
 
 

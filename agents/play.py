@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import gymnasium as gym
 
 from atommem_gym.agents.agent import Agent
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.envs import AtomMemEnv
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation
 
 Env: TypeAlias = gym.Env[Observation, str]

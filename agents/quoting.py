@@ -14,9 +14,9 @@ from atommem_gym.agents.storing import StoringAgent
 from atommem_gym.agents.tidy import TidyAgent
 from atommem_gym.agents.words import Rarity, content_words, question_words
 from atommem_gym.agents.writing import UNKNOWN
-from atommem_gym.data.own_files import SOURCE
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.own_files import SOURCE
 from atommem_gym.step import Observation
 
 MAX_QUOTES = 3

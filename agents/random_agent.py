@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from atommem_gym.actions import ActionText
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.episode import Episode
+from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation
 
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol, TypeAlias
 
 from atommem_gym.agents.player import Player, Turn
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.episode import Episode
+from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation
 from atommem_gym.traces import AgentTrace, EpisodeTrace, StepSeconds, TraceRecorder
 from atommem_gym.traces.origin import CUSTOM_ID, config_keywords

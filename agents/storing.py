@@ -11,8 +11,8 @@ from atommem_gym.agents.documents import DocumentReader
 from atommem_gym.agents.oracle_reader import OracleReader
 from atommem_gym.agents.writing import ActionWriter
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.records import Document
 from atommem_gym.episode import Episode
+from atommem_gym.records.record import Document
 from atommem_gym.step import Observation, Phase
 from atommem_gym.tokenizers import Tokenizer, load_tokenizer
 

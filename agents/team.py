@@ -11,10 +11,10 @@ from atommem_gym.agents.keep_all import KeepAllAgent
 from atommem_gym.agents.oracle import OracleAgent
 from atommem_gym.agents.storing import StoringAgent
 from atommem_gym.agents.tidy import TidyAgent
-from atommem_gym.data.records import Document
 from atommem_gym.envs.team_episode import ANSWERER, reader_names
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.record import Document
 from atommem_gym.step import Observation, Phase
 
 Team: TypeAlias = Mapping[str, Agent]

@@ -12,8 +12,8 @@ from atommem_gym.agents.agent import Agent
 from atommem_gym.agents.play import EpisodeRecord
 from atommem_gym.agents.player import Player
 from atommem_gym.agents.team import Team
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.envs.team import TeamEnv
+from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation
 
 

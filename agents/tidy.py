@@ -11,8 +11,8 @@ from atommem_gym.actions import Create, Delete, Operation, Read, Update, tag_nam
 from atommem_gym.agents.documents import entries
 from atommem_gym.agents.storing import StoringAgent
 from atommem_gym.agents.words import Rarity, content_words, question_words
-from atommem_gym.data.records import Document
 from atommem_gym.episode import Episode
+from atommem_gym.records.record import Document
 from atommem_gym.step import Observation
 
 BUDGET = 64

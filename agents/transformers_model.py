@@ -12,8 +12,8 @@ from typing import Any
 
 from atommem_gym.agents.language_model import Completion, Messages, Sampling, ToolSchemas, encodable
 from atommem_gym.agents.llm_batching import Batcher
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
+from atommem_gym.records.layout import stable_rng
 
 _THINK = "<think>"
 

@@ -24,8 +24,8 @@ from atommem_gym.agents.verl_session import (
     check_generated,
     play_session,
 )
-from atommem_gym.data.verl_rows import ItemReference
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.verl_rows import ItemReference
 
 
 class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no types

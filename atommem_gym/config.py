@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from atommem_gym.actions import DIALECTS, KINDS, STORAGE_KINDS, Kind
-from atommem_gym.data.layout import ORDERS, QuestionsPerEpisode, check_questions
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.layout import ORDERS, QuestionsPerEpisode, check_questions
 from atommem_gym.scoring import Scorer
 
 _MINIMUM = {

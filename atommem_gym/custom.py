@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.layout import check_questions
-from atommem_gym.data.own_records import parse
-from atommem_gym.data.records import Items, Record
 from atommem_gym.errors import ConfigError, RecordError
 from atommem_gym.prompts import PromptTemplate
+from atommem_gym.records.formats.own_records import parse
+from atommem_gym.records.layout import check_questions
+from atommem_gym.records.record import Items, Record
 from atommem_gym.registration import register_task
 from atommem_gym.scoring import Scorer
 from atommem_gym.task import Task
 
 if TYPE_CHECKING:
-    from atommem_gym.data.sources import Split
+    from atommem_gym.records.sources import Split
 
 OwnRecords: TypeAlias = Iterable[Record | Mapping[str, Any]]
-"""Records, or dictionaries with ``question``, ``answer`` and ``documents`` (see ``atommem_gym.data.own_records``)."""
+"""Records, or dictionaries with ``question``, ``documents`` (``atommem_gym.records.formats.own_records``)."""
 
 REGISTERED = "registered"
 """The ``source`` that stands for the records the task was registered with."""
@@ -107,7 +107,7 @@ class _Splits:
 
     def items(self, config: EnvConfig) -> Items:
         # Registering must be quick: it loads no pyarrow.
-        from atommem_gym.data.items import RecordItems
+        from atommem_gym.records.items import RecordItems
 
         return RecordItems(
             self._split(config),
@@ -127,7 +127,7 @@ class _Splits:
         return self._registered(config.split) if config.source == REGISTERED else self._from_file(config)
 
     def _from_file(self, config: EnvConfig) -> Split:
-        from atommem_gym.data.sources import dataset_of, load_split
+        from atommem_gym.records.sources import dataset_of, load_split
 
         if config.source in ("hub", "synthetic"):
             raise ConfigError(
@@ -139,7 +139,7 @@ class _Splits:
         return split
 
     def _registered(self, name: str) -> Split:
-        from atommem_gym.data.corpus import from_records
+        from atommem_gym.records.corpus import from_records
 
         with self._lock:
             if name not in self._read:

@@ -20,11 +20,11 @@ from gymnasium.error import ResetNeeded
 
 from atommem_gym.actions import Answer, Create, Delete, Invalid, Operation, Read, Scratchpad, Update, parse, tag_names
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.identity import identity
-from atommem_gym.data.records import Item
-from atommem_gym.data.stream import Stream
 from atommem_gym.evidence import holds, suggests
 from atommem_gym.memory.memory import Draft, Limits, Memory, Outcome
+from atommem_gym.records.identity import identity
+from atommem_gym.records.record import Item
+from atommem_gym.records.stream import Stream
 from atommem_gym.scoring import ScoreRequest, exact_match, f1
 from atommem_gym.step import Closing, EpisodeState, Observation, Phase, Shown, Step, StepResult
 from atommem_gym.tokenizers import Tokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from atommem_gym.data.records import Evidence, Record
+from atommem_gym.records.record import Evidence, Record
 from atommem_gym.scoring import normalize
 
 

@@ -13,7 +13,7 @@ from atommem_gym.errors import ConfigError
 from atommem_gym.task import ItemsFactory, Task
 
 if TYPE_CHECKING:
-    from atommem_gym.data.records import Items
+    from atommem_gym.records.record import Items
 
 __all__ = ["TASKS", "Task", "configure", "load_items", "register_all", "register_task", "resolve_env_id", "task_of"]
 
@@ -23,8 +23,8 @@ def _of_records(dataset: str | None, shape: str) -> ItemsFactory:
 
     def items(config: EnvConfig) -> Items:
         # Registering must be quick: `import atommem_gym` loads neither pyarrow nor a generator.
-        from atommem_gym.data.items import RecordItems
-        from atommem_gym.data.sources import load_split
+        from atommem_gym.records.items import RecordItems
+        from atommem_gym.records.sources import load_split
         from atommem_gym.worlds.synthetic import SyntheticItems
 
         questions = config.questions_per_episode
@@ -48,7 +48,7 @@ def _of_records(dataset: str | None, shape: str) -> ItemsFactory:
 
 def _fewer_documents(difficulty: float, config: EnvConfig) -> Mapping[str, Any]:
     """From four documents a question, which is the most gold there is, to ``num_docs``."""
-    from atommem_gym.data.layout import check_questions
+    from atommem_gym.records.layout import check_questions
 
     least = min(config.num_docs, 4 * check_questions(config.questions_per_episode)[1] + 1)
     return {"num_docs": least + round(difficulty * (config.num_docs - least))}

@@ -11,7 +11,7 @@ from atommem_gym.config import EnvConfig, Grade, check_difficulty
 from atommem_gym.errors import ConfigError
 
 if TYPE_CHECKING:
-    from atommem_gym.data.records import Items
+    from atommem_gym.records.record import Items
 
 ItemsFactory: TypeAlias = "Callable[[EnvConfig], Items]"
 GRADES_KEPT = 32
@@ -40,7 +40,7 @@ class Task:
     entry_point: str = "atommem_gym.envs:AtomMemEnv"
     vector_entry_point: str = "atommem_gym.envs:AtomMemVectorEnv"
     dataset: str | None = None
-    """Whose records it reads, a name of ``atommem_gym.data.sources``; ``None`` for all others."""
+    """Whose records it reads, a name of ``atommem_gym.records.sources``; ``None`` for all others."""
     version: int = 0
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from atommem_gym.data.layout import stable_rng
+from atommem_gym.records.layout import stable_rng
 from atommem_gym.registration import TASKS
 
 RESAMPLES = 10_000

@@ -29,7 +29,7 @@ MODULES: dict[str, tuple[str, ...]] = {
         *("space.py", "spelling.py", "tags.py", "tools.py"),
     ),
     "scoring": ("answers.py", "boxed_match.py", "scorers.py"),
-    "data": ("stream.py",),
+    "records": ("stream.py",),
     "": ("episode.py", "episode_released.py", "evidence.py"),
 }
 """Files of the package by their room."""
@@ -40,7 +40,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         *("actions_details", "actions", "actions_format", "actions_released", "actions_tools", "action_space"),
     ),
     "scoring": ("scoring_details", "scoring"),
-    "data": ("stream_details", "properties_episode.py::test_E1_chunks_without_their_overlaps_are_the_stream"),
+    "records": ("stream_details", "properties_episode.py::test_E1_chunks_without_their_overlaps_are_the_stream"),
     "": ("episode_details", "episode_rules", "released", "golden"),
 }
 """Quick tests of each room that touch no database, since a mutant must cost about a second."""

@@ -27,8 +27,8 @@ from leaderboard import cpu_name, installed
 from rich.console import Console
 
 import atommem_gym  # noqa: F401  (registers the ids)
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.envs import AtomMemPool, PoolEnv
+from atommem_gym.records.layout import stable_rng
 
 ENV_ID = "AtomMem-Synthetic-v0"
 WORDS = ("bees", "boats", "honey", "Varde", "Skive", "Tarn", "1815", "clock", "tower", "river", "bridge", "writer")

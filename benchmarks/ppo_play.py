@@ -17,8 +17,8 @@ from atommem_gym.agents.documents import harmless
 from atommem_gym.agents.embedding_observation import EmbeddingObservation
 from atommem_gym.agents.macro_actions import KEEP, MERGE, NO_READ, READ_QUESTION, READ_RESULT, SKIP, MacroActions
 from atommem_gym.agents.play import atommem_env, draw_items, play_episode
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.envs import EvidenceReward
+from atommem_gym.records.layout import stable_rng
 
 ENV_ID = "AtomMem-Synthetic-v0"
 TASK: dict[str, Any] = {

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from ppo_play import Played, mean
 
-from atommem_gym.data.layout import stable_rng
+from atommem_gym.records.layout import stable_rng
 
 RESAMPLES = 10_000
 COMPARED = ("keep_all", "tidy", "packing rule", "greedy rule")

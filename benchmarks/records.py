@@ -24,10 +24,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from atommem_gym.data.cache import ENVIRONMENT_VARIABLE
-from atommem_gym.data.items import RecordItems
-from atommem_gym.data.layout import stable_rng
-from atommem_gym.data.sources import load_split
+from atommem_gym.records.cache import ENVIRONMENT_VARIABLE
+from atommem_gym.records.items import RecordItems
+from atommem_gym.records.layout import stable_rng
+from atommem_gym.records.sources import load_split
 
 SENTENCES = 4
 WORDS = 21

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from atommem_gym.data.layout import stable_rng
+from atommem_gym.records.layout import stable_rng
 
 TEXT_CHARS = 200
 """Characters of an entry."""

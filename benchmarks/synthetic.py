@@ -16,7 +16,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from atommem_gym.data.records import Items
+from atommem_gym.records.record import Items
 from atommem_gym.tokenizers import load_tokenizer
 from atommem_gym.worlds.drift import DriftItems
 from atommem_gym.worlds.needle import NeedleItems

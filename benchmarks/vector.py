@@ -35,11 +35,11 @@ from vector_report import Figures, Share, Timing, markdown, plot
 from vector_workload import GROUP, TASK, actions, interleaved, ours, plain_envs, silent_envs, source, texts_of, timed
 
 import atommem_gym.actions.dialects
-from atommem_gym.data.cache import ENVIRONMENT_VARIABLE
-from atommem_gym.data.stream import Stream
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.envs import vector_wrappers
 from atommem_gym.prompts import PromptTemplate
+from atommem_gym.records.cache import ENVIRONMENT_VARIABLE
+from atommem_gym.records.stream import Stream
 from atommem_gym.tokenizers import WordTokenizer
 
 RESULTS = Path(__file__).resolve().parent / "results"

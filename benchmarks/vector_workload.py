@@ -17,8 +17,8 @@ from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.actions import Create, Read, UnicodeText, Update, parse
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.memory.protocols import TextKind, Vectors
+from atommem_gym.records.layout import stable_rng
 
 TASK = "AtomMem-HotpotQA-v0"
 DOCUMENTS = 800

@@ -14,12 +14,12 @@ from gymnasium import spaces
 
 from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.identity import identity
-from atommem_gym.data.records import Items
 from atommem_gym.envs import snapshots
 from atommem_gym.envs.backend import Backend, Running
 from atommem_gym.envs.slot import EpisodeAccess, Slot
 from atommem_gym.errors import ConfigError, SnapshotError
+from atommem_gym.records.identity import identity
+from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import Observation, Step, StepResult
 from atommem_gym.task import Grades

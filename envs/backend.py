@@ -11,9 +11,6 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.pool import PoolDocuments
-from atommem_gym.data.records import Item
-from atommem_gym.data.stream import Stream
 from atommem_gym.embedders.loading import CachedEmbedder, load_embedder
 from atommem_gym.envs.jobs import Job, Running, deletes_due, texts_due
 from atommem_gym.episode import Episode
@@ -22,6 +19,9 @@ from atommem_gym.errors import StoreError
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Search, Store, StoredEpisode, Vectors, Write
 from atommem_gym.memory.ranking import rank_all
+from atommem_gym.records.documents import PoolDocuments
+from atommem_gym.records.record import Item
+from atommem_gym.records.stream import Stream
 from atommem_gym.scoring import load_scorer
 from atommem_gym.scoring.judge import JudgeScorer
 from atommem_gym.step import EpisodeState, Step, StepResult

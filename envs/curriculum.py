@@ -13,10 +13,10 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from atommem_gym.config import check_difficulty
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.envs.atommem_env import AtomMemEnv
 from atommem_gym.envs.vector_env import AtomMemVectorEnv, Flags, Rewards, TextVectorWrapper
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation
 
 

@@ -17,7 +17,6 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.error import ClosedEnvironmentError
 
 from atommem_gym.actions import ActionText
-from atommem_gym.data.records import Items
 from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
 from atommem_gym.envs.backend import Backend
 from atommem_gym.envs.coalescer import StageStats
@@ -27,6 +26,7 @@ from atommem_gym.envs.pool_batches import EnvIds, PoolBatches, Received
 from atommem_gym.envs.pool_env import Lease, PoolEnv
 from atommem_gym.envs.shaping import Shaping, ShapingSpec, load_shaping
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import StepResult
 from atommem_gym.task import Grades

@@ -14,12 +14,12 @@ import numpy as np
 from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.records import Items
 from atommem_gym.envs.backend import Job, Running
 from atommem_gym.envs.flight import Flight, Opening
 from atommem_gym.envs.shaping import shaped
 from atommem_gym.envs.slot import EpisodeAccess, Slot
 from atommem_gym.episode import Episode
+from atommem_gym.records.record import Items
 from atommem_gym.step import Observation, StepResult
 
 if TYPE_CHECKING:

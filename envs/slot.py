@@ -9,11 +9,11 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.records import Item, Items
 from atommem_gym.envs.backend import Backend, Running
 from atommem_gym.envs.render import render_step
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.record import Item, Items
 from atommem_gym.step import Step, StepResult
 from atommem_gym.task import Grades
 

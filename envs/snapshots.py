@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.identity import PARTS, difference
 from atommem_gym.errors import SnapshotError
 from atommem_gym.memory.memory import Entry, Memory
+from atommem_gym.records.identity import PARTS, difference
 from atommem_gym.step import Closing, EpisodeState, Shown
 
 VERSION = 2

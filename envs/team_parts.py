@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import overload
 
-from atommem_gym.data.pool import PoolDocuments
-from atommem_gym.data.records import Document
-from atommem_gym.data.stream import LazyDocuments
+from atommem_gym.records.documents import PoolDocuments
+from atommem_gym.records.record import Document
+from atommem_gym.records.stream import LazyDocuments
 
 PARTS = ("contiguous", "round_robin")
 """In runs of neighbours, or dealt one by one."""

@@ -16,13 +16,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
 from atommem_gym.actions import ActionText
-from atommem_gym.data.records import Items
 from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
 from atommem_gym.envs.backend import Backend, Running
 from atommem_gym.envs.batching import batch_infos
 from atommem_gym.envs.slot import Slot
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import Observation, Step, StepResult
 from atommem_gym.task import Grades

@@ -10,8 +10,8 @@ import gymnasium as gym
 
 import atommem_gym  # noqa: F401
 from atommem_gym.agents import make_agent
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.envs import AtomMemEnv
+from atommem_gym.records.layout import stable_rng
 from atommem_gym.traces import EpisodeTrace, TraceRecorder
 from atommem_gym.traces.record import CompletionTrace, OperationTrace
 

@@ -9,8 +9,8 @@ from typing import Any
 import gymnasium as gym
 
 import atommem_gym  # noqa: F401  (registers the ids)
-from atommem_gym.data.records import Document, Item, Record
 from atommem_gym.envs import AtomMemEnv
+from atommem_gym.records.record import Document, Item, Record
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.records import Document, Evidence, Item, Record
 from atommem_gym.envs.backend import Backend
+from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.step import StepResult
 
 DOCUMENTS = (

@@ -9,7 +9,7 @@ import gymnasium as gym
 from fixed_items import fixed_env
 
 from atommem_gym.agents import make_agent
-from atommem_gym.data.records import Document, Evidence, Record
+from atommem_gym.records.record import Document, Evidence, Record
 from atommem_gym.traces import EpisodeTrace, TraceRecorder
 
 SYNTHETIC = "AtomMem-Synthetic-v0"

@@ -6,8 +6,8 @@ from typing import Any
 
 from fixed_items import fixed_env
 
-from atommem_gym.data.records import Document, Evidence, Record
 from atommem_gym.envs import AtomMemEnv
+from atommem_gym.records.record import Document, Evidence, Record
 
 DOCUMENTS = (
     Document("Ada", "Ada keeps bees in Skive. She sells honey on Mondays."),

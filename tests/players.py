@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from fixed_items import fixed_env, fixed_gym
 
-from atommem_gym.data.records import Document, Record
 from atommem_gym.envs import AtomMemEnv, AtomMemVectorEnv
+from atommem_gym.records.record import Document, Record
 
 WORDS = ("bees", "boats", "honey", "Varde", "Skive", "Tarn", "1815", "clock", "tower", "river")
 

@@ -12,10 +12,10 @@ import gymnasium as gym
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.actions import ActionText
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.envs import AtomMemEnv, AtomMemPool
 from atommem_gym.errors import EmbedderError
+from atommem_gym.records.layout import stable_rng
 
 ENV_ID = "AtomMem-Synthetic-v0"
 SMALL: dict[str, Any] = {"source": "synthetic", "num_docs": 24, "chunk_tokens": 800, "store": "numpy"}

@@ -12,9 +12,9 @@ from servers import MilvusServer, milvus_server  # noqa: F401
 
 from atommem_gym.actions import Operation, format_action
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.records import Item
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.envs.backend import Backend
+from atommem_gym.records.record import Item
 from atommem_gym.step import StepResult
 
 STORES = ("numpy", "mirror", "milvus", "server")

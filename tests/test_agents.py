@@ -22,8 +22,8 @@ from atommem_gym.agents.silent import options
 from atommem_gym.agents.tidy import BUDGET, TidyAgent
 from atommem_gym.agents.words import Rarity, content_words, names
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.records import Document, Evidence, Item, Record
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.tokenizers import load_tokenizer
 
 STORING = ("keep_all", "overwrite", "tidy")
@@ -435,7 +435,7 @@ def test_document_reader_gives_the_documents_back_whatever_the_chunks_are() -> N
                 {"chunk_tokens": tokens, "chunk_overlap": overlap}, {"source": "synthetic"}
             )
             documents = atommem_env(env).items.item(2).documents
-            from atommem_gym.data.stream import Stream
+            from atommem_gym.records.stream import Stream
 
             stream = Stream(documents, tokenizer, tokens, overlap)
             reader, found = DocumentReader(config), []

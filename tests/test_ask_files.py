@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from atommem_gym.data.own_files import PART_CHARS, SOURCE, OwnItems, read_files
-from atommem_gym.data.records import Document
 from atommem_gym.errors import ConfigError, DatasetUnavailableError
+from atommem_gym.records.own_files import PART_CHARS, SOURCE, OwnItems, read_files
+from atommem_gym.records.record import Document
 
 MakePdf = Callable[..., Path]
 

@@ -15,8 +15,8 @@ from atommem_gym.agents.keep_all import KeepAllAgent
 from atommem_gym.cli import main
 from atommem_gym.commands.info import installed, requirements
 from atommem_gym.commands.run import parse_settings, resolve_env_id
-from atommem_gym.data.records import Document, Evidence, Item, Record
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.registration import TASKS
 
 SMALL = ("--set", "num_docs=20", "store=numpy", "--episodes", "2")

@@ -14,9 +14,9 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 import atommem_gym  # noqa: F401  (registers the ids)
-from atommem_gym.data.records import Document, Evidence, Item, Record
 from atommem_gym.envs import AtomMemEnv, Curriculum, CurriculumSchedule, VectorCurriculum
 from atommem_gym.errors import ConfigError, SnapshotError
+from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.registration import TASKS, Task, register_task, task_of
 from atommem_gym.traces.recorder import TraceRecorder
 from atommem_gym.traces.replay import Replayer

@@ -15,12 +15,12 @@ from gymnasium.utils.env_checker import check_env
 
 from atommem_gym.cli import main
 from atommem_gym.custom import CustomTask
-from atommem_gym.data.audit import audit
-from atommem_gym.data.own_records import parse
-from atommem_gym.data.records import Evidence
-from atommem_gym.data.sources import load_split
 from atommem_gym.envs import AtomMemPool, ChatObservation
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError, SnapshotError
+from atommem_gym.records.audit import audit
+from atommem_gym.records.formats.own_records import parse
+from atommem_gym.records.record import Evidence
+from atommem_gym.records.sources import load_split
 from atommem_gym.registration import TASKS
 from atommem_gym.testing import check_memory_env
 from atommem_gym.traces import read_traces

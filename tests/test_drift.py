@@ -13,8 +13,8 @@ import pytest
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents import make_agent
 from atommem_gym.agents.play import play
-from atommem_gym.data.records import Document, Item, Record
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.record import Document, Item, Record
 from atommem_gym.worlds.drift import QUESTION_KINDS, DriftItems, DriftOptions
 from atommem_gym.worlds.drift.history import CHANGED, CORRECTED, HEARSAY, STATED, WITHDRAWN
 from atommem_gym.worlds.drift.options import at_difficulty

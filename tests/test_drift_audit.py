@@ -9,8 +9,8 @@ from math import sqrt
 
 import pytest
 
-from atommem_gym.data.layout import stable_rng
-from atommem_gym.data.records import Item, Record
+from atommem_gym.records.layout import stable_rng
+from atommem_gym.records.record import Item, Record
 from atommem_gym.scoring import exact_match
 from atommem_gym.worlds.drift import DriftItems
 from atommem_gym.worlds.drift.history import HEARSAY, Fact, Said

@@ -10,10 +10,10 @@ import pytest
 from game import DOCUMENTS, QUESTIONS, Game
 from gymnasium.error import ResetNeeded
 
-from atommem_gym.data.records import Item
 from atommem_gym.episode import Episode
 from atommem_gym.evidence import all_visible, holds, suggests
 from atommem_gym.memory.memory import Entry, Memory
+from atommem_gym.records.record import Item
 
 
 def test_E10_an_observation_of_reading_and_one_of_answering_in_full() -> None:

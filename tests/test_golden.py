@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fixed_items import fixed_gym
 
-from atommem_gym.data.records import Document, Record
+from atommem_gym.records.record import Document, Record
 
 if sys.version_info >= (3, 11):
     import tomllib

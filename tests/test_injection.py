@@ -19,9 +19,9 @@ from servers import MilvusServer, milvus_server  # noqa: F401
 
 from atommem_gym.actions import Answer, Create, Operation, Read, Scratchpad, Update, format_action
 from atommem_gym.cli import main
-from atommem_gym.data.records import Document, Evidence, Record
 from atommem_gym.envs import AtomMemEnv, ChatObservation, PromptObservation
 from atommem_gym.errors import AtomMemError
+from atommem_gym.records.record import Document, Evidence, Record
 from atommem_gym.stores.rows import all_rows_of, entries_of
 
 HOSTILE = {

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from atommem_gym.data import hotpotqa, musique
-from atommem_gym.data.corpus import ArrowSplit, from_records, normalised
-from atommem_gym.data.items import RecordItems
-from atommem_gym.data.layout import ORDERS, arrange, partition, stable_rng
-from atommem_gym.data.records import Document, Evidence, Item, Record
-from atommem_gym.data.sources import load_split
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.corpus import ArrowSplit, from_records, normalised
+from atommem_gym.records.formats import hotpotqa, musique
+from atommem_gym.records.items import RecordItems
+from atommem_gym.records.layout import ORDERS, arrange, partition, stable_rng
+from atommem_gym.records.record import Document, Evidence, Item, Record
+from atommem_gym.records.sources import load_split
 
 ROOT = Path(__file__).resolve().parent.parent
 Make = Callable[..., dict[str, Any]]
@@ -145,8 +145,8 @@ def test_E8_an_item_is_the_same_in_another_process(hotpot_raw: Make, tmp_path: P
     path = tmp_path / "train.jsonl"
     path.write_text("".join(json.dumps(hotpot_raw(number)) + "\n" for number in range(120)), "utf-8")
     code = (
-        "import hashlib, sys; from atommem_gym.data.sources import load_split; "
-        "from atommem_gym.data.items import RecordItems; "
+        "import hashlib, sys; from atommem_gym.records.sources import load_split; "
+        "from atommem_gym.records.items import RecordItems; "
         "made = RecordItems(load_split('hotpotqa', sys.argv[1], 'train'), num_docs=40, questions_per_episode=3, "
         "order='shuffled'); print(hashlib.sha256(repr(made.item(5, 9)).encode()).hexdigest())"
     )

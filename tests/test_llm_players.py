@@ -19,8 +19,8 @@ from atommem_gym.agents.language_model import Completion, Messages, Sampling, To
 from atommem_gym.agents.llm_shortening import MAX_TRIES, Shortener, cut_middle
 from atommem_gym.agents.llm_text import final_answer
 from atommem_gym.agents.player import Dropped, Player, Turn, make_player, player_keywords
-from atommem_gym.data.records import Document, Evidence, Record
 from atommem_gym.errors import ConfigError, ContextLengthError, ModelUnavailableError
+from atommem_gym.records.record import Document, Evidence, Record
 
 DOCUMENTS = [
     Document(f"Place {i}", f"Place {i} has a tower. The tower of Place {i} is {100 + i} m high.") for i in range(8)

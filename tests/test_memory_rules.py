@@ -212,7 +212,7 @@ def test_M12_without_scratchpad_or_storage() -> None:
 def test_M13_two_episodes_over_one_store_never_see_each_other() -> None:
     backend = Backend(EnvConfig.from_keywords({"store": "milvus", "chunk_tokens": 15}))
     try:
-        from atommem_gym.data.records import Item
+        from atommem_gym.records.record import Item
 
         item = Item("game/0", 0, 0, QUESTIONS[:1], DOCUMENTS)
         one, two = backend.new_episode(item), backend.new_episode(item)

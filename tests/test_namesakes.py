@@ -13,14 +13,14 @@ import pytest
 from atommem_gym.agents import make_agent
 from atommem_gym.agents.play import play
 from atommem_gym.cli import main
-from atommem_gym.data import hotpotqa, musique, own_records, twowiki
-from atommem_gym.data.audit import audit
-from atommem_gym.data.corpus import normalised
-from atommem_gym.data.reading import read
-from atommem_gym.data.records import Record
-from atommem_gym.data.sentences import undecided
-from atommem_gym.data.sources import load_split, parse
 from atommem_gym.errors import RecordError
+from atommem_gym.records.audit import audit
+from atommem_gym.records.corpus import normalised
+from atommem_gym.records.formats import hotpotqa, musique, own_records, twowiki
+from atommem_gym.records.formats.paragraphs import undecided
+from atommem_gym.records.reading import read
+from atommem_gym.records.record import Record
+from atommem_gym.records.sources import load_split, parse
 
 Make = Callable[..., dict[str, Any]]
 NAMESAKE = ["Town", ["A namesake in another land."]]

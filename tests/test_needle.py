@@ -11,11 +11,11 @@ import pytest
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents import make_agent
 from atommem_gym.agents.play import play
-from atommem_gym.data.records import Document, Item
-from atommem_gym.data.stream import Stream, as_streamed
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.grids import expand, find_grids
 from atommem_gym.evaluation.plan import EnvPlan
+from atommem_gym.records.record import Document, Item
+from atommem_gym.records.stream import Stream, as_streamed
 from atommem_gym.scoring import exact_match
 from atommem_gym.tokenizers import load_tokenizer
 from atommem_gym.worlds.needle import HAYSTACKS, KINDS, VALUE_TYPES, NeedleItems, NeedleOptions

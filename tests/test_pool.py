@@ -20,10 +20,10 @@ from servers import MilvusServer, milvus_server  # noqa: F401  (a fixture)
 
 from atommem_gym.agents import make_agent
 from atommem_gym.agents.play import play_episode
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.envs import AtomMemEnv, AtomMemPool, MemoryCost, PoolEnv
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError, StoreError
+from atommem_gym.records.layout import stable_rng
 
 
 def plain_trajectory(env: AtomMemEnv, index: int, steps: int) -> list[Any]:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pools import gated, living_threads, make_plain, make_pool, run, sampler, ticks, until
 
-from atommem_gym.data.layout import stable_rng
 from atommem_gym.envs import AtomMemPool, PoolEnv
 from atommem_gym.errors import EmbedderError
+from atommem_gym.records.layout import stable_rng
 
 
 async def cancelled(call: asyncio.Task[Any]) -> None:

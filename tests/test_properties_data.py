@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from atommem_gym.data.corpus import from_records, normalised
-from atommem_gym.data.items import RecordItems
-from atommem_gym.data.layout import ORDERS
-from atommem_gym.data.records import Document, Item, Record
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.corpus import from_records, normalised
+from atommem_gym.records.items import RecordItems
+from atommem_gym.records.layout import ORDERS
+from atommem_gym.records.record import Document, Item, Record
 from atommem_gym.testing import budget, records
 from atommem_gym.worlds.synthetic import SyntheticItems
 

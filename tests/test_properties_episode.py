@@ -15,10 +15,10 @@ from properties import RULES, Databases, Play, databases, item, milvus_server  #
 
 from atommem_gym.actions import Answer, Create, Operation, Read, Scratchpad, format_action, parse
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.records import Document, Record
-from atommem_gym.data.stream import Stream
 from atommem_gym.envs.atommem_env import observation_space
 from atommem_gym.evidence import holds, suggests
+from atommem_gym.records.record import Document, Record
+from atommem_gym.records.stream import Stream
 from atommem_gym.scoring import exact_match, f1, normalize
 from atommem_gym.step import REASONS
 from atommem_gym.testing import actions, budget, episodes, hostile_texts, items, operations, texts

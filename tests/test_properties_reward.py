@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai_server import OpenAIServer, Reply, Request, server
 
-from atommem_gym.data.records import Item
 from atommem_gym.envs import AtomMemEnv
 from atommem_gym.envs.shaping import FORMAT_REASONS
 from atommem_gym.envs.wrappers import EvidenceReward, FormatPenalty, MemoryCost
 from atommem_gym.errors import JudgeError
+from atommem_gym.records.record import Item
 from atommem_gym.scoring.judge import JudgeScorer
 from atommem_gym.testing import actions as crud_actions
 from atommem_gym.testing import budget, episodes, items

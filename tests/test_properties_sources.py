@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atommem_gym.data import sources
-from atommem_gym.data.records import Record
-from atommem_gym.data.sources import PARSERS, load_split
 from atommem_gym.errors import AtomMemError, ConfigError, DatasetUnavailableError, RecordError
+from atommem_gym.records import sources
+from atommem_gym.records.record import Record
+from atommem_gym.records.sources import PARSERS, load_split
 from atommem_gym.testing import budget
 from atommem_gym.worlds.synthetic import SyntheticItems
 from atommem_gym.worlds.synthetic.shapes import SHAPES

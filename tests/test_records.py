@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from atommem_gym.data import hotpotqa, musique, twowiki
-from atommem_gym.data.mentions import YES_NO, find, hop_answer, occurs, options, plain
-from atommem_gym.data.reading import read
-from atommem_gym.data.records import Evidence
-from atommem_gym.data.sources import parse
 from atommem_gym.errors import RecordError
+from atommem_gym.records.formats import hotpotqa, musique, twowiki
+from atommem_gym.records.formats.mentions import YES_NO, find, hop_answer, occurs, options, plain
+from atommem_gym.records.reading import read
+from atommem_gym.records.record import Evidence
+from atommem_gym.records.sources import parse
 
 Make = Callable[..., dict[str, Any]]
 

@@ -22,12 +22,12 @@ from fixed_items import OneItem
 from old_episode import DOCUMENTS, FUTURE, PAST, QUESTIONS, old_env, played
 
 import atommem_gym
-from atommem_gym.data.corpus import from_records
-from atommem_gym.data.identity import PARTS, documents_hash, identity
-from atommem_gym.data.records import Document, Item
-from atommem_gym.data.stream import Stream
 from atommem_gym.envs import AtomMemEnv, snapshots
 from atommem_gym.errors import SnapshotError
+from atommem_gym.records.corpus import from_records
+from atommem_gym.records.identity import PARTS, documents_hash, identity
+from atommem_gym.records.record import Document, Item
+from atommem_gym.records.stream import Stream
 from atommem_gym.tokenizers import load_tokenizer
 from atommem_gym.worlds.needle import NeedleItems, NeedleOptions
 
@@ -202,7 +202,7 @@ def test_M14_snapshots_of_one_episode_hash_its_item_once(monkeypatch: pytest.Mon
     env = old_env()
     snapshot = taken(env)
     env.step("<create>x</create>")
-    monkeypatch.setattr("atommem_gym.data.identity._hash", None)
+    monkeypatch.setattr("atommem_gym.records.identity._hash", None)
     later = env.snapshot()
     assert later["episode"]["item"] == snapshot["episode"]["item"]
     later["episode"]["item"]["documents"] = "changed by whoever holds it"

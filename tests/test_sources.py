@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from atommem_gym.data import cache, sources
-from atommem_gym.data.audit import audit
-from atommem_gym.data.corpus import RECORDS_FILE
-from atommem_gym.data.hub import HUB
-from atommem_gym.data.records import Record
-from atommem_gym.data.sources import load_split
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
+from atommem_gym.records import cache, sources
+from atommem_gym.records.audit import audit
+from atommem_gym.records.corpus import RECORDS_FILE
+from atommem_gym.records.hub import HUB
+from atommem_gym.records.record import Record
+from atommem_gym.records.sources import load_split
 
 ROOT = Path(__file__).resolve().parent.parent
 Make = Callable[..., dict[str, Any]]
@@ -120,7 +120,7 @@ def test_D1_a_folder_that_datasets_saved(tmp_path: Path, hotpot_raw: Make) -> No
 def test_D2_a_long_json_list_is_read_in_pieces(
     tmp_path: Path, hotpot_raw: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("atommem_gym.data.reading._CHUNK", 97)
+    monkeypatch.setattr("atommem_gym.records.reading._CHUNK", 97)
     rows = [hotpot_raw(number, distractors=2, answer='a "b" ] } \\ é 漢') for number in range(6)]
     path = tmp_path / "list.json"
     path.write_text(json.dumps(rows, ensure_ascii=False), "utf-8")
@@ -452,9 +452,9 @@ import sys, time
 def resident():  # without the pages of mapped files, which the system takes back when it needs them
     with open("/proc/self/status") as file:
         return int(next(line for line in file if line.startswith("RssAnon")).split()[1]) * 1024
-from atommem_gym.data import sources
-from atommem_gym.data.corpus import from_records
-from atommem_gym.data.items import RecordItems
+from atommem_gym.records import sources
+from atommem_gym.records.corpus import from_records
+from atommem_gym.records.items import RecordItems
 sources.CONVERT_FROM_BYTES = 0
 if sys.argv[2] == "warm":
     from_records("x", "train", [sources.PARSERS["hotpotqa"](eval(sys.argv[3]))])  # so that all libraries are loaded

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from atommem_gym.data.records import Document
-from atommem_gym.data.stream import Stream
+from atommem_gym.records.record import Document
+from atommem_gym.records.stream import Stream
 from atommem_gym.tokenizers import Offsets, load_tokenizer
 
 WORDS = load_tokenizer("words")

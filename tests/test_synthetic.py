@@ -10,8 +10,8 @@ from functools import lru_cache
 
 import pytest
 
-from atommem_gym.data.records import Item, Record
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.record import Item, Record
 from atommem_gym.scoring.answers import normalize
 from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.synthetic import SHAPES, SPLITS, GroundTruth, SyntheticItems

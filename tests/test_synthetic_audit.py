@@ -10,8 +10,8 @@ from math import sqrt
 import numpy as np
 import pytest
 
-from atommem_gym.data.layout import stable_rng
-from atommem_gym.data.records import Record
+from atommem_gym.records.layout import stable_rng
+from atommem_gym.records.record import Record
 from atommem_gym.scoring.answers import exact_match
 from atommem_gym.worlds.synthetic import SHAPES, SyntheticItems
 from atommem_gym.worlds.synthetic.plans import Extreme, Follow

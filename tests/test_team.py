@@ -16,12 +16,12 @@ import pytest
 from fixed_items import OneItem
 from gymnasium.error import ResetNeeded
 
-from atommem_gym.data.items import RecordItems
-from atommem_gym.data.pool import PoolDocuments
-from atommem_gym.data.records import Document, Evidence, Item, Record
-from atommem_gym.data.sources import load_split
-from atommem_gym.data.stream import LazyDocuments, Stream
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.documents import PoolDocuments
+from atommem_gym.records.items import RecordItems
+from atommem_gym.records.record import Document, Evidence, Item, Record
+from atommem_gym.records.sources import load_split
+from atommem_gym.records.stream import LazyDocuments, Stream
 from atommem_gym.tokenizers import load_tokenizer
 
 pytest.importorskip("pettingzoo", reason="needs PettingZoo: pip install 'atommem-gym[team]'")

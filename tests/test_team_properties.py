@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.actions import ActionText, Create, Delete, Operation, Scratchpad, Update, format_action
-from atommem_gym.data.layout import stable_rng
-from atommem_gym.data.records import Document, Evidence, Item, Record
+from atommem_gym.records.layout import stable_rng
+from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.step import REASONS
 from atommem_gym.testing import budget, hostile_texts
 

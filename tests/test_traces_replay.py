@@ -11,8 +11,8 @@ import pytest
 from fixed_items import OneItem
 from made_traces import DOCUMENTS, QUESTION, SMALL, SYNTHETIC, played, written
 
-from atommem_gym.data.records import Item
 from atommem_gym.envs import AtomMemEnv, RecordTraces
+from atommem_gym.records.record import Item
 from atommem_gym.traces import EpisodeTrace, TraceError, read_traces
 from atommem_gym.traces.difference import first_difference
 from atommem_gym.traces.examples import example_trace

@@ -14,13 +14,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from atommem_gym.actions import DIALECTS, parse, tags
-from atommem_gym.data.corpus import from_records
-from atommem_gym.data.pool import Pool, PoolDocuments
-from atommem_gym.data.records import Document, Item, Items, Record
-from atommem_gym.data.stream import Stream
 from atommem_gym.envs.atommem_env import AtomMemEnv
 from atommem_gym.envs.batching import batch_infos
 from atommem_gym.envs.vector_env import AtomMemVectorEnv
+from atommem_gym.records.corpus import from_records
+from atommem_gym.records.documents import Pool, PoolDocuments
+from atommem_gym.records.record import Document, Item, Items, Record
+from atommem_gym.records.stream import Stream
 from atommem_gym.testing import actions, budget, hostile_texts
 from atommem_gym.tokenizers import WordTokenizer, load_tokenizer
 
@@ -129,8 +129,8 @@ def test_pooled_documents_behave_as_a_tuple() -> None:
 
 
 def test_every_document_of_a_pool_is_counted_once_and_a_reset_reads_none(hotpot_raw: Any) -> None:
-    from atommem_gym.data import hotpotqa
-    from atommem_gym.data.items import RecordItems
+    from atommem_gym.records.formats import hotpotqa
+    from atommem_gym.records.items import RecordItems
 
     split = from_records("hotpotqa", "train", (hotpotqa.parse(hotpot_raw(number)) for number in range(30)))
     items = RecordItems(split, num_docs=60, questions_per_episode=1, order="shuffled")

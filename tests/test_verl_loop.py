@@ -15,9 +15,9 @@ import pytest
 from pools import ENV_ID, SMALL, run
 from tiny_model import tiny_model  # noqa: F401  (a fixture)
 
-from atommem_gym.data.records import Items
-from atommem_gym.data.verl_rows import AGENT_NAME, references, row, write_rows
 from atommem_gym.errors import ConfigError, LanguageModelError
+from atommem_gym.records.record import Items
+from atommem_gym.records.verl_rows import AGENT_NAME, references, row, write_rows
 from atommem_gym.registration import configure, load_items
 
 pytest.importorskip("verl", reason="needs veRL: make verl-environment")

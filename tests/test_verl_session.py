@@ -15,9 +15,9 @@ from pools import ENV_ID, SMALL, run
 from atommem_gym.agents.verl_pools import close_pools, shared_pool
 from atommem_gym.agents.verl_session import TOTALS, Generated, Session, TokenLimits, play_session
 from atommem_gym.cli import FAILED, main
-from atommem_gym.data.records import Items
-from atommem_gym.data.verl_rows import SCHEMA, ItemReference, item_hash, references
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
+from atommem_gym.records.record import Items
+from atommem_gym.records.verl_rows import SCHEMA, ItemReference, item_hash, references
 from atommem_gym.registration import configure, load_items, task_of
 
 WIDE = TokenLimits(prompt=100_000, response=500)

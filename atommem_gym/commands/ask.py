@@ -23,10 +23,10 @@ from atommem_gym.commands.ask_episode import Asked, in_sight, play, unscored
 from atommem_gym.commands.ask_memory import find_memory
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.run import Repeated, parse_settings
-from atommem_gym.data.own_files import OwnItems, read_files
 from atommem_gym.envs import AtomMemEnv
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.own_files import OwnItems, read_files
 from atommem_gym.step import Observation
 from atommem_gym.traces import EpisodeTrace, TraceWriter
 

@@ -9,9 +9,9 @@ from typing import Any
 from atommem_gym.agents.player import Player
 from atommem_gym.agents.rollout import OnStep, rollout
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.own_files import OwnFiles
 from atommem_gym.envs import AtomMemEnv
 from atommem_gym.episode import Episode
+from atommem_gym.records.own_files import OwnFiles
 from atommem_gym.step import Observation
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder
 from atommem_gym.traces.causes import closing_steps

@@ -15,9 +15,9 @@ from tyro.conf import subcommand
 
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.data_verl import DataVerl
-from atommem_gym.data.audit import Part, Report, audit
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.audit import Part, Report, audit
 
 MAX_PROBLEMS = 20
 """Malformed records that are listed for each file."""

@@ -35,7 +35,7 @@ class Envs:
 
 
 def _source(task: Task) -> str:
-    from atommem_gym.data.hub import HUB
+    from atommem_gym.records.hub import HUB
 
     if task.dataset is not None:
         return f"hub: {HUB[task.dataset].repository}"

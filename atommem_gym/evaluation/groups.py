@@ -11,11 +11,11 @@ from typing import Any
 
 from atommem_gym.agents.play import draw_items
 from atommem_gym.agents.player import player_keywords
-from atommem_gym.data.records import Items
 from atommem_gym.envs.pool import AtomMemPool
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.plan import Cell, EnvPlan, Plan
 from atommem_gym.evaluation.results import EpisodeKey
+from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, Task, load_items
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from atommem_gym.data.layout import stable_rng
+from atommem_gym.records.layout import stable_rng
 
 RESAMPLES = 10_000
 LEVEL = 0.95

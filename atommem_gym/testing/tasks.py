@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
-from atommem_gym.data.records import Document, Evidence, Item, Record
+from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.testing.strategies import actions, texts
 
 _SENTENCES = (

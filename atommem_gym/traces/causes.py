@@ -31,8 +31,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias
 
-from atommem_gym.data.records import Evidence
 from atommem_gym.evidence import held, holds, suggests
+from atommem_gym.records.record import Evidence
 from atommem_gym.step import Phase
 from atommem_gym.traces.record import Cause, EpisodeTrace, StepTrace
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from atommem_gym.data.records import Evidence
 from atommem_gym.errors import AtomMemError
+from atommem_gym.records.record import Evidence
 
 VERSION = 1
 """Of the record; any change of a field or of its meaning raises it."""

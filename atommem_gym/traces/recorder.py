@@ -14,9 +14,9 @@ from typing import Any, Protocol, SupportsFloat, TypeAlias
 
 import numpy as np
 
-from atommem_gym.data.records import Item
 from atommem_gym.episode import Episode
 from atommem_gym.memory.memory import Memory
+from atommem_gym.records.record import Item
 from atommem_gym.scoring import Scorer
 from atommem_gym.step import Observation
 from atommem_gym.traces.causes import failure_causes

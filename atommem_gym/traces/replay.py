@@ -14,10 +14,10 @@ import gymnasium as gym
 from gymnasium.envs.registration import WrapperSpec
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.reading import SUFFIXES
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Write
+from atommem_gym.records.reading import SUFFIXES
 from atommem_gym.registration import task_of
 from atommem_gym.scoring import ScoreRequest
 from atommem_gym.stores.loading import open_store

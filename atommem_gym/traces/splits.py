@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
-from atommem_gym.data.layout import stable_rng
+from atommem_gym.records.layout import stable_rng
 from atommem_gym.scoring import normalize
 from atommem_gym.traces.record import EpisodeTrace
 

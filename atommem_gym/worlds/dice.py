@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import TypeVar
 
-from atommem_gym.data.layout import stable_rng
+from atommem_gym.records.layout import stable_rng
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.data.layout import check_questions
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.layout import check_questions
 from atommem_gym.tokenizers import load_tokenizer
 from atommem_gym.worlds.drift import DriftItems, DriftOptions
 from atommem_gym.worlds.drift.options import at_difficulty as drift_at

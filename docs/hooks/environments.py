@@ -160,7 +160,7 @@ def _facts(task: Task) -> str:
 
 
 def _source(task: Task) -> str:
-    from atommem_gym.data.hub import HUB
+    from atommem_gym.records.hub import HUB
 
     if task.dataset is None:
         return "generated"

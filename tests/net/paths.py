@@ -26,8 +26,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "atommem_gym.agents.transformers_model": ("TransformersModel",),
     "atommem_gym.config": ("EnvConfig",),
     "atommem_gym.custom": ("CustomTask",),
-    "atommem_gym.data.layout": ("arrange", "stable_rng"),
-    "atommem_gym.data.records": ("Document", "Evidence", "Item", "Record"),
+    "atommem_gym.records.layout": ("arrange", "stable_rng"),
+    "atommem_gym.records.record": ("Document", "Evidence", "Item", "Record"),
     "atommem_gym.envs": (
         "AtomMemEnv",
         "AtomMemPool",

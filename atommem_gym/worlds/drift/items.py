@@ -6,9 +6,9 @@ import operator
 from dataclasses import dataclass
 from typing import Final
 
-from atommem_gym.data.layout import QuestionsPerEpisode, check_questions, stable_rng
-from atommem_gym.data.records import Document, Evidence, Item, Record
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, stable_rng
+from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.drift import phrases
 from atommem_gym.worlds.drift.history import CHANGED, Fact, Period

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from math import ceil
 from typing import Final
 
-from atommem_gym.data.records import Document
+from atommem_gym.records.record import Document
 from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.drift import phrases
 from atommem_gym.worlds.drift.attributes import ATTRIBUTES, Attribute

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
-from atommem_gym.data.layout import stable_rng
-from atommem_gym.data.records import Document
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.layout import stable_rng
+from atommem_gym.records.record import Document
 from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.synthetic import SyntheticItems
 

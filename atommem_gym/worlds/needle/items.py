@@ -9,10 +9,10 @@ from typing import Final, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
-from atommem_gym.data.layout import QuestionsPerEpisode, check_questions, stable_rng
-from atommem_gym.data.records import Document, Evidence, Item, Record
-from atommem_gym.data.stream import LazyDocuments, as_streamed
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, stable_rng
+from atommem_gym.records.record import Document, Evidence, Item, Record
+from atommem_gym.records.stream import LazyDocuments, as_streamed
 from atommem_gym.tokenizers import Tokenizer
 from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.needle.haystacks import (

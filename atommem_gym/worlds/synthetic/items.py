@@ -8,9 +8,9 @@ from itertools import chain as flatten
 from itertools import zip_longest
 from typing import Final
 
-from atommem_gym.data.layout import QuestionsPerEpisode, arrange, check_order, check_questions, stable_rng
-from atommem_gym.data.records import Document, Evidence, Item, Record
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.layout import QuestionsPerEpisode, arrange, check_order, check_questions, stable_rng
+from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.synthetic.distractors import distractors
 from atommem_gym.worlds.synthetic.entities import Entity, Value, aliases, shown

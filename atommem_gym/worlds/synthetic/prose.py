@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atommem_gym.data.records import Document
+from atommem_gym.records.record import Document
 from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.synthetic.entities import Entity, Value, shown
 from atommem_gym.worlds.synthetic.templates import COMMON_NOUN, DETAILS, FACTS, FLAVOURS, LEADS, PRODUCTS

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from atommem_gym.data.layout import stable_rng
+from atommem_gym.records.layout import stable_rng
 
 NAMES = (
     "Ada",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from atommem_gym.data.fields import Raw, text
-from atommem_gym.data.mentions import hop_answer, options
-from atommem_gym.data.records import Evidence, Record
-from atommem_gym.data.sentences import gold_facts, paragraphs
+from atommem_gym.records.formats.fields import Raw, text
+from atommem_gym.records.formats.mentions import hop_answer, options
+from atommem_gym.records.formats.paragraphs import gold_facts, paragraphs
+from atommem_gym.records.record import Evidence, Record
 
 NAME = "hotpotqa"
 TITLE = "HotpotQA"

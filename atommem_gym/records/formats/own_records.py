@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from atommem_gym.data.fields import Raw, array, document, objects, shown, text
-from atommem_gym.data.mentions import hop_answer, options
-from atommem_gym.data.records import Document, Evidence, Record
 from atommem_gym.errors import RecordError
+from atommem_gym.records.formats.fields import Raw, array, document, objects, shown, text
+from atommem_gym.records.formats.mentions import hop_answer, options
+from atommem_gym.records.record import Document, Evidence, Record
 
 NAME = "own"
 FIELDS = ("question", "answer", "documents", "id", "aliases", "type", "options")

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
-from atommem_gym.data.records import Document
+from atommem_gym.records.record import Document
 
 Hashes: TypeAlias = npt.NDArray[np.uint64]
 Indices: TypeAlias = npt.NDArray[np.int64]

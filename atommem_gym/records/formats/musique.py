@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from atommem_gym.data.fields import Raw, document, objects, shown, text
-from atommem_gym.data.mentions import YES_NO, plain
-from atommem_gym.data.records import Document, Evidence, Record
 from atommem_gym.errors import RecordError
+from atommem_gym.records.formats.fields import Raw, document, objects, shown, text
+from atommem_gym.records.formats.mentions import YES_NO, plain
+from atommem_gym.records.record import Document, Evidence, Record
 
 NAME = "musique"
 TITLE = "MuSiQue"

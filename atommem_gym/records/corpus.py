@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
-from atommem_gym.data.pool import BATCH, Hashes, Indices, Pool, Strings, body
-from atommem_gym.data.records import Document, Evidence, Record
 from atommem_gym.errors import RecordError
+from atommem_gym.records.documents import BATCH, Hashes, Indices, Pool, Strings, body
+from atommem_gym.records.record import Document, Evidence, Record
 
 FORMAT_VERSION = 3
 """Bumped with every change of the schemas or of what a record is parsed to; older cache files are then ignored."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from atommem_gym.data.fields import Raw, rows, text
-from atommem_gym.data.mentions import find, hop_answer, occurs, options, plain, without_qualifier
-from atommem_gym.data.records import Document, Evidence, Record
-from atommem_gym.data.sentences import Fact, gold_facts, paragraphs
+from atommem_gym.records.formats.fields import Raw, rows, text
+from atommem_gym.records.formats.mentions import find, hop_answer, occurs, options, plain, without_qualifier
+from atommem_gym.records.formats.paragraphs import Fact, gold_facts, paragraphs
+from atommem_gym.records.record import Document, Evidence, Record
 
 NAME = "2wikimultihopqa"
 TITLE = "2WikiMultiHopQA"

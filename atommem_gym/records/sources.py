@@ -12,9 +12,9 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import Progress
 
-from atommem_gym.data import hotpotqa, musique, own_records, twowiki
-from atommem_gym.data.cache import cache_key, cached_folder
-from atommem_gym.data.corpus import (
+from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
+from atommem_gym.records.cache import cache_key, cached_folder
+from atommem_gym.records.corpus import (
     DOCUMENTS_FILE,
     FORMAT_VERSION,
     RECORDS_FILE,
@@ -24,13 +24,13 @@ from atommem_gym.data.corpus import (
     open_folder,
     write_tables,
 )
-from atommem_gym.data.fields import Raw
-from atommem_gym.data.files import files_of_split, split_name
-from atommem_gym.data.hub import HUB, official_help, read_hub
-from atommem_gym.data.pool import Indices, Pool
-from atommem_gym.data.reading import RawRecord, read
-from atommem_gym.data.records import Record
-from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
+from atommem_gym.records.documents import Indices, Pool
+from atommem_gym.records.files import files_of_split, split_name
+from atommem_gym.records.formats import hotpotqa, musique, own_records, twowiki
+from atommem_gym.records.formats.fields import Raw
+from atommem_gym.records.hub import HUB, official_help, read_hub
+from atommem_gym.records.reading import RawRecord, read
+from atommem_gym.records.record import Record
 
 PARSERS: Mapping[str, Callable[[Raw], Record]] = {
     hotpotqa.NAME: hotpotqa.parse,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from atommem_gym.data.fields import Raw, document, is_list, rows, shown
-from atommem_gym.data.records import Document
 from atommem_gym.errors import RecordError
+from atommem_gym.records.formats.fields import Raw, document, is_list, rows, shown
+from atommem_gym.records.record import Document
 
 
 @dataclass(frozen=True, slots=True)

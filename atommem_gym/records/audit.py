@@ -9,14 +9,15 @@ from itertools import chain, combinations
 from os import PathLike
 from pathlib import Path
 
-from atommem_gym.data import hotpotqa, sentences, twowiki
-from atommem_gym.data.corpus import normalised_hash
-from atommem_gym.data.files import group_files
-from atommem_gym.data.mentions import YES_NO, occurs, plain
-from atommem_gym.data.reading import RawRecord, read
-from atommem_gym.data.records import Record
-from atommem_gym.data.sources import PARSERS, detect, parse
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
+from atommem_gym.records.corpus import normalised_hash
+from atommem_gym.records.files import group_files
+from atommem_gym.records.formats import hotpotqa, twowiki
+from atommem_gym.records.formats import paragraphs as sentences
+from atommem_gym.records.formats.mentions import YES_NO, occurs, plain
+from atommem_gym.records.reading import RawRecord, read
+from atommem_gym.records.record import Record
+from atommem_gym.records.sources import PARSERS, detect, parse
 
 _BY_SENTENCE = (hotpotqa.NAME, twowiki.NAME)
 """Their gold is named by title and sentence number, the others' paragraph by paragraph."""

@@ -6,8 +6,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from atommem_gym.data.pool import PoolDocuments, body
-from atommem_gym.data.records import Document, Item, Record
+from atommem_gym.records.documents import PoolDocuments, body
+from atommem_gym.records.record import Document, Item, Record
 
 PARTS = ("questions", "answers", "evidence", "documents")
 """What of an item is hashed, each by itself, so that an error can say what differs."""

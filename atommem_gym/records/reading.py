@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet
 
-from atommem_gym.data.fields import Raw, shown
 from atommem_gym.errors import DatasetUnavailableError, RecordError
+from atommem_gym.records.formats.fields import Raw, shown
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".arrow")
 """The file types that can be read."""

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atommem_gym.data.own_pdf import pdf_pages
-from atommem_gym.data.records import Document, Item, Record
 from atommem_gym.errors import ConfigError, DatasetUnavailableError
+from atommem_gym.records.own_pdf import pdf_pages
+from atommem_gym.records.record import Document, Item, Record
 
 SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".pdf")
 """The files that are taken from a folder; a file that is named itself may be called anything."""

@@ -9,9 +9,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from atommem_gym.data.identity import DocumentsHash, documents_hash
-from atommem_gym.data.pool import SEPARATOR, PoolDocuments, body
-from atommem_gym.data.records import Document
+from atommem_gym.records.documents import SEPARATOR, PoolDocuments, body
+from atommem_gym.records.identity import DocumentsHash, documents_hash
+from atommem_gym.records.record import Document
 from atommem_gym.tokenizers import Tokenizer, WordTokenizer
 
 _COUNTED_AT_ONCE = 256
@@ -51,7 +51,7 @@ class Stream:
 
     @cached_property
     def documents_hash(self) -> str:
-        """See :mod:`atommem_gym.data.identity`; lazy documents were hashed while their tokens were counted."""
+        """See :mod:`atommem_gym.records.identity`; lazy documents were hashed while their tokens were counted."""
         documents = self.documents
         return documents.content_hash() if isinstance(documents, LazyDocuments) else documents_hash(documents)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from atommem_gym.data.records import Document
 from atommem_gym.errors import RecordError
+from atommem_gym.records.record import Document
 
 Raw: TypeAlias = Mapping[str, Any]
 """A record as its file holds it."""

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atommem_gym.data.layout import QuestionsPerEpisode, arrange, check_order, partition, stable_rng
-from atommem_gym.data.pool import Hashes, Indices, Pool
-from atommem_gym.data.records import Item
-from atommem_gym.data.sources import Split
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.documents import Hashes, Indices, Pool
+from atommem_gym.records.layout import QuestionsPerEpisode, arrange, check_order, partition, stable_rng
+from atommem_gym.records.record import Item
+from atommem_gym.records.sources import Split
 
 _DENSE = 4
 """A pool of less than this many times the documents wanted is searched whole instead of by rejection."""

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atommem_gym.data.records import Item, Items
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.record import Item, Items
 
 AGENT_NAME = "atommem"
 """The agent loop that plays the rows, as veRL's list of agent loops calls it."""

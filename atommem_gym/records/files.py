@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from atommem_gym.data.reading import SUFFIXES
 from atommem_gym.errors import ConfigError, DatasetUnavailableError
+from atommem_gym.records.reading import SUFFIXES
 
 SPLITS = ("train", "validation", "test")
 

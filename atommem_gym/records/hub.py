@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from atommem_gym.data import hotpotqa, musique, twowiki
-from atommem_gym.data.reading import RawRecord
 from atommem_gym.errors import DatasetUnavailableError
+from atommem_gym.records.formats import hotpotqa, musique, twowiki
+from atommem_gym.records.reading import RawRecord
 
 
 @dataclass(frozen=True, slots=True)
