@@ -10,9 +10,9 @@ from atommem_gym.agents.llm_player import LanguageModelPlayer
 from atommem_gym.agents.llm_shortening import cut_middle
 from atommem_gym.agents.llm_text import final_answer
 from atommem_gym.agents.player import Dropped, Turn
-from atommem_gym.agents.writing import answer
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
+from atommem_gym.policies.writing import answer
 from atommem_gym.step import Observation, Phase
 from atommem_gym.tokenizers import load_tokenizer
 

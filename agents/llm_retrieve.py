@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from atommem_gym.actions import Create, Read, format_action
-from atommem_gym.agents.documents import DocumentReader, harmless, split
 from atommem_gym.agents.language_model import LanguageModel
 from atommem_gym.agents.llm_player import LanguageModelPlayer
 from atommem_gym.agents.llm_text import final_answer
 from atommem_gym.agents.player import Turn
-from atommem_gym.agents.writing import ActionWriter, answer
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
+from atommem_gym.policies.documents import DocumentReader, harmless, split
+from atommem_gym.policies.writing import ActionWriter, answer
 from atommem_gym.records.record import Document
 from atommem_gym.step import Observation, Phase
 from atommem_gym.tokenizers import load_tokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from atommem_gym.actions import Answer, Operation, parse, without_thinking
-from atommem_gym.agents.writing import UNKNOWN
+from atommem_gym.policies.writing import UNKNOWN
 
 _LABEL = re.compile(r"^(?:the |final )*answer\s*(?:is)?\s*:\s*", re.IGNORECASE)
 

@@ -13,15 +13,15 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
 from atommem_gym.actions import Create, Delete, Operation, Read, Scratchpad, Update, format_action
-from atommem_gym.agents.answering import fill
-from atommem_gym.agents.documents import harmless
 from atommem_gym.agents.macro_state import MacroState, Piece, Stored
-from atommem_gym.agents.oracle_reader import OracleReader
-from atommem_gym.agents.words import content_words, names
-from atommem_gym.agents.writing import answer
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs import AtomMemEnv
 from atommem_gym.errors import ConfigError
+from atommem_gym.policies.answering import fill
+from atommem_gym.policies.documents import harmless
+from atommem_gym.policies.oracle_reader import OracleReader
+from atommem_gym.policies.words import content_words, names
+from atommem_gym.policies.writing import answer
 from atommem_gym.step import Observation, Phase
 
 SKIP, KEEP, MERGE = range(3)
@@ -36,7 +36,7 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
     """Turns ``MultiDiscrete`` choices into the action text of the environment's dialect.
 
     The policy decides what to store, merge, drop and look for; the answers are the
-    :class:`~atommem_gym.agents.oracle_reader.OracleReader`'s (PRIVILEGED), as those of the scripted agents. Whatever
+    :class:`~atommem_gym.policies.oracle_reader.OracleReader`'s (PRIVILEGED), as those of the scripted agents. Whatever
     is chosen is a legal episode of the environment below, and its text is in ``info["action"]``.
 
     Action space, ``MultiDiscrete``:

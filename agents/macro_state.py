@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from atommem_gym.actions import Create, Delete, Operation, Update
-from atommem_gym.agents.documents import DocumentReader, entries, harmless
 from atommem_gym.agents.relevance import Array, Products, chain_relevance
 from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.memory.protocols import TextKind, Vectors
+from atommem_gym.policies.documents import DocumentReader, entries, harmless
 from atommem_gym.records.record import Document
 from atommem_gym.step import Observation, Phase
 from atommem_gym.tokenizers import load_tokenizer

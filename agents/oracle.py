@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atommem_gym.actions import Create, Operation, Scratchpad
-from atommem_gym.agents.answering import fill
-from atommem_gym.agents.documents import harmless, split
 from atommem_gym.agents.storing import StoringAgent
 from atommem_gym.episode import Episode
 from atommem_gym.evidence import holds
+from atommem_gym.policies.answering import fill
+from atommem_gym.policies.documents import harmless, split
 from atommem_gym.records.record import Document, Evidence
 from atommem_gym.step import Observation
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atommem_gym.actions import Operation, Scratchpad
-from atommem_gym.agents.documents import sentences
 from atommem_gym.agents.storing import StoringAgent
-from atommem_gym.agents.words import Rarity, content_words, question_words
-from atommem_gym.agents.writing import answer
 from atommem_gym.episode import Episode
+from atommem_gym.policies.documents import sentences
+from atommem_gym.policies.words import Rarity, content_words, question_words
+from atommem_gym.policies.writing import answer
 from atommem_gym.records.record import Document
 from atommem_gym.step import Observation
 

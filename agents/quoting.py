@@ -6,16 +6,16 @@ import difflib
 import re
 from collections.abc import Iterator
 
-from atommem_gym.agents.answering import Reader
-from atommem_gym.agents.documents import sentences
 from atommem_gym.agents.keep_all import KeepAllAgent
 from atommem_gym.agents.overwrite import OverwriteAgent
 from atommem_gym.agents.storing import StoringAgent
 from atommem_gym.agents.tidy import TidyAgent
-from atommem_gym.agents.words import Rarity, content_words, question_words
-from atommem_gym.agents.writing import UNKNOWN
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
+from atommem_gym.policies.answering import Reader
+from atommem_gym.policies.documents import sentences
+from atommem_gym.policies.words import Rarity, content_words, question_words
+from atommem_gym.policies.writing import UNKNOWN
 from atommem_gym.records.own_files import SOURCE
 from atommem_gym.step import Observation
 

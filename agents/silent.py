@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 
 from atommem_gym.actions import Operation
-from atommem_gym.agents.writing import UNKNOWN, ActionWriter, answer
 from atommem_gym.config import EnvConfig
 from atommem_gym.episode import Episode
+from atommem_gym.policies.writing import UNKNOWN, ActionWriter, answer
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation, Phase
 

@@ -6,12 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from atommem_gym.actions import Operation
-from atommem_gym.agents.answering import Reader, ReadingPolicy
-from atommem_gym.agents.documents import DocumentReader
-from atommem_gym.agents.oracle_reader import OracleReader
-from atommem_gym.agents.writing import ActionWriter
 from atommem_gym.config import EnvConfig
 from atommem_gym.episode import Episode
+from atommem_gym.policies.answering import Reader, ReadingPolicy
+from atommem_gym.policies.documents import DocumentReader
+from atommem_gym.policies.oracle_reader import OracleReader
+from atommem_gym.policies.writing import ActionWriter
 from atommem_gym.records.record import Document
 from atommem_gym.step import Observation, Phase
 from atommem_gym.tokenizers import Tokenizer, load_tokenizer
@@ -20,7 +20,7 @@ from atommem_gym.tokenizers import Tokenizer, load_tokenizer
 class StoringAgent(ABC):
     """Base of the storing agents; a subclass says what it keeps of the documents.
 
-    Its answers are the :class:`~atommem_gym.agents.oracle_reader.OracleReader`'s: they measure memory and retrieval.
+    Its answers are the :class:`~atommem_gym.policies.oracle_reader.OracleReader`'s: they measure memory and retrieval.
     """
 
     name: str

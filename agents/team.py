@@ -59,7 +59,7 @@ class TidyReader(StoringReader, TidyAgent):
 class ScriptedAnswerer(StoringAgent):
     """Waits until all is read, then reads memory and answers by the fixed policy of the storing agents.
 
-    Its answers are the :class:`~atommem_gym.agents.oracle_reader.OracleReader`'s: they measure memory and retrieval.
+    Its answers are the :class:`~atommem_gym.policies.oracle_reader.OracleReader`'s: they measure memory and retrieval.
     """
 
     name = "answerer"

@@ -14,15 +14,15 @@ import pytest
 import atommem_gym  # noqa: F401
 from atommem_gym.actions import Answer, Create, Invalid, Operation, Read, Scratchpad, parse
 from atommem_gym.agents import AGENTS, make_agent
-from atommem_gym.agents.answering import fill
-from atommem_gym.agents.documents import DocumentReader, entries, sentences, split
-from atommem_gym.agents.oracle_reader import OracleReader, visible_texts
 from atommem_gym.agents.play import Env, EpisodeRecord, atommem_env, draw_items, iterate, play, play_episode
 from atommem_gym.agents.silent import options
 from atommem_gym.agents.tidy import BUDGET, TidyAgent
-from atommem_gym.agents.words import Rarity, content_words, names
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
+from atommem_gym.policies.answering import fill
+from atommem_gym.policies.documents import DocumentReader, entries, sentences, split
+from atommem_gym.policies.oracle_reader import OracleReader, visible_texts
+from atommem_gym.policies.words import Rarity, content_words, names
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.tokenizers import load_tokenizer
 

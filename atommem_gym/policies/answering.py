@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from atommem_gym.actions import Operation, Read, Scratchpad
-from atommem_gym.agents.documents import harmless
-from atommem_gym.agents.words import content_words, names
-from atommem_gym.agents.writing import answer
 from atommem_gym.config import EnvConfig
+from atommem_gym.policies.documents import harmless
+from atommem_gym.policies.words import content_words, names
+from atommem_gym.policies.writing import answer
 from atommem_gym.step import Observation
 from atommem_gym.tokenizers import Tokenizer
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from atommem_gym.agents.writing import UNKNOWN
 from atommem_gym.episode import Episode
 from atommem_gym.evidence import all_visible
+from atommem_gym.policies.writing import UNKNOWN
 from atommem_gym.step import Observation
 
 

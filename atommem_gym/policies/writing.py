@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 
 from atommem_gym.actions import Answer, Create, Delete, Operation, Read, Scratchpad, Update, format_action
-from atommem_gym.agents.documents import harmless
 from atommem_gym.config import EnvConfig
+from atommem_gym.policies.documents import harmless
 from atommem_gym.step import Observation, Phase
 
 MOVE_ON = "Nothing to keep in this chunk."
