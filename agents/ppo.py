@@ -26,9 +26,9 @@ import tyro
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from torch import Tensor, nn
 
-from atommem_gym.agents.embedding_observation import FEATURES, SCALARS, EmbeddingObservation
-from atommem_gym.agents.macro_actions import SKIP, MacroActions
 from atommem_gym.envs import EvidenceReward
+from atommem_gym.envs.macro.embedding_observation import FEATURES, SCALARS, EmbeddingObservation
+from atommem_gym.envs.macro.macro_actions import SKIP, MacroActions
 
 
 @dataclass

@@ -70,7 +70,7 @@ async def rollout(
     Example:
         >>> import asyncio
         >>> from atommem_gym.agents.player import make_player
-        >>> from atommem_gym.envs.pool import AtomMemPool
+        >>> from atommem_gym.envs.pool.pool import AtomMemPool
         >>> async def play():
         ...     async with AtomMemPool("AtomMem-Synthetic-v0", 1, num_docs=20, store="numpy") as pool:
         ...         async with pool.env() as env:

@@ -11,7 +11,7 @@ from atommem_gym.agents.keep_all import KeepAllAgent
 from atommem_gym.agents.oracle import OracleAgent
 from atommem_gym.agents.storing import StoringAgent
 from atommem_gym.agents.tidy import TidyAgent
-from atommem_gym.envs.team_episode import ANSWERER, reader_names
+from atommem_gym.envs.team.episode import ANSWERER, reader_names
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Document

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from atommem_gym.agents.language_model import LanguageModel
 from atommem_gym.agents.llm_player import LanguageModelPlayer
 from atommem_gym.agents.player import Player, Turn
-from atommem_gym.envs.team_episode import ANSWERER, reader_names
+from atommem_gym.envs.team.episode import ANSWERER, reader_names
 from atommem_gym.step import Observation, Phase
 
 

@@ -12,7 +12,7 @@ from atommem_gym.agents.agent import Agent
 from atommem_gym.agents.play import EpisodeRecord
 from atommem_gym.agents.player import Player
 from atommem_gym.agents.team import Team
-from atommem_gym.envs.team import TeamEnv
+from atommem_gym.envs.team.team import TeamEnv
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation
 
@@ -34,7 +34,7 @@ def play_team(
         The team's record: ``steps`` are rounds, in each of which all act; ``agent_ms`` is the time of all of them.
 
     >>> from atommem_gym.agents.team import make_team
-    >>> from atommem_gym.envs.team import parallel_env
+    >>> from atommem_gym.envs.team.team import parallel_env
     >>> env = parallel_env(readers=2, num_docs=20, chunk_tokens=400, store="numpy")
     >>> record = play_team(env, make_team("oracle", readers=2), "oracle", index=0)
     >>> record.em, record.rejected

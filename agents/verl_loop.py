@@ -32,7 +32,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
     """One session: an episode of a row of ``atommem data verl``, each step a row of its own for the trainer.
 
     veRL makes an object of this class for every session. All sessions of a worker process that play the same
-    environment share one :class:`~atommem_gym.envs.pool.AtomMemPool`, so their embeddings and writes are batched.
+    environment share one :class:`~atommem_gym.envs.pool.pool.AtomMemPool`, so their embeddings and writes are batched.
     veRL finds it through ``agent_loop_config_path`` alone: its decorator ``register`` would replace the settings that
     were read from that file by none, at the import for the first session.
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from atommem_gym.envs.pool import AtomMemPool
+from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.prompts import PromptTemplate
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias
 from atommem_gym.actions import KINDS
 from atommem_gym.agents.llm_shortening import Shortener
 from atommem_gym.chat_reply import ending
-from atommem_gym.envs.pool_env import PoolEnv
+from atommem_gym.envs.pool.pool_env import PoolEnv
 from atommem_gym.errors import ContextLengthError, LanguageModelError
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.records.verl_rows import ItemReference

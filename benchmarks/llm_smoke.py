@@ -31,7 +31,7 @@ from atommem_gym.agents.openai_model import OpenAIModel
 from atommem_gym.agents.play import draw_items
 from atommem_gym.agents.player import ROLES, make_player, player_keywords
 from atommem_gym.agents.rollout import rollout
-from atommem_gym.envs.pool import AtomMemPool
+from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder, TraceWriter
 
 ENV_ID = "AtomMem-HotpotQA-v0"

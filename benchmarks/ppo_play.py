@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 import atommem_gym  # noqa: F401  (registers the environments)
 from atommem_gym.agents import make_agent
-from atommem_gym.agents.embedding_observation import EmbeddingObservation
-from atommem_gym.agents.macro_actions import KEEP, MERGE, NO_READ, READ_QUESTION, READ_RESULT, SKIP, MacroActions
 from atommem_gym.agents.play import atommem_env, draw_items, play_episode
 from atommem_gym.envs import EvidenceReward
+from atommem_gym.envs.macro.embedding_observation import EmbeddingObservation
+from atommem_gym.envs.macro.macro_actions import KEEP, MERGE, NO_READ, READ_QUESTION, READ_RESULT, SKIP, MacroActions
 from atommem_gym.policies.documents import harmless
 from atommem_gym.records.layout import stable_rng
 

@@ -30,7 +30,7 @@ from rich.console import Console
 from atommem_gym.agents.play import draw_items
 from atommem_gym.agents.team import TEAMS, make_team
 from atommem_gym.agents.team_play import play_team
-from atommem_gym.envs.team import parallel_env
+from atommem_gym.envs.team.team import parallel_env
 from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.evaluation.statistics import Interval, bootstrap
 

@@ -20,7 +20,7 @@ from atommem_gym.agents.play import draw_items, play_episode
 from atommem_gym.agents.player import Turn, make_player
 from atommem_gym.agents.rollout import rollout
 from atommem_gym.config import EnvConfig
-from atommem_gym.envs.pool import AtomMemPool
+from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, LanguageModelError, ModelUnavailableError
 from atommem_gym.evaluation.folder import EvaluationError, read_run
 from atommem_gym.traces import EpisodeTrace, read_traces

@@ -15,7 +15,7 @@ from atommem_gym.agents.language_model import Completion, Sampling, load_model
 from atommem_gym.agents.llm_batching import Batcher
 from atommem_gym.agents.player import ROLES, make_player, player_keywords
 from atommem_gym.agents.rollout import rollout
-from atommem_gym.envs.pool import AtomMemPool
+from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
 
 __all__ = ["one_thread", "tiny_model"]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from atommem_gym.actions import parse
-from atommem_gym.agents.macro_actions import KEEP, MERGE, NO_READ, READ_QUESTION, READ_RESULT, SKIP, MacroActions
-from atommem_gym.agents.macro_state import Measures, Stored
 from atommem_gym.envs import EvidenceReward
+from atommem_gym.envs.macro.macro_actions import KEEP, MERGE, NO_READ, READ_QUESTION, READ_RESULT, SKIP, MacroActions
+from atommem_gym.envs.macro.macro_state import Measures, Stored
 from atommem_gym.errors import ConfigError
 from atommem_gym.policies.documents import harmless
 from atommem_gym.step import Phase

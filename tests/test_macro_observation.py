@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from atommem_gym.agents.embedding_observation import FEATURES, SCALARS, EmbeddingObservation
-from atommem_gym.agents.macro_actions import KEEP, READ_QUESTION, SKIP, MacroActions
-from atommem_gym.agents.relevance import SIMILARITY_WEIGHT, Products, chain_relevance
+from atommem_gym.envs.macro.embedding_observation import FEATURES, SCALARS, EmbeddingObservation
+from atommem_gym.envs.macro.macro_actions import KEEP, READ_QUESTION, SKIP, MacroActions
+from atommem_gym.envs.macro.relevance import SIMILARITY_WEIGHT, Products, chain_relevance
 from atommem_gym.errors import ConfigError
 
 TASK: dict[str, Any] = {

@@ -34,8 +34,8 @@ from pettingzoo.test import (
     seed_test,
 )
 
-from atommem_gym.envs import team
-from atommem_gym.envs.team_parts import PARTS, part_of
+from atommem_gym.envs.team import team
+from atommem_gym.envs.team.parts import PARTS, part_of
 
 SMALL: dict[str, Any] = {"num_docs": 20, "chunk_tokens": 250, "store": "numpy"}
 DOCUMENTS = tuple(Document(f"Title {i}", f"Text of document {i}.") for i in range(6))
@@ -119,10 +119,10 @@ def test_random_play_lasts_for_max_steps_also_when_all_has_been_read_for_long() 
 
 
 def test_without_pettingzoo_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "atommem_gym.envs.team")
+    monkeypatch.delitem(sys.modules, "atommem_gym.envs.team.team")
     monkeypatch.setitem(sys.modules, "pettingzoo", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'atommem-gym\[team\]'"):
-        importlib.import_module("atommem_gym.envs.team")
+        importlib.import_module("atommem_gym.envs.team.team")
 
 
 # -- who sees what

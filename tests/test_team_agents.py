@@ -13,7 +13,7 @@ from atommem_gym.errors import ConfigError
 pytest.importorskip("pettingzoo", reason="needs PettingZoo: pip install 'atommem-gym[team]'")
 from atommem_gym.agents.team import TEAMS, make_team
 from atommem_gym.agents.team_play import play_team
-from atommem_gym.envs.team import parallel_env
+from atommem_gym.envs.team.team import parallel_env
 
 SMALL: dict[str, Any] = {"num_docs": 40, "chunk_tokens": 300, "store": "numpy"}
 

@@ -27,7 +27,7 @@ def test_the_examples_run_one_after_the_other(capsys: pytest.CaptureFixture[str]
 def test_the_table_of_arguments_has_the_defaults_of_the_class() -> None:
     import inspect
 
-    from atommem_gym.envs.team import TeamEnv
+    from atommem_gym.envs.team.team import TeamEnv
 
     rows = re.findall(r"^\| `(\w+)` \| `(.*?)` \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     defaults = {name: str(parameter.default) for name, parameter in inspect.signature(TeamEnv).parameters.items()}

@@ -16,7 +16,7 @@ from atommem_gym.prompts import PromptTemplate
 pytest.importorskip("pettingzoo", reason="needs PettingZoo: pip install 'atommem-gym[team]'")
 from atommem_gym.agents.team_llm import make_llm_team
 from atommem_gym.agents.team_play import aplay_team
-from atommem_gym.envs.team import parallel_env
+from atommem_gym.envs.team.team import parallel_env
 
 SMALL: dict[str, Any] = {"num_docs": 20, "chunk_tokens": 250, "store": "numpy"}
 TEMPLATES = {role: Path(atommem_gym.prompts.__file__).parent / f"team_{role}.j2" for role in ("reader", "answerer")}

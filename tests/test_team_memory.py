@@ -15,8 +15,8 @@ from atommem_gym.memory.memory import Entry, Limits, Memory
 from atommem_gym.tokenizers import load_tokenizer
 
 pytest.importorskip("pettingzoo", reason="needs PettingZoo: pip install 'atommem-gym[team]'")
-from atommem_gym.envs import team
-from atommem_gym.envs.team_memory import TeamDraft, TeamMemory
+from atommem_gym.envs.team import team
+from atommem_gym.envs.team.memory import TeamDraft, TeamMemory
 
 SMALL: dict[str, Any] = {"readers": 2, "num_docs": 20, "chunk_tokens": 250}
 STORES = ["numpy", "milvus", "milvus://{tmp}/kept.db"]

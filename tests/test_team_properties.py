@@ -20,7 +20,7 @@ from atommem_gym.step import REASONS
 from atommem_gym.testing import budget, hostile_texts
 
 pytest.importorskip("pettingzoo", reason="needs PettingZoo: pip install 'atommem-gym[team]'")
-from atommem_gym.envs import team
+from atommem_gym.envs.team import team
 
 DOCUMENTS = tuple(Document(f"Title {i}", f"Text of document {i}.") for i in range(6))
 QUESTION = Record(

@@ -160,7 +160,7 @@ def test_A3_no_action_breaks_the_record(action: str) -> None:
 
 
 def test_M15_plain_vector_and_pool_leave_the_same_records(tmp_path: Path) -> None:
-    from atommem_gym.envs.pool import AtomMemPool
+    from atommem_gym.envs.pool.pool import AtomMemPool
 
     agent = AgentTrace("somebody", {"temperature": 0.5})
     plain = RecordTraces(gym.make(SYNTHETIC, **SMALL), tmp_path / "plain.jsonl", agent)

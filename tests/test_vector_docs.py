@@ -21,7 +21,7 @@ def test_the_examples_run_one_after_the_other(capsys: pytest.CaptureFixture[str]
 
 def test_every_wrapper_that_the_page_names_exists() -> None:
     from atommem_gym import envs
-    from atommem_gym.envs import vector_wrappers
+    from atommem_gym.envs.wrappers.vector import plain as vector_wrappers
 
     named = set(re.findall(r"`envs\.(\w+)[`(]", PAGE.read_text(encoding="utf-8"))) - {"vector_wrappers"}
     assert {"PromptObservation", "ShapedReward"} <= named

@@ -11,7 +11,7 @@ from typing import Any
 
 from atommem_gym.agents.play import draw_items
 from atommem_gym.agents.player import player_keywords
-from atommem_gym.envs.pool import AtomMemPool
+from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.plan import Cell, EnvPlan, Plan
 from atommem_gym.evaluation.results import EpisodeKey

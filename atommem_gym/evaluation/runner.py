@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeAlias
 from atommem_gym.agents.language_model import LanguageModel
 from atommem_gym.agents.player import Player, make_player
 from atommem_gym.agents.rollout import rollout
-from atommem_gym.envs.pool import AtomMemPool
+from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.evaluation.archive import Archive
 from atommem_gym.evaluation.folder import EvaluationError, Run, RunWriter, read_run

@@ -143,7 +143,7 @@ def _vector(name: str, scenario: Scenario, file: Path) -> list[object]:
     made = gym.make_vec(scenario.env_id, _MEMBERS, autoreset_mode=scenario.autoreset, **scenario.keywords)
     env: Any = _SeenByAll(made)
     seen = env
-    vector_wrappers = envs.vector_wrappers
+    vector_wrappers = envs.wrappers.vector
     for wrapper, arguments in scenario.wrappers:
         env = getattr(vector_wrappers, wrapper)(env, **arguments)
     env = envs.RecordVectorTraces(env, file, agent="chooser", seed=1)
@@ -212,7 +212,7 @@ def _team(name: str, scenario: Scenario, file: Path) -> list[object]:
 
 
 def _team_in_turn(name: str, scenario: Scenario, file: Path) -> list[object]:
-    env = public("atommem_gym.envs.team:env")(scenario.env_id, readers=scenario.readers, **scenario.keywords)
+    env = public("atommem_gym.envs.team.team:env")(scenario.env_id, readers=scenario.readers, **scenario.keywords)
     answers = _answers(scenario, options=_layout(0))
     env.reset(seed=3, options=_layout(0))
     returned: list[object] = []

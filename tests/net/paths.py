@@ -13,9 +13,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "atommem_gym": ("__version__",),
     "atommem_gym.actions": ("Invalid", "format_action", "parse"),
     "atommem_gym.agents": ("AGENTS", "Agent", "make_agent"),
-    "atommem_gym.agents.embedding_observation": ("EmbeddingObservation",),
     "atommem_gym.agents.language_model": ("Completion", "Sampling", "load_model"),
-    "atommem_gym.agents.macro_actions": ("MacroActions",),
+    "atommem_gym.envs.macro": ("EmbeddingObservation", "MacroActions"),
     "atommem_gym.agents.openai_model": ("OpenAIModel",),
     "atommem_gym.agents.play": ("play_episode",),
     "atommem_gym.agents.player": ("Turn", "make_player", "player_keywords"),
@@ -59,7 +58,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     ),
     "atommem_gym.envs.shaping": ("load_shaping",),
     "atommem_gym.envs.team": ("env", "parallel_env", "raw_env"),
-    "atommem_gym.envs.vector_wrappers": (
+    "atommem_gym.envs.wrappers.vector": (
         "ChatObservation",
         "EvidenceReward",
         "FormatPenalty",

@@ -13,9 +13,9 @@ from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
 from atommem_gym.actions import Create, Delete, Operation, Read, Scratchpad, Update, format_action
-from atommem_gym.agents.macro_state import MacroState, Piece, Stored
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs import AtomMemEnv
+from atommem_gym.envs.macro.macro_state import MacroState, Piece, Stored
 from atommem_gym.errors import ConfigError
 from atommem_gym.policies.answering import fill
 from atommem_gym.policies.documents import harmless
@@ -44,8 +44,8 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
           (1), or merge it into the most similar entry that has room for it within ``max_entry_tokens`` (2; if none
           has, nothing happens);
         - 2: whether to drop what is least relevant to the questions
-          (:func:`~atommem_gym.agents.relevance.chain_relevance`), before anything is stored: under an entry budget as
-          many entries as this step's keeps need the room of, so often none, and without a budget one;
+          (:func:`~atommem_gym.envs.macro.relevance.chain_relevance`), before anything is stored: under an entry budget
+          as many entries as this step's keeps need the room of, so often none, and without a budget one;
         - 3: read nothing (0), with the question (1), or with the question and the names in the last result (2).
           In the answering phase, reading nothing means answering, and so does any choice when no read is left.
 

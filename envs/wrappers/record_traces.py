@@ -14,10 +14,11 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv, VectorWrapper
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.envs import vector_wrappers, wrappers
 from atommem_gym.envs.atommem_env import AtomMemEnv
 from atommem_gym.envs.shaping import Shaping, dump_shaping
 from atommem_gym.envs.vector_env import AtomMemVectorEnv, Flags, Rewards, TextVectorWrapper
+from atommem_gym.envs.wrappers import plain as wrappers
+from atommem_gym.envs.wrappers.vector import plain as vector_wrappers
 from atommem_gym.errors import ConfigError
 from atommem_gym.traces import AgentTrace, StepSeconds, TraceRecorder, TraceWriter
 from atommem_gym.traces.origin import CUSTOM_ID, config_keywords

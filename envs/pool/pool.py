@@ -19,11 +19,11 @@ from gymnasium.error import ClosedEnvironmentError
 from atommem_gym.actions import ActionText
 from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
 from atommem_gym.envs.backend import Backend
-from atommem_gym.envs.coalescer import StageStats
-from atommem_gym.envs.flight import Finish, Flight, Pipeline
-from atommem_gym.envs.places import Places
-from atommem_gym.envs.pool_batches import EnvIds, PoolBatches, Received
-from atommem_gym.envs.pool_env import Lease, PoolEnv
+from atommem_gym.envs.pool.batches import EnvIds, PoolBatches, Received
+from atommem_gym.envs.pool.coalescer import StageStats
+from atommem_gym.envs.pool.flight import Finish, Flight, Pipeline
+from atommem_gym.envs.pool.places import Places
+from atommem_gym.envs.pool.pool_env import Lease, PoolEnv
 from atommem_gym.envs.shaping import Shaping, ShapingSpec, load_shaping
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Items

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from atommem_gym.envs.backend import Backend, Job, Running
-from atommem_gym.envs.coalescer import Stage, Ticket
+from atommem_gym.envs.pool.coalescer import Stage, Ticket
 from atommem_gym.envs.slot import Slot
 from atommem_gym.step import Step, StepResult
 

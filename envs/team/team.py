@@ -20,10 +20,10 @@ from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.atommem_env import observation_space
 from atommem_gym.envs.backend import Backend
-from atommem_gym.envs.team_episode import ANSWERER, TeamEpisode, TeamStep, reader_names, sampled_kinds
-from atommem_gym.envs.team_parts import PARTS
-from atommem_gym.envs.team_render import render_team
-from atommem_gym.envs.team_slot import TeamSlot
+from atommem_gym.envs.team.episode import ANSWERER, TeamEpisode, TeamStep, reader_names, sampled_kinds
+from atommem_gym.envs.team.parts import PARTS
+from atommem_gym.envs.team.render import render_team
+from atommem_gym.envs.team.slot import TeamSlot
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Item, Items
 from atommem_gym.registration import TASKS, configure, load_items, resolve_env_id, task_of

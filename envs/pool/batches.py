@@ -14,7 +14,7 @@ from atommem_gym.errors import ConfigError, StepFailedError
 from atommem_gym.step import Observation
 
 if TYPE_CHECKING:
-    from atommem_gym.envs.pool_env import PoolEnv
+    from atommem_gym.envs.pool.pool_env import PoolEnv
 
 EnvIds: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
 

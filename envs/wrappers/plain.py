@@ -1,6 +1,6 @@
 """Wrappers: observations as prompts, and reward shaping, which the environments themselves never do (SPEC E10, R4).
 
-Vector environments have their own under the same names: :mod:`atommem_gym.envs.vector_wrappers`.
+Vector environments have their own under the same names: :mod:`atommem_gym.envs.wrappers.vector.plain`.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import numpy as np
 
 from atommem_gym.actions import KINDS, Answer, Kind, Read
 from atommem_gym.config import EnvConfig
-from atommem_gym.envs.team_memory import Conflict, TeamDraft, TeamMemory
-from atommem_gym.envs.team_parts import part_of
+from atommem_gym.envs.team.memory import Conflict, TeamDraft, TeamMemory
+from atommem_gym.envs.team.parts import part_of
 from atommem_gym.episode import Episode
 from atommem_gym.memory.memory import Limits
 from atommem_gym.records.record import Item

@@ -13,8 +13,8 @@ from gymnasium.error import ResetNeeded
 from atommem_gym.envs.backend import Backend
 from atommem_gym.envs.jobs import Job, Running
 from atommem_gym.envs.slot import chosen
-from atommem_gym.envs.team_episode import TeamEpisode, TeamStep
-from atommem_gym.envs.team_memory import TeamMemory
+from atommem_gym.envs.team.episode import TeamEpisode, TeamStep
+from atommem_gym.envs.team.memory import TeamMemory
 from atommem_gym.records.record import Items
 from atommem_gym.step import Step, StepResult
 from atommem_gym.task import Grades

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from atommem_gym.agents.macro_actions import MacroActions
-from atommem_gym.agents.macro_state import MacroState, Measures
-from atommem_gym.agents.relevance import Array
+from atommem_gym.envs.macro.macro_actions import MacroActions
+from atommem_gym.envs.macro.macro_state import MacroState, Measures
+from atommem_gym.envs.macro.relevance import Array
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation, Phase
@@ -59,7 +59,7 @@ FEATURES = (
 
 class EmbeddingObservation(gym.Wrapper[Any, Any, Observation, Any], RecordConstructorArgs):
     """What a network needs of an observation as a ``Box``, over
-    :class:`~atommem_gym.agents.macro_actions.MacroActions`.
+    :class:`~atommem_gym.envs.macro.macro_actions.MacroActions`.
 
     Observation space, float32 in [-1, 1], in this order (``layout`` has the slices; shares are of the limit):
         - ``scalars``: ``answering`` (0 or 1), ``progress`` (share of chunks read), ``steps_left`` and ``reads_left``

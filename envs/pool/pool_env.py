@@ -15,7 +15,7 @@ from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.backend import Job, Running
-from atommem_gym.envs.flight import Flight, Opening
+from atommem_gym.envs.pool.flight import Flight, Opening
 from atommem_gym.envs.shaping import shaped
 from atommem_gym.envs.slot import EpisodeAccess, Slot
 from atommem_gym.episode import Episode
@@ -23,7 +23,7 @@ from atommem_gym.records.record import Items
 from atommem_gym.step import Observation, StepResult
 
 if TYPE_CHECKING:
-    from atommem_gym.envs.pool import AtomMemPool
+    from atommem_gym.envs.pool.pool import AtomMemPool
 
 logger = logging.getLogger(__name__)
 

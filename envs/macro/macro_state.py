@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from atommem_gym.actions import Create, Delete, Operation, Update
-from atommem_gym.agents.relevance import Array, Products, chain_relevance
 from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import load_embedder
+from atommem_gym.envs.macro.relevance import Array, Products, chain_relevance
 from atommem_gym.memory.protocols import TextKind, Vectors
 from atommem_gym.policies.documents import DocumentReader, entries, harmless
 from atommem_gym.records.record import Document
@@ -57,7 +57,7 @@ class Measures:
     owners: tuple[Stored, ...]
     """``[s]``: the entry of each stored piece."""
     relevance: Array
-    """``[n]``, see :func:`~atommem_gym.agents.relevance.chain_relevance`."""
+    """``[n]``, see :func:`~atommem_gym.envs.macro.relevance.chain_relevance`."""
     to_question: Array
     """``[n]``: cosine similarity to the nearest question."""
     in_question: Array

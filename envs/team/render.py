@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.envs.render import WIDTH, printable
-from atommem_gym.envs.team_episode import TeamEpisode, TeamStep
+from atommem_gym.envs.team.episode import TeamEpisode, TeamStep
 from atommem_gym.step import Phase, StepResult
 
 MAX_CHANGES = 12

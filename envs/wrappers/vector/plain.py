@@ -20,7 +20,7 @@ from atommem_gym.actions import UnicodeText
 from atommem_gym.envs import shaping
 from atommem_gym.envs.shaping import Shaping, ShapingSpec, load_shaping, shaped
 from atommem_gym.envs.vector_env import AtomMemVectorEnv, Flags, Rewards, TextVectorWrapper
-from atommem_gym.envs.wrappers import Messages
+from atommem_gym.envs.wrappers.plain import Messages
 from atommem_gym.errors import ConfigError
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.step import Observation

@@ -1,0 +1,2 @@
+from .embedding_observation import EmbeddingObservation as EmbeddingObservation
+from .macro_actions import MacroActions as MacroActions

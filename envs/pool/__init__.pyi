@@ -1,0 +1,2 @@
+from .pool import AtomMemPool as AtomMemPool
+from .pool_env import PoolEnv as PoolEnv

@@ -1,0 +1,5 @@
+"""Wrappers of plain environments; those of vector environments have the same names, one room below."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

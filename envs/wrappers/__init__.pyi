@@ -1,0 +1,10 @@
+from . import vector as vector
+from .curriculum import Curriculum as Curriculum
+from .curriculum import CurriculumSchedule as CurriculumSchedule
+from .plain import ChatObservation as ChatObservation
+from .plain import EvidenceReward as EvidenceReward
+from .plain import FormatPenalty as FormatPenalty
+from .plain import MemoryCost as MemoryCost
+from .plain import PromptObservation as PromptObservation
+from .plain import ShapedReward as ShapedReward
+from .record_traces import RecordTraces as RecordTraces
