@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Callable
 
 from atommem_gym.agents.agent import Agent
-from atommem_gym.agents.keep_all import KeepAllAgent
-from atommem_gym.agents.oracle import OracleAgent
-from atommem_gym.agents.overwrite import OverwriteAgent
-from atommem_gym.agents.random_agent import RandomAgent
-from atommem_gym.agents.silent import SilentAgent
-from atommem_gym.agents.tidy import TidyAgent
+from atommem_gym.agents.scripted.keep_all import KeepAllAgent
+from atommem_gym.agents.scripted.oracle import OracleAgent
+from atommem_gym.agents.scripted.overwrite import OverwriteAgent
+from atommem_gym.agents.scripted.random_agent import RandomAgent
+from atommem_gym.agents.scripted.silent import SilentAgent
+from atommem_gym.agents.scripted.tidy import TidyAgent
 from atommem_gym.errors import ConfigError
 
 AGENTS: dict[str, Callable[[], Agent]] = {

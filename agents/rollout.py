@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from atommem_gym.agents.player import Player, Turn
+from atommem_gym.agents.players.player import Player, Turn
 from atommem_gym.config import EnvConfig
 from atommem_gym.episode import Episode
 from atommem_gym.records.layout import stable_rng
@@ -69,7 +69,7 @@ async def rollout(
 
     Example:
         >>> import asyncio
-        >>> from atommem_gym.agents.player import make_player
+        >>> from atommem_gym.agents.players.player import make_player
         >>> from atommem_gym.envs.pool.pool import AtomMemPool
         >>> async def play():
         ...     async with AtomMemPool("AtomMem-Synthetic-v0", 1, num_docs=20, store="numpy") as pool:

@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 from atommem_gym.actions import Operation
 from atommem_gym.agents.agent import Agent
-from atommem_gym.agents.keep_all import KeepAllAgent
-from atommem_gym.agents.oracle import OracleAgent
-from atommem_gym.agents.storing import StoringAgent
-from atommem_gym.agents.tidy import TidyAgent
+from atommem_gym.agents.scripted.keep_all import KeepAllAgent
+from atommem_gym.agents.scripted.oracle import OracleAgent
+from atommem_gym.agents.scripted.storing import StoringAgent
+from atommem_gym.agents.scripted.tidy import TidyAgent
 from atommem_gym.envs.team.episode import ANSWERER, reader_names
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError

@@ -10,7 +10,7 @@ from typing import Any
 
 from atommem_gym.agents.agent import Agent
 from atommem_gym.agents.play import EpisodeRecord
-from atommem_gym.agents.player import Player
+from atommem_gym.agents.players.player import Player
 from atommem_gym.agents.team import Team
 from atommem_gym.envs.team.team import TeamEnv
 from atommem_gym.records.layout import stable_rng

@@ -27,9 +27,9 @@ from statistics import fmean
 
 import tyro
 
-from atommem_gym.agents.openai_model import OpenAIModel
 from atommem_gym.agents.play import draw_items
-from atommem_gym.agents.player import ROLES, make_player, player_keywords
+from atommem_gym.agents.players.openai_model import OpenAIModel
+from atommem_gym.agents.players.player import ROLES, make_player, player_keywords
 from atommem_gym.agents.rollout import rollout
 from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder, TraceWriter

@@ -3,8 +3,8 @@
     python benchmarks/ppo.py                     # under 20 minutes on two idle cores
     python benchmarks/ppo.py --seeds 0 --sb3-seeds 0 --steps 20000 --out elsewhere
 
-Trains ``agents/ppo.py`` and Stable-Baselines3's PPO on the split ``train``, draws the curves on ``validation``, and
-compares on ``test``. Every finished seed is written at once, and a second start goes
+Trains ``agents/learn/ppo.py`` and Stable-Baselines3's PPO on the split ``train``, draws the curves on
+``validation``, and compares on ``test``. Every finished seed is written at once, and a second start goes
 on where the first one stopped. Needs the extras ``rl`` and ``viewer``.
 """
 
@@ -47,7 +47,7 @@ from ppo_play import (
 )
 from ppo_report import Point, Row, markdown, plot, row_of
 
-from atommem_gym.agents import ppo as single_file
+from atommem_gym.agents.learn import ppo as single_file
 from atommem_gym.errors import AtomMemError, ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -62,7 +62,7 @@ class Options:
     """Train PPO on macro-actions and compare it with scripted agents."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    """Seeds to train with agents/ppo.py (one scorer for all documents)."""
+    """Seeds to train with agents/learn/ppo.py (one scorer for all documents)."""
     sb3_seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds to train with Stable-Baselines3 (MlpPolicy)."""
     steps: int = 25_000
@@ -188,7 +188,7 @@ def train_sb3(seed: int, options: Options, look: Callable[[int, Act], None]) -> 
 
 
 def train_file(seed: int, options: Options, look: Callable[[int, Act], None]) -> Act:
-    """``agents/ppo.py`` as it is."""
+    """``agents/learn/ppo.py`` as it is."""
     task = {name: value for name, value in TASK.items() if name != "store"}
     settings = single_file.Options(slots=SLOTS, shaping=options.shaping, steps=options.steps, seed=seed, **task)
 
@@ -279,7 +279,7 @@ def report(results: dict[str, Any], options: Options) -> None:
     plot(curves, levels, options.out / "ppo.png")
 
 
-NAMES: dict[Learner, str] = {"file": "PPO (`agents/ppo.py`)", "sb3": "PPO (Stable-Baselines3)"}
+NAMES: dict[Learner, str] = {"file": "PPO (`agents/learn/ppo.py`)", "sb3": "PPO (Stable-Baselines3)"}
 """The learners in table and plot."""
 
 

@@ -15,8 +15,8 @@ import atommem_gym  # noqa: F401
 from atommem_gym.actions import Answer, Create, Invalid, Operation, Read, Scratchpad, parse
 from atommem_gym.agents import AGENTS, make_agent
 from atommem_gym.agents.play import Env, EpisodeRecord, atommem_env, draw_items, iterate, play, play_episode
-from atommem_gym.agents.silent import options
-from atommem_gym.agents.tidy import BUDGET, TidyAgent
+from atommem_gym.agents.scripted.silent import options
+from atommem_gym.agents.scripted.tidy import BUDGET, TidyAgent
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.policies.answering import fill

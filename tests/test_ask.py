@@ -12,7 +12,7 @@ from openai_server import OpenAIServer, Reply, Request, server  # noqa: F401
 from rich.console import Console
 from tiny_model import tiny_model  # noqa: F401
 
-from atommem_gym.agents.quoting import QUOTING, QuotingReader
+from atommem_gym.agents.scripted.quoting import QUOTING, QuotingReader
 from atommem_gym.cli import FAILED, main
 from atommem_gym.commands import ask_memory
 from atommem_gym.commands.ask_display import Display, Growth
@@ -288,7 +288,7 @@ def test_a_terminal_gets_a_picture_that_no_text_can_steer() -> None:
     observation, info = env.reset(seed=1)
     display.on_step(None, observation, info)
     observation, _, _, _, info = env.step("<create>red \x1b[31m alert\n[bold]x</create><scratchpad>pad</scratchpad>")
-    from atommem_gym.agents.player import Turn
+    from atommem_gym.agents.players.player import Turn
 
     display.on_step(Turn(""), observation, info)
     with console.capture() as capture:

@@ -11,7 +11,7 @@ from unittest.mock import patch
 import pytest
 
 from atommem_gym.agents import AGENTS
-from atommem_gym.agents.keep_all import KeepAllAgent
+from atommem_gym.agents.scripted.keep_all import KeepAllAgent
 from atommem_gym.cli import main
 from atommem_gym.commands.info import installed, requirements
 from atommem_gym.commands.run import parse_settings, resolve_env_id

@@ -15,9 +15,9 @@ from evaluations import Quiet, play, small_plan, timeless
 
 import atommem_gym.evaluation.runner as runner
 from atommem_gym.agents import make_agent
-from atommem_gym.agents.language_model import Completion, Sampling
 from atommem_gym.agents.play import draw_items, play_episode
-from atommem_gym.agents.player import Turn, make_player
+from atommem_gym.agents.players.language_model import Completion, Sampling
+from atommem_gym.agents.players.player import Turn, make_player
 from atommem_gym.agents.rollout import rollout
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.pool.pool import AtomMemPool

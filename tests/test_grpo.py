@@ -14,7 +14,7 @@ pytest.importorskip("transformers", reason="needs transformers: pip install 'ato
 
 import gymnasium as gym  # noqa: E402
 
-from atommem_gym.agents import grpo  # noqa: E402
+from atommem_gym.agents.learn import grpo  # noqa: E402
 from atommem_gym.errors import ConfigError  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,9 +11,9 @@ import pytest
 from openai_server import OpenAIServer, Reply, Request, server
 
 from atommem_gym.actions import Answer, Create, Invalid, parse, tool_schemas
-from atommem_gym.agents.language_model import Sampling, load_model
-from atommem_gym.agents.openai_model import OpenAIModel
-from atommem_gym.agents.openai_reply import reply_text
+from atommem_gym.agents.players.language_model import Sampling, load_model
+from atommem_gym.agents.players.openai_model import OpenAIModel
+from atommem_gym.agents.players.openai_reply import reply_text
 from atommem_gym.chat_reply import read_chat
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError, ModelUnavailableError
 
@@ -33,8 +33,8 @@ def chat(text: str | None = "done", **changes: Any) -> Reply:
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries follow one another at once; what is waited for is patience."""
-    monkeypatch.setattr("atommem_gym.agents.openai_model._FIRST_WAIT", 0.01)
-    monkeypatch.setattr("atommem_gym.agents.openai_model._LONGEST_WAIT", 0.05)
+    monkeypatch.setattr("atommem_gym.agents.players.openai_model._FIRST_WAIT", 0.01)
+    monkeypatch.setattr("atommem_gym.agents.players.openai_model._LONGEST_WAIT", 0.05)
 
 
 def complete(model: OpenAIModel, sampling: Sampling | None = None, **keywords: Any) -> Any:

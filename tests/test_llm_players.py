@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atommem_gym.actions import Answer, Create, Read, Scratchpad, parse, without_thinking
-from atommem_gym.agents.language_model import Completion, Messages, Sampling, ToolSchemas
-from atommem_gym.agents.llm_shortening import MAX_TRIES, Shortener, cut_middle
-from atommem_gym.agents.llm_text import final_answer
-from atommem_gym.agents.player import Dropped, Player, Turn, make_player, player_keywords
+from atommem_gym.agents.players.language_model import Completion, Messages, Sampling, ToolSchemas
+from atommem_gym.agents.players.llm_text import final_answer
+from atommem_gym.agents.players.player import Dropped, Player, Turn, make_player, player_keywords
+from atommem_gym.agents.players.shortening import MAX_TRIES, Shortener, cut_middle
 from atommem_gym.errors import ConfigError, ContextLengthError, ModelUnavailableError
 from atommem_gym.records.record import Document, Evidence, Record
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from tiny_model import CONTEXT, one_thread, save_tiny_model, tiny_model
 
-from atommem_gym.agents.language_model import Completion, Sampling, load_model
-from atommem_gym.agents.llm_batching import Batcher
-from atommem_gym.agents.player import ROLES, make_player, player_keywords
+from atommem_gym.agents.players.batching import Batcher
+from atommem_gym.agents.players.language_model import Completion, Sampling, load_model
+from atommem_gym.agents.players.player import ROLES, make_player, player_keywords
 from atommem_gym.agents.rollout import rollout
 from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
@@ -91,7 +91,7 @@ def test_top_k_of_one_is_greedy(tiny_model: Path) -> None:
 
 def test_draws_follow_the_softmax() -> None:
     torch = pytest.importorskip("torch", reason="needs torch: pip install 'atommem-gym[llm]'")
-    from atommem_gym.agents.llm_sampling import RowSampler
+    from atommem_gym.agents.players.sampling import RowSampler
 
     probabilities = torch.tensor([0.5, 0.3, 0.15, 0.05])
     draws = 4000

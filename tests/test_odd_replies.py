@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from openai_server import OpenAIServer, Reply, Request, server
 
 from atommem_gym.actions import Create, Invalid, parse
-from atommem_gym.agents.language_model import Completion, Sampling
-from atommem_gym.agents.llm_player import LanguageModelPlayer
-from atommem_gym.agents.llm_shortening import Shortener
-from atommem_gym.agents.openai_model import OpenAIModel
+from atommem_gym.agents.players.language_model import Completion, Sampling
+from atommem_gym.agents.players.llm_player import LanguageModelPlayer
+from atommem_gym.agents.players.openai_model import OpenAIModel
+from atommem_gym.agents.players.shortening import Shortener
 from atommem_gym.chat_reply import ENDINGS, ending, read_chat
 from atommem_gym.cli import FAILED, main
 from atommem_gym.embedders.openai_embedder import EndpointEmbedder, read_embeddings
@@ -227,8 +227,8 @@ REFUSED: dict[str, Reply] = {
 
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atommem_gym.agents.openai_model._FIRST_WAIT", 0.001)
-    monkeypatch.setattr("atommem_gym.agents.openai_model._LONGEST_WAIT", 0.002)
+    monkeypatch.setattr("atommem_gym.agents.players.openai_model._FIRST_WAIT", 0.001)
+    monkeypatch.setattr("atommem_gym.agents.players.openai_model._LONGEST_WAIT", 0.002)
     monkeypatch.setattr("atommem_gym.endpoints.LONGEST_WAIT", 0.002)
 
 

@@ -11,8 +11,8 @@ import pytest
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents import AGENTS, make_agent
-from atommem_gym.agents.language_model import Completion, Sampling
-from atommem_gym.agents.player import PLAYERS, ROLES, make_player, player_keywords
+from atommem_gym.agents.players.language_model import Completion, Sampling
+from atommem_gym.agents.players.player import PLAYERS, ROLES, make_player, player_keywords
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 

@@ -18,7 +18,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'atommem-g
 
 import gymnasium as gym  # noqa: E402
 
-from atommem_gym.agents import ppo  # noqa: E402
+from atommem_gym.agents.learn import ppo  # noqa: E402
 from atommem_gym.envs.macro.embedding_observation import FEATURES, SCALARS, EmbeddingObservation  # noqa: E402
 from atommem_gym.envs.macro.macro_actions import MacroActions  # noqa: E402
 

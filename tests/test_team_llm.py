@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 import atommem_gym.prompts
-from atommem_gym.agents.language_model import Completion
+from atommem_gym.agents.players.language_model import Completion
 from atommem_gym.errors import LanguageModelError
 from atommem_gym.prompts import PromptTemplate
 
 pytest.importorskip("pettingzoo", reason="needs PettingZoo: pip install 'atommem-gym[team]'")
-from atommem_gym.agents.team_llm import make_llm_team
+from atommem_gym.agents.players.team import make_llm_team
 from atommem_gym.agents.team_play import aplay_team
 from atommem_gym.envs.team.team import parallel_env
 

@@ -10,7 +10,7 @@ import pytest
 from fixed_items import fixed_env
 from made_traces import BORN, DOCUMENTS, OTHER, QUESTION, RIVER, SMALL, played, written
 
-from atommem_gym.agents.player import Turn
+from atommem_gym.agents.players.player import Turn
 from atommem_gym.records.record import Evidence
 from atommem_gym.traces import CAUSES, EpisodeTrace, TraceRecorder, evidence_fates, failure_causes
 from atommem_gym.traces.causes import closing_steps

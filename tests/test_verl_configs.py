@@ -115,12 +115,15 @@ def test_the_released_hyper_parameters() -> None:
 def test_the_agent_loop_takes_its_arguments(path: str) -> None:
     import inspect
 
-    from atommem_gym.agents.verl_loop import AtomMemAgentLoop
+    from atommem_gym.agents.learn.verl_loop import AtomMemAgentLoop
     from atommem_gym.config import EnvConfig
     from atommem_gym.envs.shaping import load_shaping
 
     (given,) = OmegaConf.to_container(OmegaConf.load(CONFIGS / path), resolve=True)  # type: ignore[misc]
-    assert (given.pop("name"), given.pop("_target_")) == ("atommem", "atommem_gym.agents.verl_loop.AtomMemAgentLoop")
+    assert (given.pop("name"), given.pop("_target_")) == (
+        "atommem",
+        "atommem_gym.agents.learn.verl_loop.AtomMemAgentLoop",
+    )
     assert set(given) <= set(inspect.signature(AtomMemAgentLoop).parameters)
     load_shaping(given.get("shaping", {}))
     EnvConfig.from_keywords(given["env_keywords"])

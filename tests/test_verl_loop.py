@@ -32,9 +32,9 @@ from verl.trainer.ppo.v1.utils import compute_advantage_for_multi_trajectories  
 from verl.utils.dataset.rl_dataset import RLHFDataset, collate_fn  # noqa: E402
 from verl.workers.rollout.replica import TokenOutput  # noqa: E402
 
-from atommem_gym.agents.verl_loop import AtomMemAgentLoop  # noqa: E402
-from atommem_gym.agents.verl_pools import close_pools  # noqa: E402
-from atommem_gym.agents.verl_session import TOTALS  # noqa: E402
+from atommem_gym.agents.learn.verl_loop import AtomMemAgentLoop  # noqa: E402
+from atommem_gym.agents.learn.verl_pools import close_pools  # noqa: E402
+from atommem_gym.agents.session import TOTALS  # noqa: E402
 
 CONFIG = OmegaConf.create(
     {
@@ -167,7 +167,7 @@ def test_A9_a_sample_that_was_not_completed_is_drawn_again_and_then_fails_the_se
 
 
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    from atommem_gym.agents import verl_loop
+    from atommem_gym.agents.learn import verl_loop
 
     monkeypatch.setattr(verl_loop, "wait_exponential", lambda **_: lambda _: 0)
 

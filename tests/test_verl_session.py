@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from pools import ENV_ID, SMALL, run
 
-from atommem_gym.agents.verl_pools import close_pools, shared_pool
-from atommem_gym.agents.verl_session import TOTALS, Generated, Session, TokenLimits, play_session
+from atommem_gym.agents.learn.verl_pools import close_pools, shared_pool
+from atommem_gym.agents.session import TOTALS, Generated, Session, TokenLimits, play_session
 from atommem_gym.cli import FAILED, main
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
 from atommem_gym.records.record import Items

@@ -14,10 +14,10 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
-from atommem_gym.agents.language_model import LanguageModel, load_model
-from atommem_gym.agents.openai_model import OpenAIModel
-from atommem_gym.agents.player import ROLES, Player, ScriptedPlayer, Turn, make_player, player_keywords
-from atommem_gym.agents.quoting import QUOTING, make_quoting_agent
+from atommem_gym.agents.players.language_model import LanguageModel, load_model
+from atommem_gym.agents.players.openai_model import OpenAIModel
+from atommem_gym.agents.players.player import ROLES, Player, ScriptedPlayer, Turn, make_player, player_keywords
+from atommem_gym.agents.scripted.quoting import QUOTING, make_quoting_agent
 from atommem_gym.commands.ask_display import Display
 from atommem_gym.commands.ask_episode import Asked, in_sight, play, unscored
 from atommem_gym.commands.ask_memory import find_memory

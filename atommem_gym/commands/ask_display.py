@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from atommem_gym.agents.player import Turn
+from atommem_gym.agents.players.player import Turn
 from atommem_gym.envs.render import printable
 from atommem_gym.episode import Episode
 from atommem_gym.step import Observation, Phase

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from atommem_gym.agents.player import Player
+from atommem_gym.agents.players.player import Player
 from atommem_gym.agents.rollout import OnStep, rollout
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs import AtomMemEnv

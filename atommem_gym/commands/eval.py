@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
-from atommem_gym.agents.player import ROLES
+from atommem_gym.agents.players.player import ROLES
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings
 from atommem_gym.envs.render import printable

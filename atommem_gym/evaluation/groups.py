@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from atommem_gym.agents.play import draw_items
-from atommem_gym.agents.player import player_keywords
+from atommem_gym.agents.players.player import player_keywords
 from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.plan import Cell, EnvPlan, Plan

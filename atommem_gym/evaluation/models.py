@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from atommem_gym.agents.language_model import LanguageModel, load_model
-from atommem_gym.agents.openai_model import OpenAIModel
-from atommem_gym.agents.player import ROLES
+from atommem_gym.agents.players.language_model import LanguageModel, load_model
+from atommem_gym.agents.players.openai_model import OpenAIModel
+from atommem_gym.agents.players.player import ROLES
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.plan import ModelPlan, Plan
 

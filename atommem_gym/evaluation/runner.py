@@ -15,8 +15,8 @@ from pathlib import Path
 from threading import current_thread, main_thread
 from typing import Any, Protocol, TypeAlias
 
-from atommem_gym.agents.language_model import LanguageModel
-from atommem_gym.agents.player import Player, make_player
+from atommem_gym.agents.players.language_model import LanguageModel
+from atommem_gym.agents.players.player import Player, make_player
 from atommem_gym.agents.rollout import rollout
 from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import AtomMemError, ConfigError

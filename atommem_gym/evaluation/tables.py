@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.actions import Kind
-from atommem_gym.agents.player import player_keywords
+from atommem_gym.agents.players.player import player_keywords
 from atommem_gym.envs.render import printable
 from atommem_gym.evaluation import work
 from atommem_gym.evaluation.report import Report, counts

@@ -65,7 +65,7 @@ class CompletionLike(Protocol):
 
 
 class TurnLike(Protocol):
-    """What a player did, and what led to it (``atommem_gym.agents.player.Turn``)."""
+    """What a player did, and what led to it (``atommem_gym.agents.players.player.Turn``)."""
 
     @property
     def action(self) -> str: ...

@@ -13,16 +13,16 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "atommem_gym": ("__version__",),
     "atommem_gym.actions": ("Invalid", "format_action", "parse"),
     "atommem_gym.agents": ("AGENTS", "Agent", "make_agent"),
-    "atommem_gym.agents.language_model": ("Completion", "Sampling", "load_model"),
+    "atommem_gym.agents.players.language_model": ("Completion", "Sampling", "load_model"),
     "atommem_gym.envs.macro": ("EmbeddingObservation", "MacroActions"),
-    "atommem_gym.agents.openai_model": ("OpenAIModel",),
+    "atommem_gym.agents.players.openai_model": ("OpenAIModel",),
     "atommem_gym.agents.play": ("play_episode",),
-    "atommem_gym.agents.player": ("Turn", "make_player", "player_keywords"),
+    "atommem_gym.agents.players.player": ("Turn", "make_player", "player_keywords"),
     "atommem_gym.agents.rollout": ("rollout",),
     "atommem_gym.agents.team": ("make_team",),
-    "atommem_gym.agents.team_llm": ("make_llm_team",),
+    "atommem_gym.agents.players.team": ("make_llm_team",),
     "atommem_gym.agents.team_play": ("aplay_team", "play_team"),
-    "atommem_gym.agents.transformers_model": ("TransformersModel",),
+    "atommem_gym.agents.players.transformers_model": ("TransformersModel",),
     "atommem_gym.config": ("EnvConfig",),
     "atommem_gym.custom": ("CustomTask",),
     "atommem_gym.records.layout": ("arrange", "stable_rng"),
@@ -118,8 +118,8 @@ A name may move to another module. That one disappears, or is called otherwise, 
 """
 
 OPTIONAL: dict[str, tuple[str, ...]] = {
-    "atommem_gym.agents.grpo": ("Options", "train"),
-    "atommem_gym.agents.ppo": ("Options", "train"),
+    "atommem_gym.agents.learn.grpo": ("Options", "train"),
+    "atommem_gym.agents.learn.ppo": ("Options", "train"),
 }
 """The same, of modules that need an extra (torch)."""
 

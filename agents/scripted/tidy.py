@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atommem_gym.actions import Create, Delete, Operation, Read, Update, tag_names
-from atommem_gym.agents.storing import StoringAgent
+from atommem_gym.agents.scripted.storing import StoringAgent
 from atommem_gym.episode import Episode
 from atommem_gym.policies.documents import entries
 from atommem_gym.policies.words import Rarity, content_words, question_words

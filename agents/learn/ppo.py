@@ -1,7 +1,7 @@
 """Proximal policy optimisation in one file, to read and to change: what to remember, learned by a small network.
 
-    python -m atommem_gym.agents.ppo --steps 25000 --num-docs 40 --max-entries 12
-    python -m atommem_gym.agents.ppo --help
+    python -m atommem_gym.agents.learn.ppo --steps 25000 --num-docs 40 --max-entries 12
+    python -m atommem_gym.agents.learn.ppo --help
 
 After Schulman et al., "Proximal Policy Optimization Algorithms" (arXiv 1707.06347), with generalised advantage
 estimation (arXiv 1506.02438). Needs ``pip install "atommem-gym[rl]"``.

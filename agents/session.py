@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from atommem_gym.actions import KINDS
-from atommem_gym.agents.llm_shortening import Shortener
+from atommem_gym.agents.players.shortening import Shortener
 from atommem_gym.chat_reply import ending
 from atommem_gym.envs.pool.pool_env import PoolEnv
 from atommem_gym.errors import ContextLengthError, LanguageModelError

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from atommem_gym.agents import AGENTS, make_agent
 from atommem_gym.agents.agent import Agent
-from atommem_gym.agents.language_model import Completion, LanguageModel
+from atommem_gym.agents.players.language_model import Completion, LanguageModel
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
 from atommem_gym.step import Observation
@@ -54,7 +54,7 @@ class Turn:
 
 @dataclass(slots=True)
 class Usage:
-    """What an episode cost; :class:`~atommem_gym.agents.llm_player.LanguageModelPlayer` keeps count."""
+    """What an episode cost; :class:`~atommem_gym.agents.players.llm_player.LanguageModelPlayer` keeps count."""
 
     calls: int = 0
     tries: int = 0
@@ -164,13 +164,13 @@ ROLES: dict[str, LanguageModelRole] = {
     "long_context": LanguageModelRole(
         "no memory: all documents that fit stand in one prompt",
         {"storage": False, "scratchpad": False},
-        "llm_long_context",
+        "long_context",
         "LongContextPlayer",
     ),
     "retrieve_then_read": LanguageModelRole(
         "every passage is stored as it is; the model answers from one search",
         {"operations": ["create", "read"], "storage": True, "scratchpad": False},
-        "llm_retrieve",
+        "retrieve_then_read",
         "RetrieveThenReadPlayer",
     ),
 }
@@ -217,7 +217,7 @@ def make_player(name: str, model: LanguageModel | None = None, **options: Any) -
     import importlib
 
     # Only who plays with a language model pays for loading its players.
-    kind = getattr(importlib.import_module(f"atommem_gym.agents.{ROLES[name].module}"), ROLES[name].kind)
+    kind = getattr(importlib.import_module(f"atommem_gym.agents.players.{ROLES[name].module}"), ROLES[name].kind)
 
     def make() -> Player:
         player: Player = kind(name, model, **options)

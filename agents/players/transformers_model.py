@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from atommem_gym.agents.language_model import Completion, Messages, Sampling, ToolSchemas, encodable
-from atommem_gym.agents.llm_batching import Batcher
+from atommem_gym.agents.players.batching import Batcher
+from atommem_gym.agents.players.language_model import Completion, Messages, Sampling, ToolSchemas, encodable
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
 from atommem_gym.records.layout import stable_rng
 
@@ -97,7 +97,7 @@ class TransformersModel:
         self._batcher: Batcher[_Request, Completion] = Batcher(self._generate, max_batch, max_wait_ms / 1000)
 
     async def complete(self, messages: Messages, sampling: Sampling, *, tools: ToolSchemas = ()) -> Completion:
-        """See :class:`~atommem_gym.agents.language_model.LanguageModel`.
+        """See :class:`~atommem_gym.agents.players.language_model.LanguageModel`.
 
         Raises:
             ContextLengthError: the prompt alone fills the model's context. A reply that would go beyond it is cut.
@@ -188,7 +188,7 @@ class TransformersModel:
         import torch
         import transformers
 
-        from atommem_gym.agents.llm_sampling import RowEnd, RowSampler
+        from atommem_gym.agents.players.sampling import RowEnd, RowSampler
 
         longest = max(len(prompt.ids) for prompt in prompts)
         pad = self._tokenizer.pad_token_id

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from atommem_gym.agents.player import Dropped
+from atommem_gym.agents.players.player import Dropped
 from atommem_gym.errors import ContextLengthError
 from atommem_gym.step import Observation
 

@@ -1,7 +1,7 @@
 """Group relative policy optimisation in one file, to read and to change: a language model learns what to remember.
 
-    python -m atommem_gym.agents.grpo --model FOLDER --num-docs 8 --chunk-tokens 200 --iterations 10
-    python -m atommem_gym.agents.grpo --help
+    python -m atommem_gym.agents.learn.grpo --model FOLDER --num-docs 8 --chunk-tokens 200 --iterations 10
+    python -m atommem_gym.agents.learn.grpo --help
 
 After Shao et al., "DeepSeekMath" (arXiv 2402.03300), with what AtomMem (arXiv 2601.08323) does otherwise: advantages
 are not divided by the standard deviation, the upper clip is wider, and the loss is a mean over tokens. A session is

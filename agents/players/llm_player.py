@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import atommem_gym.prompts
 from atommem_gym.actions import tool_schemas
-from atommem_gym.agents.language_model import Completion, LanguageModel, Sampling
-from atommem_gym.agents.llm_shortening import Shortener, cut_end
-from atommem_gym.agents.player import Dropped, Turn, Usage
+from atommem_gym.agents.players.language_model import Completion, LanguageModel, Sampling
+from atommem_gym.agents.players.player import Dropped, Turn, Usage
+from atommem_gym.agents.players.shortening import Shortener, cut_end
 from atommem_gym.chat_reply import ending
 from atommem_gym.config import EnvConfig
 from atommem_gym.episode import Episode

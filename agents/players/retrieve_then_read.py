@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from atommem_gym.actions import Create, Read, format_action
-from atommem_gym.agents.language_model import LanguageModel
-from atommem_gym.agents.llm_player import LanguageModelPlayer
-from atommem_gym.agents.llm_text import final_answer
-from atommem_gym.agents.player import Turn
+from atommem_gym.agents.players.language_model import LanguageModel
+from atommem_gym.agents.players.llm_player import LanguageModelPlayer
+from atommem_gym.agents.players.llm_text import final_answer
+from atommem_gym.agents.players.player import Turn
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
 from atommem_gym.policies.documents import DocumentReader, harmless, split

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from atommem_gym.actions import format_action
-from atommem_gym.agents.language_model import LanguageModel
-from atommem_gym.agents.llm_player import LanguageModelPlayer
-from atommem_gym.agents.llm_shortening import cut_middle
-from atommem_gym.agents.llm_text import final_answer
-from atommem_gym.agents.player import Dropped, Turn
+from atommem_gym.agents.players.language_model import LanguageModel
+from atommem_gym.agents.players.llm_player import LanguageModelPlayer
+from atommem_gym.agents.players.llm_text import final_answer
+from atommem_gym.agents.players.player import Dropped, Turn
+from atommem_gym.agents.players.shortening import cut_middle
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
 from atommem_gym.policies.writing import answer

@@ -15,8 +15,8 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 
 import atommem_gym  # noqa: F401  (registers the ids)
-from atommem_gym.agents.verl_pools import shared_pool
-from atommem_gym.agents.verl_session import (
+from atommem_gym.agents.learn.verl_pools import shared_pool
+from atommem_gym.agents.session import (
     Generated,
     OverlongPrompt,
     Session,
@@ -38,7 +38,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
 
     **Reward.** The sum of the step rewards (R1 of the SPEC plus ``shaping``) stands on the last output, whence veRL
     copies it to the others; GRPO's advantages come from there. The session's totals
-    (:data:`~atommem_gym.agents.verl_session.TOTALS`) are its ``reward_extra_info``.
+    (:data:`~atommem_gym.agents.session.TOTALS`) are its ``reward_extra_info``.
 
     **Errors.** A failed call of the model's server is repeated ``tries`` times in all, with growing pauses; so is one
     whose sample the server aborted, or of which it does not say that it was completed (SPEC A9). What still fails, or
@@ -50,7 +50,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``.
         template: A Jinja2 file in place of the dialect's prompt.
         capacity: Episodes at a time in a worker process.
-        overlong_prompt: See :class:`~atommem_gym.agents.verl_session.TokenLimits`.
+        overlong_prompt: See :class:`~atommem_gym.agents.session.TokenLimits`.
         tries: Calls of the model's server for one response at most.
         log: A JSONL file (one line a session: step, item, layout, reward, totals); veRL's own tables show the
             totals of validation sessions only.

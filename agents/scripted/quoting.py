@@ -6,10 +6,10 @@ import difflib
 import re
 from collections.abc import Iterator
 
-from atommem_gym.agents.keep_all import KeepAllAgent
-from atommem_gym.agents.overwrite import OverwriteAgent
-from atommem_gym.agents.storing import StoringAgent
-from atommem_gym.agents.tidy import TidyAgent
+from atommem_gym.agents.scripted.keep_all import KeepAllAgent
+from atommem_gym.agents.scripted.overwrite import OverwriteAgent
+from atommem_gym.agents.scripted.storing import StoringAgent
+from atommem_gym.agents.scripted.tidy import TidyAgent
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
 from atommem_gym.policies.answering import Reader

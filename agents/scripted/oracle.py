@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atommem_gym.actions import Create, Operation, Scratchpad
-from atommem_gym.agents.storing import StoringAgent
+from atommem_gym.agents.scripted.storing import StoringAgent
 from atommem_gym.episode import Episode
 from atommem_gym.evidence import holds
 from atommem_gym.policies.answering import fill

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from atommem_gym.agents.language_model import LanguageModel
-from atommem_gym.agents.llm_player import LanguageModelPlayer
-from atommem_gym.agents.player import Player, Turn
+from atommem_gym.agents.players.language_model import LanguageModel
+from atommem_gym.agents.players.llm_player import LanguageModelPlayer
+from atommem_gym.agents.players.player import Player, Turn
 from atommem_gym.envs.team.episode import ANSWERER, reader_names
 from atommem_gym.step import Observation, Phase
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from atommem_gym.actions import Scratchpad, format_action, without_thinking
-from atommem_gym.agents.llm_player import LanguageModelPlayer
-from atommem_gym.agents.llm_text import final_answer, operations_in
-from atommem_gym.agents.player import Turn
+from atommem_gym.agents.players.llm_player import LanguageModelPlayer
+from atommem_gym.agents.players.llm_text import final_answer, operations_in
+from atommem_gym.agents.players.player import Turn
 from atommem_gym.policies.documents import harmless
 from atommem_gym.policies.writing import answer
 from atommem_gym.step import Observation, Phase

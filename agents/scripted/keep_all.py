@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atommem_gym.actions import Create, Operation
-from atommem_gym.agents.storing import StoringAgent
+from atommem_gym.agents.scripted.storing import StoringAgent
 from atommem_gym.policies.documents import entries
 from atommem_gym.records.record import Document
 from atommem_gym.step import Observation

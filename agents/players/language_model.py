@@ -145,13 +145,13 @@ def load_model(model: str, name: str | None = None, **options: Any) -> LanguageM
     """
     # Each brings its own dependencies along; who asks for a server needs no torch.
     if model.startswith(("http://", "https://")):
-        from atommem_gym.agents.openai_model import OpenAIModel
+        from atommem_gym.agents.players.openai_model import OpenAIModel
 
         _check_options(OpenAIModel, options)
         return OpenAIModel(model, name, **options)
     if name is not None:
         raise ConfigError(f"model name {name!r} goes with a server's URL; the model {model!r} is local and has none")
-    from atommem_gym.agents.transformers_model import TransformersModel
+    from atommem_gym.agents.players.transformers_model import TransformersModel
 
     _check_options(TransformersModel, options)
     return TransformersModel(model, **options)

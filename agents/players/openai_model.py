@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 import httpx
 import tenacity
 
-from atommem_gym.agents.language_model import Completion, Messages, Sampling, ToolSchemas, encodable
-from atommem_gym.agents.openai_reply import context_length_error, reply_text
+from atommem_gym.agents.players.language_model import Completion, Messages, Sampling, ToolSchemas, encodable
+from atommem_gym.agents.players.openai_reply import context_length_error, reply_text
 from atommem_gym.chat_reply import ChatReply, read_chat
 from atommem_gym.endpoints import (
     ODD_TRIES,
@@ -112,7 +112,7 @@ class OpenAIModel:
         self._jitter = random.Random(f"{url} {os.getpid()}")
 
     async def complete(self, messages: Messages, sampling: Sampling, *, tools: ToolSchemas = ()) -> Completion:
-        """See :class:`~atommem_gym.agents.language_model.LanguageModel`."""
+        """See :class:`~atommem_gym.agents.players.language_model.LanguageModel`."""
         started = time.perf_counter()
         if not self.name:
             await self.wait_until_ready()

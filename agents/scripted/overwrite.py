@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from atommem_gym.actions import Operation, Scratchpad
-from atommem_gym.agents.storing import StoringAgent
+from atommem_gym.agents.scripted.storing import StoringAgent
 from atommem_gym.episode import Episode
 from atommem_gym.policies.documents import sentences
 from atommem_gym.policies.words import Rarity, content_words, question_words

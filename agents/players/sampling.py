@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from atommem_gym.agents.language_model import Sampling
+from atommem_gym.agents.players.language_model import Sampling
 
 
 class RowSampler:

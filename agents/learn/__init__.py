@@ -1,0 +1,1 @@
+"""Learners: PPO and GRPO in one file each, and what veRL needs."""

@@ -1,0 +1,10 @@
+from .language_model import Completion as Completion
+from .language_model import LanguageModel as LanguageModel
+from .language_model import Sampling as Sampling
+from .language_model import load_model as load_model
+from .openai_model import OpenAIModel as OpenAIModel
+from .player import Player as Player
+from .player import Turn as Turn
+from .player import make_player as make_player
+from .player import player_keywords as player_keywords
+from .transformers_model import TransformersModel as TransformersModel
