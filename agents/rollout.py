@@ -12,7 +12,7 @@ from atommem_gym.episode import Episode
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation
 from atommem_gym.traces import AgentTrace, EpisodeTrace, StepSeconds, TraceRecorder
-from atommem_gym.traces.origin import CUSTOM_ID, config_keywords
+from atommem_gym.traces.env_keywords import CUSTOM_ID, config_keywords
 
 OnStep: TypeAlias = Callable[[Turn | None, Observation, Mapping[str, Any]], None]
 """Called after the reset (without a turn) and after each step with turn, observation and info."""

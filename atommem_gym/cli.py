@@ -12,21 +12,21 @@ import tyro
 from rich.text import Text
 from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPrefixes, UseAppendAction, arg, subcommand
 
-from atommem_gym.commands.ask import Ask
+from atommem_gym.commands.ask.ask import Ask
 from atommem_gym.commands.compare import Compare
 from atommem_gym.commands.consoles import messages
 from atommem_gym.commands.data import Data
 from atommem_gym.commands.demo import Demo
 from atommem_gym.commands.envs import Envs
 from atommem_gym.commands.eval import Eval
-from atommem_gym.commands.export import Export
 from atommem_gym.commands.imports import import_modules
 from atommem_gym.commands.info import Info
 from atommem_gym.commands.memory import MemoryCommand
-from atommem_gym.commands.replay import Replay
-from atommem_gym.commands.rescore import Rescore
 from atommem_gym.commands.run import INTERRUPTED, Run
-from atommem_gym.commands.view import View
+from atommem_gym.commands.traces.export import Export
+from atommem_gym.commands.traces.replay import Replay
+from atommem_gym.commands.traces.rescore import Rescore
+from atommem_gym.commands.traces.view import View
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError
 from atommem_gym.trust import command_line

@@ -14,8 +14,8 @@ from tiny_model import tiny_model  # noqa: F401
 
 from atommem_gym.agents.scripted.quoting import QUOTING, QuotingReader
 from atommem_gym.cli import FAILED, main
-from atommem_gym.commands import ask_memory
-from atommem_gym.commands.ask_display import Display, Growth
+from atommem_gym.commands.ask import memory as ask_memory
+from atommem_gym.commands.ask.display import Display, Growth
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.traces import EpisodeTrace, TraceError, TraceWriter, read_traces
 

@@ -24,7 +24,7 @@ from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, LanguageModelError, ModelUnavailableError
 from atommem_gym.evaluation.folder import EvaluationError, read_run
 from atommem_gym.traces import EpisodeTrace, read_traces
-from atommem_gym.traces.sft import Selection, Tally, examples
+from atommem_gym.traces.training.sft import Selection, Tally, examples
 
 
 class FakeModel:

@@ -150,7 +150,7 @@ def test_rescore_takes_a_function_of_ones_own(path: Path, capsys: pytest.Capture
 def test_R3_a_judge_that_gives_up_loses_nothing_that_it_decided(
     path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from atommem_gym.commands import rescore as command
+    from atommem_gym.commands.traces import rescore as command
     from atommem_gym.errors import JudgeError
     from atommem_gym.scoring import load_scorer
     from atommem_gym.traces import rescore as module

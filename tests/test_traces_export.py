@@ -16,11 +16,11 @@ from atommem_gym.errors import ConfigError
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.scoring import load_scorer
 from atommem_gym.traces import EpisodeTrace, TraceError, read_traces, write_traces
-from atommem_gym.traces.export import FORMATS, export
 from atommem_gym.traces.record import CompletionTrace
 from atommem_gym.traces.rescore import rescore
-from atommem_gym.traces.sft import Selection, Tally, examples, stripped
-from atommem_gym.traces.splits import components, dev_part, ties
+from atommem_gym.traces.training.export import FORMATS, export
+from atommem_gym.traces.training.sft import Selection, Tally, examples, stripped
+from atommem_gym.traces.training.splits import components, dev_part, ties
 
 RIGHT, WRONG, HALF = "<answer>Thames</answer>", "<answer>Seine</answer>", "<answer>London</answer>"
 

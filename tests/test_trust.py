@@ -24,7 +24,7 @@ from atommem_gym.scoring import load_scorer
 from atommem_gym.stores.loading import open_store
 from atommem_gym.traces import EpisodeTrace, TraceError, write_traces
 from atommem_gym.traces.replay import Replayer
-from atommem_gym.traces.sft import Selection, Tally, examples
+from atommem_gym.traces.training.sft import Selection, Tally, examples
 from atommem_gym.trust import check_import, check_template, command_line, is_said, reaches_out, secret
 
 KEY = "sk-very-secret"

@@ -21,7 +21,7 @@ from atommem_gym.envs.wrappers import plain as wrappers
 from atommem_gym.envs.wrappers.vector import plain as vector_wrappers
 from atommem_gym.errors import ConfigError
 from atommem_gym.traces import AgentTrace, StepSeconds, TraceRecorder, TraceWriter
-from atommem_gym.traces.origin import CUSTOM_ID, config_keywords
+from atommem_gym.traces.env_keywords import CUSTOM_ID, config_keywords
 
 
 class RecordTraces(gym.Wrapper[Any, str, Any, str], RecordConstructorArgs):

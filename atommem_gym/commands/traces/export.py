@@ -13,8 +13,8 @@ from rich.text import Text
 from atommem_gym.commands.consoles import output
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
-from atommem_gym.traces.export import Exported, export
-from atommem_gym.traces.sft import Selection
+from atommem_gym.traces.training.export import Exported, export
+from atommem_gym.traces.training.sft import Selection
 
 
 @dataclass

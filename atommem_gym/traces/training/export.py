@@ -19,8 +19,8 @@ import atommem_gym
 from atommem_gym.errors import ConfigError
 from atommem_gym.traces.files import read_traces
 from atommem_gym.traces.record import EpisodeTrace, TraceError
-from atommem_gym.traces.sft import Example, Selection, Tally, examples
-from atommem_gym.traces.splits import components, dev_part, ties
+from atommem_gym.traces.training.sft import Example, Selection, Tally, examples
+from atommem_gym.traces.training.splits import components, dev_part, ties
 
 Format = Literal["verl", "trl", "messages"]
 FORMATS: tuple[Format, ...] = ("verl", "trl", "messages")

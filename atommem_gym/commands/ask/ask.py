@@ -18,9 +18,9 @@ from atommem_gym.agents.players.language_model import LanguageModel, load_model
 from atommem_gym.agents.players.openai_model import OpenAIModel
 from atommem_gym.agents.players.player import ROLES, Player, ScriptedPlayer, Turn, make_player, player_keywords
 from atommem_gym.agents.scripted.quoting import QUOTING, make_quoting_agent
-from atommem_gym.commands.ask_display import Display
-from atommem_gym.commands.ask_episode import Asked, in_sight, play, unscored
-from atommem_gym.commands.ask_memory import find_memory
+from atommem_gym.commands.ask.display import Display
+from atommem_gym.commands.ask.episode import Asked, in_sight, play, unscored
+from atommem_gym.commands.ask.memory import find_memory
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.run import Repeated, parse_settings
 from atommem_gym.envs import AtomMemEnv

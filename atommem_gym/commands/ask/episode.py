@@ -15,7 +15,7 @@ from atommem_gym.records.own_files import OwnFiles
 from atommem_gym.step import Observation
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder
 from atommem_gym.traces.causes import closing_steps
-from atommem_gym.traces.origin import CUSTOM_ID
+from atommem_gym.traces.env_keywords import CUSTOM_ID
 
 
 def unscored(prediction: str, answers: Sequence[str], question: str) -> float:

@@ -1,0 +1,1 @@
+"""``atommem ask``: questions about one's own documents."""

@@ -1,0 +1,1 @@
+"""The commands about recorded episodes: replay, rescore, export and view."""

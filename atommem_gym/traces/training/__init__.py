@@ -1,0 +1,1 @@
+"""Records as training examples for veRL and TRL."""
