@@ -36,8 +36,9 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 
 # Type checkers and import-linter see the mapped packages envs/ and agents/ only where they are installed as files.
+# What an earlier build left would be installed again, also modules that are gone.
 types: .venv/installed
-	rm -rf build/site && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/site .
+	rm -rf build/site build/lib && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target build/site .
 	cd build/site && ../../$(BIN)/mypy --config-file ../../pyproject.toml
 
 layers: types
