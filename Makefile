@@ -29,7 +29,7 @@ LOWEST := env vector_env vector_wrappers curriculum action_space snapshot_item t
 	records cli eval_report ask_files golden judge team team_agents custom_task
 
 lowest: .lowest/installed  ## a minute or two of the tests on the lowest versions that pyproject.toml allows, in .lowest
-	.lowest/bin/python -m pytest -p no:cacheprovider -n auto $(LOWEST:%=tests/test_%.py)
+	.lowest/bin/python -m pytest -p no:cacheprovider -n auto $(foreach name,$(LOWEST),$(wildcard tests/*/test_$(name).py tests/*/*/test_$(name).py))
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .
@@ -50,7 +50,7 @@ docs: .venv/installed  ## the documentation site, in build/docs; every link in i
 
 slow: .venv/installed  ## the long profiles: fault loops, fuzzing, and the properties with many more examples
 	$(BIN)/python -m pytest -n auto -m slow
-	$(BIN)/python -m pytest -n auto --hypothesis-profile slow tests/test_properties_*.py tests/test_testing_kit.py
+	$(BIN)/python -m pytest -n auto --hypothesis-profile slow tests/*/test_properties_*.py tests/testing
 
 bench: .venv/installed  ## every benchmark that this machine can run
 	$(BIN)/python benchmarks/leaderboard.py
@@ -74,7 +74,7 @@ bench: .venv/installed  ## every benchmark that this machine can run
 verl-environment: .verl/installed  ## veRL, vLLM and this package for the CPU, in .verl
 
 verl-test: .verl/installed  ## the tests that need veRL, without Ray
-	.verl/bin/python -m pytest -p no:cacheprovider tests/test_verl_*.py tests/test_grpo.py
+	.verl/bin/python -m pytest -p no:cacheprovider tests/agents/learn/test_verl_*.py tests/agents/learn/test_grpo.py tests/agents/test_verl_session.py tests/benchmarks/test_verl_learn.py
 
 verl-smoke: .verl/installed  ## SFT and GRPO of a tiny Qwen3 with real veRL and real vLLM on the CPU
 	PATH="$(CURDIR)/.verl/bin:$$PATH" verl_configs/cpu/smoke.sh build/verl-smoke

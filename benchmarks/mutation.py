@@ -40,7 +40,7 @@ TESTS: dict[str, tuple[str, ...]] = {
         *("actions_details", "actions", "actions_format", "actions_released", "actions_tools", "action_space"),
     ),
     "scoring": ("scoring_details", "scoring"),
-    "records": ("stream_details", "properties_episode.py::test_E1_chunks_without_their_overlaps_are_the_stream"),
+    "records": ("stream_details", "properties_episode::test_E1_chunks_without_their_overlaps_are_the_stream"),
     "": ("episode_details", "episode_rules", "released", "golden"),
 }
 """Quick tests of each room that touch no database, since a mutant must cost about a second."""
@@ -130,7 +130,12 @@ def _arguments() -> list[str]:
 
 
 def _tests(room: str) -> list[str]:
-    return [f"tests/test_{name}" if ".py" in name else f"tests/test_{name}.py" for name in TESTS[room]]
+    files = {path.stem: path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    chosen = []
+    for name in TESTS[room]:
+        module, _, test = name.partition("::")
+        chosen.append(f"{files[f'test_{module}']}::{test}" if test else files[f"test_{module}"])
+    return chosen
 
 
 def run_mutmut(folder: Path, again: bool) -> None:

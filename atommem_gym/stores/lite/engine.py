@@ -1,6 +1,6 @@
 """The only file that knows how the Milvus Lite engine works inside: one writer, failed writes rolled back, forks.
 
-Facts about milvus-lite 3.2 that this rests on (read in its source, tested in ``tests/test_milvus_lite.py``):
+Facts about milvus-lite 3.2 that this rests on (read in its source, tested in ``tests/stores/test_milvus_lite.py``):
 
 - Its log has no lock: two threads that write one collection tear it, and recovery stops at the first torn record. So
   every call goes through one lock, reads too (a flush swaps two structures that a search reads one after the other).

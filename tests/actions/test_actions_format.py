@@ -1,0 +1,168 @@
+"""Writing actions is the inverse of reading them, in every dialect and for every valid text (SPEC A6)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.slow_actions import reference_tags
+
+from atommem_gym.actions import (
+    DIALECTS,
+    KINDS,
+    Answer,
+    Create,
+    Delete,
+    Invalid,
+    Operation,
+    Read,
+    Scratchpad,
+    Update,
+    format_action,
+    parse,
+)
+from atommem_gym.errors import ConfigError
+
+ANY = st.characters(exclude_categories=())
+DELIMITERS = {
+    "crud": KINDS,
+    "released": ("add_memory", "update_query", "modify_memory", "delete_memory", "update_memory", "final_answer"),
+    "tools": ("tool_call",),
+}
+
+
+def holds_delimiter(text: str, dialect: str) -> bool:
+    return any(name in DELIMITERS[dialect] for _, _, name, _ in reference_tags(text))
+
+
+def balanced(text: str) -> bool:
+    depth = 0
+    for character in text:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def texts(dialect: str) -> st.SearchStrategy[str]:
+    """Non-empty, stripped and free of delimiters, yet full of what looks like them."""
+    names = (*DELIMITERS[dialect], "think", "b", "creat", "create_x")
+    pieces = st.text(ANY, min_size=1, max_size=4) | st.sampled_from(
+        [
+            "<",
+            ">",
+            "/",
+            "</",
+            "/>",
+            '"',
+            "\\",
+            "\\n",
+            "\\u003c",
+            ":",
+            "Memory 1",
+            "{a}",
+            "<think>",
+            "</think>",
+            "<b>",
+            "</b>",
+            "\ud83d",
+            "\ude00",
+            "\n",
+            "\x00",
+            "<tool_call",
+            "'",
+            "&lt;",
+            "\\ud800",
+            "<br/>",
+            '"}}',
+            *names,
+        ]
+    )
+    joined = st.lists(pieces, min_size=1, max_size=8).map(lambda parts: "".join(parts).strip())
+    return joined.filter(lambda text: bool(text) and not holds_delimiter(text, dialect))
+
+
+def operations(dialect: str) -> st.SearchStrategy[Operation]:
+    text = texts(dialect)
+    positive = dialect == "released"
+    ids = st.integers(0 if positive else -(10**18) + 1, 10**18 - 1) | st.integers(0, 30)
+    answer = text.filter(lambda t: balanced(t) and "\\boxed{" not in t) if positive else text
+    return st.one_of(
+        text.map(Create),
+        text.map(Read),
+        st.builds(Update, ids, text),
+        ids.map(Delete),
+        text.map(Scratchpad),
+        answer.map(Answer),
+    )
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_A6_parse_undoes_format_action(dialect: str, data: st.DataObject) -> None:
+    ops = data.draw(st.lists(operations(dialect), max_size=4))
+    action = format_action(ops, dialect)
+    assert parse(action, dialect) == ops
+    assert parse(f"I do it now: {action} Done.", dialect) == ops
+    if "think>" not in action:
+        assert parse(f"<think>{action}</think>{action}", dialect) == ops
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@pytest.mark.parametrize("make", [Create, Read, lambda text: Update(3, text), Scratchpad, Answer])
+def test_A6_texts_that_are_not_valid_raise(dialect: str, make: type[Create]) -> None:
+    bad = ["", " ", " a", "a\n", "\u3000a", "a\x1f"]
+    for name in DELIMITERS[dialect]:
+        bad += [f"a<{name}>b", f"a</{name}>b", f"<{name.upper()} x='1'>", f"<{name}/>", f"x</{name}\n>"]
+    for text in bad:
+        with pytest.raises(ValueError, match=r"must be non-empty|delimiter"):
+            format_action([Create("fine"), make(text)], dialect)
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_A6_a_text_with_a_delimiter_raises_and_one_without_does_not(dialect: str, data: st.DataObject) -> None:
+    pieces = [part for name in DELIMITERS[dialect] for part in (f"<{name}", f"</{name}", f"<{name}_x", name)]
+    text = "".join(data.draw(st.lists(st.sampled_from([*pieces, ">", "/", " ", "<", "\n", '"', "\\"]), max_size=6)))
+    text = text.strip()
+    if not text or holds_delimiter(text, dialect):
+        with pytest.raises(ValueError, match=r"must be non-empty|delimiter"):
+            format_action([Create(text)], dialect)
+    else:
+        assert parse(format_action([Create(text)], dialect), dialect) == [Create(text)]
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+def test_A6_what_is_no_operation_raises(dialect: str) -> None:
+    wrong: list[Any] = [Invalid("create", "empty", ""), "<create>a</create>", None]
+    wrong += [Create(3), Update(True, "a"), Delete("3")]  # type: ignore[arg-type]
+    for op in wrong:
+        with pytest.raises(TypeError, match=r"no operation|must be"):
+            format_action([op], dialect)
+    with pytest.raises(ValueError, match="18 digits"):
+        format_action([Delete(10**18)], dialect)
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+def test_A6_ids_of_observations_are_numpy_integers_and_can_be_written(dialect: str) -> None:
+    numbers: tuple[Any, Any] = (np.int64(3), np.int32(4))
+    ops: list[Operation] = [Update(numbers[0], "a"), Delete(numbers[1])]
+    assert parse(format_action(ops, dialect), dialect) == [Update(3, "a"), Delete(4)]
+
+
+@pytest.mark.parametrize("dialect", sorted(DIALECTS))
+def test_A6_no_operations_are_an_empty_action(dialect: str) -> None:
+    assert format_action([], dialect) == ""
+    assert parse("", dialect) == []
+
+
+def test_A6_an_unknown_dialect_raises_and_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"'xml'.*crud.*released.*tools"):
+        parse("", "xml")
+    with pytest.raises(ConfigError, match=r"'xml'.*crud.*released.*tools"):
+        format_action([], "xml")

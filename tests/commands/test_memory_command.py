@@ -1,0 +1,173 @@
+"""`atommem memory`: kept memories are listed, shown and searched, and never changed (SPEC M6, M13)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.servers import MilvusServer, milvus_server  # noqa: F401
+
+from atommem_gym.cli import FAILED, main
+from atommem_gym.envs import SyntheticEnv
+
+Capture = pytest.CaptureFixture[str]
+FACTS = ["the bridge is red", "the ferry sank \x1b[31m near Porthaven", "[bold]Piet Maas[/bold] is a fisherman"]
+
+
+def fill(store: str, episodes: int = 2, **keywords: Any) -> list[str]:
+    """Keep that many memories; returns their keys in the order of writing."""
+    env = SyntheticEnv(num_docs=20, store=store, **keywords)
+    keys = []
+    for number in range(episodes):
+        env.reset(options={"index": number})
+        env.step("".join(f"<create>{number}: {fact}</create>" for fact in FACTS))
+        env.step(f'<delete id="1"/><scratchpad>pad {number}</scratchpad>')
+        keys.append(env.memory_key)
+    env.close()
+    return keys
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> tuple[str, list[str]]:
+    path = tmp_path / "kept.db"
+    return str(path), fill(f"milvus://{path}")
+
+
+def printed(capsys: Capture, *arguments: str) -> str:
+    assert main(["memory", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def refused(capsys: Capture, *arguments: str) -> str:
+    assert main(["memory", *arguments]) == FAILED
+    return " ".join(capsys.readouterr().err.split())
+
+
+def fingerprint(folder: str) -> dict[str, str]:
+    """Every file and folder with its content and its time."""
+    paths = sorted([Path(folder), *Path(folder).rglob("*")])
+    return {
+        str(
+            path
+        ): f"{path.stat().st_mtime_ns} {hashlib.blake2b(path.read_bytes()).hexdigest() if path.is_file() else ''}"
+        for path in paths
+    }
+
+
+def test_ls_lists_every_memory(kept: tuple[str, list[str]], capsys: Capture) -> None:
+    path, keys = kept
+    listing = json.loads(printed(capsys, "ls", path, "--json"))
+    assert listing["embedder"] == "hashing-v1-1024"
+    assert listing["changed"]
+    assert [one["key"] for one in listing["memories"]] == sorted(keys)
+    assert {one["entries"] for one in listing["memories"]} == {2}
+    assert {one["next_id"] for one in listing["memories"]} == {4}
+    table = printed(capsys, "ls", path)
+    assert all(key in table for key in keys)
+    assert "hashing-v1-1024" in table
+
+
+def test_show_gives_all_entries_and_the_scratchpad_as_plain_text(kept: tuple[str, list[str]], capsys: Capture) -> None:
+    path, keys = kept
+    shown = json.loads(printed(capsys, "show", path, "--key", keys[1], "--json"))
+    assert shown["entries"] == [{"id": 2, "text": f"1: {FACTS[1]}"}, {"id": 3, "text": f"1: {FACTS[2]}"}]
+    assert shown["scratchpad"] == "pad 1"
+    out = printed(capsys, "show", path, "--key", keys[1][:6])
+    assert "[3] 1: [bold]Piet Maas[/bold] is a fisherman" in out
+    assert "\x1b" not in out
+    assert "pad 1" in out
+
+
+def test_m6_search_ranks_as_a_read_does(kept: tuple[str, list[str]], capsys: Capture) -> None:
+    path, keys = kept
+    found = json.loads(printed(capsys, "search", path, "fisherman Maas", "--key", keys[0], "--json"))["hits"]
+    env = SyntheticEnv(num_docs=20, store=f"milvus://{path}")
+    env.reset(options={"index": 0, "memory": keys[0]})
+    observation, *_ = env.step("<read>fisherman Maas</read>")
+    env.close()
+    assert [(hit["id"], hit["score"]) for hit in found] == [
+        (entry["id"], float(entry["score"])) for entry in observation["memories"]
+    ]
+    assert "[3] +" in printed(capsys, "search", path, "fisherman Maas", "--key", keys[0], "--top-k", "1")
+
+
+def test_nothing_in_the_folder_changes(kept: tuple[str, list[str]], capsys: Capture) -> None:
+    path, keys = kept
+    before = fingerprint(path)
+    for arguments in (("ls", path), ("show", path, "--key", keys[0]), ("search", path, "bridge", "--key", keys[0])):
+        printed(capsys, *arguments)
+    assert fingerprint(path) == before
+
+
+def test_a_memory_that_a_killed_process_left_is_read_and_still_not_changed(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "kept.db"
+    code = (
+        "import os; from atommem_gym.envs import SyntheticEnv\n"
+        f"env = SyntheticEnv(num_docs=20, store='milvus://{path}'); env.reset(options={{'index': 0}})\n"
+        "env.step('<create>a fact</create><create>another</create>'); env.step('<delete id=\"1\"/>'); os._exit(9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    before = fingerprint(str(path))
+    assert json.loads(printed(capsys, "show", str(path), "--json"))["entries"] == [{"id": 2, "text": "another"}]
+    assert fingerprint(str(path)) == before
+
+
+def test_a_database_in_use_says_so(kept: tuple[str, list[str]], capsys: Capture) -> None:
+    path, _ = kept
+    env = SyntheticEnv(num_docs=20, store=f"milvus://{path}")
+    try:
+        assert "held by another process" in refused(capsys, "ls", path)
+    finally:
+        env.close()
+    printed(capsys, "ls", path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("ls", "gone.db"), "there is no database 'gone.db'"),
+        (("ls", "."), "is no memory database"),
+        (("search", "gone.db"), "no QUERY given"),
+        (("show", "gone.db", "what"), "did you mean search?"),
+        (("search", "gone.db", "x", "--top-k", "0"), "--top-k 0 must be at least 1"),
+    ],
+)
+def test_wrong_command_lines_say_what_is_wrong(
+    arguments: tuple[str, ...], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_key_must_be_told_apart(kept: tuple[str, list[str]], capsys: Capture) -> None:
+    path, keys = kept
+    assert "keeps 2 memories; name one with --key" in refused(capsys, "show", path)
+    assert "fits 0 of them" in refused(capsys, "show", path, "--key", "zzz")
+    assert keys[0] in refused(capsys, "show", path, "--key", "")
+
+
+def test_another_embedder_is_refused(kept: tuple[str, list[str]], capsys: Capture, monkeypatch: Any) -> None:
+    path, keys = kept
+    from atommem_gym.embedders.hashing_embedder import HashingEmbedder
+    from atommem_gym.stores import kept as kept_memory
+
+    monkeypatch.setattr(kept_memory, "load_embedder", lambda name: HashingEmbedder(512))
+    said = refused(capsys, "search", path, "bridge", "--key", keys[0])
+    assert "written with embedder 'hashing-v1-1024', but --embedder hashing is 'hashing-v1-512'" in said
+
+
+def test_a_server_is_read_like_a_folder(milvus_server: MilvusServer, capsys: Capture) -> None:  # noqa: F811
+    keys = fill(milvus_server.url, 1, keep_memory=True)
+    listing = json.loads(printed(capsys, "ls", milvus_server.url, "--json"))
+    assert keys[0] in [one["key"] for one in listing["memories"]]
+    assert listing["changed"] is None
+    shown = json.loads(printed(capsys, "show", milvus_server.url, "--key", keys[0], "--json"))
+    assert [entry["id"] for entry in shown["entries"]] == [2, 3]
+    hits = json.loads(printed(capsys, "search", milvus_server.url, "fisherman", "--key", keys[0], "--json"))["hits"]
+    assert hits[0]["id"] == 3

@@ -1,0 +1,28 @@
+"""The Python examples of docs/parallel.md run as they stand, one after the other."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "parallel.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_examples_run_one_after_the_other(capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(BLOCKS) == 9
+    names: dict[str, object] = {}
+    for block in BLOCKS:
+        exec(compile(block, str(PAGE), "exec"), names)
+    assert "MemoryCost(per_entry=0.001, per_operation=0.0)" in capsys.readouterr().out
+
+
+def test_every_wrapper_that_the_page_names_exists() -> None:
+    from atommem_gym import envs
+    from atommem_gym.envs.wrappers.vector import plain as vector_wrappers
+
+    named = set(re.findall(r"`envs\.(\w+)[`(]", PAGE.read_text(encoding="utf-8"))) - {"vector_wrappers"}
+    assert {"PromptObservation", "ShapedReward"} <= named
+    assert all(hasattr(envs, name) and hasattr(vector_wrappers, name) for name in named)
