@@ -10,17 +10,18 @@ from __future__ import annotations
 import functools
 import re
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from jinja2 import nodes
+from jinja2.exceptions import SecurityError
 from jinja2.loaders import split_template_path
 from jinja2.runtime import Context, LoopContext
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 MAX_CHARS = 1 << 25
@@ -37,7 +38,16 @@ _MAX_WIDTH = 1000
 """What a field of a format string may be padded to."""
 _NUMBER_CHARS = 20
 _WIDE_FIELD = re.compile(r"%[-+ #.\d]*\d{4}|%[-+ #.\d]*\*|\{[^{}]*:[^{}]*\d{4}|\{[^{}]+\{")
-_SEQUENCES = (list, tuple, set, frozenset, type({}.keys()), type({}.values()), type({}.items()))
+_SEQUENCES: tuple[type[Collection[Any]], ...] = (
+    list,
+    tuple,
+    set,
+    frozenset,
+    type({}.keys()),
+    type({}.values()),
+    type({}.items()),
+)
+_COLLECTIONS: tuple[Any, ...] = (str, bytes, Mapping, range, *_SEQUENCES)
 _WITHOUT_TEXT = (type(None), bool, int, float)
 
 
@@ -87,7 +97,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         finally:
             _spent.reset(token)
 
-    def concat(self, parts: Iterable[str]) -> str:  # type: ignore[override]  # a function in the base class
+    def concat(self, parts: Iterable[str]) -> str:
         """Join what a block or macro has put out."""
         return _joined(parts)
 
@@ -96,7 +106,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         _take(steps=_INCLUDE_STEPS)
         return super().get_template(*arguments, **keywords)
 
-    def call(self, context: Context, function: Any, /, *arguments: Any, **keywords: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Context, function: Any, /, *arguments: Any, **keywords: Any) -> Any:
         """Call a macro, a function or a method of a value."""
         _take(steps=_CALL_STEPS)
         subject = getattr(function, "__self__", None)
@@ -163,7 +173,7 @@ class _Bounding(NodeTransformer):
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
-        node.iter = _filtered(node.iter, "_steps")
+        node.iter = _filtered(cast(nodes.Expr, node.iter), "_steps")
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
@@ -242,7 +252,7 @@ def _check(name: str, subject: Any, others: list[Any]) -> None:
 
 def _made(value: Any) -> Any:
     """Note what was made; a lazy iterator is noted when it is used."""
-    if isinstance(value, (str, bytes, *_SEQUENCES)):
+    if isinstance(value, _COLLECTIONS):
         _take(made=len(value))
     return value
 
@@ -274,7 +284,7 @@ def _measured(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _steps(value: Any) -> Any:
     """What a loop goes through, counted."""
-    if isinstance(value, (str, Mapping, range, *_SEQUENCES)):
+    if isinstance(value, _COLLECTIONS):
         _take(steps=len(value))
         return value
     return _listed(value)
