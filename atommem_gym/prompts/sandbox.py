@@ -47,7 +47,7 @@ _SEQUENCES: tuple[type[Collection[Any]], ...] = (
     type({}.values()),
     type({}.items()),
 )
-_COLLECTIONS: tuple[type[Collection[Any]], ...] = (str, bytes, Mapping, range, *_SEQUENCES)
+_COLLECTIONS: tuple[Any, ...] = (str, bytes, Mapping, range, *_SEQUENCES)
 _WITHOUT_TEXT = (type(None), bool, int, float)
 
 
