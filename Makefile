@@ -26,9 +26,9 @@ check: lint types layers test  ## everything that must hold before a commit
 	touch $@
 
 LOWEST := env vector_env vector_wrappers curriculum action_space snapshot_item traces_recorder stores milvus_lite \
-	records cli eval_report ask_files golden judge team team_agents custom_task
+	records namesakes cli eval_report ask_files golden judge team
 
-lowest: .lowest/installed  ## a minute or two of the tests on the lowest versions that pyproject.toml allows, in .lowest
+lowest: .lowest/installed  ## two minutes of tests on the lowest versions that pyproject.toml allows, in .lowest
 	.lowest/bin/python -m pytest -p no:cacheprovider -n auto $(foreach name,$(LOWEST),$(wildcard tests/*/test_$(name).py tests/*/*/test_$(name).py))
 
 lint: .venv/installed

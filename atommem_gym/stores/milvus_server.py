@@ -304,10 +304,13 @@ class MilvusServerStore:
             yield client
         except (MilvusException, grpc.RpcError, OSError) as error:
             self._disconnect()
+            # Some versions of the client quote the URL, and its password with it.
+            user = re.search(r"//([^/@]*@)", self._url)
+            said = str(error).replace(user[1], "") if user else str(error)
             raise StoreError(
-                f"the Milvus server {self.name} failed: {error}; check that it runs and can be reached, then repeat "
+                f"the Milvus server {self.name} failed: {said}; check that it runs and can be reached, then repeat "
                 'the same call, or use store="milvus" (embedded, needs no server)'
-            ) from error
+            ) from (error if said == str(error) else None)
 
     def _disconnect(self) -> None:
         with self._client_lock:
