@@ -6,6 +6,7 @@ import asyncio
 import functools
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,11 +20,9 @@ from gymnasium.error import ClosedEnvironmentError
 from atommem_gym.actions import ActionText
 from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
 from atommem_gym.envs.backend import Backend
-from atommem_gym.envs.pool.batches import EnvIds, PoolBatches, Received
-from atommem_gym.envs.pool.coalescer import StageStats
-from atommem_gym.envs.pool.flight import Finish, Flight, Pipeline
-from atommem_gym.envs.pool.places import Places
-from atommem_gym.envs.pool.pool_env import Lease, PoolEnv
+from atommem_gym.envs.pool.pool_env import Finish, Flight, Lease, PoolEnv
+from atommem_gym.envs.pool.send_recv import EnvIds, PoolBatches, Received
+from atommem_gym.envs.pool.stages import Pipeline, StageStats
 from atommem_gym.envs.shaping import Shaping, ShapingSpec, load_shaping
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Items
@@ -308,6 +307,61 @@ class AtomMemPool:
     def _check_open(self) -> None:
         if self._closing is not None:
             raise ClosedEnvironmentError(_CLOSED)
+
+
+class Places:
+    """Like ``asyncio.Semaphore``, but a place can also be taken without waiting, and those who wait can be sent away.
+
+    >>> places = Places(1)
+    >>> places.take_now(), places.take_now()
+    (True, False)
+    """
+
+    def __init__(self, number: int) -> None:
+        self._free = number
+        """Not 0 only while nobody waits."""
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def take_now(self) -> bool:
+        """Take a place if one is free."""
+        if not self._free:
+            return False
+        self._free -= 1
+        return True
+
+    async def take(self) -> None:
+        """Take a place, after all those who came before.
+
+        Raises:
+            Exception: the one that :meth:`close` was given.
+        """
+        if self.take_now():
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.exception() is None:
+                # It was given the place and cancelled in the same moment.
+                self.give()
+            raise
+
+    def give(self) -> None:
+        """Give a place back: to the first who waits, if anyone does."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._free += 1
+
+    def close(self, error: Exception) -> None:
+        """Send away all who wait."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_exception(error)
 
 
 _CLOSED = "this pool is closed; make a new one with AtomMemPool(…)"

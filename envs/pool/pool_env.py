@@ -1,13 +1,17 @@
-"""One environment of an async pool: Gymnasium's ``reset`` and ``step``, to be awaited, and safe to cancel."""
+"""One environment of an async pool, with its step in flight: ``areset`` and ``astep``, awaited and safe to cancel.
+
+:class:`PoolEnv` is what a coroutine calls. Each call is a :class:`Flight`, which goes through the stages of its I/O and
+on to its end even if its caller is gone.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +19,7 @@ from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.backend import Job, Running
-from atommem_gym.envs.pool.flight import Flight, Opening
+from atommem_gym.envs.pool.stages import Opening, Pipeline, Stage, Ticket
 from atommem_gym.envs.shaping import shaped
 from atommem_gym.envs.slot import EpisodeAccess, Slot
 from atommem_gym.episode import Episode
@@ -246,6 +250,138 @@ class Lease:
         assert self._env is not None
         # If this is cancelled, the place is given back all the same, a little later.
         await asyncio.shield(self._env._leave())
+
+
+Finish: TypeAlias = Callable[[Job, Opening | None], tuple[StepResult, list[Running]]]
+"""Takes note of a step whose I/O is done; returns what it led to, and the episodes that are over or left."""
+
+
+class Flight:
+    """One step or reset from its beginning to its result.
+
+    Nothing of the episode changes before :meth:`_land`, which is on the event loop and in one go; until then an error
+    leaves it as it was. ``result`` is the outcome; to wait for it without cancelling it, use ``asyncio.shield``.
+
+    The stages call it back (:meth:`_opened`, :meth:`_arrived`, :meth:`_stored`, :meth:`_released`); it is not a
+    coroutine that awaits them. A coroutine is simpler, but was 1.5 to 2 times slower: it needs a task for every step,
+    and for every stage a future and one more turn of the event loop to wake that task. With callbacks, all steps of a
+    batch go on in the one turn in which the stage hands out its results.
+    """
+
+    def __init__(self, pipeline: Pipeline, finish: Finish) -> None:
+        self.result: asyncio.Future[StepResult] = asyncio.get_running_loop().create_future()
+        self.job: Job | None = None
+        self._pipeline = pipeline
+        self._finish = finish
+        self._opening: Opening | None = None
+        self._waiting: list[tuple[Stage[Any], Ticket[Any]]] = []
+        """Where it stands in queues, as long as none of its work has begun."""
+        self._missing = 0
+        self._error: BaseException | None = None
+
+    def open(self, opening: Opening) -> None:
+        """Begin a reset."""
+        self._opening = opening
+        stage = self._pipeline.opening
+        self._waiting = [(stage, stage.put(opening, self._opened))]
+
+    def carry_out(self, job: Job) -> None:
+        """Begin the I/O of a step that was decided."""
+        self.job = job
+        pipeline = self._pipeline
+        stages = [pipeline.scoring] if job.scored and not pipeline.scores_at_once else []
+        stages += [pipeline.embedding] if job.embedded else []
+        if not stages:
+            stages = [pipeline.storing] if job.stored else []
+        done = self._stored if stages == [pipeline.storing] else self._arrived
+        self._missing = len(stages)
+        tickets = [(stage, stage.put(job, done)) for stage in stages]
+        if self._opening is None:
+            self._waiting += tickets
+        if not stages:
+            self._land()
+
+    def withdraw(self, error: BaseException | None = None) -> bool:
+        """Give up a step or reset of which nothing has begun, with ``error`` or as cancelled; ``False`` if it has."""
+        if not self._waiting or not all(stage.waits(ticket) for stage, ticket in self._waiting):
+            return False
+        for stage, ticket in self._waiting:
+            stage.withdraw(ticket)
+        self._waiting = []
+        if error is None:
+            self.result.cancel()
+        else:
+            self.result.set_exception(error)
+        return True
+
+    def _opened(self, error: BaseException | None) -> None:
+        self._waiting = []
+        assert self._opening is not None
+        if error is not None or self._opening.begun is None:
+            self.result.set_exception(error or RuntimeError("the reset was not begun"))
+            return
+        self.carry_out(self._pipeline.backend.job(*self._opening.begun))
+
+    def _arrived(self, error: BaseException | None) -> None:
+        """Scoring or embedding is done; both must be before the episode may go on or be given up."""
+        self._waiting = []
+        self._error = self._error or error
+        self._missing -= 1
+        if self._missing:
+            return
+        assert self.job is not None
+        if self._error is not None:
+            self._fail(self._error)
+        elif self.job.stored:
+            self._pipeline.storing.put(self.job, self._stored)
+        else:
+            self._land()
+
+    def _stored(self, error: BaseException | None) -> None:
+        self._waiting = []
+        if error is None:
+            self._land()
+        else:
+            self._fail(error)
+
+    def _land(self) -> None:
+        """Let the step happen; the rows of an episode that is over are gone before its result is there."""
+        assert self.job is not None
+        job = self.job
+        try:
+            if job.scored and self._pipeline.scores_at_once:
+                self._pipeline.backend.score([job])
+            result, left = self._finish(job, self._opening)
+        except Exception as error:
+            self._fail(error)
+            return
+        self._missing = len(left)
+        for running in left:
+            self._pipeline.releasing.put(running, lambda error: self._released(result, error))
+        if not left:
+            self.result.set_result(result)
+
+    def _released(self, result: StepResult, error: BaseException | None) -> None:
+        self._error = self._error or error
+        self._missing -= 1
+        if self._missing == 0:
+            if self._error is None:
+                self.result.set_result(result)
+            else:
+                self.result.set_exception(self._error)
+
+    def _fail(self, error: BaseException) -> None:
+        """The episode goes on as it was; one that a failed reset had begun is given back."""
+        opening = self._opening
+        if opening is None or opening.begun is None or opening.slot.holds(opening.begun[0].key):
+            self.result.set_exception(error)
+            return
+        self._missing, self._error = 1, error
+        self._pipeline.releasing.put(opening.begun[0], self._given_back)
+
+    def _given_back(self, error: BaseException | None) -> None:
+        assert self._error is not None
+        self.result.set_exception(self._error)
 
 
 def _log_unseen(result: asyncio.Future[StepResult]) -> None:

@@ -1,4 +1,4 @@
-"""Gathers what many coroutines wait for into batches, and carries them out in threads, off the event loop."""
+"""The stages of a pool: work that many coroutines wait for, done batch by batch in threads, off the event loop."""
 
 from __future__ import annotations
 
@@ -6,13 +6,28 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import numpy as np
+
+from atommem_gym.envs.backend import Backend, Job, Running
+from atommem_gym.envs.slot import Slot
+from atommem_gym.step import Step
 
 logger = logging.getLogger(__name__)
+
+_AT_ONCE = ("em", "f1", "released")
+"""Scorers that take microseconds and ask nobody; every other one may block."""
+
+OPENING_THREADS, STORING_THREADS, RELEASING_THREADS = 1, 1, 1
+ENDPOINT_THREADS = 8
+"""Batches under way at a time at an embedding server."""
+SERVER_THREADS = 4
+"""Batches under way at a time at a judge, and at a Milvus server, whose searches overlap while writes take turns."""
 
 T = TypeVar("T")
 Done: TypeAlias = Callable[[BaseException | None], None]
@@ -185,6 +200,77 @@ class Stage(Generic[T]):
         self._dispatch()
         for ticket in batch:
             ticket.done(error)
+
+
+@dataclass(slots=True, eq=False)
+class Opening:
+    """A reset whose episode is to be made: documents arranged and counted, a kept memory loaded."""
+
+    slot: Slot
+    rng: np.random.Generator
+    options: Mapping[str, Any]
+    begun: tuple[Running, Step] | None = None
+
+
+class Pipeline:
+    """The stages that the steps of a pool go through: opening (resets only), scoring and embedding, storing, releasing.
+
+    Args:
+        backend: Does the work.
+        executor: Its threads; at least :attr:`threads` of them.
+        max_batch: Steps a batch at most.
+        max_wait: Seconds that a step waits for others at most; only the first stages wait.
+        complete: Whether everyone who could join a batch is there.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        executor: Executor,
+        *,
+        max_batch: int,
+        max_wait: float,
+        complete: Callable[[], bool],
+    ) -> None:
+        self.backend = backend
+        self.scores_at_once = backend.config.reward in _AT_ONCE
+        scoring, embedding, storing = _threads(backend)
+        first: dict[str, Any] = {"max_batch": max_batch, "max_wait": max_wait, "complete": complete}
+        self.opening: Stage[Opening] = Stage(self._open, executor, threads=OPENING_THREADS, max_batch=1)
+        self.scoring: Stage[Job] = Stage(backend.score, executor, threads=scoring, **first)
+        self.embedding: Stage[Job] = Stage(backend.embed, executor, threads=embedding, **first)
+        self.storing: Stage[Job] = Stage(backend.write_and_search, executor, threads=storing, max_batch=max_batch)
+        self.releasing: Stage[Running] = Stage(
+            backend.release, executor, threads=RELEASING_THREADS, max_batch=max(max_batch, 64)
+        )
+
+    @staticmethod
+    def threads(backend: Backend) -> int:
+        """How many threads the stages of a backend use together."""
+        return OPENING_THREADS + RELEASING_THREADS + sum(_threads(backend))
+
+    def _open(self, openings: list[Opening]) -> None:
+        for opening in openings:
+            try:
+                opening.begun = opening.slot.begin_reset(opening.rng, opening.options)
+            except BaseException:
+                self.backend.forgo()
+                raise
+            # At once and in the one thread that opens: two resets under way cannot go on with one kept memory.
+            self.backend.adopt(opening.begun[0])
+
+
+def _threads(backend: Backend) -> tuple[int, int, int]:
+    """Threads of scoring, embedding and storing: several where a server does the work, else one each.
+
+    One model, one database writer and one reward function of the user's must not be entered twice.
+    """
+    config = backend.config
+    return (
+        SERVER_THREADS if config.reward == "judge" else 1,
+        ENDPOINT_THREADS if config.embedder.startswith(("http://", "https://")) else 1,
+        SERVER_THREADS if config.store.startswith(("http://", "https://")) else STORING_THREADS,
+    )
 
 
 def _passable(error: BaseException) -> BaseException:
