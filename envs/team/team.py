@@ -6,6 +6,7 @@ Needs PettingZoo: ``pip install "atommem-gym[team]"``.
 from __future__ import annotations
 
 import copy
+import io
 import sys
 import weakref
 from collections.abc import Mapping
@@ -15,19 +16,29 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
 
 from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.atommem_env import observation_space
 from atommem_gym.envs.backend import Backend
-from atommem_gym.envs.team.episode import ANSWERER, TeamEpisode, TeamStep, reader_names, sampled_kinds
-from atommem_gym.envs.team.parts import PARTS
-from atommem_gym.envs.team.render import render_team
-from atommem_gym.envs.team.slot import TeamSlot
+from atommem_gym.envs.render import WIDTH, printable
+from atommem_gym.envs.team.episode import (
+    ANSWERER,
+    PARTS,
+    TeamEpisode,
+    TeamSlot,
+    TeamStep,
+    reader_names,
+    sampled_kinds,
+)
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Item, Items
 from atommem_gym.registration import TASKS, configure, load_items, resolve_env_id, task_of
-from atommem_gym.step import Observation, StepResult
+from atommem_gym.step import Observation, Phase, StepResult
 from atommem_gym.task import Grades
 
 try:
@@ -38,6 +49,8 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("teams need PettingZoo: pip install 'atommem-gym[team]'", name="pettingzoo") from error
 
 Info = dict[str, Any]
+MAX_CHANGES = 12
+"""Changed entries that :func:`render_team` shows."""
 
 
 class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
@@ -323,6 +336,76 @@ def _action_space(config: EnvConfig, agent: str) -> UnicodeText:
         if kinds
         else UnicodeText(config.max_action_chars)
     )
+
+
+def render_team(
+    team: TeamEpisode, actions: Mapping[str, str], step: TeamStep, results: Mapping[str, StepResult]
+) -> str:
+    """The step that just ended, as text with ANSI colours.
+
+    Args:
+        team: The episode after the step.
+        actions: Those of the agents; empty for the reset.
+        step: What was decided.
+        results: What it returned, by agent.
+    """
+    end = results[team.answerer.name]
+    table = Table(box=None, expand=True, pad_edge=False)
+    for column, ratio in (("agent", 3), ("sees", 2), ("action", 6), ("feedback", 5), ("reads", 6)):
+        table.add_column(column, ratio=ratio, overflow="fold")
+    for name, result in results.items():
+        observation = result.observation
+        read, chunks = observation["progress"]
+        found = ", ".join(f"[{memory['id']}] by {memory['author'] or '?'}" for memory in observation["memories"])
+        asked = f"{_line(observation['query'], 60)} → {found or 'nothing'}" if observation["query"] else ""
+        table.add_row(
+            name,
+            f"{read}/{chunks}" if name != team.answerer.name else "memory",
+            Text(_line(actions.get(name, ""), 120), style="cyan"),
+            Text(_line(observation["feedback"], 120), style="yellow"),
+            Text(asked, style="blue"),
+        )
+    parts: list[Table | Text] = [table, _changes(team, step, int(end.info["entries"]))]
+    metrics = end.info.get("episode_metrics")
+    if metrics is None:
+        parts.append(Text(f"question: {_line(end.observation['question'], 400)}", style="magenta"))
+    else:
+        for answer in metrics["answers"]:
+            said = _line(answer["answer"], 120) or "(no answer)"
+            asked, gold = _line(answer["question"], 160), _line(answer["gold"][0], 80)
+            parts.append(Text(f"{asked}\n  → {said}  [gold: {gold}]  EM {answer['em']:.0f}", style="bold"))
+    phase = "reading" if team.phase is Phase.READING else "answering"
+    title = f"round {team.answerer.state.steps} · {phase} · reward {end.reward:.2f}"
+    console = Console(
+        file=io.StringIO(), force_terminal=True, color_system="standard", width=WIDTH, legacy_windows=False
+    )
+    console.print(Panel(Group(*parts), title=title, title_align="left", border_style="green" if metrics else "white"))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def _line(text: str, limit: int) -> str:
+    """A text on one line of at most ``limit`` characters."""
+    text = " ".join(printable(text).split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def _changes(team: TeamEpisode, step: TeamStep, entries: int) -> Text:
+    draft = step.draft
+    lines = [(f"- [{entry}] deleted by {draft.changed[entry]}", "red") for entry in draft.deletes]
+    lines += [
+        (f"+ [{entry}] {draft.changed[entry]}: {_line(written.text, 70)}", "green")
+        for entry, written in draft.writes.items()
+    ]
+    lines += [
+        (f"! [{c.entry}] {c.operation} of {c.rejected} rejected, {c.kept} came first", "red") for c in draft.conflicts
+    ]
+    text = Text(f"memory: {entries} entries", style="bold")
+    for line, style in lines[:MAX_CHANGES]:
+        text.append(f"\n{line}", style=f"not bold {style}")
+    if len(lines) > MAX_CHANGES:
+        text.append(f"\n… and {len(lines) - MAX_CHANGES} more", style="not bold dim")
+    return text
 
 
 parallel_env = TeamEnv

@@ -35,7 +35,7 @@ from pettingzoo.test import (
 )
 
 from atommem_gym.envs.team import team
-from atommem_gym.envs.team.parts import PARTS, part_of
+from atommem_gym.envs.team.episode import PARTS, part_of
 
 SMALL: dict[str, Any] = {"num_docs": 20, "chunk_tokens": 250, "store": "numpy"}
 DOCUMENTS = tuple(Document(f"Title {i}", f"Text of document {i}.") for i in range(6))
