@@ -15,7 +15,7 @@ from gymnasium import spaces
 from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs import snapshots
-from atommem_gym.envs.backend import Backend, Running
+from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.slot import EpisodeAccess, Slot
 from atommem_gym.errors import ConfigError, SnapshotError
 from atommem_gym.records.identity import identity
@@ -134,7 +134,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         result = self._carry_out(action, *self._slot.begin_step(action))
         return result.observation, result.reward, result.terminated, result.truncated, result.info
 
-    def _carry_out(self, action: str, running: Running, step: Step) -> StepResult:
+    def _carry_out(self, action: str, running: EpisodeWithKey, step: Step) -> StepResult:
         result = self._backend.run([(running, step)])[0]
         self._backend.release(self._slot.finish(action, running, step, result))
         if self.render_mode == "human":
@@ -205,7 +205,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
             generator.bit_generator.state = snapshot[name]
         return observation
 
-    def _restored(self, saved: snapshots.SavedEpisode) -> Running:
+    def _restored(self, saved: snapshots.SavedEpisode) -> EpisodeWithKey:
         config, items = self.config, self.items
         try:
             if saved.difficulty != config.difficulty:

@@ -12,7 +12,7 @@ import numpy as np
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import CachedEmbedder, load_embedder
-from atommem_gym.envs.jobs import Job, Running, deletes_due, texts_due
+from atommem_gym.envs.jobs import EpisodeWithKey, Job, deletes_due, texts_due
 from atommem_gym.episode import Episode
 from atommem_gym.episode_released import ReleasedEpisode
 from atommem_gym.errors import StoreError
@@ -28,7 +28,7 @@ from atommem_gym.step import EpisodeState, Step, StepResult
 from atommem_gym.stores.loading import open_store
 from atommem_gym.tokenizers import load_tokenizer
 
-__all__ = ["Backend", "Job", "Running"]
+__all__ = ["Backend", "EpisodeWithKey", "Job"]
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Backend:
         vectors: tuple[Sequence[int], Vectors] | None = None,
         config: EnvConfig | None = None,
         stream: Stream | None = None,
-    ) -> Running:
+    ) -> EpisodeWithKey:
         """An episode over an item: with empty memory, with a kept one, or in the state of a snapshot.
 
         Args:
@@ -99,12 +99,14 @@ class Backend:
         stream = stream or self.stream(item, config)
         memory = None if memory_key is None else self.kept_memory(memory_key, replacing)
         kind = ReleasedEpisode if config.preset == "released" else Episode
-        running = Running(memory_key or uuid.uuid4().hex, kind(config, item, stream, self.tokenizer, memory, state))
+        running = EpisodeWithKey(
+            memory_key or uuid.uuid4().hex, kind(config, item, stream, self.tokenizer, memory, state)
+        )
         if state is not None:
             self._fill(running, vectors)
         return running
 
-    def run(self, batch: Sequence[tuple[Running, Step]]) -> list[StepResult]:
+    def run(self, batch: Sequence[tuple[EpisodeWithKey, Step]]) -> list[StepResult]:
         """Carry out one begun step of each episode, with one call each to scorer, embedder and store.
 
         Raises:
@@ -117,7 +119,7 @@ class Backend:
         self.write_and_search(jobs)
         return [self.finish(job) for job in jobs]
 
-    def job(self, running: Running, step: Step) -> Job:
+    def job(self, running: EpisodeWithKey, step: Step) -> Job:
         """A begun step, and which stages it needs."""
         if self.store is None:
             return Job(running, step, {}, searches=False, writes=False)
@@ -197,7 +199,7 @@ class Backend:
         job.running.unsettled = None
         return result
 
-    def stored(self, running: Running) -> StoredEpisode | None:
+    def stored(self, running: EpisodeWithKey) -> StoredEpisode | None:
         """What the store holds of an episode."""
         if self.store is None:
             return None
@@ -208,7 +210,7 @@ class Backend:
             running.unsettled = None
         return self.store.load(running.key)
 
-    def adopt(self, running: Running) -> None:
+    def adopt(self, running: EpisodeWithKey) -> None:
         """An environment works on this episode from now on; no other one can go on with its memory meanwhile."""
         if self.store is not None and self.store.kept:
             with _in_use_lock:
@@ -223,7 +225,7 @@ class Backend:
                 _in_use.difference_update((self.store.name, key) for key in self._claimed)
                 self._claimed.clear()
 
-    def release(self, ended: Sequence[Running]) -> None:
+    def release(self, ended: Sequence[EpisodeWithKey]) -> None:
         """These episodes are over or left: a temporary database deletes their rows, in one call.
 
         It must not make a finished step fail: if the store does, the rows are deleted at the next release, or with the
@@ -275,7 +277,7 @@ class Backend:
                 self._streams[key] = stream
         return stream
 
-    def _states(self, running: Running, step: Step) -> bool:
+    def _states(self, running: EpisodeWithKey, step: Step) -> bool:
         """Whether what a kept database needs to go on with an episode must be written (``Write.state``)."""
         kept = self.store is not None and self.store.kept
         return kept and (step.opening or step.draft.changes_kept_state or running.unsettled is not None)
@@ -291,7 +293,12 @@ class Backend:
         return [self._write(running, job.texts, deletes, vectors, memory)]
 
     def _write(
-        self, running: Running, texts: dict[int, str], deletes: list[int], vectors: Vectors, memory: Memory | None
+        self,
+        running: EpisodeWithKey,
+        texts: dict[int, str],
+        deletes: list[int],
+        vectors: Vectors,
+        memory: Memory | None,
     ) -> Write:
         """The write of an episode, which counts as unsettled from now on; ``memory`` is the state to be kept."""
         running.unsettled = (running.unsettled or set()) | texts.keys() | set(deletes)
@@ -313,7 +320,7 @@ class Backend:
     def _vectors(self, texts: list[str]) -> Vectors:
         return self._embedder.embed(texts, "document") if texts else np.empty((0, self._embedder.dim), np.float32)
 
-    def _fill(self, running: Running, vectors: tuple[Sequence[int], Vectors] | None) -> None:
+    def _fill(self, running: EpisodeWithKey, vectors: tuple[Sequence[int], Vectors] | None) -> None:
         """Store the entries of a snapshot; they are embedded anew if it came without vectors (its episode was over)."""
         if self.store is None or (vectors is None and not self.store.kept):
             return

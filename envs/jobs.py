@@ -10,7 +10,7 @@ from atommem_gym.step import Step
 
 
 @dataclass(slots=True)
-class Running:
+class EpisodeWithKey:
     """An episode and the key under which its entries are stored."""
 
     key: str
@@ -23,7 +23,7 @@ class Running:
 class Job:
     """A begun step on its way through the stages of its I/O; each of them fills in what it found."""
 
-    running: Running
+    running: EpisodeWithKey
     step: Step
     texts: dict[int, str]
     """Entries to write, by id."""
@@ -55,7 +55,7 @@ class Job:
         return self.searches or self.writes
 
 
-def texts_due(running: Running, step: Step | None) -> dict[int, str]:
+def texts_due(running: EpisodeWithKey, step: Step | None) -> dict[int, str]:
     """Entries to write: what the step decided, and what a failed one may have changed or deleted."""
     if step is None:
         texts, gone = {}, set()
@@ -68,7 +68,7 @@ def texts_due(running: Running, step: Step | None) -> dict[int, str]:
     return texts
 
 
-def deletes_due(running: Running, step: Step | None) -> list[int]:
+def deletes_due(running: EpisodeWithKey, step: Step | None) -> list[int]:
     """Ids to delete, ascending: what the step decided, and what a failed one may have written."""
     if not running.unsettled:
         return [] if step is None else step.draft.deletes

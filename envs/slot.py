@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.envs.backend import Backend, Running
+from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.render import render_step
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
@@ -28,7 +28,7 @@ class Slot:
         self._grades = grades
         self._backend = backend
         self._render = render
-        self._running: Running | None = None
+        self._running: EpisodeWithKey | None = None
         self.frame = ""
         """The last step as coloured text, if rendering is on."""
 
@@ -38,7 +38,7 @@ class Slot:
         return self._running is not None
 
     @property
-    def running(self) -> Running:
+    def running(self) -> EpisodeWithKey:
         """The current episode, also when it is over.
 
         Raises:
@@ -52,7 +52,7 @@ class Slot:
         """Whether this is the key of the current episode."""
         return self._running is not None and self._running.key == key
 
-    def begin_reset(self, rng: np.random.Generator, options: Mapping[str, Any]) -> tuple[Running, Step]:
+    def begin_reset(self, rng: np.random.Generator, options: Mapping[str, Any]) -> tuple[EpisodeWithKey, Step]:
         """A new episode and its opening step; the old one goes on until :meth:`finish`.
 
         Raises:
@@ -63,7 +63,7 @@ class Slot:
         running = self._backend.new_episode(item, memory_key=key, replacing=mine, config=config)
         return running, running.episode.open()
 
-    def begin_step(self, action: str) -> tuple[Running, Step]:
+    def begin_step(self, action: str) -> tuple[EpisodeWithKey, Step]:
         """The current episode and what the action will do to it.
 
         Raises:
@@ -71,7 +71,7 @@ class Slot:
         """
         return self.running, self.running.episode.begin(action)
 
-    def finish(self, action: str, running: Running, step: Step, result: StepResult) -> list[Running]:
+    def finish(self, action: str, running: EpisodeWithKey, step: Step, result: StepResult) -> list[EpisodeWithKey]:
         """Take note of a step that was carried out; returns the episodes that are over or left, to be released."""
         left = self.take(running) if step.opening else []
         if result.terminated or result.truncated:
@@ -80,7 +80,7 @@ class Slot:
             self.frame = render_step(running.episode, action, step, result)
         return left
 
-    def take(self, running: Running | None) -> list[Running]:
+    def take(self, running: EpisodeWithKey | None) -> list[EpisodeWithKey]:
         """Go on with another episode, or with none; returns the old one if it did not end, to be released."""
         # An episode that goes on with its own memory stays in use.
         same = running is not None and self.holds(running.key)

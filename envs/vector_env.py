@@ -17,7 +17,7 @@ from gymnasium.vector.utils import batch_space
 
 from atommem_gym.actions import ActionText
 from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
-from atommem_gym.envs.backend import Backend, Running
+from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.batching import batch_infos
 from atommem_gym.envs.slot import Slot
 from atommem_gym.episode import Episode
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 else:
     # Before Gymnasium 1.4 it has no type parameters when a program runs.
     TextVectorWrapper = VectorWrapper
-Begun: TypeAlias = tuple[int, str, Running, Step]
+Begun: TypeAlias = tuple[int, str, EpisodeWithKey, Step]
 """A sub-environment's number, its action, its episode and its begun step."""
 
 
@@ -234,7 +234,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
 
     def _carry_out(self, begun: Sequence[Begun]) -> list[StepResult]:
         results = self._backend.run([(running, step) for _, _, running, step in begun])
-        left: list[Running] = []
+        left: list[EpisodeWithKey] = []
         for (i, action, running, step), result in zip(begun, results, strict=True):
             left += self._slots[i].finish(action, running, step, result)
             self._observations[i] = result.observation
@@ -264,7 +264,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
                 infos[i] = {**opened.info, "final_obs": final[0], "final_info": final[1]}
         return infos
 
-    def _begin_autoreset(self, i: int) -> tuple[Running, Step]:
+    def _begin_autoreset(self, i: int) -> tuple[EpisodeWithKey, Step]:
         return self._slots[i].begin_reset(self._rngs[i], self.autoreset_options(i))
 
     def _batch(self) -> Observation:

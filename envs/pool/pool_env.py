@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.envs.backend import Job, Running
+from atommem_gym.envs.backend import EpisodeWithKey, Job
 from atommem_gym.envs.pool.stages import Opening, Pipeline, Stage, Ticket
 from atommem_gym.envs.shaping import shaped
 from atommem_gym.envs.slot import EpisodeAccess, Slot
@@ -182,7 +182,7 @@ class PoolEnv(EpisodeAccess):
         self._flight = None
         return result
 
-    def _land(self, job: Job, opening: Opening | None) -> tuple[StepResult, list[Running]]:
+    def _land(self, job: Job, opening: Opening | None) -> tuple[StepResult, list[EpisodeWithKey]]:
         result = self._pool._backend.finish(job)
         if opening is not None:
             self._rng = opening.rng
@@ -252,7 +252,7 @@ class Lease:
         await asyncio.shield(self._env._leave())
 
 
-Finish: TypeAlias = Callable[[Job, Opening | None], tuple[StepResult, list[Running]]]
+Finish: TypeAlias = Callable[[Job, Opening | None], tuple[StepResult, list[EpisodeWithKey]]]
 """Takes note of a step whose I/O is done; returns what it led to, and the episodes that are over or left."""
 
 

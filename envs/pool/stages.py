@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
-from atommem_gym.envs.backend import Backend, Job, Running
+from atommem_gym.envs.backend import Backend, EpisodeWithKey, Job
 from atommem_gym.envs.slot import Slot
 from atommem_gym.step import Step
 
@@ -209,7 +209,7 @@ class Opening:
     slot: Slot
     rng: np.random.Generator
     options: Mapping[str, Any]
-    begun: tuple[Running, Step] | None = None
+    begun: tuple[EpisodeWithKey, Step] | None = None
 
 
 class Pipeline:
@@ -240,7 +240,7 @@ class Pipeline:
         self.scoring: Stage[Job] = Stage(backend.score, executor, threads=scoring, **first)
         self.embedding: Stage[Job] = Stage(backend.embed, executor, threads=embedding, **first)
         self.storing: Stage[Job] = Stage(backend.write_and_search, executor, threads=storing, max_batch=max_batch)
-        self.releasing: Stage[Running] = Stage(
+        self.releasing: Stage[EpisodeWithKey] = Stage(
             backend.release, executor, threads=RELEASING_THREADS, max_batch=max(max_batch, 64)
         )
 

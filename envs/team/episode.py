@@ -17,7 +17,7 @@ from gymnasium.error import ResetNeeded
 from atommem_gym.actions import KINDS, Answer, Kind, Read
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.backend import Backend
-from atommem_gym.envs.jobs import Job, Running
+from atommem_gym.envs.jobs import EpisodeWithKey, Job
 from atommem_gym.envs.slot import chosen
 from atommem_gym.envs.team.memory import Conflict, TeamDraft, TeamMemory
 from atommem_gym.episode import Episode
@@ -255,7 +255,7 @@ class TeamSlot:
         self._readers = readers
         self._parts = parts
         self._team: TeamEpisode | None = None
-        self._running: Running | None = None
+        self._running: EpisodeWithKey | None = None
 
     @property
     def team(self) -> TeamEpisode:
@@ -269,7 +269,7 @@ class TeamSlot:
         return self._team
 
     @property
-    def running(self) -> Running:
+    def running(self) -> EpisodeWithKey:
         """The key of its memory, and one of the team's members for all.
 
         Raises:
@@ -302,7 +302,7 @@ class TeamSlot:
             team = TeamEpisode(
                 config, item, self._backend.tokenizer, readers=self._readers, parts=self._parts, memory=memory
             )
-            running = Running(key or uuid.uuid4().hex, team.answerer)
+            running = EpisodeWithKey(key or uuid.uuid4().hex, team.answerer)
             step = team.open()
             results = self._carry_out(team, running, step)
         except BaseException:
@@ -325,7 +325,7 @@ class TeamSlot:
             self._backend.release([self.running])
         return step, results
 
-    def take(self, team: TeamEpisode | None, running: Running | None) -> list[Running]:
+    def take(self, team: TeamEpisode | None, running: EpisodeWithKey | None) -> list[EpisodeWithKey]:
         """Go on with another episode, or with none; returns the old one if it did not end, to be released."""
         old = self._running
         # An episode that goes on with its own memory stays in use.
@@ -342,7 +342,7 @@ class TeamSlot:
         stored = self._backend.store.load(key) if self._backend.store is not None else None
         return TeamMemory.from_single(memory, None if stored is None else stored.state)
 
-    def _carry_out(self, team: TeamEpisode, running: Running, step: TeamStep) -> dict[str, StepResult]:
+    def _carry_out(self, team: TeamEpisode, running: EpisodeWithKey, step: TeamStep) -> dict[str, StepResult]:
         """The I/O of a step: one call each to scorer, embedder and store for the whole team."""
         backend = self._backend
         # The shared draft is written once; the agents' own steps only score and search.
