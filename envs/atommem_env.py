@@ -16,7 +16,7 @@ from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs import snapshots
 from atommem_gym.envs.backend import Backend, EpisodeWithKey
-from atommem_gym.envs.slot import EpisodeAccess, Slot
+from atommem_gym.envs.current_episode import CurrentEpisode, EpisodeAccess
 from atommem_gym.errors import ConfigError, SnapshotError
 from atommem_gym.records.identity import identity
 from atommem_gym.records.record import Items
@@ -84,7 +84,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
         )
         self._backend = Backend(self.config)
-        self._slot = Slot(self.items, self._grades, self._backend, render=render_mode is not None)
+        self._current = CurrentEpisode(self.items, self._grades, self._backend, render=render_mode is not None)
         # An environment that is never closed must not keep a database folder, thread or lock.
         self._finalizer = weakref.finalize(self, self._backend.close)
 
@@ -113,7 +113,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         drawn_before = None if generator is None else generator.bit_generator.state
         try:
             super().reset(seed=seed)
-            result = self._carry_out("", *self._slot.begin_reset(self.np_random, options or {}))
+            result = self._carry_out("", *self._current.begin_reset(self.np_random, options or {}))
         except BaseException:
             # A reset that failed may be repeated and then draws what it would have drawn.
             self._backend.forgo()
@@ -131,15 +131,15 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
             TypeError: the action is no string.
             EmbedderError, StoreError, JudgeError: nothing has changed; the same step may be repeated.
         """
-        result = self._carry_out(action, *self._slot.begin_step(action))
+        result = self._carry_out(action, *self._current.begin_step(action))
         return result.observation, result.reward, result.terminated, result.truncated, result.info
 
     def _carry_out(self, action: str, running: EpisodeWithKey, step: Step) -> StepResult:
         result = self._backend.run([(running, step)])[0]
-        self._backend.release(self._slot.finish(action, running, step, result))
+        self._backend.release(self._current.finish(action, running, step, result))
         if self.render_mode == "human":
             encoding = sys.stdout.encoding or "utf-8"
-            print(self._slot.frame.encode(encoding, "replace").decode(encoding))
+            print(self._current.frame.encode(encoding, "replace").decode(encoding))
         return result
 
     def render(self) -> str | None:
@@ -147,12 +147,12 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         if self.render_mode is None:
             gym.logger.warn("render() without a render_mode; make the environment with render_mode='ansi' or 'human'")
             return None
-        return self._slot.frame if self.render_mode == "ansi" else None
+        return self._current.frame if self.render_mode == "ansi" else None
 
     def close(self) -> None:
         """Give store and database back; closing twice is no error."""
         if self._finalizer.alive:
-            self._backend.release(self._slot.take(None))
+            self._backend.release(self._current.take(None))
             self._finalizer()
 
     def snapshot(self) -> dict[str, Any]:
@@ -168,8 +168,8 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
             "action_space": self.action_space.np_random.bit_generator.state,
             "episode": None,
         }
-        if self._slot.occupied:
-            running = self._slot.running
+        if self._current.exists:
+            running = self._current.running
             episode = running.episode
             stored = self._backend.stored(running)
             snapshot["episode"] = {
@@ -200,7 +200,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         snapshots.check_config(snapshot["config"], self._fingerprint(), self.config)
         running = None if saved is None else self._restored(saved)
         observation = None if running is None else running.episode.observation()
-        self._backend.release(self._slot.take(running))
+        self._backend.release(self._current.take(running))
         for name, generator in own.items():
             generator.bit_generator.state = snapshot[name]
         return observation

@@ -19,7 +19,7 @@ from atommem_gym.actions import ActionText
 from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
 from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.batching import batch_infos
-from atommem_gym.envs.slot import Slot
+from atommem_gym.envs.current_episode import CurrentEpisode
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Items
@@ -110,7 +110,9 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
         )
         self._backend = Backend(self.config)
-        self._slots = [Slot(self.items, grades, self._backend, render=render_mode is not None) for _ in range(num_envs)]
+        self._slots = [
+            CurrentEpisode(self.items, grades, self._backend, render=render_mode is not None) for _ in range(num_envs)
+        ]
         self._rngs = [gym.utils.seeding.np_random()[0] for _ in range(num_envs)]
         self._observations: list[Observation] = [{} for _ in range(num_envs)]
         self._over = np.zeros(num_envs, np.bool_)

@@ -19,9 +19,9 @@ from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.backend import EpisodeWithKey, Job
+from atommem_gym.envs.current_episode import CurrentEpisode, EpisodeAccess
 from atommem_gym.envs.pool.stages import Opening, Pipeline, Stage, Ticket
 from atommem_gym.envs.shaping import shaped
-from atommem_gym.envs.slot import EpisodeAccess, Slot
 from atommem_gym.episode import Episode
 from atommem_gym.records.record import Items
 from atommem_gym.step import Observation, StepResult
@@ -46,7 +46,7 @@ class PoolEnv(EpisodeAccess):
 
     def __init__(self, pool: AtomMemPool) -> None:
         self._pool = pool
-        self._slot = Slot(pool.items, pool._grades, pool._backend, render=False)
+        self._current = CurrentEpisode(pool.items, pool._grades, pool._backend, render=False)
         self._rng: np.random.Generator | None = None
         self._flight: Flight | None = None
         """The call under way, or one whose caller was cancelled and whose result nobody has seen."""
@@ -86,7 +86,7 @@ class PoolEnv(EpisodeAccess):
             else:
                 # A reset that fails or is withdrawn draws the same item when it is repeated.
                 rng = copy.deepcopy(self._rng)
-            flight.open(Opening(self._slot, rng, dict(options or {})))
+            flight.open(Opening(self._current, rng, dict(options or {})))
             result = await self._arrival(flight)
         return result.observation, result.info
 
@@ -102,7 +102,7 @@ class PoolEnv(EpisodeAccess):
         """
         with self._calling():
             await self._calm()
-            job = self._pool._backend.job(*self._slot.begin_step(action))
+            job = self._pool._backend.job(*self._current.begin_step(action))
             if not (job.scored or job.embedded or job.stored):
                 # A step without I/O must not keep the event loop to itself.
                 await asyncio.sleep(0)
@@ -186,7 +186,7 @@ class PoolEnv(EpisodeAccess):
         result = self._pool._backend.finish(job)
         if opening is not None:
             self._rng = opening.rng
-        return result, self._slot.finish("", job.running, job.step, result)
+        return result, self._current.finish("", job.running, job.step, result)
 
     def _leave(self) -> asyncio.Future[None]:
         """Give the place back once nothing is under way and the rows are gone; leaving twice is no error."""
@@ -201,7 +201,7 @@ class PoolEnv(EpisodeAccess):
         return self._gone
 
     def _vacate(self) -> None:
-        ended = self._slot.take(None)
+        ended = self._current.take(None)
         if ended:
             self._pool._pipeline.releasing.put(ended[0], self._vacated)
         else:
@@ -373,7 +373,7 @@ class Flight:
     def _fail(self, error: BaseException) -> None:
         """The episode goes on as it was; one that a failed reset had begun is given back."""
         opening = self._opening
-        if opening is None or opening.begun is None or opening.slot.holds(opening.begun[0].key):
+        if opening is None or opening.begun is None or opening.current.holds(opening.begun[0].key):
             self.result.set_exception(error)
             return
         self._missing, self._error = 1, error

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import numpy as np
 
 from atommem_gym.envs.backend import Backend, EpisodeWithKey, Job
-from atommem_gym.envs.slot import Slot
+from atommem_gym.envs.current_episode import CurrentEpisode
 from atommem_gym.step import Step
 
 logger = logging.getLogger(__name__)
@@ -206,7 +206,7 @@ class Stage(Generic[T]):
 class Opening:
     """A reset whose episode is to be made: documents arranged and counted, a kept memory loaded."""
 
-    slot: Slot
+    current: CurrentEpisode
     rng: np.random.Generator
     options: Mapping[str, Any]
     begun: tuple[EpisodeWithKey, Step] | None = None
@@ -252,7 +252,7 @@ class Pipeline:
     def _open(self, openings: list[Opening]) -> None:
         for opening in openings:
             try:
-                opening.begun = opening.slot.begin_reset(opening.rng, opening.options)
+                opening.begun = opening.current.begin_reset(opening.rng, opening.options)
             except BaseException:
                 self.backend.forgo()
                 raise

@@ -1,7 +1,7 @@
 """A team's episode, readers with a part of the stream each and an answerer over one memory, and the I/O of its steps.
 
 :class:`TeamEpisode` is a state machine without I/O. Each member is an :class:`~atommem_gym.episode.Episode` of its own
-part of the documents; what the members share is here. :class:`TeamSlot` scores, embeds, stores and searches for it.
+part of the documents; what the members share is here. :class:`CurrentTeamEpisode` does the I/O of its steps.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from gymnasium.error import ResetNeeded
 from atommem_gym.actions import KINDS, Answer, Kind, Read
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.backend import Backend
+from atommem_gym.envs.current_episode import chosen
 from atommem_gym.envs.jobs import EpisodeWithKey, Job
-from atommem_gym.envs.slot import chosen
 from atommem_gym.envs.team.memory import Conflict, TeamDraft, TeamMemory
 from atommem_gym.episode import Episode
 from atommem_gym.memory.memory import Limits
@@ -245,7 +245,7 @@ class TeamEpisode:
         }
 
 
-class TeamSlot:
+class CurrentTeamEpisode:
     """The current episode of a team environment, and the I/O of its steps."""
 
     def __init__(self, items: Items, grades: Grades, backend: Backend, *, readers: int, parts: str) -> None:

@@ -29,8 +29,8 @@ from atommem_gym.envs.render import WIDTH, printable
 from atommem_gym.envs.team.episode import (
     ANSWERER,
     PARTS,
+    CurrentTeamEpisode,
     TeamEpisode,
-    TeamSlot,
     TeamStep,
     reader_names,
     sampled_kinds,
@@ -173,7 +173,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         self._observation_spaces = {agent: team_observation_space(self.config) for agent in self.possible_agents}
         self._action_spaces = {agent: _action_space(self.config, agent) for agent in self.possible_agents}
         self._backend = Backend(self.config)
-        self._slot = TeamSlot(self.items, grades, self._backend, readers=readers, parts=parts)
+        self._current = CurrentTeamEpisode(self.items, grades, self._backend, readers=readers, parts=parts)
         self._rng: np.random.Generator | None = None
         self._frame = ""
         # An environment that is never closed must not keep a database folder, thread or lock.
@@ -191,7 +191,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         Raises:
             ResetNeeded: there is none yet.
         """
-        return self._slot.team
+        return self._current.team
 
     @property
     def item(self) -> Item:
@@ -201,7 +201,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
     @property
     def memory_key(self) -> str:
         """The key of the running episode's memory, for ``reset(options={"memory": key})`` with a kept database."""
-        return self._slot.running.key
+        return self._current.running.key
 
     def observation_space(self, agent: str) -> spaces.Dict:
         """The space of an agent's observations; always the same object."""
@@ -226,7 +226,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         fresh = seed is not None or self._rng is None
         rng = gym.utils.seeding.np_random(seed)[0] if fresh else copy.deepcopy(self._rng)
         assert rng is not None
-        opening, results = self._slot.reset(rng, choice, self._checked_cycles())
+        opening, results = self._current.reset(rng, choice, self._checked_cycles())
         self._rng = rng
         self._show({}, opening, results)
         self.agents = self.possible_agents[:]
@@ -256,7 +256,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         if missing or unknown:
             what = f"no action for {missing[0]!r}" if missing else f"an action for {unknown[0]!r}, who is not there"
             raise ValueError(f"{what}; give one for each of {', '.join(self.agents)} ('' does nothing)")
-        step, results = self._slot.step(actions)
+        step, results = self._current.step(actions)
         if any(result.terminated or result.truncated for result in results.values()):
             self.agents = []
         self._show(actions, step, results)
@@ -296,7 +296,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
     def close(self) -> None:
         """Give store and database back; closing twice is no error."""
         if self._finalizer.alive:
-            self._backend.release(self._slot.take(None, None))
+            self._backend.release(self._current.take(None, None))
             self._finalizer()
 
     def __str__(self) -> str:

@@ -217,7 +217,7 @@ class _Chokes(_Env):
 
 class _StepsAfterTheEnd(_Env):
     def step(self, action: str) -> Any:
-        if self._slot.occupied and self.episode.state.over:
+        if self._current.exists and self.episode.state.over:
             return self.last
         self.last = super().step(action)
         return self.last
@@ -241,7 +241,7 @@ class _Talks(_Env):
         return ({**result[0], "scratchpad": _Talks.shared}, *result[1:])
 
     def reset(self, **keywords: Any) -> Any:
-        if not self._slot.occupied or self.episode.state.steps:
+        if not self._current.exists or self.episode.state.steps:
             _Talks.shared = ""
         return super().reset(**keywords)
 

@@ -1,4 +1,4 @@
-"""One place in which episodes run, one after the other; the plain environment has one, a vector environment many."""
+"""The current episode of an environment, from one reset to the next; a vector environment has one for each slot."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from atommem_gym.task import Grades
 RESET_OPTIONS = ("index", "shuffle_seed", "memory", "difficulty")
 
 
-class Slot:
-    """The current episode of one (sub-)environment; begins its steps, and takes note of them once the I/O is done."""
+class CurrentEpisode:
+    """The current episode of one (sub-)environment: begins its steps and, once their I/O is done, finishes them."""
 
     def __init__(self, items: Items, grades: Grades, backend: Backend, *, render: bool) -> None:
         self._items = items
@@ -33,8 +33,8 @@ class Slot:
         """The last step as coloured text, if rendering is on."""
 
     @property
-    def occupied(self) -> bool:
-        """Whether there is an episode, running or over."""
+    def exists(self) -> bool:
+        """Whether there is an episode yet; it may be over."""
         return self._running is not None
 
     @property
@@ -72,7 +72,7 @@ class Slot:
         return self.running, self.running.episode.begin(action)
 
     def finish(self, action: str, running: EpisodeWithKey, step: Step, result: StepResult) -> list[EpisodeWithKey]:
-        """Take note of a step that was carried out; returns the episodes that are over or left, to be released."""
+        """Finish a step whose I/O is done; returns the episodes that have ended or were replaced, to be released."""
         left = self.take(running) if step.opening else []
         if result.terminated or result.truncated:
             left.append(running)
@@ -81,7 +81,7 @@ class Slot:
         return left
 
     def take(self, running: EpisodeWithKey | None) -> list[EpisodeWithKey]:
-        """Go on with another episode, or with none; returns the old one if it did not end, to be released."""
+        """Replace the episode, by none if ``None``; returns the old one, to be released, unless it has ended before."""
         # An episode that goes on with its own memory stays in use.
         same = running is not None and self.holds(running.key)
         left = [] if self._running is None or self._running.episode.state.over or same else [self._running]
@@ -93,9 +93,9 @@ class Slot:
 
 
 class EpisodeAccess:
-    """What an environment of one slot tells of its episode."""
+    """The public properties that an environment with one current episode has."""
 
-    _slot: Slot
+    _current: CurrentEpisode
 
     @property
     def episode(self) -> Episode:
@@ -104,7 +104,7 @@ class EpisodeAccess:
         Raises:
             ResetNeeded: there is none yet.
         """
-        return self._slot.running.episode
+        return self._current.running.episode
 
     @property
     def item(self) -> Item:
@@ -114,7 +114,7 @@ class EpisodeAccess:
     @property
     def memory_key(self) -> str:
         """The key of the running episode's memory, for the reset option ``memory`` with a kept database."""
-        return self._slot.running.key
+        return self._current.running.key
 
 
 def chosen(
