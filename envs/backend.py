@@ -12,7 +12,7 @@ import numpy as np
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import CachedEmbedder, load_embedder
-from atommem_gym.envs.jobs import EpisodeWithKey, Job, deletes_due, texts_due
+from atommem_gym.envs.jobs import EpisodeWithKey, Job, pending_deletes, pending_writes
 from atommem_gym.episode import Episode
 from atommem_gym.episode_released import ReleasedEpisode
 from atommem_gym.errors import StoreError
@@ -123,7 +123,7 @@ class Backend:
         """A begun step, and which stages it needs."""
         if self.store is None:
             return Job(running, step, {}, searches=False, writes=False)
-        texts, deletes = texts_due(running, step), deletes_due(running, step)
+        texts, deletes = pending_writes(running, step), pending_deletes(running, step)
         writes = bool(texts or deletes) or self._states(running, step)
         return Job(running, step, texts, searches=bool(step.query and len(step.draft)), writes=writes)
 
@@ -204,7 +204,7 @@ class Backend:
         if self.store is None:
             return None
         if running.unsettled is not None:
-            texts, deletes = texts_due(running, None), deletes_due(running, None)
+            texts, deletes = pending_writes(running, None), pending_deletes(running, None)
             memory = running.episode.state.memory
             self.store.write([self._write(running, texts, deletes, self._vectors(list(texts.values())), memory)])
             running.unsettled = None
@@ -285,7 +285,7 @@ class Backend:
     def _written(self, job: Job) -> list[Write]:
         """What a job writes, none or one; decided anew at every try, since a failed one may have left something."""
         running, step = job.running, job.step
-        deletes = deletes_due(running, step)
+        deletes = pending_deletes(running, step)
         memory = step.draft.committed() if self._states(running, step) else None
         if not (job.texts or deletes or memory):
             return []

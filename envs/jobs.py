@@ -55,7 +55,7 @@ class Job:
         return self.searches or self.writes
 
 
-def texts_due(running: EpisodeWithKey, step: Step | None) -> dict[int, str]:
+def pending_writes(running: EpisodeWithKey, step: Step | None) -> dict[int, str]:
     """Entries to write: what the step decided, and what a failed one may have changed or deleted."""
     if step is None:
         texts, gone = {}, set()
@@ -68,7 +68,7 @@ def texts_due(running: EpisodeWithKey, step: Step | None) -> dict[int, str]:
     return texts
 
 
-def deletes_due(running: EpisodeWithKey, step: Step | None) -> list[int]:
+def pending_deletes(running: EpisodeWithKey, step: Step | None) -> list[int]:
     """Ids to delete, ascending: what the step decided, and what a failed one may have written."""
     if not running.unsettled:
         return [] if step is None else step.draft.deletes
