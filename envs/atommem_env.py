@@ -116,7 +116,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
             result = self._carry_out("", *self._current.begin_reset(self.np_random, options or {}))
         except BaseException:
             # A reset that failed may be repeated and then draws what it would have drawn.
-            self._backend.forgo()
+            self._backend.drop_reservations()
             self._np_random, self._np_random_seed = generator, generator_seed
             if generator is not None and drawn_before is not None:
                 generator.bit_generator.state = drawn_before

@@ -55,9 +55,10 @@ class Backend:
         self.scorer = load_scorer(config.reward)
         self.embedder: CachedEmbedder | None = None
         self.store: Store | None = None
-        self._adopted: set[str] = set()
         self._claimed: set[str] = set()
-        """Kept memories that a reset under way is to go on with."""
+        """Keys of kept memories that this backend's current episodes use."""
+        self._reserved: set[str] = set()
+        """Keys of kept memories that a reset under way has read but not claimed yet."""
         self._ended: list[str] = []
         self._streams: weakref.WeakValueDictionary[tuple[int, int, int, int], Stream] = weakref.WeakValueDictionary()
         """Of running episodes, by item, layout and chunks."""
@@ -210,20 +211,20 @@ class Backend:
             running.unsettled = None
         return self.store.load(running.key)
 
-    def adopt(self, running: EpisodeWithKey) -> None:
-        """An environment works on this episode from now on; no other one can go on with its memory meanwhile."""
+    def claim(self, running: EpisodeWithKey) -> None:
+        """Mark the episode's kept memory as in use until :meth:`release`: no other environment can go on with it."""
         if self.store is not None and self.store.kept:
             with _in_use_lock:
                 _in_use.add((self.store.name, running.key))
-                self._adopted.add(running.key)
-                self._claimed.discard(running.key)
+                self._claimed.add(running.key)
+                self._reserved.discard(running.key)
 
-    def forgo(self) -> None:
-        """A reset failed: what :meth:`kept_memory` gave it, others may go on with."""
+    def drop_reservations(self) -> None:
+        """After a failed reset: free the memories that :meth:`kept_memory` reserved for it."""
         if self.store is not None:
             with _in_use_lock:
-                _in_use.difference_update((self.store.name, key) for key in self._claimed)
-                self._claimed.clear()
+                _in_use.difference_update((self.store.name, key) for key in self._reserved)
+                self._reserved.clear()
 
     def release(self, ended: Sequence[EpisodeWithKey]) -> None:
         """These episodes are over or left: a temporary database deletes their rows, in one call.
@@ -246,7 +247,7 @@ class Backend:
         finally:
             # Not before: whoever goes on with a kept memory must not have it unloaded under its hands.
             with _in_use_lock:
-                self._adopted.difference_update(keys)
+                self._claimed.difference_update(keys)
                 _in_use.difference_update((self.store.name, key) for key in keys)
 
     def close(self) -> None:
@@ -254,10 +255,10 @@ class Backend:
         if isinstance(self.config.reward, str) and isinstance(self.scorer, JudgeScorer):
             self.scorer.close()
         if self.store is not None:
-            self.forgo()
+            self.drop_reservations()
             with _in_use_lock:
-                _in_use.difference_update((self.store.name, key) for key in self._adopted)
-                self._adopted.clear()
+                _in_use.difference_update((self.store.name, key) for key in self._claimed)
+                self._claimed.clear()
             self.store.close()
 
     @property
@@ -332,7 +333,9 @@ class Backend:
         running.unsettled = None
 
     def kept_memory(self, key: str, replacing: Collection[str] = ()) -> Memory:
-        """The memory that a kept database holds under a key (SPEC M13), for :meth:`adopt` or, failing that, `forgo`.
+        """Read and reserve the memory that a kept database holds under a key (SPEC M13).
+
+        :meth:`claim` follows if the reset succeeds, :meth:`drop_reservations` if it fails.
 
         Args:
             key: Of the episode that wrote it.
@@ -348,8 +351,8 @@ class Backend:
             free = (self.store.name, key) not in _in_use
             if free:
                 _in_use.add((self.store.name, key))
-                self._claimed.add(key)
-        if not (free or key in replacing or key in self._claimed):
+                self._reserved.add(key)
+        if not (free or key in replacing or key in self._reserved):
             raise StoreError(
                 f"the memory {key!r} is in use by another environment of this process; close or reset that one first"
             )
@@ -357,7 +360,7 @@ class Backend:
             return self._loaded_memory(self.store, key)
         except BaseException:
             if free:
-                self.forgo()
+                self.drop_reservations()
             raise
 
     def _loaded_memory(self, store: Store, key: str) -> Memory:

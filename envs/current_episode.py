@@ -88,7 +88,7 @@ class CurrentEpisode:
         self._running = running
         self.frame = ""
         if running is not None:
-            self._backend.adopt(running)
+            self._backend.claim(running)
         return left
 
 

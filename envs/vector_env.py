@@ -250,7 +250,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         try:
             yield
         except BaseException:
-            self._backend.forgo()
+            self._backend.drop_reservations()
             for rng, state in zip(self._rngs, states, strict=True):
                 rng.bit_generator.state = state
             raise

@@ -254,10 +254,10 @@ class Pipeline:
             try:
                 opening.begun = opening.current.begin_reset(opening.rng, opening.options)
             except BaseException:
-                self.backend.forgo()
+                self.backend.drop_reservations()
                 raise
             # At once and in the one thread that opens: two resets under way cannot go on with one kept memory.
-            self.backend.adopt(opening.begun[0])
+            self.backend.claim(opening.begun[0])
 
 
 def _threads(backend: Backend) -> tuple[int, int, int]:

@@ -306,7 +306,7 @@ class CurrentTeamEpisode:
             step = team.open()
             results = self._carry_out(team, running, step)
         except BaseException:
-            self._backend.forgo()
+            self._backend.drop_reservations()
             raise
         left = self.take(team, running)
         self._backend.release(left)
@@ -333,7 +333,7 @@ class CurrentTeamEpisode:
         left = [] if old is None or old.episode.state.over or same else [old]
         self._team, self._running = team, running
         if running is not None:
-            self._backend.adopt(running)
+            self._backend.claim(running)
         return left
 
     def _kept_memory(self, key: str) -> TeamMemory:
