@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 _in_use: set[tuple[str, str]] = set()
-"""(store, key) of every kept memory that an environment of this process is working on, or about to."""
+"""(store, key) of every kept memory that an environment of this process uses or has reserved."""
 _in_use_lock = threading.Lock()
 
 
@@ -46,7 +46,7 @@ class Backend:
     several threads as long as each episode is in one at a time.
 
     Nothing of an episode changes before all I/O of its step has succeeded, so a step that raised may be repeated, with
-    the same action or another one: what it may have left in the store is put right by the next write.
+    the same action or another one: the next write corrects what it may have left in the store.
     """
 
     def __init__(self, config: EnvConfig) -> None:
@@ -90,8 +90,8 @@ class Backend:
             replacing: Keys whose episodes the new one takes the place of.
             state: Go on in this state (SPEC M14) with the entries' ``vectors``, ids and ``[n, dim]``, under a new key.
             vectors: See ``state``.
-            config: The episode's, where it differs in what it says of items (its difficulty).
-            stream: What :meth:`stream` said for this item, if that was asked before.
+            config: The episode's configuration, if its difficulty is another one than the environment's.
+            stream: The result of :meth:`stream` for this item, if it was called before.
 
         Raises:
             StoreError: there is no such memory, it belongs to another embedder, or it is in use.
@@ -121,7 +121,7 @@ class Backend:
         return [self.finish(job) for job in jobs]
 
     def job(self, running: EpisodeWithKey, step: Step) -> Job:
-        """A begun step, and which stages it needs."""
+        """The job of a begun step, with the stages that it needs."""
         if self.store is None:
             return Job(running, step, {}, searches=False, writes=False)
         texts, deletes = pending_writes(running, step), pending_deletes(running, step)
@@ -174,7 +174,7 @@ class Backend:
                 job.query = found[job.step.query]
 
     def write_and_search(self, jobs: Sequence[Job]) -> None:
-        """Write the entries of a batch with one call, then search; needs what :meth:`embed` found.
+        """Write the entries of a batch with one call, then search; needs the vectors of :meth:`embed`.
 
         Raises:
             StoreError: the database refused; the batch may have left something there, see :class:`Backend`.
@@ -195,13 +195,13 @@ class Backend:
             self._check_live(job)
 
     def finish(self, job: Job) -> StepResult:
-        """Let the step happen, now that all of its I/O is done."""
+        """Finish a step whose I/O is done; its episode changes here."""
         result = job.running.episode.finish(job.step, job.scores, job.hits)
         job.running.unsettled = None
         return result
 
     def stored(self, running: EpisodeWithKey) -> StoredEpisode | None:
-        """What the store holds of an episode."""
+        """The rows of an episode in the store, after what a failed step may have left there is corrected."""
         if self.store is None:
             return None
         if running.unsettled is not None:
@@ -227,16 +227,16 @@ class Backend:
                 self._reserved.clear()
 
     def release(self, ended: Sequence[EpisodeWithKey]) -> None:
-        """These episodes are over or left: a temporary database deletes their rows, in one call.
+        """Release episodes that have ended or were replaced; a temporary database deletes their rows in one call.
 
-        It must not make a finished step fail: if the store does, the rows are deleted at the next release, or with the
-        database.
+        An error of the store is logged and does not make a finished step fail: the rows are deleted at the next
+        release, or with the database.
         """
         if self.store is None or not ended:
             return
         keys = [running.key for running in ended]
         with _in_use_lock:
-            # A kept memory that a failed release left loaded may have gone on since; then its new user releases it.
+            # After a failed release another environment may have claimed the memory; then that one releases it.
             self._ended = [key for key in self._ended if (self.store.name, key) not in _in_use] + keys
         try:
             self.store.release(self._ended)
@@ -245,7 +245,7 @@ class Backend:
         else:
             self._ended.clear()
         finally:
-            # Not before: whoever goes on with a kept memory must not have it unloaded under its hands.
+            # Only now: otherwise the store could unload a kept memory that another environment has begun to use.
             with _in_use_lock:
                 self._claimed.difference_update(keys)
                 _in_use.difference_update((self.store.name, key) for key in keys)
@@ -269,7 +269,7 @@ class Backend:
     def stream(self, item: Item, config: EnvConfig) -> Stream:
         """The stream of an item, one for all members of a group (SPEC E8): each of its chunks is then cut once."""
         key = (item.index, item.shuffle_seed, config.chunk_tokens, config.chunk_overlap)
-        # Of other sequences nobody knows whether they stay as they are.
+        # Other sequences may change after this call.
         shared = isinstance(item.documents, (tuple, PoolDocuments))
         stream = self._streams.get(key) if shared else None
         if stream is None or stream.documents != item.documents:
@@ -279,12 +279,12 @@ class Backend:
         return stream
 
     def _states(self, running: EpisodeWithKey, step: Step) -> bool:
-        """Whether what a kept database needs to go on with an episode must be written (``Write.state``)."""
+        """Whether the state from which a kept database resumes an episode must be written (``Write.state``)."""
         kept = self.store is not None and self.store.kept
         return kept and (step.opening or step.draft.changes_kept_state or running.unsettled is not None)
 
     def _written(self, job: Job) -> list[Write]:
-        """What a job writes, none or one; decided anew at every try, since a failed one may have left something."""
+        """The writes of a job, none or one; computed at every try, since a failed try may have left rows."""
         running, step = job.running, job.step
         deletes = pending_deletes(running, step)
         memory = step.draft.committed() if self._states(running, step) else None
@@ -308,7 +308,7 @@ class Backend:
         return Write(running.key, list(texts), list(texts.values()), vectors, deletes, state)
 
     def _check_live(self, job: Job) -> None:
-        """Raise for a row that came back: a server may execute a write late that was given up and undone meanwhile."""
+        """Raise if a search found a deleted entry: a server may execute a write late that failed and was undone."""
         ghosts = {entry_id for entry_id, _ in job.hits if job.step.draft.entry(entry_id) is None}
         if ghosts:
             job.running.unsettled = (job.running.unsettled or set()) | ghosts
@@ -346,7 +346,7 @@ class Backend:
         """
         if self.store is None:
             raise StoreError(f"there is no memory {key!r}: this environment has storage=False")
-        # Taken before it is read, so that of two environments that ask at once one is refused.
+        # Reserved before it is read, so that one of two environments that ask at once is refused.
         with _in_use_lock:
             free = (self.store.name, key) not in _in_use
             if free:

@@ -53,7 +53,7 @@ class CurrentEpisode:
         return self._running is not None and self._running.key == key
 
     def begin_reset(self, rng: np.random.Generator, options: Mapping[str, Any]) -> tuple[EpisodeWithKey, Step]:
-        """A new episode and its opening step; the old one goes on until :meth:`finish`.
+        """Make an episode and begin its opening step; the old episode stays current until :meth:`finish`.
 
         Raises:
             IndexError, ConfigError, StoreError: see ``AtomMemEnv.reset``.
@@ -64,7 +64,7 @@ class CurrentEpisode:
         return running, running.episode.open()
 
     def begin_step(self, action: str) -> tuple[EpisodeWithKey, Step]:
-        """The current episode and what the action will do to it.
+        """Begin a step: the current episode, and what the action will do to it.
 
         Raises:
             ResetNeeded, TypeError: see ``AtomMemEnv.step``.
@@ -120,10 +120,10 @@ class EpisodeAccess:
 def chosen(
     items: Items, grades: Grades, rng: np.random.Generator, options: Mapping[str, Any]
 ) -> tuple[EnvConfig | None, Item, str | None]:
-    """What the options of a reset, or else the generator, choose.
+    """Choose difficulty, item and memory by the options of a reset; without ``index`` the generator draws the item.
 
     Returns:
-        The configuration if the difficulty is another one, the item, and the key of the memory to go on with, if any.
+        The configuration of the ``difficulty``, if given; the item; the key of the ``memory`` to go on with, if given.
 
     Raises:
         IndexError: there is no item ``index``.

@@ -1,4 +1,4 @@
-"""A begun step as the stages of its I/O see it: what must be scored, embedded, written and searched, and what came."""
+"""A begun step on its way through the stages of its I/O: what must be scored, embedded, stored, and the results."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ class Job:
 
     @property
     def scored(self) -> bool:
-        """Whether the scorer has something to do."""
+        """Whether there are answers to score."""
         return bool(self.step.requests)
 
     @property
     def embedded(self) -> bool:
-        """Whether the embedder has something to do."""
+        """Whether there are texts or a query to embed."""
         return self.searches or bool(self.texts)
 
     @property
     def stored(self) -> bool:
-        """Whether the store has something to do."""
+        """Whether there is something to search, write or delete."""
         return self.searches or self.writes
 
 

@@ -53,21 +53,21 @@ class PoolStats:
 class AtomMemPool:
     """Environments for many coroutines, each at its own pace, over one embedder and one store.
 
-    What steps wait for is done in threads, never on the event loop, and coalesced: texts of whatever steps are waiting
-    are embedded in one call, their entries written in one. A step waits only for what it needs itself, so a slow
-    embedding or judge call does not hold up others. At most ``capacity`` environments are out at a time, and
-    ``pool.env()`` waits for a place, first come, first served. If the I/O of a batch fails, each step is tried on its
-    own, so that only those that are to blame fail.
+    Threads do the I/O of steps, never the event loop, and they do it in batches: the texts of all waiting steps are
+    embedded in one call, their entries written in one. A step waits only for its own I/O, so a slow embedding or judge
+    call does not hold up the others. At most ``capacity`` environments are in use at a time; ``pool.env()`` waits for a
+    place, first come, first served. If the I/O of a batch fails, each of its steps is tried alone, so that only the
+    steps at fault fail.
 
     A pool belongs to the event loop on which it is first used. Make it (which may load models and records) before.
 
     Args:
-        env_id: A Gymnasium id such as ``"AtomMem-HotpotQA-v0"``; ``None`` for ``items`` of one's own.
+        env_id: A Gymnasium id such as ``"AtomMem-HotpotQA-v0"``; ``None`` for custom ``items``.
         capacity: Environments at a time.
         items: See ``AtomMemEnv``.
         max_batch: Steps that share a call at most.
-        max_wait_ms: How long a step may wait for others to come, in milliseconds; 0 takes whatever waits when a thread
-            is free. It never waits if all environments that are out have come.
+        max_wait_ms: How long a batch that is not full waits for more steps, in milliseconds; with 0 it never waits. It
+            does not wait either if a step of every environment in use has come.
         shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``, or callables
             ``(info, episode) -> float``.
         **keywords: Those of ``EnvConfig``.
@@ -124,7 +124,7 @@ class AtomMemPool:
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
         )
         self._backend = Backend(self.config)
-        # Tokenizers build tables at their first use; on the event loop that would hold everyone up.
+        # Tokenizers build tables at their first use; on the event loop that would block every coroutine.
         self._backend.tokenizer.starts("a")
         executor = ThreadPoolExecutor(Pipeline.threads(self._backend), thread_name_prefix="atommem-pool")
         self._pipeline = Pipeline(
@@ -184,14 +184,14 @@ class AtomMemPool:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Give all environments back once what they do is done, then store, database and threads; twice is no error.
+        """Wait for the calls under way, then release environments, store, database and threads; may be called twice.
 
         Calls that have not begun are withdrawn and raise ``ClosedEnvironmentError``, as do those that wait for a place.
         """
         self._check_loop()
         if self._closing is None:
             self._places.close(ClosedEnvironmentError(_CLOSED))
-            # A task of its own: whoever waits for it may be cancelled, and it goes on.
+            # A separate task: closing goes on if the caller that waits for it is cancelled.
             self._closing = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closing)
 
@@ -211,7 +211,7 @@ class AtomMemPool:
             options: Those of ``reset``, each one value for all or a list with one for every environment.
 
         Raises:
-            ConfigError: a number is out of range or twice there, or no place is free for it.
+            ConfigError: a number is out of range or given twice, or no place is free for it.
             AlreadyPendingCallError: one of them is still under way; ``recv`` it first.
         """
         self._check_loop()
@@ -230,7 +230,7 @@ class AtomMemPool:
         self._batches.send(actions, env_ids)
 
     async def recv(self, min_envs: int = 1) -> Received:
-        """Take all results that are ready, as soon as these are ``min_envs``, or all that are under way if fewer are.
+        """Wait for ``min_envs`` results, or for all if fewer are under way; return all that are ready then.
 
         If this is cancelled, nothing is lost: the next call gives the same results.
 
@@ -291,7 +291,7 @@ class AtomMemPool:
             self._steps += 1
 
     def _complete(self) -> bool:
-        """Whether all environments that are out wait for something, so that nobody else can join a batch."""
+        """Whether every environment in use has a call under way, so that no other step can join a batch."""
         return self._flying >= len(self._taken)
 
     def _check_loop(self) -> None:
@@ -310,7 +310,7 @@ class AtomMemPool:
 
 
 class Places:
-    """Like ``asyncio.Semaphore``, but a place can also be taken without waiting, and those who wait can be sent away.
+    """Like ``asyncio.Semaphore``, but a place can also be taken without waiting, and all waiters can be refused.
 
     >>> places = Places(1)
     >>> places.take_now(), places.take_now()
@@ -319,7 +319,7 @@ class Places:
 
     def __init__(self, number: int) -> None:
         self._free = number
-        """Not 0 only while nobody waits."""
+        """Free places; 0 while a caller waits."""
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def take_now(self) -> bool:
@@ -330,7 +330,7 @@ class Places:
         return True
 
     async def take(self) -> None:
-        """Take a place, after all those who came before.
+        """Wait for a place; callers get one in the order in which they came.
 
         Raises:
             Exception: the one that :meth:`close` was given.
@@ -348,7 +348,7 @@ class Places:
             raise
 
     def give(self) -> None:
-        """Give a place back: to the first who waits, if anyone does."""
+        """Give a place back; the first caller that waits gets it."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -357,7 +357,7 @@ class Places:
         self._free += 1
 
     def close(self, error: Exception) -> None:
-        """Send away all who wait."""
+        """Raise ``error`` in all callers that wait."""
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
@@ -379,6 +379,6 @@ def _env_class(env_id: str | None) -> tuple[type[AtomMemEnv], dict[str, Any]]:
 
 
 def _give_up(executor: ThreadPoolExecutor, backend: Backend) -> None:
-    """For a pool that is collected without being closed; then nothing is under way that could still need the store."""
+    """Free threads and store of a pool that was garbage-collected before it was closed; no call is under way then."""
     executor.shutdown(wait=False)
     backend.close()

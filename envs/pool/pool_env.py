@@ -49,7 +49,7 @@ class PoolEnv(EpisodeAccess):
         self._current = CurrentEpisode(pool.items, pool._grades, pool._backend, render=False)
         self._rng: np.random.Generator | None = None
         self._flight: Flight | None = None
-        """The call under way, or one whose caller was cancelled and whose result nobody has seen."""
+        """The call under way, or a call whose caller was cancelled and whose result was not returned yet."""
         self._called = False
         self._gone: asyncio.Future[None] | None = None
 
@@ -60,7 +60,7 @@ class PoolEnv(EpisodeAccess):
 
     @property
     def items(self) -> Items:
-        """What there is to read and to ask."""
+        """The items from which episodes are made."""
         return self._pool.items
 
     @property
@@ -156,7 +156,7 @@ class PoolEnv(EpisodeAccess):
             )
 
     async def _calm(self) -> None:
-        """Wait for what a cancelled caller left under way; its error was logged, its result is forgotten."""
+        """Wait for a call that a cancelled caller left under way; its error is logged, its result discarded."""
         if self._flight is not None:
             await asyncio.wait([self._flight.result])
             self._flight = None
@@ -189,7 +189,7 @@ class PoolEnv(EpisodeAccess):
         return result, self._current.finish("", job.running, job.step, result)
 
     def _leave(self) -> asyncio.Future[None]:
-        """Give the place back once nothing is under way and the rows are gone; leaving twice is no error."""
+        """Give the place back once no call is under way and the rows are deleted; may be called twice."""
         if self._gone is None:
             self._gone = asyncio.get_running_loop().create_future()
             flight = self._flight
@@ -253,14 +253,14 @@ class Lease:
 
 
 Finish: TypeAlias = Callable[[Job, Opening | None], tuple[StepResult, list[EpisodeWithKey]]]
-"""Takes note of a step whose I/O is done; returns what it led to, and the episodes that are over or left."""
+"""Finishes a step whose I/O is done; returns its result and the episodes that have ended or were replaced."""
 
 
 class Flight:
     """One step or reset from its beginning to its result.
 
-    Nothing of the episode changes before :meth:`_land`, which is on the event loop and in one go; until then an error
-    leaves it as it was. ``result`` is the outcome; to wait for it without cancelling it, use ``asyncio.shield``.
+    The episode changes only in :meth:`_land`, which runs on the event loop without a break; an error before that leaves
+    it as it was. ``result`` is the outcome; to wait for it without cancelling it, use ``asyncio.shield``.
 
     The stages call it back (:meth:`_opened`, :meth:`_arrived`, :meth:`_stored`, :meth:`_released`); it is not a
     coroutine that awaits them. A coroutine is simpler, but was 1.5 to 2 times slower: it needs a task for every step,
@@ -275,7 +275,7 @@ class Flight:
         self._finish = finish
         self._opening: Opening | None = None
         self._waiting: list[tuple[Stage[Any], Ticket[Any]]] = []
-        """Where it stands in queues, as long as none of its work has begun."""
+        """Its tickets in the queues of stages; empty once any of its work has begun."""
         self._missing = 0
         self._error: BaseException | None = None
 
@@ -286,7 +286,7 @@ class Flight:
         self._waiting = [(stage, stage.put(opening, self._opened))]
 
     def carry_out(self, job: Job) -> None:
-        """Begin the I/O of a step that was decided."""
+        """Begin the I/O of a begun step."""
         self.job = job
         pipeline = self._pipeline
         stages = [pipeline.scoring] if job.scored and not pipeline.scores_at_once else []
@@ -302,7 +302,7 @@ class Flight:
             self._land()
 
     def withdraw(self, error: BaseException | None = None) -> bool:
-        """Give up a step or reset of which nothing has begun, with ``error`` or as cancelled; ``False`` if it has."""
+        """Give up a call whose I/O has not begun, with ``error`` or as cancelled; ``False`` if it has begun."""
         if not self._waiting or not all(stage.waits(ticket) for stage, ticket in self._waiting):
             return False
         for stage, ticket in self._waiting:
@@ -323,7 +323,7 @@ class Flight:
         self.carry_out(self._pipeline.backend.job(*self._opening.begun))
 
     def _arrived(self, error: BaseException | None) -> None:
-        """Scoring or embedding is done; both must be before the episode may go on or be given up."""
+        """Scoring or embedding is done; the step goes on, or fails, when both are."""
         self._waiting = []
         self._error = self._error or error
         self._missing -= 1
@@ -345,7 +345,7 @@ class Flight:
             self._fail(error)
 
     def _land(self) -> None:
-        """Let the step happen; the rows of an episode that is over are gone before its result is there."""
+        """Finish the step; the rows of an episode that has ended are deleted before its result is set."""
         assert self.job is not None
         job = self.job
         try:
@@ -371,7 +371,7 @@ class Flight:
                 self.result.set_exception(self._error)
 
     def _fail(self, error: BaseException) -> None:
-        """The episode goes on as it was; one that a failed reset had begun is given back."""
+        """Set the error; the episode stays as it was, and one that a failed reset has made is released first."""
         opening = self._opening
         if opening is None or opening.begun is None or opening.current.holds(opening.begun[0].key):
             self.result.set_exception(error)

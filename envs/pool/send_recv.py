@@ -1,4 +1,4 @@
-"""Stepping a pool in the manner of EnvPool: send actions, receive whichever results are ready."""
+"""Steps a pool in the manner of EnvPool: send actions, receive the results that are ready."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Received(NamedTuple):
 
 
 class PoolBatches:
-    """The numbered environments of a pool, and what of theirs is under way or ready.
+    """The numbered environments of a pool, and their calls that are under way or ready.
 
     Args:
         capacity: How many numbers there are.
@@ -49,7 +49,7 @@ class PoolBatches:
         self._occupy = occupy
         self._envs: dict[int, PoolEnv] = {}
         self._tasks: dict[int, asyncio.Task[tuple[Any, ...]]] = {}
-        """Under way, or ready and not yet received."""
+        """Calls under way, or ready and not yet received, by number."""
         self._ready: list[int] = []
         self._arrival: asyncio.Future[None] | None = None
         self._closed: Exception | None = None
@@ -106,7 +106,7 @@ class PoolBatches:
         return self._received()
 
     async def close(self, error: Exception) -> None:
-        """Withdraw what has not begun, wait for the rest, and forget all results; who waits for some gets ``error``."""
+        """Withdraw calls that have not begun, wait for the others, discard results; ``recv`` raises ``error``."""
         self._closed = error
         if self._arrival is not None and not self._arrival.done():
             self._arrival.set_exception(error)

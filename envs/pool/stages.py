@@ -21,7 +21,7 @@ from atommem_gym.step import Step
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = ("em", "f1", "released")
-"""Scorers that take microseconds and ask nobody; every other one may block."""
+"""Scorers that take microseconds; every other one may block."""
 
 OPENING_THREADS, STORING_THREADS, RELEASING_THREADS = 1, 1, 1
 ENDPOINT_THREADS = 8
@@ -69,10 +69,10 @@ class Ticket(Generic[T]):
 class Stage(Generic[T]):
     """One kind of blocking work, done for batches of items, with at most ``threads`` batches at a time.
 
-    Whatever waits when a thread is free makes up the next batch, at most ``max_batch`` items, in the order in which
-    they came. A batch that is not full waits for more, at most ``max_wait`` seconds from its first item on, and not at
-    all if ``complete()`` says that nobody is left to come. If a batch fails, each of its items is tried on its own, so
-    that only those that are to blame fail.
+    When a thread is free, the items that wait become the next batch, at most ``max_batch`` of them, in the order in
+    which they came. A batch that is not full waits for more items until its first has waited ``max_wait`` seconds, and
+    does not wait if ``complete()`` says that no other item can come. If a batch fails, each of its items is tried
+    alone, so that only the items at fault fail.
 
     All methods are called on one event loop; ``work`` runs in a thread of ``executor`` and may be given the same item
     again after an error.
@@ -113,13 +113,13 @@ class Stage(Generic[T]):
         self._queue[ticket] = None
         due = self._timer is None or len(self._queue) >= self._max_batch or self._complete()
         if due and not self._waking and self._busy < self._threads:
-            # Not at once: whoever else is ready in this turn of the event loop comes along.
+            # Not at once: items that are put later in this turn of the event loop join the batch.
             self._waking = True
             asyncio.get_running_loop().call_soon(self._wake)
         return ticket
 
     def withdraw(self, ticket: Ticket[T]) -> bool:
-        """Take an item back whose work has not begun; ``False`` if it has."""
+        """Remove an item whose work has not begun; ``False`` if it has begun."""
         if ticket not in self._queue:
             return False
         del self._queue[ticket]
@@ -164,7 +164,7 @@ class Stage(Generic[T]):
         try:
             self._executor.submit(self._carry_out, loop, batch, claim)
         except RuntimeError as error:
-            # No thread could be started, but the batch is in the executor's queue, where one may find it yet.
+            # No thread could be started, but the batch is in the executor's queue; a running thread may take it.
             if next(claim, False):
                 loop.call_soon(self._finished, batch, error, 0.0)
 
@@ -177,7 +177,7 @@ class Stage(Generic[T]):
         try:
             self._work([ticket.item for ticket in batch])
         except BaseException as raised:
-            # Handed to whoever waits; in this thread nobody would ever see it, and they would wait for ever.
+            # Passed to the steps that wait: raised in this thread it would be lost, and they would wait for ever.
             error = _passable(raised)
         seconds = time.perf_counter() - started
         try:
@@ -204,7 +204,7 @@ class Stage(Generic[T]):
 
 @dataclass(slots=True, eq=False)
 class Opening:
-    """A reset whose episode is to be made: documents arranged and counted, a kept memory loaded."""
+    """A reset whose episode the opening stage makes: arranges and counts documents, loads a kept memory."""
 
     current: CurrentEpisode
     rng: np.random.Generator
@@ -219,8 +219,8 @@ class Pipeline:
         backend: Does the work.
         executor: Its threads; at least :attr:`threads` of them.
         max_batch: Steps a batch at most.
-        max_wait: Seconds that a step waits for others at most; only the first stages wait.
-        complete: Whether everyone who could join a batch is there.
+        max_wait: Seconds that a step waits for others at most, in scoring and embedding.
+        complete: Whether no other step can join a batch.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ class Pipeline:
 def _threads(backend: Backend) -> tuple[int, int, int]:
     """Threads of scoring, embedding and storing: several where a server does the work, else one each.
 
-    One model, one database writer and one reward function of the user's must not be entered twice.
+    A model, a database writer and a custom reward function are called by one thread at a time.
     """
     config = backend.config
     return (
@@ -274,10 +274,10 @@ def _threads(backend: Backend) -> tuple[int, int, int]:
 
 
 def _passable(error: BaseException) -> BaseException:
-    """An error that a future can hold, and that says nothing about the coroutine which awaits it."""
+    """The error in a form that a future can hold and that does not look like a cancellation of its caller."""
     if not isinstance(error, (StopIteration, asyncio.CancelledError)):
         return error
-    # A future refuses the one; the other would look as if the caller had been cancelled.
+    # A future refuses StopIteration; CancelledError would look as if the caller had been cancelled.
     passable = RuntimeError(f"{type(error).__name__} was raised in a thread of the pool: {error}")
     passable.__cause__ = error
     return passable

@@ -30,9 +30,9 @@ from atommem_gym.task import Grades
 from atommem_gym.tokenizers import Tokenizer
 
 ANSWERER = "answerer_0"
-"""The name of the one who answers."""
+"""The name of the answerer."""
 PARTS = ("contiguous", "round_robin")
-"""In runs of neighbours, or dealt one by one."""
+"""How readers share the documents: in runs of neighbours, or one by one in turn."""
 
 
 class MemberEpisode(Episode):
@@ -50,11 +50,11 @@ class MemberEpisode(Episode):
         return self.team.phase
 
     def settle(self, step: Step, scores: Sequence[float], hits: Sequence[tuple[int, float]]) -> None:
-        """All that a step changes but the entries, which are the team's."""
+        """Apply a step to all but the entries, which the team commits."""
         self._settle(step, scores, hits)
 
     def info(self, step: Step) -> dict[str, Any]:
-        """What every step reports to this agent."""
+        """The ``info`` of a step for this agent."""
         return self._info(step)
 
     def observation(self) -> Observation:
@@ -82,7 +82,7 @@ class ReaderEpisode(MemberEpisode):
 
 
 class AnswererEpisode(MemberEpisode):
-    """The one who answers: sees no chunks, only what it reads from memory and its own scratchpad.
+    """The answerer: sees no chunks, only what it reads from memory and its own scratchpad.
 
     It may use any operation. Reads are counted when answering has begun, as in a single episode (SPEC E3).
     """
@@ -94,7 +94,7 @@ class AnswererEpisode(MemberEpisode):
         return observation
 
     def conclude(self, step: Step) -> StepResult:
-        """The end of a step for the whole team."""
+        """The result of a step for the whole team."""
         return self._result(step)
 
 
@@ -194,7 +194,7 @@ class TeamEpisode:
         scores: Mapping[str, Sequence[float]],
         hits: Mapping[str, Sequence[tuple[int, float]]],
     ) -> dict[str, StepResult]:
-        """Do what was decided, and build every agent's observation.
+        """Apply a begun step, and build every agent's observation.
 
         Args:
             step: What :meth:`begin` or :meth:`open` returned.
@@ -270,7 +270,7 @@ class CurrentTeamEpisode:
 
     @property
     def running(self) -> EpisodeWithKey:
-        """The key of its memory, and one of the team's members for all.
+        """The answerer's episode, which stands for the team's, with the key of the shared memory.
 
         Raises:
             ResetNeeded: there is no episode yet.
@@ -326,7 +326,7 @@ class CurrentTeamEpisode:
         return step, results
 
     def take(self, team: TeamEpisode | None, running: EpisodeWithKey | None) -> list[EpisodeWithKey]:
-        """Go on with another episode, or with none; returns the old one if it did not end, to be released."""
+        """Replace the episode, by none if ``None``; returns the old one, to be released, unless it has ended before."""
         old = self._running
         # An episode that goes on with its own memory stays in use.
         same = old is not None and running is not None and running.key == old.key
@@ -364,9 +364,9 @@ class CurrentTeamEpisode:
 
 
 def part_of(documents: Sequence[Document], reader: int, readers: int, parts: str) -> Sequence[Document]:
-    """The documents of one reader, in the order of the stream; no two parts differ by more than one document.
+    """The documents of one reader, in the order of the stream; the sizes of two parts differ by one document at most.
 
-    Documents that are made when they are read stay so.
+    Documents that are made when they are read are not made here.
 
     >>> part_of("abcdefg", 0, 3, "contiguous"), part_of("abcdefg", 1, 3, "round_robin")
     ('abc', 'be')
@@ -384,7 +384,7 @@ def part_of(documents: Sequence[Document], reader: int, readers: int, parts: str
 
 
 class LazyPart(LazyDocuments):
-    """Some of the documents of a stream that should not stand in memory."""
+    """Some documents of a lazy sequence; each is made when it is read."""
 
     def __init__(self, documents: LazyDocuments, numbers: range) -> None:
         self._documents = documents

@@ -25,13 +25,13 @@ class Conflict:
 
     @property
     def line(self) -> str:
-        """What the agent whose change stands reads in its feedback."""
+        """The feedback of the agent whose change stands."""
         return (
             f"conflict on entry {self.entry}: your change stands, the {self.operation} of {self.rejected} was rejected"
         )
 
     def record(self) -> dict[str, Any]:
-        """As ``info["conflicts"]`` has it."""
+        """The conflict as an item of ``info["conflicts"]``."""
         return {"entry": self.entry, "kept": self.kept, "rejected": self.rejected, "operation": self.operation}
 
 
@@ -45,14 +45,14 @@ class TeamMemory(Memory):
     authors: dict[int, str] = field(default_factory=dict)
     """Who wrote the present text of each live entry; an entry of a memory that no team wrote has none."""
     scratchpads: dict[str, str] = field(default_factory=dict)
-    """Those of the agents, by name; an agent that is missing has an empty one."""
+    """Scratchpads by agent; the scratchpad of an agent that is missing is empty."""
 
     def of_member(self, name: str) -> Memory:
         """What one agent sees as its memory: the entries of all and its own scratchpad."""
         return Memory(self.entries, self.next_id, self.scratchpads.get(name, ""))
 
     def kept_state(self, embedder: str) -> str:
-        """What a kept database needs, besides the entries, to go on with this memory (SPEC M13)."""
+        """The state from which, with the entries, a kept database resumes this memory (SPEC M13)."""
         single = json.loads(Memory.kept_state(self, embedder))
         return json.dumps({**single, "team": {"authors": self.authors, "scratchpads": self.scratchpads}})
 
@@ -95,7 +95,7 @@ class TeamDraft(Draft):
         return TeamMemory({}, super().committed().next_id, "", self._authors(), scratchpads)
 
     def commit(self) -> None:
-        """Do what was decided, for the shared memory and for every member's."""
+        """Apply the draft to the shared memory and to every member's."""
         after = self.committed()
         super().commit()
         self._team.authors = after.authors
@@ -112,9 +112,9 @@ class TeamDraft(Draft):
 class MemberDraft(Draft):
     """One agent's part of a team's draft.
 
-    Agents are executed one after the other, in their order. What an agent did to an entry stands: whoever comes later
-    and names the same entry in the same step is rejected (reason ``conflict``), for it could not have known. Its own
-    changes an agent may change again, in the order written (SPEC M2).
+    Agents are executed one after the other, in their order. The first agent that changes an entry in a step keeps it:
+    an update or delete of that entry by a later agent is rejected (reason ``conflict``), since that agent could not
+    know of the change. An agent may change its own entries again, in the order written (SPEC M2).
     """
 
     def __init__(self, shared: TeamDraft, name: str, memory: Memory, limits: Limits, tokenizer: Tokenizer) -> None:
@@ -163,7 +163,7 @@ class MemberDraft(Draft):
         return self._conflict(entry_id, "delete") or self._note(self._shared.delete(entry_id))
 
     def commit(self) -> None:
-        """Do what was decided about the agent's own scratchpad; the entries are the team's."""
+        """Replace the agent's own scratchpad; the team commits the entries."""
         self._own.scratchpad = self.scratchpad
 
     def _note(self, outcome: Outcome) -> Outcome:

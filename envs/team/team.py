@@ -54,14 +54,14 @@ MAX_CHANGES = 12
 
 
 class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
-    """Readers with a part of the stream each, one who answers, and the memory that they share.
+    """A team: readers with a part of the stream each, an answerer, and the memory that they share.
 
     ## Description
 
     The documents of an item are shared out among ``readers`` agents, ``reader_0``, ``reader_1``, …; each sees its own
     part chunk by chunk, has a scratchpad of its own, and writes into one memory. ``answerer_0`` sees no chunk, only
     what it reads from memory, and its own scratchpad. All act at once. With ``readers=1`` this is the form of Memory-R1
-    (Yan et al. 2025, arXiv 2508.19828): a memory manager and one who answers.
+    (Yan et al. 2025, arXiv 2508.19828): a memory manager and an answerer.
 
     ## Action Space
 
@@ -81,7 +81,8 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
     The actions are executed agent by agent, the readers by number, then the answerer, each in the order written. An
     update or a delete of an entry that *another* agent created, updated or deleted in this very step is rejected
     (reason ``conflict``); both agents find it in ``info["conflicts"]`` and in their feedback. Reads see the memory
-    after all actions of the step, and are shown to whoever asked, one step later. Entries are numbered by the team.
+    after all actions of the step, and are shown to the agent that asked, one step later. Entries are numbered by the
+    team.
 
     ## Starting State
 
@@ -109,7 +110,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         task: A task of the family, by name or id.
         readers: How many share the stream.
         parts: ``"contiguous"`` parts of the documents, or dealt out ``"round_robin"``.
-        items: What to read and to ask, in place of the task's own.
+        items: Custom items, in place of the task's own.
         max_cycles: See ``max_steps``.
         render_mode: ``None``, ``"ansi"`` or ``"human"``.
         **keywords: Those of ``EnvConfig`` and of the task; ``preset="released"`` is a single agent's.
@@ -216,7 +217,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
     ) -> tuple[dict[str, Observation], dict[str, Info]]:
         """Begin an episode with empty memory; arguments and errors are those of ``AtomMemEnv.reset``.
 
-        An option named ``options``, which PettingZoo's own tests pass, says nothing.
+        An option named ``options``, which PettingZoo's own tests pass, is ignored.
 
         Raises:
             IndexError, ConfigError, StoreError: nothing has changed, the old episode goes on.
@@ -269,7 +270,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         )
 
     def state(self) -> dict[str, Any]:
-        """What is there to know of the memory, for a centralised critic: JSON values, since it is text.
+        """The whole memory and the progress of every reader, for a centralised critic; JSON values, since it is text.
 
         Returns:
             ``entries`` (id, text, author), ``scratchpads`` by agent, ``progress`` by reader, ``steps_left``.
@@ -294,7 +295,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         return self._frame if self.render_mode == "ansi" else None
 
     def close(self) -> None:
-        """Give store and database back; closing twice is no error."""
+        """Give store and database back; may be called twice."""
         if self._finalizer.alive:
             self._backend.release(self._current.take(None, None))
             self._finalizer()
@@ -330,7 +331,7 @@ def team_observation_space(config: EnvConfig) -> spaces.Dict:
 
 def _action_space(config: EnvConfig, agent: str) -> UnicodeText:
     kinds = sampled_kinds(config, agent)
-    # An agent that is left without operations to draw says a few words.
+    # An agent without operations to draw samples plain text.
     return (
         ActionText(config.max_action_chars, dialect=config.dialect, kinds=kinds)
         if kinds
@@ -415,11 +416,11 @@ parallel_env = TeamEnv
 def raw_env(*args: Any, **keywords: Any) -> AECEnv:
     """A team as a PettingZoo ``AECEnv`` without wrappers; the arguments are those of :class:`TeamEnv`.
 
-    Agents act in turn, and what they do happens when the last of them has acted.
+    Agents act in turn; their actions are executed when the last of them has acted.
     """
     return parallel_to_aec(TeamEnv(*args, **keywords))
 
 
 def env(*args: Any, **keywords: Any) -> AECEnv:
-    """A team as a PettingZoo ``AECEnv`` that notices wrong use; the arguments are those of :class:`TeamEnv`."""
+    """A team as a PettingZoo ``AECEnv`` that checks the order of calls; the arguments are those of :class:`TeamEnv`."""
     return OrderEnforcingWrapper(raw_env(*args, **keywords))
