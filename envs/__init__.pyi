@@ -2,17 +2,11 @@ from .atommem_env import AtomMemEnv as AtomMemEnv
 from .pool.pool import AtomMemPool as AtomMemPool
 from .pool.pool_env import PoolEnv as PoolEnv
 from .tasks import DriftEnv as DriftEnv
-from .tasks import DriftVectorEnv as DriftVectorEnv
 from .tasks import HotpotQAEnv as HotpotQAEnv
-from .tasks import HotpotQAVectorEnv as HotpotQAVectorEnv
 from .tasks import MuSiQueEnv as MuSiQueEnv
-from .tasks import MuSiQueVectorEnv as MuSiQueVectorEnv
 from .tasks import NeedleEnv as NeedleEnv
-from .tasks import NeedleVectorEnv as NeedleVectorEnv
 from .tasks import SyntheticEnv as SyntheticEnv
-from .tasks import SyntheticVectorEnv as SyntheticVectorEnv
 from .tasks import TwoWikiMultiHopQAEnv as TwoWikiMultiHopQAEnv
-from .tasks import TwoWikiMultiHopQAVectorEnv as TwoWikiMultiHopQAVectorEnv
 from .vector_env import AtomMemVectorEnv as AtomMemVectorEnv
 from .wrappers.curriculum import Curriculum as Curriculum
 from .wrappers.prompts import ChatObservation as ChatObservation
