@@ -83,14 +83,19 @@ class UnicodeText(spaces.Text):
 @space_utils.unflatten.register(UnicodeText)
 def _no_array(space: UnicodeText, *args: object) -> NoReturn:
     raise ConfigError(
-        f"{space} holds texts of any characters, which have no form as an array, so it cannot be flattened; make texts "
-        "of the observation with PromptObservation or ChatObservation, or numbers with MacroActions and "
-        "EmbeddingObservation (atommem_gym.envs.macro)"
+        f"{space} holds texts of any characters, which have no form as an array, so it cannot be flattened; a "
+        "language model takes the texts (PromptObservation, ChatObservation), and for a network there are numbers: "
+        "MacroActions with EmbeddingObservation, in atommem_gym.envs.macro"
     )
 
 
 @create_shared_memory.register(UnicodeText)
-def _no_shared_memory(space: UnicodeText, *args: object, **kwargs: object) -> NoReturn:
+def no_shared_memory(space: spaces.Space[Any], *args: object, **kwargs: object) -> NoReturn:
+    """What ``create_shared_memory`` does for spaces of texts.
+
+    Raises:
+        ConfigError: always; the message says what to type.
+    """
     raise ConfigError(
         f"{space} holds texts of any characters, which do not fit into shared memory; say shared_memory=False: "
         "gymnasium.make_vec(…, vectorization_mode='async', vector_kwargs={'shared_memory': False}), or "

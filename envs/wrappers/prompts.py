@@ -11,8 +11,10 @@ from typing import TypeAlias
 import gymnasium as gym
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector.utils import create_shared_memory
 
 from atommem_gym.actions import UnicodeText
+from atommem_gym.actions.space import no_shared_memory
 from atommem_gym.envs.wrappers.base import plain_base
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.step import Observation
@@ -27,10 +29,16 @@ def prompt_space() -> UnicodeText:
     return UnicodeText(_LONGEST)
 
 
-def chat_space() -> spaces.Sequence:
+class ChatSpace(spaces.Sequence):
     """The space of prompts of chat messages."""
-    text = UnicodeText(_LONGEST)
-    return spaces.Sequence(spaces.Dict({"role": text, "content": text}))
+
+    def __init__(self) -> None:
+        text = UnicodeText(_LONGEST)
+        super().__init__(spaces.Dict({"role": text, "content": text}))
+
+
+# For a sequence, Gymnasium's error does not say what helps.
+create_shared_memory.register(ChatSpace, no_shared_memory)
 
 
 class PromptObservation(gym.ObservationWrapper[str, str, Observation], RecordConstructorArgs):
@@ -82,7 +90,7 @@ class ChatObservation(gym.ObservationWrapper[Messages, str, Observation], Record
         base = plain_base(self, env)
         gym.ObservationWrapper.__init__(self, env)
         self.template = PromptTemplate(base.config, template)
-        self.observation_space = chat_space()
+        self.observation_space = ChatSpace()
 
     def observation(self, observation: Observation) -> Messages:
         """System and user message."""

@@ -147,7 +147,7 @@ def test_finding_4_7_texts_are_never_made_an_array(space: UnicodeText) -> None:
     """Gymnasium's own form of a text field has a number for each character: 8 GiB."""
     nested = spaces.Dict({"a": spaces.Tuple([space])})
     for ask in (spaces.flatdim, spaces.flatten_space):
-        with pytest.raises(ConfigError, match=r"cannot be flattened; make texts .* with PromptObservation"):
+        with pytest.raises(ConfigError, match=r"cannot be flattened; .* MacroActions with EmbeddingObservation"):
             ask(space)
     with pytest.raises(ConfigError, match="cannot be flattened"):
         spaces.flatten_space(nested)

@@ -13,7 +13,7 @@ import pytest
 from gymnasium.vector import AsyncVectorEnv
 
 import atommem_gym  # noqa: F401  (registers the ids)
-from atommem_gym.envs import MemoryCost, PromptObservation
+from atommem_gym.envs import ChatObservation, MemoryCost, PromptObservation
 from atommem_gym.errors import ConfigError
 
 ENV_ID = "AtomMem-Synthetic-v0"
@@ -24,7 +24,9 @@ def make(**keywords: Any) -> gym.Env[Any, Any]:
     return gym.make(ENV_ID, **{**SMALL, **keywords})
 
 
-@pytest.mark.parametrize("wrap", [lambda env: env, PromptObservation], ids=["bare", "prompts"])
+@pytest.mark.parametrize(
+    "wrap", [lambda env: env, PromptObservation, ChatObservation], ids=["bare", "prompts", "chats"]
+)
 def test_finding_4_7_asynchronous_vectors_say_that_shared_memory_is_to_be_off(wrap: Any) -> None:
     with pytest.raises(ConfigError, match=r"AsyncVectorEnv\(\[…\], shared_memory=False\)"):
         AsyncVectorEnv([lambda: wrap(make())] * 2)
@@ -42,9 +44,9 @@ def test_finding_4_7_asynchronous_vectors_work_as_the_message_says() -> None:
 
 def test_finding_4_7_flattening_an_observation_raises_and_names_the_wrappers() -> None:
     with closing(make()) as env:
-        with pytest.raises(ConfigError, match="PromptObservation or ChatObservation"):
+        with pytest.raises(ConfigError, match="MacroActions with EmbeddingObservation"):
             gym.wrappers.FlattenObservation(env)
-        with pytest.raises(ConfigError, match="PromptObservation or ChatObservation"):
+        with pytest.raises(ConfigError, match="MacroActions with EmbeddingObservation"):
             gym.spaces.flatten_space(env.observation_space)
         with pytest.raises(ConfigError, match="cannot be flattened"):
             gym.spaces.flatten_space(env.action_space)

@@ -16,7 +16,7 @@ from gymnasium.vector.utils import batch_space
 
 from atommem_gym.envs.vector_env import Flags, Rewards, TextVectorWrapper
 from atommem_gym.envs.wrappers.base import VectorEnvs, vector_base
-from atommem_gym.envs.wrappers.prompts import Messages, chat_space, prompt_space
+from atommem_gym.envs.wrappers.prompts import ChatSpace, Messages, prompt_space
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.step import Observation
 
@@ -102,7 +102,7 @@ class ChatObservation(_Rendered):
 
     def __init__(self, env: VectorEnvs, template: str | Path | None = None) -> None:
         super().__init__(env, template)
-        self.single_observation_space = chat_space()
+        self.single_observation_space = ChatSpace()
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
 
     def observation(self, observation: Observation) -> Messages:
