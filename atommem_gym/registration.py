@@ -62,7 +62,6 @@ def _reads(name: str, entry_point: str, dataset: str | None, shape: str, summary
         summary=summary,
         difficulty=_fewer_documents,
         entry_point=f"atommem_gym.envs:{entry_point}Env",
-        vector_entry_point=f"atommem_gym.envs:{entry_point}VectorEnv",
         dataset=dataset,
     )
 
@@ -88,7 +87,6 @@ TASKS: dict[str, Task] = {
             summary="sentences hidden in a haystack of up to millions of tokens",
             difficulty="atommem_gym.worlds.tasks:needle_difficulty",
             entry_point="atommem_gym.envs:NeedleEnv",
-            vector_entry_point="atommem_gym.envs:NeedleVectorEnv",
         ),
         Task(
             "Drift",
@@ -105,7 +103,6 @@ TASKS: dict[str, Task] = {
             summary="facts that change, are corrected and withdrawn; fewer entries than notices",
             difficulty="atommem_gym.worlds.tasks:drift_difficulty",
             entry_point="atommem_gym.envs:DriftEnv",
-            vector_entry_point="atommem_gym.envs:DriftVectorEnv",
         ),
     )
 }
@@ -137,7 +134,7 @@ def register_task(task: Task) -> str:
     TASKS[task.name] = task
     # Registering a changed task again, as in a notebook, replaces it without Gymnasium's warning.
     gym.registry.pop(task.env_id, None)
-    _register(task, task=task.name)
+    _register(task)
     return task.env_id
 
 
@@ -147,7 +144,7 @@ def register_all() -> None:
         _register(task)
 
 
-def _register(task: Task, /, **kwargs: Any) -> None:
+def _register(task: Task) -> None:
     gym.register(
         id=task.env_id,
         entry_point=task.entry_point,
@@ -156,7 +153,8 @@ def _register(task: Task, /, **kwargs: Any) -> None:
         # the first reset it raises by itself, and the tests run Gymnasium's checker on every id.
         order_enforce=False,
         disable_env_checker=True,
-        kwargs=kwargs,
+        # One vector environment serves all tasks, and a plain one those without a class of their own.
+        kwargs={"task": task.name},
     )
 
 

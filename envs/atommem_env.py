@@ -17,6 +17,7 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.envs import snapshots
 from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.current_episode import CurrentEpisode, EpisodeAccess
+from atommem_gym.envs.time_limit import warn_of_time_limit
 from atommem_gym.errors import ConfigError, SnapshotError
 from atommem_gym.records.identity import identity
 from atommem_gym.records.record import Items
@@ -85,6 +86,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         )
         self._backend = Backend(self.config)
         self._current = CurrentEpisode(self.items, self._grades, self._backend, render=render_mode is not None)
+        self._warned_of_time_limit = False
         # An environment that is never closed must not keep a database folder, thread or lock.
         self._finalizer = weakref.finalize(self, self._backend.close)
 
@@ -121,6 +123,8 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
             if generator is not None and drawn_before is not None:
                 generator.bit_generator.state = drawn_before
             raise
+        if not self._warned_of_time_limit:
+            self._warned_of_time_limit = warn_of_time_limit(sys._getframe(1), result.observation["steps_left"])
         return result.observation, result.info
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:

@@ -6,7 +6,6 @@ import inspect
 from typing import TypeVar
 
 from atommem_gym.envs.atommem_env import AtomMemEnv
-from atommem_gym.envs.vector_env import AtomMemVectorEnv
 
 _SHARED = """
 ## Action Space
@@ -194,39 +193,3 @@ class DriftEnv(AtomMemEnv):
     """
 
     task = "Drift"
-
-
-class HotpotQAVectorEnv(AtomMemVectorEnv):
-    """Many episodes of :class:`HotpotQAEnv`."""
-
-    task = HotpotQAEnv.task
-
-
-class TwoWikiMultiHopQAVectorEnv(AtomMemVectorEnv):
-    """Many episodes of :class:`TwoWikiMultiHopQAEnv`."""
-
-    task = TwoWikiMultiHopQAEnv.task
-
-
-class MuSiQueVectorEnv(AtomMemVectorEnv):
-    """Many episodes of :class:`MuSiQueEnv`."""
-
-    task = MuSiQueEnv.task
-
-
-class SyntheticVectorEnv(AtomMemVectorEnv):
-    """Many episodes of :class:`SyntheticEnv`."""
-
-    task = SyntheticEnv.task
-
-
-class NeedleVectorEnv(AtomMemVectorEnv):
-    """Many episodes of :class:`NeedleEnv`."""
-
-    task = NeedleEnv.task
-
-
-class DriftVectorEnv(AtomMemVectorEnv):
-    """Many episodes of :class:`DriftEnv`."""
-
-    task = DriftEnv.task

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from gymnasium import spaces
+from gymnasium.spaces import utils as space_utils
+from gymnasium.vector.utils import create_shared_memory
 
 from atommem_gym.actions.dialects import DIALECTS, format_action
 from atommem_gym.actions.operations import KINDS, Invalid, Kind, operation
@@ -72,6 +74,34 @@ class UnicodeText(spaces.Text):
     def __repr__(self) -> str:
         """The class and the length."""
         return f"{type(self).__name__}({self.max_length})"
+
+
+# Gymnasium would make arrays of one number for every character that a text might have: 8 GiB for each field.
+@space_utils.flatdim.register(UnicodeText)
+@space_utils.flatten.register(UnicodeText)
+@space_utils.flatten_space.register(UnicodeText)
+@space_utils.unflatten.register(UnicodeText)
+def _no_array(space: UnicodeText, *args: object) -> NoReturn:
+    raise ConfigError(
+        f"{space} holds texts of any characters, which have no form as an array, so it cannot be flattened; a "
+        "language model takes the texts (PromptObservation, ChatObservation), and for a network there are numbers: "
+        "MacroActions with EmbeddingObservation, in atommem_gym.envs.macro"
+    )
+
+
+@create_shared_memory.register(UnicodeText)
+def no_shared_memory(space: spaces.Space[Any], *args: object, **kwargs: object) -> NoReturn:
+    """What ``create_shared_memory`` does for spaces of texts.
+
+    Raises:
+        ConfigError: always; the message says what to type.
+    """
+    raise ConfigError(
+        f"{space} holds texts of any characters, which do not fit into shared memory; say shared_memory=False: "
+        "gymnasium.make_vec(…, vectorization_mode='async', vector_kwargs={'shared_memory': False}), or "
+        "AsyncVectorEnv([…], shared_memory=False). Without vectorization_mode, make_vec makes one batched environment, "
+        "which is faster"
+    )
 
 
 class ActionText(UnicodeText):

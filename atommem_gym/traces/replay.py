@@ -241,7 +241,7 @@ def make_env(
     if trace.env.shaping:
         # By name, as Gymnasium has it for environments too: what is below envs cannot import them.
         spec.additional_wrappers = (
-            WrapperSpec("ShapedReward", "atommem_gym.envs.wrappers.plain:ShapedReward", {"shaping": trace.env.shaping}),
+            WrapperSpec("ShapedReward", "atommem_gym.envs.wrappers:ShapedReward", {"shaping": trace.env.shaping}),
         )
     return gym.make(spec, disable_env_checker=True, **keywords)
 

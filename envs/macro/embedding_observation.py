@@ -13,6 +13,7 @@ from gymnasium.utils import RecordConstructorArgs
 from atommem_gym.envs.macro.macro_actions import MacroActions
 from atommem_gym.envs.macro.macro_state import MacroState, Measures
 from atommem_gym.envs.macro.relevance import Array
+from atommem_gym.envs.wrappers.base import plain_base
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation, Phase
@@ -101,6 +102,7 @@ class EmbeddingObservation(gym.Wrapper[Any, Any, Observation, Any], RecordConstr
 
     def __init__(self, env: gym.Env[Observation, Any], vectors: int | None = 32) -> None:
         RecordConstructorArgs.__init__(self, vectors=vectors)
+        plain_base(self, env)
         super().__init__(env)
         self._macro = _macro_actions(env)
         if vectors is not None and (isinstance(vectors, bool) or not isinstance(vectors, int) or vectors < 0):

@@ -14,8 +14,8 @@ from gymnasium.utils import RecordConstructorArgs
 
 from atommem_gym.actions import Create, Delete, Operation, Read, Scratchpad, Update, format_action
 from atommem_gym.config import EnvConfig
-from atommem_gym.envs import AtomMemEnv
 from atommem_gym.envs.macro.macro_state import MacroState, Piece, Stored
+from atommem_gym.envs.wrappers.base import plain_base
 from atommem_gym.errors import ConfigError
 from atommem_gym.policies.answering import fill
 from atommem_gym.policies.documents import harmless
@@ -86,10 +86,8 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
 
     def __init__(self, env: gym.Env[Observation, str], slots: int = 4) -> None:
         RecordConstructorArgs.__init__(self, slots=slots)
+        self._base = plain_base(self, env)
         super().__init__(env)
-        if not isinstance(env.unwrapped, AtomMemEnv):
-            raise ConfigError(f"{env} is no AtomMem environment; make one with gymnasium.make('AtomMem-…-v0')")
-        self._base = env.unwrapped
         self.config = self._base.config
         _check(self.config, slots)
         self.slots = slots

@@ -1,10 +1,10 @@
 from . import vector as vector
 from .curriculum import Curriculum as Curriculum
-from .curriculum import CurriculumSchedule as CurriculumSchedule
-from .plain import ChatObservation as ChatObservation
-from .plain import EvidenceReward as EvidenceReward
-from .plain import FormatPenalty as FormatPenalty
-from .plain import MemoryCost as MemoryCost
-from .plain import PromptObservation as PromptObservation
-from .plain import ShapedReward as ShapedReward
+from .prompts import ChatObservation as ChatObservation
+from .prompts import PromptObservation as PromptObservation
 from .record_traces import RecordTraces as RecordTraces
+from .schedule import CurriculumSchedule as CurriculumSchedule
+from .shaped_reward import EvidenceReward as EvidenceReward
+from .shaped_reward import FormatPenalty as FormatPenalty
+from .shaped_reward import MemoryCost as MemoryCost
+from .shaped_reward import ShapedReward as ShapedReward

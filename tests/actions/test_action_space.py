@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 from gymnasium import spaces
-from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, create_shared_memory, iterate
 
 from atommem_gym.actions import DIALECTS, KINDS, ActionText, Invalid, UnicodeText, parse
 from atommem_gym.errors import ConfigError
@@ -140,3 +140,26 @@ def test_A7_a_bad_space_raises_when_it_is_made() -> None:
         ActionText(10, kinds=("search",))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="max_length=-1 must be at least 0"):
         UnicodeText(-1)
+
+
+@pytest.mark.parametrize("space", [UnicodeText(2**31 - 1), UnicodeText(3), ActionText(200_000)], ids=str)
+def test_finding_4_7_texts_are_never_made_an_array(space: UnicodeText) -> None:
+    """Gymnasium's own form of a text field has a number for each character: 8 GiB."""
+    nested = spaces.Dict({"a": spaces.Tuple([space])})
+    for ask in (spaces.flatdim, spaces.flatten_space):
+        with pytest.raises(ConfigError, match=r"cannot be flattened; .* MacroActions with EmbeddingObservation"):
+            ask(space)
+    with pytest.raises(ConfigError, match="cannot be flattened"):
+        spaces.flatten_space(nested)
+    for convert in (spaces.flatten, spaces.unflatten):
+        with pytest.raises(ConfigError, match="cannot be flattened"):
+            convert(space, "abc")
+    for one in (space, nested):
+        with pytest.raises(ConfigError, match=r"vector_kwargs=\{'shared_memory': False\}"):
+            create_shared_memory(one, n=2)
+
+
+def test_finding_4_7_other_text_spaces_are_as_gymnasium_has_them() -> None:
+    assert spaces.flatdim(spaces.Text(5)) == 5
+    assert spaces.flatten_space(spaces.Text(5)).shape == (5,)
+    assert len(create_shared_memory(spaces.Text(5), n=2)) == 10

@@ -30,5 +30,5 @@ def test_examples(name: str) -> None:
 
 
 def test_there_are_examples_in_core_envs_and_wrappers() -> None:
-    for name in ("atommem_gym.actions.dialects", "atommem_gym.records.stream", "atommem_gym.envs.wrappers.plain"):
+    for name in ("atommem_gym.actions.dialects", "atommem_gym.records.stream", "atommem_gym.envs.wrappers.prompts"):
         assert doctest.testmod(importlib.import_module(name)).attempted > 0, name

@@ -14,7 +14,9 @@ from gymnasium.vector import AutoresetMode
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.envs import AtomMemVectorEnv
 from atommem_gym.errors import ConfigError, StoreError
+from atommem_gym.registration import TASKS, Task
 
+FAMILY = tuple(task for task in TASKS.values() if task.entry_point.startswith("atommem_gym.envs:"))
 SMALL = {"source": "synthetic", "num_docs": 48, "chunk_tokens": 1500, "store": "numpy"}
 
 
@@ -243,3 +245,22 @@ def test_a_step_embeds_everything_in_one_call_unless_queries_are_told_from_docum
     envs.step([f"<create>bees {i}</create><read>bees and boats {i}</read>" for i in range(3)])
     assert calls == ([(3, "document"), (3, "query")] if tells_queries else [(6, "document")])
     envs.close()
+
+
+@pytest.mark.parametrize("task", FAMILY, ids=lambda task: task.name)
+def test_one_class_serves_every_id_and_its_spec_is_json(task: Task) -> None:
+    keywords = {"source": "synthetic", "num_docs": 40, "store": "numpy"}
+    envs = gym.make_vec(task.env_id, num_envs=2, **keywords)
+    assert type(envs) is AtomMemVectorEnv
+    assert (envs.task, envs.config.as_keywords()) == (task.name, task.config(keywords).as_keywords())
+    assert str(envs) == f"AtomMemVectorEnv({task.env_id}, num_envs=2)"
+    _, infos = envs.reset(seed=0)
+    assert envs.spec is not None
+    spec = gym.envs.registration.EnvSpec.from_json(envs.spec.to_json())
+    assert spec.kwargs["task"] == task.name
+    again = gym.make_vec(task.env_id, num_envs=2, **keywords)
+    assert again.reset(seed=0)[1]["item"].tolist() == infos["item"].tolist()
+    single = gym.make(task.env_id, **keywords)
+    assert single.reset(seed=0)[1]["item"] == infos["item"][0]
+    for one in (envs, again, single):
+        one.close()

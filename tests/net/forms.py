@@ -146,7 +146,7 @@ def _vector(name: str, scenario: Scenario, file: Path) -> list[object]:
     vector_wrappers = envs.wrappers.vector
     for wrapper, arguments in scenario.wrappers:
         env = getattr(vector_wrappers, wrapper)(env, **arguments)
-    env = envs.RecordVectorTraces(env, file, agent="chooser", seed=1)
+    env = vector_wrappers.RecordTraces(env, file, agent="chooser", seed=1)
     options = {"index": [_layout(i // 2)["index"] for i in range(_MEMBERS)], "shuffle_seed": _LAYOUT}
     answers = [_answers(scenario, options=_layout(i // 2)) for i in range(_MEMBERS)]
     returned: list[object] = [env.reset(seed=3, options=options)]

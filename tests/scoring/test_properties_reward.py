@@ -15,7 +15,7 @@ from support.openai_server import OpenAIServer, Reply, Request, server
 
 from atommem_gym.envs import AtomMemEnv
 from atommem_gym.envs.shaping import FORMAT_REASONS
-from atommem_gym.envs.wrappers.plain import EvidenceReward, FormatPenalty, MemoryCost
+from atommem_gym.envs.wrappers import EvidenceReward, FormatPenalty, MemoryCost
 from atommem_gym.errors import JudgeError
 from atommem_gym.records.record import Item
 from atommem_gym.scoring.judge import JudgeScorer

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from support.fixed_items import fixed_env
 from support.made_traces import DOCUMENTS, QUESTION, SMALL, SYNTHETIC, played, written
 
-from atommem_gym.envs import ChatObservation, MemoryCost, PromptObservation, RecordTraces, RecordVectorTraces
+from atommem_gym.envs import ChatObservation, MemoryCost, PromptObservation, RecordTraces
+from atommem_gym.envs.wrappers import vector
 from atommem_gym.errors import ConfigError
 from atommem_gym.testing.hostile import hostile_texts
 from atommem_gym.traces import AgentTrace, EpisodeTrace, StepSeconds, TraceError, TraceRecorder, read_traces
@@ -169,7 +170,7 @@ def test_M15_plain_vector_and_pool_leave_the_same_records(tmp_path: Path) -> Non
         while not plain.step("<create>fact</create><answer>no</answer>")[2]:
             pass
     plain.close()
-    envs = RecordVectorTraces(gym.make_vec(SYNTHETIC, num_envs=3, **SMALL), tmp_path / "vector.jsonl", agent)
+    envs = vector.RecordTraces(gym.make_vec(SYNTHETIC, num_envs=3, **SMALL), tmp_path / "vector.jsonl", agent)
     envs.reset(options={"index": [0, 1, 2]})
     for _ in range(30):
         envs.step(["<create>fact</create><answer>no</answer>"] * 3)
@@ -202,7 +203,7 @@ def test_M15_plain_vector_and_pool_leave_the_same_records(tmp_path: Path) -> Non
 @pytest.mark.parametrize("mode", ["next_step", "same_step", "disabled"])
 def test_vector_records_are_whole_in_every_autoreset_mode(tmp_path: Path, mode: str) -> None:
     envs = gym.make_vec(SYNTHETIC, num_envs=2, autoreset_mode=AutoresetMode[mode.upper()], **SMALL)
-    envs = RecordVectorTraces(envs, tmp_path / "traces.jsonl", "nobody")
+    envs = vector.RecordTraces(envs, tmp_path / "traces.jsonl", "nobody")
     envs.reset(seed=3)
     over = 0
     while over < 4:

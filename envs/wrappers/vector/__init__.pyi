@@ -1,6 +1,8 @@
-from .plain import ChatObservation as ChatObservation
-from .plain import EvidenceReward as EvidenceReward
-from .plain import FormatPenalty as FormatPenalty
-from .plain import MemoryCost as MemoryCost
-from .plain import PromptObservation as PromptObservation
-from .plain import ShapedReward as ShapedReward
+from .curriculum import Curriculum as Curriculum
+from .prompts import ChatObservation as ChatObservation
+from .prompts import PromptObservation as PromptObservation
+from .record_traces import RecordTraces as RecordTraces
+from .shaped_reward import EvidenceReward as EvidenceReward
+from .shaped_reward import FormatPenalty as FormatPenalty
+from .shaped_reward import MemoryCost as MemoryCost
+from .shaped_reward import ShapedReward as ShapedReward

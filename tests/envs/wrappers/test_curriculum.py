@@ -14,7 +14,8 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 import atommem_gym  # noqa: F401  (registers the ids)
-from atommem_gym.envs import AtomMemEnv, Curriculum, CurriculumSchedule, VectorCurriculum
+from atommem_gym.envs import AtomMemEnv, Curriculum, CurriculumSchedule
+from atommem_gym.envs.wrappers import vector
 from atommem_gym.errors import ConfigError, SnapshotError
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.registration import TASKS, Task, register_task, task_of
@@ -180,7 +181,7 @@ def test_a_curriculum_goes_on_from_its_state() -> None:
 @pytest.mark.parametrize("mode", list(AutoresetMode)[:2])
 def test_a_vector_curriculum_moves_for_all_autoresets_included(mode: AutoresetMode) -> None:
     envs = gym.make_vec("AtomMem-Needle-v0", num_envs=3, **NEEDLE, autoreset_mode=mode, early_answer=True)
-    envs = VectorCurriculum(envs, window=3, step=0.25)
+    envs = vector.Curriculum(envs, window=3, step=0.25)
     _, infos = envs.reset(seed=0)
     assert [told["difficulty"] for told in infos["curriculum"]] == [0.0] * 3
     seen = []
@@ -191,7 +192,7 @@ def test_a_vector_curriculum_moves_for_all_autoresets_included(mode: AutoresetMo
     assert envs.difficulty == 1.0
     assert seen[-1] == [1.0] * 3
     assert np.all(infos["_curriculum"])
-    again = VectorCurriculum(gym.make_vec("AtomMem-Needle-v0", num_envs=3, **NEEDLE), window=3, step=0.25)
+    again = vector.Curriculum(gym.make_vec("AtomMem-Needle-v0", num_envs=3, **NEEDLE), window=3, step=0.25)
     again.load_state_dict(json.loads(json.dumps(envs.state_dict())))
     assert again.difficulty == 1.0
     envs.close()

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from atommem_gym.envs import AtomMemVectorEnv
-from atommem_gym.envs.wrappers import plain as wrappers
-from atommem_gym.envs.wrappers.vector import plain as vector_wrappers
+from atommem_gym.envs import AtomMemVectorEnv, wrappers
+from atommem_gym.envs.wrappers import vector as vector_wrappers
 from atommem_gym.errors import ConfigError
 
 ENV_ID = "AtomMem-Synthetic-v0"

@@ -1,90 +1,20 @@
-"""Wrappers: observations as prompts, and reward shaping, which the environments themselves never do (SPEC E10, R4).
+"""Reward shaping, which the environments themselves never do (SPEC R4).
 
-Vector environments have their own under the same names: :mod:`atommem_gym.envs.wrappers.vector.plain`.
+Vector environments have their own under the same names: :mod:`atommem_gym.envs.wrappers.vector.shaped_reward`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import gymnasium as gym
-from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from atommem_gym.actions import UnicodeText
 from atommem_gym.envs import shaping
-from atommem_gym.envs.atommem_env import AtomMemEnv
 from atommem_gym.envs.shaping import Shaping, ShapingSpec, load_shaping, shaped
-from atommem_gym.errors import ConfigError
-from atommem_gym.prompts import PromptTemplate
+from atommem_gym.envs.wrappers.base import plain_base
 from atommem_gym.step import Observation
-
-Messages: TypeAlias = tuple[dict[str, str], ...]
-
-_LONGEST = 2**31 - 1
-
-
-def _base(env: gym.Env[Any, Any]) -> AtomMemEnv:
-    if not isinstance(env.unwrapped, AtomMemEnv):
-        raise ConfigError(f"{env} is no AtomMem environment; make one with gymnasium.make('AtomMem-…-v0')")
-    return env.unwrapped
-
-
-class PromptObservation(gym.ObservationWrapper[str, str, Observation], RecordConstructorArgs):
-    """The observation as one text, by the dialect's template or the user's.
-
-    Args:
-        env: An AtomMem environment.
-        template: A Jinja2 file that replaces the dialect's template, see :class:`atommem_gym.prompts.PromptTemplate`.
-
-    Example:
-        >>> import gymnasium as gym, atommem_gym
-        >>> env = PromptObservation(gym.make("AtomMem-Synthetic-v0", num_docs=20, store="numpy"))
-        >>> prompt, info = env.reset(seed=1)
-        >>> "<create>" in prompt and "Document 1:" in prompt
-        True
-        >>> env.close()
-    """
-
-    def __init__(self, env: gym.Env[Observation, str], template: str | Path | None = None) -> None:
-        RecordConstructorArgs.__init__(self, template=template)
-        gym.ObservationWrapper.__init__(self, env)
-        self.template = PromptTemplate(_base(env).config, template)
-        self.observation_space = UnicodeText(_LONGEST)
-
-    def observation(self, observation: Observation) -> str:
-        """System and user part in one text."""
-        return self.template.text(observation)
-
-
-class ChatObservation(gym.ObservationWrapper[Messages, str, Observation], RecordConstructorArgs):
-    """The observation as chat messages: a system and a user message, a fresh context at every step.
-
-    Args:
-        env: An AtomMem environment.
-        template: A Jinja2 file that replaces the dialect's template, see :class:`atommem_gym.prompts.PromptTemplate`.
-
-    Example:
-        >>> import gymnasium as gym, atommem_gym
-        >>> env = ChatObservation(gym.make("AtomMem-Synthetic-v0", num_docs=20, store="numpy"))
-        >>> messages, info = env.reset(seed=1)
-        >>> [message["role"] for message in messages]
-        ['system', 'user']
-        >>> env.close()
-    """
-
-    def __init__(self, env: gym.Env[Observation, str], template: str | Path | None = None) -> None:
-        RecordConstructorArgs.__init__(self, template=template)
-        gym.ObservationWrapper.__init__(self, env)
-        self.template = PromptTemplate(_base(env).config, template)
-        text = UnicodeText(_LONGEST)
-        self.observation_space = spaces.Sequence(spaces.Dict({"role": text, "content": text}))
-
-    def observation(self, observation: Observation) -> Messages:
-        """System and user message."""
-        return tuple(self.template.messages(observation))
 
 
 class ShapedReward(gym.Wrapper[Observation, str, Observation, str], RecordConstructorArgs):
@@ -109,8 +39,8 @@ class ShapedReward(gym.Wrapper[Observation, str, Observation, str], RecordConstr
         self._wrap(env, load_shaping(shaping))
 
     def _wrap(self, env: gym.Env[Observation, str], shaping: tuple[Shaping, ...]) -> None:
+        self._base = plain_base(self, env)
         gym.Wrapper.__init__(self, env)
-        self._base = _base(env)
         self.shaping = shaping
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:

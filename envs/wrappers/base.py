@@ -1,0 +1,74 @@
+"""What a wrapper may go around; errors for the rest, which name the wrapper of the same name in the other room."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import gymnasium as gym
+from gymnasium.vector import VectorEnv
+
+from atommem_gym.envs.atommem_env import AtomMemEnv
+from atommem_gym.envs.vector_env import AtomMemVectorEnv
+from atommem_gym.envs.wrappers import vector
+from atommem_gym.errors import ConfigError
+
+VectorEnvs: TypeAlias = VectorEnv[Any, Sequence[str], Any]
+
+
+def plain_base(wrapper: object, env: object) -> AtomMemEnv:
+    """The environment under all wrappers, for a wrapper of plain environments.
+
+    Args:
+        wrapper: Which one asks, before its ``gym.Wrapper.__init__``.
+        env: What it is to go around.
+
+    Raises:
+        ConfigError: it is a vector environment, or none of this family; the message says what to type instead.
+    """
+    base = getattr(env, "unwrapped", None)
+    if isinstance(base, AtomMemEnv):
+        return base
+    name, twin = type(wrapper).__name__, _name_in_both_rooms(wrapper)
+    if isinstance(base, AtomMemVectorEnv) and twin is not None:
+        raise ConfigError(
+            f"{name} wraps single environments, and {env} is a vector environment; "
+            f"take atommem_gym.envs.wrappers.vector.{twin}"
+        )
+    if isinstance(env, VectorEnv):
+        raise ConfigError(
+            f"{name} wraps single environments, and {env} is a vector environment; put it into each of them: "
+            f"gymnasium.make_vec('AtomMem-…-v0', num_envs=…, vectorization_mode='sync', wrappers=[{name}])"
+        )
+    raise ConfigError(f"{env} is no AtomMem environment; make one with gymnasium.make('AtomMem-…-v0')")
+
+
+def vector_base(wrapper: object, env: object) -> AtomMemVectorEnv:
+    """The vector environment under all wrappers, for a wrapper of vector environments.
+
+    Args:
+        wrapper: Which one asks, before its ``VectorWrapper.__init__`` (Gymnasium 1.1 closes what a wrapper that could
+            not be made has been given).
+        env: What it is to go around.
+
+    Raises:
+        ConfigError: it is a single environment, or none of this family; the message says what to type instead.
+    """
+    base = getattr(env, "unwrapped", None)
+    if isinstance(base, AtomMemVectorEnv):
+        return base
+    name, twin = type(wrapper).__name__, _name_in_both_rooms(wrapper)
+    if isinstance(base, AtomMemEnv) and isinstance(env, gym.Env):
+        raise ConfigError(
+            f"{name} wraps vector environments, and {env} is a single environment; "
+            f"take atommem_gym.envs.wrappers.{twin or name}"
+        )
+    raise ConfigError(
+        f"{env} is no AtomMem vector environment; make one with gymnasium.make_vec('AtomMem-…-v0', num_envs=…), "
+        f"or put atommem_gym.envs.wrappers.{twin or name} into each environment of a SyncVectorEnv or AsyncVectorEnv"
+    )
+
+
+def _name_in_both_rooms(wrapper: object) -> str | None:
+    """The name that the wrapper, or what it is derived from, has in both rooms."""
+    return next((kind.__name__ for kind in type(wrapper).__mro__ if kind.__name__ in dir(vector)), None)
