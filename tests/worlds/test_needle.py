@@ -18,7 +18,7 @@ from atommem_gym.records.record import Document, Item
 from atommem_gym.records.stream import Stream, as_streamed
 from atommem_gym.scoring import exact_match
 from atommem_gym.tokenizers import load_tokenizer
-from atommem_gym.worlds.needle import HAYSTACKS, KINDS, VALUE_TYPES, NeedleItems, NeedleOptions
+from atommem_gym.worlds.needle import HAYSTACKS, KINDS, TASK, VALUE_TYPES, NeedleItems, NeedleOptions
 from atommem_gym.worlds.needle.options import at_difficulty
 
 WORDS = load_tokenizer("words")
@@ -198,7 +198,8 @@ def test_wrong_keywords_say_what_helps(keywords: dict[str, object], message: str
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_difficulty_can_be_played(kind: str) -> None:
-    lengths = [at_difficulty(tenth / 10, kind)["length"] for tenth in range(11)]
+    config = TASK.config({"kind": kind})
+    lengths = [at_difficulty(tenth / 10, config)["length"] for tenth in range(11)]
     assert lengths == sorted(lengths)
     assert (lengths[0], lengths[-1]) == (1_000, 128_000)
     env = gym.make("AtomMem-Needle-v0", store="numpy", kind=kind, difficulty=0.1)

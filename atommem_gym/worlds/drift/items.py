@@ -6,9 +6,11 @@ import operator
 from dataclasses import dataclass
 from typing import Final
 
+from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, stable_rng
 from atommem_gym.records.record import Document, Evidence, Item, Record
+from atommem_gym.worlds.checks import check_generated
 from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.drift import phrases
 from atommem_gym.worlds.drift.history import CHANGED, Fact, Period
@@ -144,6 +146,22 @@ class DriftItems:
         if self._questions_per_episode == "released":
             return 1 if rng.random() < 0.5 else int(rng.integers(2, high + 1))
         return int(rng.integers(low, high + 1))
+
+
+def from_config(config: EnvConfig) -> DriftItems:
+    """Items of ``AtomMem-Drift-v0``.
+
+    Raises:
+        ConfigError: the settings do not fit each other.
+    """
+    check_generated(config, "AtomMem-Drift-v0", "its notices come in the order of time")
+    assert isinstance(config.options, DriftOptions)
+    return DriftItems(
+        options=config.options,
+        split=config.split,
+        num_docs=config.num_docs,
+        questions_per_episode=config.questions_per_episode,
+    )
 
 
 _WAYS: Final = ("latest", "as_of", "count")

@@ -9,11 +9,13 @@ from typing import Final, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
+from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, stable_rng
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.records.stream import LazyDocuments, as_streamed
-from atommem_gym.tokenizers import Tokenizer
+from atommem_gym.tokenizers import Tokenizer, load_tokenizer
+from atommem_gym.worlds.checks import check_generated
 from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.needle.haystacks import (
     BLOCK,
@@ -188,6 +190,23 @@ class NeedleItems:
         if self._questions_per_episode == "released":
             return 1 if rng.random() < 0.5 else int(rng.integers(2, high + 1))
         return int(rng.integers(low, high + 1))
+
+
+def from_config(config: EnvConfig) -> NeedleItems:
+    """Items of ``AtomMem-Needle-v0``.
+
+    Raises:
+        ConfigError: the settings do not fit each other.
+    """
+    check_generated(config, "AtomMem-Needle-v0", "depth= says where the needles stand")
+    assert isinstance(config.options, NeedleOptions)
+    return NeedleItems(
+        load_tokenizer(config.tokenizer),
+        options=config.options,
+        split=config.split,
+        num_docs=config.num_docs,
+        questions_per_episode=config.questions_per_episode,
+    )
 
 
 def _haystack(options: NeedleOptions, split: str) -> Haystack:

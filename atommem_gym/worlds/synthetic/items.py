@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain as flatten
 from itertools import zip_longest
-from typing import Final
+from typing import Any, Final
 
+from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.layout import QuestionsPerEpisode, arrange, check_order, check_questions, stable_rng
 from atommem_gym.records.record import Document, Evidence, Item, Record
@@ -172,6 +173,40 @@ class SyntheticItems:
         if self._questions_per_episode == "released":
             return 1 if dice.chance(0.5) else dice.between(2, high)
         return dice.between(low, high)
+
+
+def from_config(config: EnvConfig) -> SyntheticItems:
+    """Items of ``AtomMem-Synthetic-v0``.
+
+    Raises:
+        ConfigError: the settings do not fit each other.
+    """
+    if config.source != "synthetic":
+        raise ConfigError(
+            f"source={config.source!r} contradicts AtomMem-Synthetic-v0, which generates its records; leave it out"
+        )
+    return of_shape("mixed", config)
+
+
+def of_shape(shape: str, config: EnvConfig) -> SyntheticItems:
+    """Generated items of a shape, in the configuration of any task.
+
+    Raises:
+        ConfigError: the settings do not fit each other.
+    """
+    return SyntheticItems(
+        shape=shape,
+        split=config.split,
+        num_docs=config.num_docs,
+        questions_per_episode=config.questions_per_episode,
+        order=config.order,
+    )
+
+
+def at_difficulty(difficulty: float, config: EnvConfig) -> Mapping[str, Any]:
+    """From four documents a question, which is the most gold there is, to ``num_docs``."""
+    least = min(config.num_docs, 4 * check_questions(config.questions_per_episode)[1] + 1)
+    return {"num_docs": least + round(difficulty * (config.num_docs - least))}
 
 
 def _record(
