@@ -42,7 +42,7 @@ class PoolEnv(EpisodeAccess):
 
     def __init__(self, pool: AtomMemPool) -> None:
         self._pool = pool
-        self._slot = Slot(pool.items, pool._grades, pool._backend, render=False)
+        self._slot = Slot(pool.items, pool._by_difficulty, pool._backend, render=False)
         self._rng: np.random.Generator | None = None
         self._flight: Flight | None = None
         """The call under way, or one whose caller was cancelled and whose result nobody has seen."""

@@ -17,15 +17,17 @@ from atommem_gym.envs.team.episode import TeamEpisode, TeamStep
 from atommem_gym.envs.team.memory import TeamMemory
 from atommem_gym.records.record import Items
 from atommem_gym.step import Step, StepResult
-from atommem_gym.task import Grades
+from atommem_gym.task import ItemsByDifficulty
 
 
 class TeamSlot:
     """The current episode of a team environment, and the I/O of its steps."""
 
-    def __init__(self, items: Items, grades: Grades, backend: Backend, *, readers: int, parts: str) -> None:
+    def __init__(
+        self, items: Items, by_difficulty: ItemsByDifficulty, backend: Backend, *, readers: int, parts: str
+    ) -> None:
         self._items = items
-        self._grades = grades
+        self._by_difficulty = by_difficulty
         self._backend = backend
         self._readers = readers
         self._parts = parts
@@ -70,7 +72,7 @@ class TeamSlot:
         Raises:
             IndexError, ConfigError, StoreError: nothing has changed.
         """
-        config, item, key = chosen(self._items, self._grades, rng, options)
+        config, item, key = chosen(self._items, self._by_difficulty, rng, options)
         config = dataclasses.replace(config or self._backend.config, max_steps=max_steps)
         try:
             memory = None if key is None else self._kept_memory(key)
