@@ -15,10 +15,10 @@ from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.drift import phrases
 from atommem_gym.worlds.drift.history import CHANGED, Fact, Period
 from atommem_gym.worlds.drift.options import DriftOptions
-from atommem_gym.worlds.drift.world import Notice, Plan, World, largest_plan, plan
+from atommem_gym.worlds.drift.world import DriftPlan, DriftWorld, Notice, largest_plan, plan
 from atommem_gym.worlds.synthetic.names import SPLITS
 
-VERSION: Final = 0
+ITEMS_VERSION: Final = 0
 """Part of every seed; a change of what items contain raises it, together with the environment's version."""
 
 
@@ -27,7 +27,7 @@ class _Content:
     """An item before the order of its days and its small talk are decided."""
 
     index: int
-    world: World
+    world: DriftWorld
     records: tuple[Record, ...]
 
 
@@ -77,7 +77,7 @@ class DriftItems:
             IndexError: ``index`` is outside ``[0, num_items)``.
         """
         content = self._content(operator.index(index))
-        dice = Dice("drift layout", VERSION, self.name, index, operator.index(shuffle_seed))
+        dice = Dice("drift layout", ITEMS_VERSION, self.name, index, operator.index(shuffle_seed))
         world = content.world
         room = self.num_docs - 1 - len(world.notices)
         notices = dice.shuffled([*world.notices, *(world.small_talk(dice) for _ in range(room))])
@@ -90,7 +90,7 @@ class DriftItems:
             documents=(world.rules, *(notice.document for notice in notices)),
         )
 
-    def world(self, index: int) -> World:
+    def world(self, index: int) -> DriftWorld:
         """What happens in an item: for audits, never for a policy.
 
         Raises:
@@ -98,7 +98,7 @@ class DriftItems:
         """
         return self._content(index).world
 
-    def _check_fits(self) -> Plan:
+    def _check_fits(self) -> DriftPlan:
         options, num_docs = self.options, self.num_docs
         found = largest_plan(options, num_docs) if options.entities is None else plan(options, options.entities)
         if found is None or found.most_notices > num_docs:
@@ -130,8 +130,8 @@ class DriftItems:
         return latest
 
     def _generate(self, index: int) -> _Content:
-        dice = Dice("drift", VERSION, self.name, index)
-        world = World(dice, self.split, self.options, self.plan, self.num_docs)
+        dice = Dice("drift", ITEMS_VERSION, self.name, index)
+        world = DriftWorld(dice, self.split, self.options, self.plan, self.num_docs)
         facts = dice.shuffled(fact for entity in world.alive() for fact in entity.facts)
         # Only where there are more questions than facts is a fact asked for in more than its own way.
         ways = zip(*(_ways(fact, dice) for fact in facts), strict=True)
@@ -142,7 +142,7 @@ class DriftItems:
 
     def _number_of_questions(self, index: int) -> int:
         low, high = self._questions
-        rng = stable_rng("drift questions", VERSION, self.name, index)
+        rng = stable_rng("drift questions", ITEMS_VERSION, self.name, index)
         if self._questions_per_episode == "released":
             return 1 if rng.random() < 0.5 else int(rng.integers(2, high + 1))
         return int(rng.integers(low, high + 1))
@@ -174,7 +174,7 @@ def _ways(fact: Fact, dice: Dice) -> tuple[str, ...]:
     return (fact.asked, *("known" if way == "latest" and fact.periods[-1].value is None else way for way in others))
 
 
-def _record(world: World, fact: Fact, way: str, dice: Dice, identity: str) -> Record:
+def _record(world: DriftWorld, fact: Fact, way: str, dice: Dice, identity: str) -> Record:
     """The question for a fact, with all notices on its entity."""
     attribute, name, periods = fact.attribute, fact.entity, fact.periods
     answers: tuple[str, ...]

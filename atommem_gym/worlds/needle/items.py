@@ -29,7 +29,7 @@ from atommem_gym.worlds.needle.needles import Key, make_keys
 from atommem_gym.worlds.needle.options import MOST_NEEDLES, NeedleOptions
 from atommem_gym.worlds.synthetic.names import SPLITS
 
-VERSION: Final = 0
+ITEMS_VERSION: Final = 0
 """Part of every seed; a change of what items contain raises it, together with the environment's version."""
 
 Inserted: TypeAlias = dict[int, list[tuple[float, str]]]
@@ -140,9 +140,11 @@ class NeedleItems:
 
     def _item(self, index: int, shuffle_seed: int) -> Item:
         options = self.options
-        asked, others = make_keys(Dice("needle", VERSION, self.name, index), options, self._number_of_questions(index))
+        asked, others = make_keys(
+            Dice("needle", ITEMS_VERSION, self.name, index), options, self._number_of_questions(index)
+        )
         length, depth = options.place(index)
-        dice = Dice("needle layout", VERSION, self.name, index, shuffle_seed)
+        dice = Dice("needle layout", ITEMS_VERSION, self.name, index, shuffle_seed)
         size = self.num_docs if length is None else self._size(index, shuffle_seed, length, [*asked, *others])
         inserted: Inserted = {}
         needles = [needle for key in asked for needle in key.sentences]
@@ -186,7 +188,7 @@ class NeedleItems:
 
     def _number_of_questions(self, index: int) -> int:
         low, high = self._questions
-        rng = stable_rng("needle questions", VERSION, self.name, index)
+        rng = stable_rng("needle questions", ITEMS_VERSION, self.name, index)
         if self._questions_per_episode == "released":
             return 1 if rng.random() < 0.5 else int(rng.integers(2, high + 1))
         return int(rng.integers(low, high + 1))

@@ -9,7 +9,7 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.worlds.checks import check_whole
 
-KINDS: Final = ("single", "multi_key", "multi_value", "multi_query")
+NEEDLE_KINDS: Final = ("single", "multi_key", "multi_value", "multi_query")
 HAYSTACKS: Final = ("synthetic", "noise", "text")
 VALUE_TYPES: Final = ("numbers", "words", "uuids")
 MOST_TOKENS: Final = 10_000_000
@@ -48,7 +48,7 @@ class NeedleOptions:
     """``"numbers"`` of seven digits, ``"words"`` (an invented word) or ``"uuids"``."""
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", KINDS), ("haystack", HAYSTACKS), ("value_type", VALUE_TYPES)):
+        for name, choices in (("kind", NEEDLE_KINDS), ("haystack", HAYSTACKS), ("value_type", VALUE_TYPES)):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must be one of {', '.join(map(repr, choices))}")
         if (self.text is not None) != (self.haystack == "text"):

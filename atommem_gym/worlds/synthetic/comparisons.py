@@ -7,8 +7,8 @@ from typing import Final
 
 from atommem_gym.worlds.synthetic.entities import CREATOR_OF, ROLES, Entity
 from atommem_gym.worlds.synthetic.phrases import COMPARE, MAKER_COMPARE, OBJECT_KIND, SAME
-from atommem_gym.worlds.synthetic.plans import Extreme, Plan, Query, Same
-from atommem_gym.worlds.synthetic.world import NUMBERS, World
+from atommem_gym.worlds.synthetic.plans import Extreme, Query, QuestionPlan, Same
+from atommem_gym.worlds.synthetic.world import NUMBERS, SyntheticWorld
 
 YES_NO: Final = ("yes", "no")
 YES_NO_SHARE: Final = 0.4
@@ -26,12 +26,12 @@ _SPANS: Final = {
 }
 
 
-def comparison(world: World) -> Plan:
+def comparison(world: SyntheticWorld) -> QuestionPlan:
     """A comparison of two things' own facts (two gold documents)."""
     return _same(world) if world.dice.chance(YES_NO_SHARE) else _extreme(world)
 
 
-def bridge_comparison(world: World) -> Plan:
+def bridge_comparison(world: SyntheticWorld) -> QuestionPlan:
     """A comparison of what two things lead to: their makers' ages, birthplaces or schools (four gold documents)."""
     dice = world.dice
     kind, made_by, which, makers = dice.pick(MAKER_COMPARE)
@@ -55,10 +55,10 @@ def bridge_comparison(world: World) -> Plan:
         options, query = titles, Extreme(titles, (made_by, trait), largest)
     _publish(world, (a, b, *people))
     hops = [(a, made_by), (b, made_by), (people[0], trait), (people[1], trait)]
-    return Plan("bridge_comparison", text, answer, query, hops, options=options)
+    return QuestionPlan("bridge_comparison", text, answer, query, hops, options=options)
 
 
-def _extreme(world: World) -> Plan:
+def _extreme(world: SyntheticWorld) -> QuestionPlan:
     dice = world.dice
     kind = dice.pick(tuple(COMPARE))
     relation, smaller, larger = COMPARE[kind]
@@ -75,7 +75,7 @@ def _extreme(world: World) -> Plan:
     text = dice.pick(larger if largest else smaller).format(a=a.ref, b=b.ref)
     _publish(world, (a, b))
     titles = (a.title, b.title)
-    return Plan(
+    return QuestionPlan(
         "comparison",
         text,
         winner.title,
@@ -85,7 +85,7 @@ def _extreme(world: World) -> Plan:
     )
 
 
-def _same(world: World) -> Plan:
+def _same(world: SyntheticWorld) -> QuestionPlan:
     dice = world.dice
     kind, relation, text = dice.pick(SAME)
     if CREATOR_OF.get(kind) == relation:
@@ -99,12 +99,12 @@ def _same(world: World) -> Plan:
     _publish(world, (a, b))
     titles = (a.title, b.title)
     hops = [(a, relation), (b, relation)]
-    return Plan(
+    return QuestionPlan(
         "comparison", text.format(a=a.ref, b=b.ref), YES_NO[not same], Same(titles, (relation,)), hops, options=YES_NO
     )
 
 
-def _share(world: World, pair: list[Entity], relation: str) -> bool:
+def _share(world: SyntheticWorld, pair: list[Entity], relation: str) -> bool:
     """Let two entities state ``relation`` with the same value or, as often, with two; returns whether with the same."""
     same = world.dice.chance(0.5)
     kind = OBJECT_KIND[relation]
@@ -114,14 +114,14 @@ def _share(world: World, pair: list[Entity], relation: str) -> bool:
     return same
 
 
-def _two_years(world: World, kind: str) -> tuple[int, int]:
+def _two_years(world: SyntheticWorld, kind: str) -> tuple[int, int]:
     low, high = _SPANS[kind]
     gap = world.dice.between(1, 24)
     first = world.dice.between(low, high - gap)
     return first, first + gap
 
 
-def _publish(world: World, entities: Iterable[Entity]) -> None:
+def _publish(world: SyntheticWorld, entities: Iterable[Entity]) -> None:
     """Let other documents mention what was compared, but for novels: the older one would be filmed more often."""
     for entity in entities:
         if entity.kind != "novel":

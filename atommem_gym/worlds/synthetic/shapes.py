@@ -9,10 +9,10 @@ from typing import Final
 from atommem_gym.worlds.synthetic.chains import chain, inference
 from atommem_gym.worlds.synthetic.comparisons import bridge_comparison, comparison
 from atommem_gym.worlds.synthetic.intersections import membership, selection
-from atommem_gym.worlds.synthetic.plans import Plan
-from atommem_gym.worlds.synthetic.world import World
+from atommem_gym.worlds.synthetic.plans import QuestionPlan
+from atommem_gym.worlds.synthetic.world import SyntheticWorld
 
-Planner = Callable[[World], Plan]
+Planner = Callable[[SyntheticWorld], QuestionPlan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Shape:
     aliases: bool = False
     """Whether questions have other accepted answers."""
 
-    def plan(self, world: World) -> Plan:
+    def plan(self, world: SyntheticWorld) -> QuestionPlan:
         """A question, of a type drawn by share."""
         point = world.dice.random()
         for share, planner in self.planners:
@@ -39,21 +39,21 @@ class Shape:
         return self.planners[-1][1](world)
 
 
-def _intersection(world: World) -> Plan:
+def _intersection(world: SyntheticWorld) -> QuestionPlan:
     """Two conditions, each named directly or by one hop."""
     if world.dice.chance(0.4):
         return membership(world, world.dice.below(3), "intersection")
     return selection(world, (world.dice.below(2), world.dice.below(2)), "intersection")
 
 
-def _branch(world: World) -> Plan:
+def _branch(world: SyntheticWorld) -> QuestionPlan:
     """MuSiQue's 3hop2: two single hops meet in the third."""
     if world.dice.chance(0.5):
         return membership(world, 1, "3hop2")
     return selection(world, world.dice.pick(((0, 1), (1, 0))), "3hop2")
 
 
-def _branch_with_chain(world: World) -> Plan:
+def _branch_with_chain(world: SyntheticWorld) -> QuestionPlan:
     """MuSiQue's 4hop3: a chain of two and a single hop meet in the fourth."""
     if world.dice.chance(0.5):
         return membership(world, 2, "4hop3")

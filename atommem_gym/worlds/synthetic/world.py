@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final
 
 from atommem_gym.worlds.dice import Dice
-from atommem_gym.worlds.synthetic.entities import CREATOR_OF, KINDS, OTHER_ROLES, ROLES, YEAR_OF, Entity, Value
+from atommem_gym.worlds.synthetic.entities import CREATOR_OF, ENTITY_KINDS, OTHER_ROLES, ROLES, YEAR_OF, Entity, Value
 from atommem_gym.worlds.synthetic.names import Names
 
 # Relation, kind of its object, probability that a document states it.
@@ -50,13 +50,13 @@ OTHERWISE_FRESH: Final = 0.35
 """Share of mentions that name something new: it keeps an entity's mentions about constant, however long the stream."""
 
 
-class World:
+class SyntheticWorld:
     """All entities of one item; whatever it draws depends on its dice alone."""
 
     def __init__(self, dice: Dice, split: str) -> None:
         self.dice = dice
         self.names = Names(dice, split)
-        self.pools: dict[str, list[Entity]] = {kind: [] for kind in (*KINDS, *ROLES.values())}
+        self.pools: dict[str, list[Entity]] = {kind: [] for kind in (*ENTITY_KINDS, *ROLES.values())}
         self.waiting: deque[Entity] = deque()
         """Mentioned, not documented yet, oldest first."""
         self.closed: set[tuple[str, Entity]] = set()
