@@ -41,6 +41,16 @@ NUMBERS: Final[dict[str, tuple[int, int]]] = {
     "running_time": (78, 171),
     "pages": (140, 720),
 }
+YEARS: Final[dict[str, tuple[int, int]]] = {
+    "person": (1890, 1965),
+    "film": (1925, 2010),
+    "novel": (1925, 2010),
+    "company": (1920, 2005),
+    "institute": (1690, 1805),
+    "town": (1090, 1780),
+    "band": (1962, 2012),
+}
+"""When things of a kind began; what has a maker and is not compared began some decades after that one."""
 FRESH: Final = {"region": 0.06, "river": 0.1, "town": 0.22, "institute": 0.15}
 MOST_FACTS: Final = 6
 """A document has a lead and at most a sentence for each."""
@@ -88,7 +98,7 @@ class SyntheticWorld:
             entity.year = year if year is not None else creator.year + dice.between(27, 55)
             entity.facts[relation] = creator
         elif kind in YEAR_OF:
-            entity.year = year if year is not None else dice.between(*_SPANS[kind])
+            entity.year = year if year is not None else dice.between(*YEARS[kind])
         if kind in YEAR_OF:
             entity.facts[YEAR_OF[kind]] = entity.year
         return entity
@@ -105,7 +115,7 @@ class SyntheticWorld:
         given, surname = self.names.person(female, surname, given)
         person = Entity("person", f"{given} {surname}")
         person.given, person.surname, person.female = given, surname, female
-        person.year = year if year is not None else dice.between(1890, 1965)
+        person.year = year if year is not None else dice.between(*YEARS["person"])
         person.role = role or dice.pick(OTHER_ROLES)
         person.facts["born"] = person.year
         return person
@@ -216,7 +226,6 @@ class SyntheticWorld:
         return entity
 
 
-_SPANS: Final = {"institute": (1690, 1805), "town": (1090, 1780), "band": (1962, 2012)}
 _FILLER_KINDS: Final = (
     "person",
     "person",
