@@ -8,7 +8,7 @@ from typing import Final
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
-from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, stable_rng
+from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, draw_questions, stable_rng
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.worlds.checks import check_generated
 from atommem_gym.worlds.dice import Dice
@@ -136,16 +136,10 @@ class DriftItems:
         # Only where there are more questions than facts is a fact asked for in more than its own way.
         ways = zip(*(_ways(fact, dice) for fact in facts), strict=True)
         asked = [pair for of_all in ways for pair in zip(facts, of_all, strict=True)]
-        number = self._number_of_questions(index)
+        rng = stable_rng("drift questions", ITEMS_VERSION, self.name, index)
+        number = draw_questions(self._questions_per_episode, rng)
         records = (_record(world, *one, dice, f"{self.name}-{index}-{i}") for i, one in enumerate(asked[:number]))
         return _Content(index, world, tuple(records))
-
-    def _number_of_questions(self, index: int) -> int:
-        low, high = self._questions
-        rng = stable_rng("drift questions", ITEMS_VERSION, self.name, index)
-        if self._questions_per_episode == "released":
-            return 1 if rng.random() < 0.5 else int(rng.integers(2, high + 1))
-        return int(rng.integers(low, high + 1))
 
 
 def from_config(config: EnvConfig) -> DriftItems:

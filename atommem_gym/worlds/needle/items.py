@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
-from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, stable_rng
+from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, draw_questions, stable_rng
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.records.stream import LazyDocuments, as_streamed
 from atommem_gym.tokenizers import Tokenizer, load_tokenizer
@@ -140,9 +140,9 @@ class NeedleItems:
 
     def _item(self, index: int, shuffle_seed: int) -> Item:
         options = self.options
-        asked, others = make_keys(
-            Dice("needle", ITEMS_VERSION, self.name, index), options, self._number_of_questions(index)
-        )
+        rng = stable_rng("needle questions", ITEMS_VERSION, self.name, index)
+        number = draw_questions(self._questions_per_episode, rng)
+        asked, others = make_keys(Dice("needle", ITEMS_VERSION, self.name, index), options, number)
         length, depth = options.place(index)
         dice = Dice("needle layout", ITEMS_VERSION, self.name, index, shuffle_seed)
         size = self.num_docs if length is None else self._size(index, shuffle_seed, length, [*asked, *others])
@@ -185,13 +185,6 @@ class NeedleItems:
                 size += 1
             number += 1
         return max(1, size)
-
-    def _number_of_questions(self, index: int) -> int:
-        low, high = self._questions
-        rng = stable_rng("needle questions", ITEMS_VERSION, self.name, index)
-        if self._questions_per_episode == "released":
-            return 1 if rng.random() < 0.5 else int(rng.integers(2, high + 1))
-        return int(rng.integers(low, high + 1))
 
 
 def from_config(config: EnvConfig) -> NeedleItems:
