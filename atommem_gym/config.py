@@ -148,7 +148,7 @@ class EnvConfig:
         task_defaults: Mapping[str, Any] | None = None,
         *,
         options: type[Any] | None = None,
-        grade: Grade | None = None,
+        rule: DifficultyRule | None = None,
     ) -> EnvConfig:
         """Resolve keyword arguments: explicit ones, over the preset's, over the task's, over the defaults.
 
@@ -156,13 +156,13 @@ class EnvConfig:
             keywords: The explicit ones, those of the task among them.
             task_defaults: The task's defaults.
             options: A frozen dataclass of the task's own keyword arguments; it raises ``ConfigError`` for bad values.
-            grade: What a difficulty means for the task.
+            rule: What a difficulty means for the task.
 
         Raises:
             ConfigError: a keyword is unknown, has a bad value, or contradicts another one.
         """
         if keywords.get("difficulty") is not None:
-            return cls._graded(dict(keywords), task_defaults, options, grade)
+            return cls._at_difficulty(dict(keywords), task_defaults, options, rule)
         known = [field.name for field in fields(cls) if field.name != "options"]
         own = [field.name for field in fields(options)] if options is not None else []
         _check_known(keywords, known, own)
@@ -195,18 +195,18 @@ class EnvConfig:
         return config
 
     @classmethod
-    def _graded(
+    def _at_difficulty(
         cls,
         keywords: dict[str, Any],
         task_defaults: Mapping[str, Any] | None,
         options: type[Any] | None,
-        grade: Grade | None,
+        rule: DifficultyRule | None,
     ) -> EnvConfig:
         difficulty = check_difficulty(keywords.pop("difficulty"))
         top = cls.from_keywords(keywords, task_defaults, options=options)
-        if grade is None:
+        if rule is None:
             raise ConfigError(f"difficulty={difficulty!r} is given, but this environment has none; leave it out")
-        knobs = {name: v for name, v in grade(difficulty, top).items() if name == "num_docs" or name not in keywords}
+        knobs = {name: v for name, v in rule(difficulty, top).items() if name == "num_docs" or name not in keywords}
         found = cls.from_keywords({**keywords, **knobs}, task_defaults, options=options)
         return replace(top, difficulty=difficulty, **{name: getattr(found, name) for name in OF_ITEMS})
 
@@ -290,7 +290,7 @@ class EnvConfig:
         return tuple(kind for kind in KINDS if kind not in absent)
 
 
-Grade: TypeAlias = Callable[[float, EnvConfig], Mapping[str, Any]]
+DifficultyRule: TypeAlias = Callable[[float, EnvConfig], Mapping[str, Any]]
 """What a difficulty means: its keyword arguments, from the difficulty and the configuration without it."""
 
 

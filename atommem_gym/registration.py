@@ -11,6 +11,7 @@ import gymnasium as gym
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.task import ItemsFactory, Task
+from atommem_gym.worlds import drift, needle, synthetic
 
 if TYPE_CHECKING:
     from atommem_gym.records.record import Items
@@ -18,49 +19,31 @@ if TYPE_CHECKING:
 __all__ = ["TASKS", "Task", "configure", "load_items", "register_all", "register_task", "resolve_env_id", "task_of"]
 
 
-def _of_records(dataset: str | None, shape: str) -> ItemsFactory:
-    """Items from a data set's records, or generated ones of its shape (SPEC D1)."""
+def _of_records(dataset: str) -> ItemsFactory:
+    """Items from a data set's records, or generated ones of the shape that has its name (SPEC D1)."""
 
     def items(config: EnvConfig) -> Items:
         # Registering must be quick: `import atommem_gym` loads neither pyarrow nor a generator.
         from atommem_gym.records.items import RecordItems
         from atommem_gym.records.sources import load_split
-        from atommem_gym.worlds.synthetic import SyntheticItems
+        from atommem_gym.worlds.synthetic.items import of_shape
 
-        questions = config.questions_per_episode
         if config.source == "synthetic":
-            return SyntheticItems(
-                shape=shape,
-                split=config.split,
-                num_docs=config.num_docs,
-                questions_per_episode=questions,
-                order=config.order,
-            )
-        if dataset is None:
-            raise ConfigError(
-                f"source={config.source!r} contradicts AtomMem-Synthetic-v0, which generates its records; leave it out"
-            )
+            return of_shape(dataset, config)
         split = load_split(dataset, config.source, config.split)
-        return RecordItems(split, num_docs=config.num_docs, questions_per_episode=questions, order=config.order)
+        return RecordItems(
+            split, num_docs=config.num_docs, questions_per_episode=config.questions_per_episode, order=config.order
+        )
 
     return items
 
 
-def _fewer_documents(difficulty: float, config: EnvConfig) -> Mapping[str, Any]:
-    """From four documents a question, which is the most gold there is, to ``num_docs``."""
-    from atommem_gym.records.layout import check_questions
-
-    least = min(config.num_docs, 4 * check_questions(config.questions_per_episode)[1] + 1)
-    return {"num_docs": least + round(difficulty * (config.num_docs - least))}
-
-
-def _reads(name: str, entry_point: str, dataset: str | None, shape: str, summary: str) -> Task:
+def _reads(name: str, entry_point: str, dataset: str, summary: str) -> Task:
     return Task(
         name,
-        _of_records(dataset, shape),
-        defaults={} if dataset else {"source": "synthetic"},
+        _of_records(dataset),
         summary=summary,
-        difficulty=_fewer_documents,
+        difficulty=synthetic.TASK.difficulty,
         entry_point=f"atommem_gym.envs:{entry_point}Env",
         dataset=dataset,
     )
@@ -69,44 +52,20 @@ def _reads(name: str, entry_point: str, dataset: str | None, shape: str, summary
 TASKS: dict[str, Task] = {
     task.name: task
     for task in (
-        _reads("HotpotQA", "HotpotQA", "hotpotqa", "hotpotqa", "two-hop questions over Wikipedia paragraphs"),
+        _reads("HotpotQA", "HotpotQA", "hotpotqa", "two-hop questions over Wikipedia paragraphs"),
         _reads(
             "2WikiMultiHopQA",
             "TwoWikiMultiHopQA",
             "2wikimultihopqa",
-            "2wikimultihopqa",
             "two- to four-hop questions with comparison and inference",
         ),
-        _reads("MuSiQue", "MuSiQue", "musique", "musique", "two- to four-hop questions that resist short cuts"),
-        _reads("Synthetic", "Synthetic", None, "mixed", "generated multi-hop questions, no network and no files"),
-        Task(
-            "Needle",
-            "atommem_gym.worlds.tasks:needle_items",
-            options="atommem_gym.worlds.needle:NeedleOptions",
-            defaults={"source": "synthetic"},
-            summary="sentences hidden in a haystack of up to millions of tokens",
-            difficulty="atommem_gym.worlds.tasks:needle_difficulty",
-            entry_point="atommem_gym.envs:NeedleEnv",
-        ),
-        Task(
-            "Drift",
-            "atommem_gym.worlds.tasks:drift_items",
-            options="atommem_gym.worlds.drift:DriftOptions",
-            # A budget that holds what is true, not what was said.
-            defaults={
-                "source": "synthetic",
-                "chunk_tokens": 500,
-                "question_visible": "end",
-                "max_entries": 12,
-                "max_scratchpad_tokens": 512,
-            },
-            summary="facts that change, are corrected and withdrawn; fewer entries than notices",
-            difficulty="atommem_gym.worlds.tasks:drift_difficulty",
-            entry_point="atommem_gym.envs:DriftEnv",
-        ),
+        _reads("MuSiQue", "MuSiQue", "musique", "two- to four-hop questions that resist short cuts"),
+        synthetic.TASK,
+        needle.TASK,
+        drift.TASK,
     )
 }
-
+"""Every member of the family by its task's name: those that read a data set, and the worlds, each from its folder."""
 
 _OURS = frozenset(TASKS)
 

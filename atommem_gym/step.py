@@ -32,7 +32,7 @@ class Shown(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class OperationReport:
     """A rejected or cut operation (SPEC M11)."""
 
     operation: str
@@ -124,7 +124,7 @@ class Step:
     """Answers to score, in the order of ``closings`` that are ``answered``."""
     closings: list[Closing] = field(default_factory=list)
     applied: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    reports: list[Report] = field(default_factory=list)
+    reports: list[OperationReport] = field(default_factory=list)
     feedback: list[str] = field(default_factory=list)
     operations: list[Operation | Invalid] = field(default_factory=list)
     reads: int = 0
@@ -137,7 +137,7 @@ class Step:
 
     def report(self, operation: str, position: int, reason: str, detail: str) -> None:
         """Note a rejected or cut operation."""
-        report = Report(operation, position, reason, detail, self.names.get(operation, ""))
+        report = OperationReport(operation, position, reason, detail, self.names.get(operation, ""))
         self.reports.append(report)
         self.feedback.append(report.line)
 

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from atommem_gym.config import EnvConfig, Grade, check_difficulty
+from atommem_gym.config import DifficultyRule, EnvConfig, check_difficulty
 from atommem_gym.errors import ConfigError
 
 if TYPE_CHECKING:
     from atommem_gym.records.record import Items
 
 ItemsFactory: TypeAlias = "Callable[[EnvConfig], Items]"
-GRADES_KEPT = 32
+DIFFICULTIES_KEPT = 32
 """Difficulties whose items an environment keeps; making them anew costs a moment, keeping them memory."""
 
 
@@ -35,7 +35,7 @@ class Task:
     """Keyword defaults that differ from ``EnvConfig``'s."""
     summary: str = ""
     """One line for tables."""
-    difficulty: str | Grade | None = None
+    difficulty: str | DifficultyRule | None = None
     """What ``difficulty=`` means: the knobs' values, from it and the configuration without it."""
     entry_point: str = "atommem_gym.envs:AtomMemEnv"
     vector_entry_point: str = "atommem_gym.envs:AtomMemVectorEnv"
@@ -57,8 +57,8 @@ class Task:
         options = None if self.options is None else load_attribute(self.options, f"options of {self.name}")
         if options is not None and not (isinstance(options, type) and is_dataclass(options)):
             raise ConfigError(f"the options of {self.name} are {options!r}; they must be a dataclass")
-        grade = None if self.difficulty is None else load_attribute(self.difficulty, f"difficulty of {self.name}")
-        return EnvConfig.from_keywords(keywords, self.defaults, options=options, grade=grade)
+        rule = None if self.difficulty is None else load_attribute(self.difficulty, f"difficulty of {self.name}")
+        return EnvConfig.from_keywords(keywords, self.defaults, options=options, rule=rule)
 
     def load_items(self, config: EnvConfig) -> Items:
         """The items of a configuration.
@@ -71,7 +71,7 @@ class Task:
         return make(config)
 
 
-class Grades:
+class ItemsByDifficulty:
     """The items of an environment at any other difficulty, made when they are asked for."""
 
     def __init__(self, task: Task | None, keywords: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ class Grades:
                 f"reset option difficulty={chosen!r}: an environment over items of one's own has no difficulties"
             )
         config = self._task.config({**self._keywords, "difficulty": chosen})
-        if len(self._made) >= GRADES_KEPT:
+        if len(self._made) >= DIFFICULTIES_KEPT:
             del self._made[next(iter(self._made))]
         self._made[chosen] = config, self._task.load_items(config)
         return self._made[chosen]

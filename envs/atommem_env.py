@@ -23,7 +23,7 @@ from atommem_gym.records.identity import identity
 from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import Observation, Step, StepResult
-from atommem_gym.task import Grades
+from atommem_gym.task import ItemsByDifficulty
 
 _LONGEST = 2**31 - 1
 
@@ -79,13 +79,13 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         self.task = task or type(self).task
         self.config = configure(self.task, keywords)
         self.items = load_items(self.task, self.config) if items is None else items
-        self._grades = Grades(TASKS[self.task] if items is None else None, keywords)
+        self._by_difficulty = ItemsByDifficulty(TASKS[self.task] if items is None else None, keywords)
         self.observation_space = observation_space(self.config)
         self.action_space = ActionText(
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
         )
         self._backend = Backend(self.config)
-        self._current = CurrentEpisode(self.items, self._grades, self._backend, render=render_mode is not None)
+        self._current = CurrentEpisode(self.items, self._by_difficulty, self._backend, render=render_mode is not None)
         self._warned_of_time_limit = False
         # An environment that is never closed must not keep a database folder, thread or lock.
         self._finalizer = weakref.finalize(self, self._backend.close)
@@ -213,7 +213,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         config, items = self.config, self.items
         try:
             if saved.difficulty != config.difficulty:
-                config, items = self._grades.at(saved.difficulty)
+                config, items = self._by_difficulty.at(saved.difficulty)
             item = items.item(saved.index, saved.shuffle_seed)
         except (ConfigError, IndexError) as error:
             raise SnapshotError(

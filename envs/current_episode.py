@@ -15,7 +15,7 @@ from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Item, Items
 from atommem_gym.step import Step, StepResult
-from atommem_gym.task import Grades
+from atommem_gym.task import ItemsByDifficulty
 
 RESET_OPTIONS = ("index", "shuffle_seed", "memory", "difficulty")
 
@@ -23,9 +23,9 @@ RESET_OPTIONS = ("index", "shuffle_seed", "memory", "difficulty")
 class CurrentEpisode:
     """The current episode of one (sub-)environment: begins its steps and, once their I/O is done, finishes them."""
 
-    def __init__(self, items: Items, grades: Grades, backend: Backend, *, render: bool) -> None:
+    def __init__(self, items: Items, by_difficulty: ItemsByDifficulty, backend: Backend, *, render: bool) -> None:
         self._items = items
-        self._grades = grades
+        self._by_difficulty = by_difficulty
         self._backend = backend
         self._render = render
         self._running: EpisodeWithKey | None = None
@@ -58,7 +58,7 @@ class CurrentEpisode:
         Raises:
             IndexError, ConfigError, StoreError: see ``AtomMemEnv.reset``.
         """
-        config, item, key = chosen(self._items, self._grades, rng, options)
+        config, item, key = chosen(self._items, self._by_difficulty, rng, options)
         mine = () if self._running is None else (self._running.key,)
         running = self._backend.new_episode(item, memory_key=key, replacing=mine, config=config)
         return running, running.episode.open()
@@ -118,7 +118,7 @@ class EpisodeAccess:
 
 
 def chosen(
-    items: Items, grades: Grades, rng: np.random.Generator, options: Mapping[str, Any]
+    items: Items, by_difficulty: ItemsByDifficulty, rng: np.random.Generator, options: Mapping[str, Any]
 ) -> tuple[EnvConfig | None, Item, str | None]:
     """Choose difficulty, item and memory by the options of a reset; without ``index`` the generator draws the item.
 
@@ -134,7 +134,7 @@ def chosen(
         raise ConfigError(f"unknown reset option {unknown[0]!r}; known are {', '.join(RESET_OPTIONS)}")
     config = None
     if options.get("difficulty") is not None:
-        config, items = grades.at(options["difficulty"])
+        config, items = by_difficulty.at(options["difficulty"])
     index = options.get("index")
     index = int(rng.integers(items.num_items)) if index is None else _integer("index", index)
     item = items.item(index, _integer("shuffle_seed", options.get("shuffle_seed", 0)))

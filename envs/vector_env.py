@@ -25,7 +25,7 @@ from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import Observation, Step, StepResult
-from atommem_gym.task import Grades
+from atommem_gym.task import ItemsByDifficulty
 
 Flags: TypeAlias = npt.NDArray[np.bool_]
 Rewards: TypeAlias = npt.NDArray[np.float64]
@@ -103,7 +103,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         self.task = task or type(self).task
         self.config = configure(self.task, keywords)
         self.items = load_items(self.task, self.config) if items is None else items
-        grades = Grades(TASKS[self.task] if items is None else None, keywords)
+        by_difficulty = ItemsByDifficulty(TASKS[self.task] if items is None else None, keywords)
         self.single_observation_space = observation_space(self.config)
         self._fields = self.single_observation_space.spaces
         self.single_action_space = ActionText(
@@ -111,7 +111,8 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         )
         self._backend = Backend(self.config)
         self._slots = [
-            CurrentEpisode(self.items, grades, self._backend, render=render_mode is not None) for _ in range(num_envs)
+            CurrentEpisode(self.items, by_difficulty, self._backend, render=render_mode is not None)
+            for _ in range(num_envs)
         ]
         self._rngs = [gym.utils.seeding.np_random()[0] for _ in range(num_envs)]
         self._observations: list[Observation] = [{} for _ in range(num_envs)]

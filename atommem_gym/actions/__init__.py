@@ -15,7 +15,7 @@ from atommem_gym.actions.operations import (
     Update,
 )
 from atommem_gym.actions.space import ActionText, UnicodeText
-from atommem_gym.actions.thinking import without_thinking
+from atommem_gym.actions.tags import without_thinking
 from atommem_gym.actions.tools import tool_schemas
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""A linear scanner for tags in free text; which are outermost, closed, or reasoning (SPEC A2, A3)."""
+"""Tags in free text, in one linear scan: which are outermost, closed, or reasoning, which is left out (SPEC A2, A3)."""
 
 from __future__ import annotations
 
@@ -90,6 +90,35 @@ def scan(
             # between the two and then takes the first one with it.
             i = min(j, next_stray[i]) if known[code] and j < end else i + 1
     return elements
+
+
+def without_thinking(text: str) -> str:
+    """What is left of a model's reply without ``<think>…</think>``, stripped; :func:`scan` has the same rules.
+
+    An unclosed ``<think>`` takes all that follows with it, a ``</think>`` that none opens all before it. Other tags are
+    not looked at, so ``<think>`` inside an operation's text, which is part of that text in an action, goes as well.
+
+    >>> without_thinking("<think>Paris or Rome?</think> Rome")
+    'Rome'
+    >>> without_thinking("reasoning that began in the prompt</think>Rome <think>and so")
+    'Rome'
+    """
+    kept: list[str] = []
+    thinking, position = False, 0
+    for tag in TAG.finditer(text):
+        if tag[2].lower() != THINK:
+            continue
+        if tag[1]:
+            if not thinking:
+                kept.clear()
+            thinking, position = False, tag.end()
+        elif not thinking:
+            kept.append(text[position : tag.start()])
+            # <think/> encloses nothing.
+            thinking, position = not tag[3].endswith("/"), tag.end()
+    if not thinking:
+        kept.append(text[position:])
+    return "".join(kept).strip()
 
 
 def _plain(

@@ -17,7 +17,7 @@ from atommem_gym.commands.consoles import output
 from atommem_gym.commands.data_verl import DataVerl
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
-from atommem_gym.records.audit import Part, Report, audit
+from atommem_gym.records.audit import Audit, Part, audit
 
 MAX_PROBLEMS = 20
 """Malformed records that are listed for each file."""
@@ -69,7 +69,7 @@ class Data:
         return self.command.run()
 
 
-def _table(report: Report) -> Table:
+def _table(report: Audit) -> Table:
     """One column a file, since there are few files and many facts."""
     table = Table(title="Records", title_justify="left", header_style="bold")
     table.add_column("")

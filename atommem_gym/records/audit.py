@@ -60,7 +60,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Audit:
     """The parts that were read, and what they share."""
 
     parts: tuple[Part, ...]
@@ -73,7 +73,7 @@ class Report:
         return all(part.records and not part.malformed for part in self.parts)
 
 
-def audit(paths: str | PathLike[str] | Sequence[str | PathLike[str]], dataset: str | None = None) -> Report:
+def audit(paths: str | PathLike[str] | Sequence[str | PathLike[str]], dataset: str | None = None) -> Audit:
     """Read files or folders of records to their end and report; a malformed record is counted, never raised.
 
     The data set is told from the shape of each file's first record unless it is given.
@@ -95,7 +95,7 @@ def audit(paths: str | PathLike[str] | Sequence[str | PathLike[str]], dataset: s
         for one, other in combinations(parts, 2)
         if one.dataset == other.dataset
     }
-    return Report(tuple(parts), shared)
+    return Audit(tuple(parts), shared)
 
 
 def _files(path: Path) -> Iterable[tuple[str, list[Path]]]:

@@ -148,6 +148,18 @@ def partition(
     return Partition(order, bounds.astype(np.int64))
 
 
+def draw_questions(questions_per_episode: QuestionsPerEpisode, rng: np.random.Generator) -> int:
+    """How many questions one episode has, drawn like the size of a group of :func:`partition`.
+
+    Raises:
+        ConfigError: ``questions_per_episode`` is none of those that :func:`partition` takes.
+    """
+    low, high = check_questions(questions_per_episode)
+    if questions_per_episode == "released":
+        return 1 if rng.random() < 0.5 else int(rng.integers(2, high + 1))
+    return int(rng.integers(low, high + 1))
+
+
 def check_questions(questions_per_episode: object) -> tuple[int, int]:
     """The smallest and the largest number of questions that an episode may have.
 

@@ -9,13 +9,14 @@ import io
 import operator
 import os
 import re
+import struct
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from atommem_gym.errors import ConfigError, DatasetUnavailableError
-from atommem_gym.records.own_pdf import pdf_pages
 from atommem_gym.records.record import Document, Item, Record
 
 SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".pdf")
@@ -35,6 +36,21 @@ _BOMS = (
 _HEADING = re.compile(r"#{1,6} \S")
 _BREAK = re.compile(r"""[.!?…。！？]["'”’)\]]*\s|\s""")
 _HASH_BLOCK = 1 << 20
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
+# What a parser of other people's files meets in damaged PDFs, besides its own errors.
+_PDF_DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +198,7 @@ def _documents(path: Path, name: str, notes: list[str]) -> Iterator[Document]:
     with path.open("rb") as file:
         start = file.read(1024)
     if b"%PDF-" in start:
-        pages = pdf_pages(path)
+        pages = _pdf_pages(path)
         empty = [number for number, text in enumerate(pages, 1) if not text]
         if empty:
             listed = ", ".join(map(str, empty[:8])) + (" …" if len(empty) > 8 else "")
@@ -196,6 +212,47 @@ def _documents(path: Path, name: str, notes: list[str]) -> Iterator[Document]:
         where = f"line {first}" if first == last else f"lines {first}-{last}"
         for piece in _pieces(text):
             yield Document(f"{name}, {where}", piece)
+
+
+def _pdf_pages(path: Path) -> list[str]:
+    """The text of each page, empty for a page without any.
+
+    Raises:
+        ConfigError: pypdf is not installed.
+        DatasetUnavailableError: the file is encrypted, damaged, or has no text at all.
+    """
+    try:
+        import pypdf
+        from pypdf.errors import DependencyError, PyPdfError
+    except ImportError as error:
+        raise ConfigError(
+            f"{path} is a PDF, and reading it needs pypdf ({error}): pip install 'atommem-gym[ask]'"
+        ) from error
+    try:
+        reader = pypdf.PdfReader(path)
+        # Many files are encrypted with an empty password, which only keeps them from being changed.
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise DatasetUnavailableError(
+                f"{path} is encrypted; save it without its password, for instance with "
+                f"`qpdf --password=… --decrypt {path} open.pdf`"
+            )
+        pages = [_CONTROL.sub(" ", page.extract_text()).strip() for page in reader.pages]
+    except DependencyError as error:
+        raise DatasetUnavailableError(
+            f"{path} is encrypted in a way that needs another package ({error}); install it, or save the file without "
+            f"its password, for instance with `qpdf --decrypt {path} open.pdf`"
+        ) from error
+    except (PyPdfError, *_PDF_DAMAGE) as error:
+        raise DatasetUnavailableError(
+            f"{path} is damaged or no PDF ({type(error).__name__}: {error}); open it in a viewer and print it to a new "
+            f"file, or try `qpdf {path} repaired.pdf`"
+        ) from error
+    if not any(pages):
+        raise DatasetUnavailableError(
+            f"{path} has no text on its {len(pages)} pages: they are probably scanned images; recognise their text "
+            f"first, for instance with `ocrmypdf {path} text.pdf`"
+        )
+    return pages
 
 
 def _lines(path: Path, encoding: str) -> Iterator[str]:

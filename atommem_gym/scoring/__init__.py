@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from atommem_gym.scoring.answers import exact_match, f1, normalize
-from atommem_gym.scoring.scorers import FunctionScorer, Scorer, ScoreRequest, load_scorer
+from atommem_gym.scoring.protocol import Scorer, ScoreRequest
+from atommem_gym.scoring.scorers import FunctionScorer, load_scorer
 
 __all__ = ["FunctionScorer", "ScoreRequest", "Scorer", "exact_match", "f1", "load_scorer", "normalize"]

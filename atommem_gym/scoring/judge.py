@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from atommem_gym.chat_reply import read_chat
 from atommem_gym.endpoints import Endpoint
 from atommem_gym.errors import ConfigError, JudgeError
-from atommem_gym.scoring.scorers import ScoreRequest
+from atommem_gym.scoring.protocol import ScoreRequest
 
 INSTRUCTIONS = """\
 You grade one short answer to one question. The user message is a single JSON object with these fields:

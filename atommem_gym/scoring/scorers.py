@@ -6,40 +6,16 @@ import importlib
 import math
 import numbers
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.scoring.answers import exact_match, f1
 from atommem_gym.scoring.boxed_match import released_match
+from atommem_gym.scoring.protocol import Scorer, ScoreRequest
 from atommem_gym.trust import check_import
 
 RewardFunction = Callable[[str, tuple[str, ...], str], float]
 """``(prediction, answers, question) -> score in [0, 1]``."""
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreRequest:
-    """One given answer, with the question it was given to and the answers that are right."""
-
-    question: str
-    prediction: str
-    answers: tuple[str, ...]
-
-
-@runtime_checkable
-class Scorer(Protocol):
-    """Scores answers, each by itself: an answer counts for the question it was given to, once, and for no other."""
-
-    name: str
-
-    def score(self, requests: Sequence[ScoreRequest]) -> list[float]:
-        """One score in [0, 1] for each request, in the order asked; the requests stay as they are.
-
-        Raises:
-            JudgeError: the judge gave no usable verdict; asking again is possible, nothing was scored.
-        """
-        ...
 
 
 class FunctionScorer:
@@ -93,6 +69,7 @@ def load_scorer(spec: str | RewardFunction | Scorer) -> Scorer:
         if spec in _BUILT_IN:
             return FunctionScorer(_BUILT_IN[spec], spec)
         if spec == "judge":
+            # `import atommem_gym` must be quick, and the judge loads an HTTP client.
             from atommem_gym.scoring.judge import JudgeScorer
 
             return JudgeScorer()

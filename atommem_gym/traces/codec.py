@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import numpy as np
 
-from atommem_gym.traces.record import VERSION, EpisodeTrace, Json, TraceError
+from atommem_gym.traces.record import TRACE_VERSION, EpisodeTrace, Json, TraceError
 
 T = TypeVar("T")
 _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -81,15 +81,17 @@ def loads(line: str | bytes, where: str = "the record") -> EpisodeTrace:
         raise TraceError(
             f"{where} is no record of an episode: it has no version and steps; `atommem run` writes others"
         )
-    if value["version"] != VERSION:
+    if value["version"] != TRACE_VERSION:
         raise TraceError(
-            f"{where} has version {value['version']!r}, this package reads version {VERSION}; install the release of "
-            f"atommem-gym that wrote it ({_writer(value)}), or record the episode again"
+            f"{where} has version {value['version']!r}, this package reads version {TRACE_VERSION}; install the "
+            f"release of atommem-gym that wrote it ({_writer(value)}), or record the episode again"
         )
     try:
         trace = _read(value, EpisodeTrace, "")
     except _Mismatch as mismatch:
-        raise TraceError(f"{where} is no record of version {VERSION}: {mismatch}; it was changed by hand?") from None
+        raise TraceError(
+            f"{where} is no record of version {TRACE_VERSION}: {mismatch}; it was changed by hand?"
+        ) from None
     assert isinstance(trace, EpisodeTrace)
     return trace
 

@@ -13,7 +13,7 @@ from json import loads
 from pathlib import Path
 from typing import BinaryIO
 
-from atommem_gym.traces.record import VERSION, TraceError
+from atommem_gym.traces.record import TRACE_VERSION, TraceError
 
 if sys.platform != "win32":
     import fcntl
@@ -147,9 +147,10 @@ def _log_cut(path: Path, size: int) -> None:
 def _check_head(head: bytes, path: Path) -> None:
     """Never append to, or cut, what is no file of ours."""
     found = _HEAD.match(head)
-    if found is not None and int(found[1]) != VERSION:
+    if found is not None and int(found[1]) != TRACE_VERSION:
         raise TraceError(
-            f"{path} holds records of version {int(found[1])}, this package writes version {VERSION}; name another file"
+            f"{path} holds records of version {int(found[1])}, this package writes version "
+            f"{TRACE_VERSION}; name another file"
         )
     if found is None and head.strip() and not _START.startswith(head[: len(_START)]):
         raise TraceError(f"{path} holds something else than records of episodes; name another file")

@@ -9,7 +9,7 @@ from atommem_gym.actions import Delete, Invalid, Operation, Read, Update, parse
 from atommem_gym.config import EnvConfig
 from atommem_gym.episode import encodable
 from atommem_gym.memory.memory import Memory
-from atommem_gym.traces.record import OperationTrace, Outcome
+from atommem_gym.traces.record import OperationOutcome, OperationTrace
 
 
 def read_operations(
@@ -40,7 +40,7 @@ def read_operations(
     for position, op in enumerate(parse(action[: config.max_action_chars], config.dialect), 1):
         op = encodable(op)
         report = reports.get(position)
-        outcome: Outcome = "applied" if report is None else "cut" if report["reason"] == "cut" else "rejected"
+        outcome: OperationOutcome = "applied" if report is None else "cut" if report["reason"] == "cut" else "rejected"
         found.append(
             OperationTrace(
                 kind=op.kind,

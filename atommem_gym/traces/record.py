@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 from atommem_gym.errors import AtomMemError
 from atommem_gym.records.record import Evidence
 
-VERSION = 1
+TRACE_VERSION = 1
 """Of the record; any change of a field or of its meaning raises it."""
 
 Json: TypeAlias = Any
@@ -23,7 +23,7 @@ Cause = Literal[
     "retrieved but answered wrong",
 ]
 
-Outcome = Literal["applied", "cut", "rejected"]
+OperationOutcome = Literal["applied", "cut", "rejected"]
 
 
 class TraceError(AtomMemError, ValueError):
@@ -135,7 +135,7 @@ class OperationTrace:
     """``create``, ``read``, ``update``, ``delete``, ``scratchpad`` or ``answer``; ``action`` for the whole action."""
     position: int
     """Place in the action, from 1; 0 for the action as a whole."""
-    outcome: Outcome
+    outcome: OperationOutcome
     """``cut``: executed with a text cut to its limit; the position 0: the end of the action was not read."""
     text: str | None = None
     """Of create, update, scratchpad and answer, as written."""
@@ -224,7 +224,7 @@ class EpisodeTrace:
     """One finished episode."""
 
     version: int
-    """``VERSION`` of this module."""
+    """``TRACE_VERSION`` of this module."""
     env: EnvTrace
     agent: AgentTrace
     seed: int

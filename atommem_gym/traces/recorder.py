@@ -23,7 +23,7 @@ from atommem_gym.traces.causes import failure_causes
 from atommem_gym.traces.codec import plain
 from atommem_gym.traces.operations import read_operations
 from atommem_gym.traces.record import (
-    VERSION,
+    TRACE_VERSION,
     AgentTrace,
     CompletionTrace,
     DroppedTrace,
@@ -247,7 +247,7 @@ class TraceRecorder:
             raise TraceError(f"the episode has not ended after {self.steps} steps; a record is of a finished episode")
         item = episode.item
         trace = EpisodeTrace(
-            version=VERSION,
+            version=TRACE_VERSION,
             env=self._played(episode),
             agent=self._agent,
             seed=self._seed,

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import itertools
 import json
@@ -116,12 +115,8 @@ def descriptions(dataclass: type) -> dict[str, str]:
 
 
 def _first_paragraph(function: Any) -> str:
-    """What a function's docstring says first; a docstring that only refers to another function is followed."""
-    said = (inspect.getdoc(function) or "").split("\n\n")[0]
-    reference = re.fullmatch(r"See :func:`([\w.]+)\.(\w+)`\.", said)
-    if reference is None:
-        return _plain(said)
-    return _first_paragraph(getattr(importlib.import_module(reference[1]), reference[2]))
+    """What a function's docstring says first."""
+    return _plain((inspect.getdoc(function) or "").split("\n\n")[0])
 
 
 def _plain(docstring: str) -> str:

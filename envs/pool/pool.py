@@ -28,7 +28,7 @@ from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import StepResult
-from atommem_gym.task import Grades
+from atommem_gym.task import ItemsByDifficulty
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class AtomMemPool:
         self.config = configure(task, keywords)
         self.shaping = load_shaping(shaping)
         self.items = load_items(task, self.config) if items is None else items
-        self._grades = Grades(TASKS[task] if items is None else None, keywords)
+        self._by_difficulty = ItemsByDifficulty(TASKS[task] if items is None else None, keywords)
         self.observation_space = observation_space(self.config)
         self.action_space = ActionText(
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds

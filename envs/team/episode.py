@@ -26,7 +26,7 @@ from atommem_gym.records.documents import PoolDocuments
 from atommem_gym.records.record import Document, Item, Items
 from atommem_gym.records.stream import LazyDocuments, Stream
 from atommem_gym.step import Closing, EpisodeState, Observation, Phase, Step, StepResult
-from atommem_gym.task import Grades
+from atommem_gym.task import ItemsByDifficulty
 from atommem_gym.tokenizers import Tokenizer
 
 ANSWERER = "answerer_0"
@@ -248,9 +248,11 @@ class TeamEpisode:
 class CurrentTeamEpisode:
     """The current episode of a team environment, and the I/O of its steps."""
 
-    def __init__(self, items: Items, grades: Grades, backend: Backend, *, readers: int, parts: str) -> None:
+    def __init__(
+        self, items: Items, by_difficulty: ItemsByDifficulty, backend: Backend, *, readers: int, parts: str
+    ) -> None:
         self._items = items
-        self._grades = grades
+        self._by_difficulty = by_difficulty
         self._backend = backend
         self._readers = readers
         self._parts = parts
@@ -295,7 +297,7 @@ class CurrentTeamEpisode:
         Raises:
             IndexError, ConfigError, StoreError: nothing has changed.
         """
-        config, item, key = chosen(self._items, self._grades, rng, options)
+        config, item, key = chosen(self._items, self._by_difficulty, rng, options)
         config = replace(config or self._backend.config, max_steps=max_steps)
         try:
             memory = None if key is None else self._kept_memory(key)

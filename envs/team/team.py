@@ -39,7 +39,7 @@ from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Item, Items
 from atommem_gym.registration import TASKS, configure, load_items, resolve_env_id, task_of
 from atommem_gym.step import Observation, Phase, StepResult
-from atommem_gym.task import Grades
+from atommem_gym.task import ItemsByDifficulty
 
 try:
     from pettingzoo import AECEnv, ParallelEnv
@@ -168,13 +168,13 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         self.config = configure(self.task, keywords)
         self.max_cycles = self.config.max_steps
         self.items = load_items(self.task, self.config) if items is None else items
-        grades = Grades(TASKS[self.task] if items is None else None, keywords)
+        by_difficulty = ItemsByDifficulty(TASKS[self.task] if items is None else None, keywords)
         self.possible_agents = [*reader_names(readers), ANSWERER]
         self.agents: list[str] = []
         self._observation_spaces = {agent: team_observation_space(self.config) for agent in self.possible_agents}
         self._action_spaces = {agent: _action_space(self.config, agent) for agent in self.possible_agents}
         self._backend = Backend(self.config)
-        self._current = CurrentTeamEpisode(self.items, grades, self._backend, readers=readers, parts=parts)
+        self._current = CurrentTeamEpisode(self.items, by_difficulty, self._backend, readers=readers, parts=parts)
         self._rng: np.random.Generator | None = None
         self._frame = ""
         # An environment that is never closed must not keep a database folder, thread or lock.

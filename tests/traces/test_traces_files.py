@@ -21,7 +21,7 @@ from atommem_gym.testing.hostile import HOSTILE_TEXTS
 from atommem_gym.traces import EpisodeTrace, TraceError, TraceWriter, count_traces, read_traces, write_traces
 from atommem_gym.traces.codec import dumps, loads, plain
 from atommem_gym.traces.examples import example_trace
-from atommem_gym.traces.record import VERSION
+from atommem_gym.traces.record import TRACE_VERSION
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
@@ -232,11 +232,11 @@ def test_a_file_that_is_no_gzip_or_no_parquet_says_so(tmp_path: Path) -> None:
 
 def test_an_unknown_version_raises_and_says_what_helps(trace: EpisodeTrace, tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
-    later = json.loads(dumps(trace)) | {"version": VERSION + 1}
+    later = json.loads(dumps(trace)) | {"version": TRACE_VERSION + 1}
     path.write_text(f"{dumps(trace)}\n{json.dumps(later)}\n")
     reader = read_traces(path)
     assert next(reader) == trace
-    with pytest.raises(TraceError, match=rf"record 2 has version {VERSION + 1}.*install the release"):
+    with pytest.raises(TraceError, match=rf"record 2 has version {TRACE_VERSION + 1}.*install the release"):
         next(reader)
     path.write_text(json.dumps(later) + "\n")
     with pytest.raises(TraceError, match="name another file"):

@@ -15,7 +15,7 @@ from atommem_gym.agents import make_agent
 from atommem_gym.agents.play import play
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Document, Item, Record
-from atommem_gym.worlds.drift import QUESTION_KINDS, DriftItems, DriftOptions
+from atommem_gym.worlds.drift import QUESTION_KINDS, TASK, DriftItems, DriftOptions
 from atommem_gym.worlds.drift.history import CHANGED, CORRECTED, HEARSAY, STATED, WITHDRAWN
 from atommem_gym.worlds.drift.options import at_difficulty
 
@@ -180,12 +180,13 @@ def test_wrong_keywords_say_what_helps(keywords: dict[str, object], message: str
 @pytest.mark.parametrize("num_docs", [48, 200, 800])
 @pytest.mark.parametrize("questions", [1, 3])
 def test_every_difficulty_can_be_played_and_1_is_the_default(num_docs: int, questions: int) -> None:
+    config = TASK.config({"num_docs": num_docs, "questions_per_episode": questions})
     for tenth in range(11):
-        knobs = at_difficulty(tenth / 10, num_docs, questions)
+        knobs = at_difficulty(tenth / 10, config)
         length = knobs.pop("num_docs")
         made = DriftItems(options=DriftOptions(**knobs), num_docs=length, questions_per_episode=questions)
         assert len(made.item(0).documents) == length
-    top = at_difficulty(1.0, num_docs, questions)
+    top = at_difficulty(1.0, config)
     assert top.pop("num_docs") == num_docs
     assert DriftOptions(**top) == DriftOptions()
 

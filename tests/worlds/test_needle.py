@@ -18,7 +18,7 @@ from atommem_gym.records.record import Document, Item
 from atommem_gym.records.stream import Stream, as_streamed
 from atommem_gym.scoring import exact_match
 from atommem_gym.tokenizers import load_tokenizer
-from atommem_gym.worlds.needle import HAYSTACKS, KINDS, VALUE_TYPES, NeedleItems, NeedleOptions
+from atommem_gym.worlds.needle import HAYSTACKS, NEEDLE_KINDS, TASK, VALUE_TYPES, NeedleItems, NeedleOptions
 from atommem_gym.worlds.needle.options import at_difficulty
 
 WORDS = load_tokenizer("words")
@@ -33,7 +33,7 @@ def stream_of(item: Item, chunk_tokens: int = 500) -> Stream:
 
 
 @pytest.mark.parametrize("value_type", VALUE_TYPES)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NEEDLE_KINDS)
 def test_D4_every_needle_stands_once_in_the_stream_and_answers_its_question(kind: str, value_type: str) -> None:
     items = make(kind=kind, value_type=value_type)
     for index in range(5):
@@ -196,9 +196,10 @@ def test_wrong_keywords_say_what_helps(keywords: dict[str, object], message: str
         gym.make("AtomMem-Needle-v0", store="numpy", **keywords)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NEEDLE_KINDS)
 def test_every_difficulty_can_be_played(kind: str) -> None:
-    lengths = [at_difficulty(tenth / 10, kind)["length"] for tenth in range(11)]
+    config = TASK.config({"kind": kind})
+    lengths = [at_difficulty(tenth / 10, config)["length"] for tenth in range(11)]
     assert lengths == sorted(lengths)
     assert (lengths[0], lengths[-1]) == (1_000, 128_000)
     env = gym.make("AtomMem-Needle-v0", store="numpy", kind=kind, difficulty=0.1)
@@ -209,7 +210,7 @@ def test_every_difficulty_can_be_played(kind: str) -> None:
 
 
 @pytest.mark.parametrize("haystack", [name for name in HAYSTACKS if name != "text"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", NEEDLE_KINDS)
 def test_the_oracle_finds_all_needles(kind: str, haystack: str) -> None:
     env = gym.make("AtomMem-Needle-v0", store="numpy", kind=kind, haystack=haystack, length=8_000, chunk_tokens=2000)
     assert [record.em for record in play(env, make_agent("oracle"), 3)] == [1.0, 1.0, 1.0]

@@ -19,7 +19,7 @@ from atommem_gym.worlds.synthetic.phrases import OBJECT_KIND
 from atommem_gym.worlds.synthetic.plans import Extreme, Follow, Named, Query, Same
 from atommem_gym.worlds.synthetic.prose import write
 from atommem_gym.worlds.synthetic.templates import FACTS, LEADS
-from atommem_gym.worlds.synthetic.world import World
+from atommem_gym.worlds.synthetic.world import SyntheticWorld
 
 ALL_SHAPES = tuple(SHAPES)
 TYPES = {
@@ -336,7 +336,7 @@ def test_E12_no_two_relations_to_things_of_one_kind_share_a_sentence() -> None:
 
 
 def test_D1_people_are_of_an_age_to_do_what_they_did() -> None:
-    world = World(Dice("ages"), "train")
+    world = SyntheticWorld(Dice("ages"), "train")
     world.settle()
     for _ in range(600):
         entity = world.next_filler()
@@ -365,6 +365,6 @@ GOLDEN = {
 
 @pytest.mark.parametrize("shape", ALL_SHAPES)
 def test_D6_content_is_pinned(shape: str) -> None:
-    """If this fails, items have changed: raise ``VERSION`` and the environments' versions, then pin the new hash."""
+    """If it fails, items have changed: raise ``ITEMS_VERSION`` and the environments' versions, and pin new hashes."""
     item = SyntheticItems(shape=shape, num_docs=60, questions_per_episode=2).item(5, shuffle_seed=3)
     assert hashlib.sha256(repr(item).encode()).hexdigest()[:16] == GOLDEN[shape]

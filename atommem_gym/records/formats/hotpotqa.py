@@ -8,7 +8,6 @@ from atommem_gym.records.formats.paragraphs import gold_facts, paragraphs
 from atommem_gym.records.record import Evidence, Record
 
 NAME = "hotpotqa"
-TITLE = "HotpotQA"
 FIELDS = ("id or _id", "question", "answer", "type", "level", "supporting_facts", "context")
 
 

@@ -8,7 +8,6 @@ from atommem_gym.records.formats.mentions import YES_NO, plain
 from atommem_gym.records.record import Document, Evidence, Record
 
 NAME = "musique"
-TITLE = "MuSiQue"
 FIELDS = ("id", "question", "answer", "answer_aliases", "answerable", "paragraphs", "question_decomposition")
 
 

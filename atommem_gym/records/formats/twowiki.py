@@ -8,7 +8,6 @@ from atommem_gym.records.formats.paragraphs import Fact, gold_facts, paragraphs
 from atommem_gym.records.record import Document, Evidence, Record
 
 NAME = "2wikimultihopqa"
-TITLE = "2WikiMultiHopQA"
 FIELDS = ("id or _id", "question", "answer", "type", "supporting_facts", "context", "evidences")
 
 Triple = tuple[str, str]

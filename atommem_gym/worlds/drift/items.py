@@ -6,17 +6,19 @@ import operator
 from dataclasses import dataclass
 from typing import Final
 
+from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
-from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, stable_rng
+from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, draw_questions, stable_rng
 from atommem_gym.records.record import Document, Evidence, Item, Record
+from atommem_gym.worlds.checks import check_generated
 from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.drift import phrases
 from atommem_gym.worlds.drift.history import CHANGED, Fact, Period
 from atommem_gym.worlds.drift.options import DriftOptions
-from atommem_gym.worlds.drift.world import Notice, Plan, World, largest_plan, plan
+from atommem_gym.worlds.drift.world import DriftPlan, DriftWorld, Notice, largest_plan, plan
 from atommem_gym.worlds.synthetic.names import SPLITS
 
-VERSION: Final = 0
+ITEMS_VERSION: Final = 0
 """Part of every seed; a change of what items contain raises it, together with the environment's version."""
 
 
@@ -25,7 +27,7 @@ class _Content:
     """An item before the order of its days and its small talk are decided."""
 
     index: int
-    world: World
+    world: DriftWorld
     records: tuple[Record, ...]
 
 
@@ -75,7 +77,7 @@ class DriftItems:
             IndexError: ``index`` is outside ``[0, num_items)``.
         """
         content = self._content(operator.index(index))
-        dice = Dice("drift layout", VERSION, self.name, index, operator.index(shuffle_seed))
+        dice = Dice("drift layout", ITEMS_VERSION, self.name, index, operator.index(shuffle_seed))
         world = content.world
         room = self.num_docs - 1 - len(world.notices)
         notices = dice.shuffled([*world.notices, *(world.small_talk(dice) for _ in range(room))])
@@ -88,7 +90,7 @@ class DriftItems:
             documents=(world.rules, *(notice.document for notice in notices)),
         )
 
-    def world(self, index: int) -> World:
+    def world(self, index: int) -> DriftWorld:
         """What happens in an item: for audits, never for a policy.
 
         Raises:
@@ -96,7 +98,7 @@ class DriftItems:
         """
         return self._content(index).world
 
-    def _check_fits(self) -> Plan:
+    def _check_fits(self) -> DriftPlan:
         options, num_docs = self.options, self.num_docs
         found = largest_plan(options, num_docs) if options.entities is None else plan(options, options.entities)
         if found is None or found.most_notices > num_docs:
@@ -128,22 +130,32 @@ class DriftItems:
         return latest
 
     def _generate(self, index: int) -> _Content:
-        dice = Dice("drift", VERSION, self.name, index)
-        world = World(dice, self.split, self.options, self.plan, self.num_docs)
+        dice = Dice("drift", ITEMS_VERSION, self.name, index)
+        world = DriftWorld(dice, self.split, self.options, self.plan, self.num_docs)
         facts = dice.shuffled(fact for entity in world.alive() for fact in entity.facts)
         # Only where there are more questions than facts is a fact asked for in more than its own way.
         ways = zip(*(_ways(fact, dice) for fact in facts), strict=True)
         asked = [pair for of_all in ways for pair in zip(facts, of_all, strict=True)]
-        number = self._number_of_questions(index)
+        rng = stable_rng("drift questions", ITEMS_VERSION, self.name, index)
+        number = draw_questions(self._questions_per_episode, rng)
         records = (_record(world, *one, dice, f"{self.name}-{index}-{i}") for i, one in enumerate(asked[:number]))
         return _Content(index, world, tuple(records))
 
-    def _number_of_questions(self, index: int) -> int:
-        low, high = self._questions
-        rng = stable_rng("drift questions", VERSION, self.name, index)
-        if self._questions_per_episode == "released":
-            return 1 if rng.random() < 0.5 else int(rng.integers(2, high + 1))
-        return int(rng.integers(low, high + 1))
+
+def from_config(config: EnvConfig) -> DriftItems:
+    """Items of ``AtomMem-Drift-v0``.
+
+    Raises:
+        ConfigError: the settings do not fit each other.
+    """
+    check_generated(config, "AtomMem-Drift-v0", "its notices come in the order of time")
+    assert isinstance(config.options, DriftOptions)
+    return DriftItems(
+        options=config.options,
+        split=config.split,
+        num_docs=config.num_docs,
+        questions_per_episode=config.questions_per_episode,
+    )
 
 
 _WAYS: Final = ("latest", "as_of", "count")
@@ -156,7 +168,7 @@ def _ways(fact: Fact, dice: Dice) -> tuple[str, ...]:
     return (fact.asked, *("known" if way == "latest" and fact.periods[-1].value is None else way for way in others))
 
 
-def _record(world: World, fact: Fact, way: str, dice: Dice, identity: str) -> Record:
+def _record(world: DriftWorld, fact: Fact, way: str, dice: Dice, identity: str) -> Record:
     """The question for a fact, with all notices on its entity."""
     attribute, name, periods = fact.attribute, fact.entity, fact.periods
     answers: tuple[str, ...]

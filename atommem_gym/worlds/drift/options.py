@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
+from atommem_gym.records.layout import check_questions
+from atommem_gym.worlds.checks import check_whole
 from atommem_gym.worlds.drift.attributes import ATTRIBUTES
 from atommem_gym.worlds.drift.phrases import PAPERS
 
@@ -45,26 +48,26 @@ class DriftOptions:
     """Shares of ``latest``, ``as_of``, ``count`` and ``known``; they are divided by their sum."""
 
     def __post_init__(self) -> None:
-        _whole("attributes", self.attributes, 1, len(ATTRIBUTES))
-        _whole("changes_per_fact", self.changes_per_fact, 1, 12)
-        _whole("sources", self.sources, 1, len(PAPERS))
+        check_whole("attributes", self.attributes, 1, len(ATTRIBUTES))
+        check_whole("changes_per_fact", self.changes_per_fact, 1, 12)
+        check_whole("sources", self.sources, 1, len(PAPERS))
         if self.entities is not None:
-            _whole("entities", self.entities, 1, 1000)
+            check_whole("entities", self.entities, 1, 1000)
         if self.distance is not None:
-            _whole("distance", self.distance, 1, 1_000_000)
+            check_whole("distance", self.distance, 1, 1_000_000)
         for name, most in (("distractors", 0.9), ("hearsay", 1.0), ("corrections", 1.0), ("turnover", 4.0)):
             _share(name, getattr(self, name), most)
         object.__setattr__(self, "question_kinds", _kinds(self.question_kinds))
 
 
-def at_difficulty(difficulty: float, num_docs: int, most_questions: int) -> dict[str, Any]:
+def at_difficulty(difficulty: float, config: EnvConfig) -> dict[str, Any]:
     """What ``difficulty=`` sets: a longer stream, more changes that lie further apart, more noise and hearsay.
 
     Difficulty 1 is what there is by default.
     """
     top = DriftOptions()
-    least = min(num_docs, 40 + 12 * most_questions)
-    length = least + round(difficulty * (num_docs - least))
+    least = min(config.num_docs, 40 + 12 * check_questions(config.questions_per_episode)[1])
+    length = least + round(difficulty * (config.num_docs - least))
     changes = 1 + round(difficulty * (top.changes_per_fact - 1))
     return {
         "num_docs": length,
@@ -87,11 +90,6 @@ def _kinds(shares: object) -> dict[str, float]:
     if not total > 0:
         raise ConfigError(f"question_kinds={dict(shares)} adds up to nothing; give some kind a share above 0")
     return {name: float(shares[name]) / total for name in QUESTION_KINDS if shares.get(name)}
-
-
-def _whole(name: str, value: object, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ConfigError(f"{name}={value!r} must be a whole number from {least} to {most}")
 
 
 def _share(name: str, value: object, most: float) -> None:

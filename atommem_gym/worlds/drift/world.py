@@ -55,7 +55,7 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DriftPlan:
     """How many of everything; computed from the options, so that the number of notices is known beforehand."""
 
     entities: int
@@ -69,7 +69,7 @@ class Plan:
     """Notices, small talk left out, that these can make at most; the first document counts as one."""
 
 
-def plan(options: DriftOptions, entities: int) -> Plan:
+def plan(options: DriftOptions, entities: int) -> DriftPlan:
     """The world with so many entities at one time."""
     closings = round(options.turnover * entities)
     facts = (entities + closings) * options.attributes
@@ -78,20 +78,20 @@ def plan(options: DriftOptions, entities: int) -> Plan:
     hearsay = round(options.hearsay * facts) if options.sources > 1 else 0
     changes = sum(_most_changes(kind, number, options.changes_per_fact) for kind, number in kinds.items())
     most = 1 + closings + facts + changes + kinds.get("known", 0) + corrections + hearsay
-    return Plan(entities, closings, facts, kinds, corrections, hearsay, most)
+    return DriftPlan(entities, closings, facts, kinds, corrections, hearsay, most)
 
 
-def largest_plan(options: DriftOptions, num_docs: int) -> Plan | None:
+def largest_plan(options: DriftOptions, num_docs: int) -> DriftPlan | None:
     """The plan with the most entities whose notices leave room for the distractors; ``None`` if not even one does."""
     room = int(num_docs * (1 - options.distractors))
     plans = (plan(options, entities) for entities in range(MOST_ENTITIES, 0, -1))
     return next((one for one in plans if one.most_notices <= room), None)
 
 
-class World:
+class DriftWorld:
     """All that happens in one item; depends on its dice alone."""
 
-    def __init__(self, dice: Dice, split: str, options: DriftOptions, plan: Plan, num_docs: int) -> None:
+    def __init__(self, dice: Dice, split: str, options: DriftOptions, plan: DriftPlan, num_docs: int) -> None:
         self._dice = dice
         self._options = options
         self._plan = plan

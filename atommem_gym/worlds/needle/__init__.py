@@ -1,6 +1,17 @@
 """Needles in haystacks of up to a million tokens and more, after RULER (SPEC D4)."""
 
-from atommem_gym.worlds.needle.items import NeedleItems
-from atommem_gym.worlds.needle.options import HAYSTACKS, KINDS, VALUE_TYPES, NeedleOptions
+import lazy_loader
 
-__all__ = ["HAYSTACKS", "KINDS", "VALUE_TYPES", "NeedleItems", "NeedleOptions"]
+from atommem_gym.task import Task
+
+TASK = Task(
+    "Needle",
+    "atommem_gym.worlds.needle.items:from_config",
+    options="atommem_gym.worlds.needle.options:NeedleOptions",
+    defaults={"source": "synthetic"},
+    summary="sentences hidden in a haystack of up to millions of tokens",
+    difficulty="atommem_gym.worlds.needle.options:at_difficulty",
+    entry_point="atommem_gym.envs:NeedleEnv",
+)
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

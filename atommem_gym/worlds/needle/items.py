@@ -9,11 +9,13 @@ from typing import Final, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
+from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
-from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, stable_rng
+from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, draw_questions, stable_rng
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.records.stream import LazyDocuments, as_streamed
-from atommem_gym.tokenizers import Tokenizer
+from atommem_gym.tokenizers import Tokenizer, load_tokenizer
+from atommem_gym.worlds.checks import check_generated
 from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.needle.haystacks import (
     BLOCK,
@@ -27,7 +29,7 @@ from atommem_gym.worlds.needle.needles import Key, make_keys
 from atommem_gym.worlds.needle.options import MOST_NEEDLES, NeedleOptions
 from atommem_gym.worlds.synthetic.names import SPLITS
 
-VERSION: Final = 0
+ITEMS_VERSION: Final = 0
 """Part of every seed; a change of what items contain raises it, together with the environment's version."""
 
 Inserted: TypeAlias = dict[int, list[tuple[float, str]]]
@@ -138,9 +140,11 @@ class NeedleItems:
 
     def _item(self, index: int, shuffle_seed: int) -> Item:
         options = self.options
-        asked, others = make_keys(Dice("needle", VERSION, self.name, index), options, self._number_of_questions(index))
+        rng = stable_rng("needle questions", ITEMS_VERSION, self.name, index)
+        number = draw_questions(self._questions_per_episode, rng)
+        asked, others = make_keys(Dice("needle", ITEMS_VERSION, self.name, index), options, number)
         length, depth = options.place(index)
-        dice = Dice("needle layout", VERSION, self.name, index, shuffle_seed)
+        dice = Dice("needle layout", ITEMS_VERSION, self.name, index, shuffle_seed)
         size = self.num_docs if length is None else self._size(index, shuffle_seed, length, [*asked, *others])
         inserted: Inserted = {}
         needles = [needle for key in asked for needle in key.sentences]
@@ -182,12 +186,22 @@ class NeedleItems:
             number += 1
         return max(1, size)
 
-    def _number_of_questions(self, index: int) -> int:
-        low, high = self._questions
-        rng = stable_rng("needle questions", VERSION, self.name, index)
-        if self._questions_per_episode == "released":
-            return 1 if rng.random() < 0.5 else int(rng.integers(2, high + 1))
-        return int(rng.integers(low, high + 1))
+
+def from_config(config: EnvConfig) -> NeedleItems:
+    """Items of ``AtomMem-Needle-v0``.
+
+    Raises:
+        ConfigError: the settings do not fit each other.
+    """
+    check_generated(config, "AtomMem-Needle-v0", "depth= says where the needles stand")
+    assert isinstance(config.options, NeedleOptions)
+    return NeedleItems(
+        load_tokenizer(config.tokenizer),
+        options=config.options,
+        split=config.split,
+        num_docs=config.num_docs,
+        questions_per_episode=config.questions_per_episode,
+    )
 
 
 def _haystack(options: NeedleOptions, split: str) -> Haystack:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
+from atommem_gym.worlds.checks import check_whole
 
-KINDS: Final = ("single", "multi_key", "multi_value", "multi_query")
+NEEDLE_KINDS: Final = ("single", "multi_key", "multi_value", "multi_query")
 HAYSTACKS: Final = ("synthetic", "noise", "text")
 VALUE_TYPES: Final = ("numbers", "words", "uuids")
 MOST_TOKENS: Final = 10_000_000
@@ -46,7 +48,7 @@ class NeedleOptions:
     """``"numbers"`` of seven digits, ``"words"`` (an invented word) or ``"uuids"``."""
 
     def __post_init__(self) -> None:
-        for name, choices in (("kind", KINDS), ("haystack", HAYSTACKS), ("value_type", VALUE_TYPES)):
+        for name, choices in (("kind", NEEDLE_KINDS), ("haystack", HAYSTACKS), ("value_type", VALUE_TYPES)):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must be one of {', '.join(map(repr, choices))}")
         if (self.text is not None) != (self.haystack == "text"):
@@ -80,7 +82,7 @@ class NeedleOptions:
     def _needles(self) -> int:
         default = 4 if self.kind in _SEVERAL else 1
         value = default if self.needles is None else self.needles
-        _whole("needles", value, 1, MOST_NEEDLES)
+        check_whole("needles", value, 1, MOST_NEEDLES)
         if value > 1 and self.kind not in _SEVERAL:
             raise ConfigError(
                 f"needles={value} contradicts kind={self.kind!r}; use kind='multi_value', 'multi_query' or distractors"
@@ -90,14 +92,15 @@ class NeedleOptions:
     def _distractors(self) -> int:
         default = 3 if self.kind == "multi_key" else 0
         value = default if self.distractors is None else self.distractors
-        _whole("distractors", value, 0, MOST_NEEDLES)
+        check_whole("distractors", value, 0, MOST_NEEDLES)
         if not value and self.kind == "multi_key":
             raise ConfigError("distractors=0 contradicts kind='multi_key'; use kind='single'")
         return value
 
 
-def at_difficulty(difficulty: float, kind: str) -> dict[str, Any]:
+def at_difficulty(difficulty: float, config: EnvConfig) -> dict[str, Any]:
     """What ``difficulty=`` sets: 1,000 to 128,000 tokens (seven doublings), 2 to 8 needles or 1 to 16 distractors."""
+    kind = config.options.kind
     knobs: dict[str, Any] = {"length": round(1000 * 2 ** (7 * difficulty))}
     if kind in _SEVERAL:
         knobs["needles"] = 2 + round(6 * difficulty)
@@ -109,10 +112,10 @@ def at_difficulty(difficulty: float, kind: str) -> dict[str, Any]:
 def _lengths(value: object) -> int | tuple[int, ...] | None:
     if isinstance(value, (list, tuple)) and value:
         for one in value:
-            _whole("length", one, 1, MOST_TOKENS)
+            check_whole("length", one, 1, MOST_TOKENS)
         return tuple(value)
     if value is not None:
-        _whole("length", value, 1, MOST_TOKENS)
+        check_whole("length", value, 1, MOST_TOKENS)
     return value  # type: ignore[return-value]  # a whole number or None
 
 
@@ -124,8 +127,3 @@ def _depths(value: object) -> float | str | tuple[float, ...]:
     if not values or len(numbers) < len(values):
         raise ConfigError(f"depth={value!r} must be a number from 0 to 1, a list of these, or 'random'")
     return tuple(map(float, numbers)) if isinstance(value, (list, tuple)) else float(numbers[0])
-
-
-def _whole(name: str, value: object, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ConfigError(f"{name}={value!r} must be a whole number from {least} to {most}")

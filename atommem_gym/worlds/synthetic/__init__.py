@@ -1,7 +1,16 @@
 """The synthetic world: multi-hop questions over invented documents, generated from a seed without any file."""
 
-from atommem_gym.worlds.synthetic.items import GroundTruth, SyntheticItems
-from atommem_gym.worlds.synthetic.names import SPLITS
-from atommem_gym.worlds.synthetic.shapes import SHAPES
+import lazy_loader
 
-__all__ = ["SHAPES", "SPLITS", "GroundTruth", "SyntheticItems"]
+from atommem_gym.task import Task
+
+TASK = Task(
+    "Synthetic",
+    "atommem_gym.worlds.synthetic.items:from_config",
+    defaults={"source": "synthetic"},
+    summary="generated multi-hop questions, no network and no files",
+    difficulty="atommem_gym.worlds.synthetic.items:at_difficulty",
+    entry_point="atommem_gym.envs:SyntheticEnv",
+)
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,8 +6,8 @@ from typing import Final
 
 from atommem_gym.worlds.synthetic.entities import CREATOR_OF, ROLES, Entity, Value, shown
 from atommem_gym.worlds.synthetic.phrases import INFERENCE, OBJECT_KIND, anchor, ask, noun_phrase
-from atommem_gym.worlds.synthetic.plans import Follow, Named, Plan
-from atommem_gym.worlds.synthetic.world import World
+from atommem_gym.worlds.synthetic.plans import Follow, Named, QuestionPlan
+from atommem_gym.worlds.synthetic.world import SyntheticWorld
 
 STEPS: Final[dict[str, tuple[str, ...]]] = {
     "film": ("directed_by", "directed_by", "directed_by", "based_on", "based_on", "shot_in"),
@@ -34,7 +34,7 @@ _LAST: Final[dict[str, tuple[str, ...]]] = {
 _FAMILY: Final = ("spouse", "father", "mother")
 
 
-def chain(world: World, hops: int, label: str) -> Plan:
+def chain(world: SyntheticWorld, hops: int, label: str) -> QuestionPlan:
     """A question of ``hops`` hops, each stated by another document.
 
     Raises:
@@ -59,13 +59,13 @@ def chain(world: World, hops: int, label: str) -> Plan:
     return _plan(world, first, path, label, None)
 
 
-def inference(world: World) -> Plan:
+def inference(world: SyntheticWorld) -> QuestionPlan:
     """A question for a relative by a word that no document uses ("maternal grandfather"), as in 2WikiMultiHopQA."""
     one, two, question = world.dice.pick(INFERENCE)
     return _plan(world, world.make("person"), [one, two], "inference", question)
 
 
-def _plan(world: World, first: Entity, path: list[str], label: str, question: str | None) -> Plan:
+def _plan(world: SyntheticWorld, first: Entity, path: list[str], label: str, question: str | None) -> QuestionPlan:
     """Make the entities along ``path`` and ask for its end."""
     dice = world.dice
     hops: list[tuple[Entity, str]] = []
@@ -84,10 +84,10 @@ def _plan(world: World, first: Entity, path: list[str], label: str, question: st
     goal = value if isinstance(value, Entity) else None
     for gold, _ in hops:
         world.add(gold)
-    return Plan(label, text, shown(value, path[-1]), Follow(Named(first.title), tuple(path)), hops, goal=goal)
+    return QuestionPlan(label, text, shown(value, path[-1]), Follow(Named(first.title), tuple(path)), hops, goal=goal)
 
 
-def step(world: World, entity: Entity, relation: str, following: str | None) -> Value:
+def step(world: SyntheticWorld, entity: Entity, relation: str, following: str | None) -> Value:
     """Let ``entity`` state ``relation`` and return its value; ``following`` is the relation asked of that one next.
 
     In mid-chain the value is something new; at the end, mostly something that other documents mention too.
@@ -107,7 +107,7 @@ def step(world: World, entity: Entity, relation: str, following: str | None) -> 
     return value
 
 
-def _subject(world: World, kind: str, relation: str | None, year: int | None = None) -> Entity:
+def _subject(world: SyntheticWorld, kind: str, relation: str | None, year: int | None = None) -> Entity:
     """A new entity of ``kind``, made by somebody new if ``relation`` asks for its maker."""
     maker = CREATOR_OF.get(kind)
     if maker is None or maker != relation:

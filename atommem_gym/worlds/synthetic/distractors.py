@@ -8,8 +8,8 @@ from typing import Final
 
 from atommem_gym.worlds.synthetic.entities import CREATOR_OF, Entity
 from atommem_gym.worlds.synthetic.phrases import OBJECT_KIND
-from atommem_gym.worlds.synthetic.plans import Plan
-from atommem_gym.worlds.synthetic.world import World
+from atommem_gym.worlds.synthetic.plans import QuestionPlan
+from atommem_gym.worlds.synthetic.world import SyntheticWorld
 
 GOAL_DOCUMENT: Final = 0.5
 """Share of questions whose answer has a document of its own among the distractors."""
@@ -19,7 +19,7 @@ _PERSONAL: Final = frozenset({"spouse", "father", "mother", "members", "capital"
 """Relations whose object belongs to one subject only."""
 
 
-def distractors(world: World, plan: Plan, size: int) -> list[Entity]:
+def distractors(world: SyntheticWorld, plan: QuestionPlan, size: int) -> list[Entity]:
     """Entities for the ``size`` distractors of ``plan``: those that it asks for, then twins of its gold in turn."""
     gold = plan.gold
     near = world.dice.shuffled(plan.near)
@@ -43,7 +43,7 @@ class _Objects:
     Else the answer would be the object that is named most often.
     """
 
-    def __init__(self, world: World, original: Entity, relation: str, twins: int) -> None:
+    def __init__(self, world: SyntheticWorld, original: Entity, relation: str, twins: int) -> None:
         self._world = world
         self._relation = relation
         self._kind = OBJECT_KIND.get(relation, "")
@@ -69,7 +69,9 @@ class _Objects:
         return dice.pick(self._decoys)
 
 
-def _twin(world: World, original: Entity, relations: list[str], objects: dict[tuple[Entity, str], _Objects]) -> Entity:
+def _twin(
+    world: SyntheticWorld, original: Entity, relations: list[str], objects: dict[tuple[Entity, str], _Objects]
+) -> Entity:
     """Something of the same kind with a similar name and the same relations."""
     made_by = CREATOR_OF.get(original.kind, "")
     creator = objects[original, made_by].shared() if made_by in relations else None

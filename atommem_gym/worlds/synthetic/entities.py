@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias, Union
 
-KINDS: Final = ("person", "town", "region", "river", "company", "institute", "film", "novel", "band", "museum")
+ENTITY_KINDS: Final = ("person", "town", "region", "river", "company", "institute", "film", "novel", "band", "museum")
 
 ROLES: Final[dict[str, str]] = {
     "directed_by": "film director",

@@ -8,8 +8,8 @@ from typing import Final
 from atommem_gym.worlds.synthetic.chains import step
 from atommem_gym.worlds.synthetic.entities import CREATOR_OF, ROLES, Entity, shown
 from atommem_gym.worlds.synthetic.phrases import OBJECT_KIND, anchor, ask, noun_phrase
-from atommem_gym.worlds.synthetic.plans import Follow, Named, Plan, Query, Where
-from atommem_gym.worlds.synthetic.world import World
+from atommem_gym.worlds.synthetic.plans import Follow, Named, Query, QuestionPlan, Where
+from atommem_gym.worlds.synthetic.world import SyntheticWorld
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ _MAKERS: Final = tuple((kind, relation) for kind, relation in CREATOR_OF.items()
 class Thing:
     """What a condition names: directly, or described by one or two hops that documents of their own state."""
 
-    def __init__(self, world: World, kind: str, hops: int, avoid: str) -> None:
+    def __init__(self, world: SyntheticWorld, kind: str, hops: int, avoid: str) -> None:
         """``avoid`` is the kind asked for: a helper of that kind could be an answer itself."""
         dice = world.dice
         self.entity = world.make(kind)
@@ -90,7 +90,7 @@ class Thing:
             helper.facts[relation] = self.entity
 
 
-def selection(world: World, hops: tuple[int, int], label: str) -> Plan:
+def selection(world: SyntheticWorld, hops: tuple[int, int], label: str) -> QuestionPlan:
     """One thing in a certain place by somebody with a certain trait; ``hops`` describe place and trait (0 to 2 each).
 
     Gold are the thing, its maker and one document for every hop of the descriptions.
@@ -113,7 +113,7 @@ def selection(world: World, hops: tuple[int, int], label: str) -> Plan:
     thing, maker = candidate(place.entity, trait.entity)
     near = [candidate(*half) for half in ((place.entity, None), (None, trait.entity)) for _ in range(2)]
     own = [(thing, form.place), (thing, made_by), (maker, form.trait)]
-    plan = Plan(
+    plan = QuestionPlan(
         label,
         form.question.format(a=place.text, b=trait.text),
         thing.title,
@@ -126,7 +126,7 @@ def selection(world: World, hops: tuple[int, int], label: str) -> Plan:
     return plan
 
 
-def membership(world: World, hops: int, label: str, *, onwards: bool = False) -> Plan:
+def membership(world: SyntheticWorld, hops: int, label: str, *, onwards: bool = False) -> QuestionPlan:
     """The one member of a band with a certain trait, described by ``hops`` hops; ``onwards`` asks on from there.
 
     Gold are the band, the member, a document for every hop of the description and, with ``onwards``, one more.
@@ -147,14 +147,14 @@ def membership(world: World, hops: int, label: str, *, onwards: bool = False) ->
     query: Query = Where(((("~members",), Named(band.title)), ((relation,), trait.query)))
     facts = [(band, "members"), *trait.hops, (chosen, relation)]
     text = _MEMBER[relation].format(band=anchor(band, dice), b=trait.text)
-    plan = Plan(label, text, chosen.title, query, facts, near=others + outsiders, goal=chosen)
+    plan = QuestionPlan(label, text, chosen.title, query, facts, near=others + outsiders, goal=chosen)
     if onwards:
         _go_on(world, plan, chosen, relation, f"the {_WHO[relation].format(band=anchor(band, dice), b=trait.text)}")
     _publish(world, plan, trait.entity)
     return plan
 
 
-def _go_on(world: World, plan: Plan, chosen: Entity, used: str, described: str) -> None:
+def _go_on(world: SyntheticWorld, plan: QuestionPlan, chosen: Entity, used: str, described: str) -> None:
     """Ask for something about what the chosen member's page leads to, instead of for the member."""
     first, last = world.dice.pick([pair for pair in _ONWARDS if pair[0] != used])
     following = step(world, chosen, first, last)
@@ -166,7 +166,7 @@ def _go_on(world: World, plan: Plan, chosen: Entity, used: str, described: str) 
     plan.answer, plan.goal = shown(value, last), value if isinstance(value, Entity) else None
 
 
-def _publish(world: World, plan: Plan, *others: Entity) -> None:
+def _publish(world: SyntheticWorld, plan: QuestionPlan, *others: Entity) -> None:
     for entity in (*plan.gold, *others):
         world.add(entity)
     world.waiting.extend(others)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain as flatten
 from itertools import zip_longest
-from typing import Final
+from typing import Any, Final
 
+from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.layout import QuestionsPerEpisode, arrange, check_order, check_questions, stable_rng
 from atommem_gym.records.record import Document, Evidence, Item, Record
@@ -15,12 +16,12 @@ from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.synthetic.distractors import distractors
 from atommem_gym.worlds.synthetic.entities import Entity, Value, aliases, shown
 from atommem_gym.worlds.synthetic.names import SPLITS
-from atommem_gym.worlds.synthetic.plans import Plan, Query
+from atommem_gym.worlds.synthetic.plans import Query, QuestionPlan
 from atommem_gym.worlds.synthetic.prose import Page, write
 from atommem_gym.worlds.synthetic.shapes import SHAPES, Shape
-from atommem_gym.worlds.synthetic.world import World
+from atommem_gym.worlds.synthetic.world import SyntheticWorld
 
-VERSION: Final = 0
+ITEMS_VERSION: Final = 0
 """Part of every seed; a change of what items contain raises it, together with the environments' version."""
 
 
@@ -101,7 +102,7 @@ class SyntheticItems:
             IndexError: ``index`` is outside ``[0, num_items)``.
         """
         content = self._content(index)
-        rng = stable_rng("synthetic layout", VERSION, self.name, index, shuffle_seed)
+        rng = stable_rng("synthetic layout", ITEMS_VERSION, self.name, index, shuffle_seed)
         questions = tuple(content.records[i] for i in rng.permutation(len(content.records)).tolist())
         return Item(
             id=f"{self.name}/{index}",
@@ -137,8 +138,8 @@ class SyntheticItems:
         return latest
 
     def _generate(self, index: int) -> _Content:
-        dice = Dice("synthetic", VERSION, self.name, index)
-        world = World(dice, self.split)
+        dice = Dice("synthetic", ITEMS_VERSION, self.name, index)
+        world = SyntheticWorld(dice, self.split)
         world.settle()
         shape = SHAPES[self.shape]
         plans = [shape.plan(world) for _ in range(self._number_of_questions(dice))]
@@ -174,8 +175,42 @@ class SyntheticItems:
         return dice.between(low, high)
 
 
+def from_config(config: EnvConfig) -> SyntheticItems:
+    """Items of ``AtomMem-Synthetic-v0``.
+
+    Raises:
+        ConfigError: the settings do not fit each other.
+    """
+    if config.source != "synthetic":
+        raise ConfigError(
+            f"source={config.source!r} contradicts AtomMem-Synthetic-v0, which generates its records; leave it out"
+        )
+    return of_shape("mixed", config)
+
+
+def of_shape(shape: str, config: EnvConfig) -> SyntheticItems:
+    """Generated items of a shape, in the configuration of any task.
+
+    Raises:
+        ConfigError: the settings do not fit each other.
+    """
+    return SyntheticItems(
+        shape=shape,
+        split=config.split,
+        num_docs=config.num_docs,
+        questions_per_episode=config.questions_per_episode,
+        order=config.order,
+    )
+
+
+def at_difficulty(difficulty: float, config: EnvConfig) -> Mapping[str, Any]:
+    """From four documents a question, which is the most gold there is, to ``num_docs``."""
+    least = min(config.num_docs, 4 * check_questions(config.questions_per_episode)[1] + 1)
+    return {"num_docs": least + round(difficulty * (config.num_docs - least))}
+
+
 def _record(
-    plan: Plan, near: list[Entity], page: Callable[[Entity], Page], dice: Dice, shape: Shape, identity: str
+    plan: QuestionPlan, near: list[Entity], page: Callable[[Entity], Page], dice: Dice, shape: Shape, identity: str
 ) -> Record:
     """``plan`` with its documents, in an order in which gold is written as early or late as the rest."""
     gold = plan.gold
@@ -194,7 +229,7 @@ def _record(
     )
 
 
-def _evidence(plan: Plan, page: Callable[[Entity], Page], unit: str) -> tuple[Evidence, ...]:
+def _evidence(plan: QuestionPlan, page: Callable[[Entity], Page], unit: str) -> tuple[Evidence, ...]:
     """One piece for every sentence (or document) that states gold facts; the last of them names the hop's answer."""
     pieces: dict[tuple[str, str], Evidence] = {}
     for entity, relation in plan.hops:
@@ -207,7 +242,7 @@ def _evidence(plan: Plan, page: Callable[[Entity], Page], unit: str) -> tuple[Ev
     return tuple(pieces.values())
 
 
-def _taken(plans: list[Plan]) -> dict[tuple[str, object], Entity | None]:
+def _taken(plans: list[QuestionPlan]) -> dict[tuple[str, object], Entity | None]:
     """The gold facts' ``(relation, value)`` pairs with their only subject, or with ``None`` if there are several."""
     taken: dict[tuple[str, object], Entity | None] = {}
     for plan in plans:

@@ -158,6 +158,11 @@ MAKER_COMPARE: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("museum", "designed_by", "Which museum has the {w} architect, {a} or {b}?", "the architects of {a} and {b}"),
 )
 
+MAKER_SAME: Final[tuple[tuple[str, str], ...]] = (
+    ("born_in", "Were {makers} born in the same town?"),
+    ("studied_at", "Did {makers} study at the same institution?"),
+)
+
 INFERENCE: Final[tuple[tuple[str, str, str], ...]] = (
     ("father", "father", "Who is the paternal grandfather of {x}?"),
     ("father", "mother", "Who is the paternal grandmother of {x}?"),

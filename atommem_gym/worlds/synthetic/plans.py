@@ -55,7 +55,7 @@ Query: TypeAlias = Named | Follow | Where | Extreme | Same
 
 
 @dataclass(slots=True)
-class Plan:
+class QuestionPlan:
     """A question and what its documents must say."""
 
     type: str

@@ -9,10 +9,10 @@ from typing import Final
 from atommem_gym.worlds.synthetic.chains import chain, inference
 from atommem_gym.worlds.synthetic.comparisons import bridge_comparison, comparison
 from atommem_gym.worlds.synthetic.intersections import membership, selection
-from atommem_gym.worlds.synthetic.plans import Plan
-from atommem_gym.worlds.synthetic.world import World
+from atommem_gym.worlds.synthetic.plans import QuestionPlan
+from atommem_gym.worlds.synthetic.world import SyntheticWorld
 
-Planner = Callable[[World], Plan]
+Planner = Callable[[SyntheticWorld], QuestionPlan]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Shape:
     aliases: bool = False
     """Whether questions have other accepted answers."""
 
-    def plan(self, world: World) -> Plan:
+    def plan(self, world: SyntheticWorld) -> QuestionPlan:
         """A question, of a type drawn by share."""
         point = world.dice.random()
         for share, planner in self.planners:
@@ -39,25 +39,18 @@ class Shape:
         return self.planners[-1][1](world)
 
 
-def _intersection(world: World) -> Plan:
+def _intersection(world: SyntheticWorld) -> QuestionPlan:
     """Two conditions, each named directly or by one hop."""
     if world.dice.chance(0.4):
         return membership(world, world.dice.below(3), "intersection")
     return selection(world, (world.dice.below(2), world.dice.below(2)), "intersection")
 
 
-def _branch(world: World) -> Plan:
-    """MuSiQue's 3hop2: two single hops meet in the third."""
+def _branch(world: SyntheticWorld, hops: int, label: str) -> QuestionPlan:
+    """A chain of ``hops`` and a single hop meet in the last: of one in MuSiQue's 3hop2, of two in its 4hop3."""
     if world.dice.chance(0.5):
-        return membership(world, 1, "3hop2")
-    return selection(world, world.dice.pick(((0, 1), (1, 0))), "3hop2")
-
-
-def _branch_with_chain(world: World) -> Plan:
-    """MuSiQue's 4hop3: a chain of two and a single hop meet in the fourth."""
-    if world.dice.chance(0.5):
-        return membership(world, 2, "4hop3")
-    return selection(world, world.dice.pick(((0, 2), (2, 0))), "4hop3")
+        return membership(world, hops, label)
+    return selection(world, world.dice.pick(((0, hops), (hops, 0))), label)
 
 
 SHAPES: Final[dict[str, Shape]] = {
@@ -80,10 +73,10 @@ SHAPES: Final[dict[str, Shape]] = {
         (
             (0.4, lambda w: chain(w, 2, "2hop")),
             (0.2, lambda w: chain(w, 3, "3hop1")),
-            (0.14, _branch),
+            (0.14, lambda w: _branch(w, 1, "3hop2")),
             (0.1, lambda w: chain(w, 4, "4hop1")),
             (0.08, lambda w: membership(w, 1, "4hop2", onwards=True)),
-            (0.08, _branch_with_chain),
+            (0.08, lambda w: _branch(w, 2, "4hop3")),
         ),
         documents=20,
         max_gold=4,

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final
 
 from atommem_gym.worlds.dice import Dice
-from atommem_gym.worlds.synthetic.entities import CREATOR_OF, KINDS, OTHER_ROLES, ROLES, YEAR_OF, Entity, Value
+from atommem_gym.worlds.synthetic.entities import CREATOR_OF, ENTITY_KINDS, OTHER_ROLES, ROLES, YEAR_OF, Entity, Value
 from atommem_gym.worlds.synthetic.names import Names
 
 # Relation, kind of its object, probability that a document states it.
@@ -41,6 +41,16 @@ NUMBERS: Final[dict[str, tuple[int, int]]] = {
     "running_time": (78, 171),
     "pages": (140, 720),
 }
+YEARS: Final[dict[str, tuple[int, int]]] = {
+    "person": (1890, 1965),
+    "film": (1925, 2010),
+    "novel": (1925, 2010),
+    "company": (1920, 2005),
+    "institute": (1690, 1805),
+    "town": (1090, 1780),
+    "band": (1962, 2012),
+}
+"""When things of a kind began; what has a maker and is not compared began some decades after that one."""
 FRESH: Final = {"region": 0.06, "river": 0.1, "town": 0.22, "institute": 0.15}
 MOST_FACTS: Final = 6
 """A document has a lead and at most a sentence for each."""
@@ -50,13 +60,13 @@ OTHERWISE_FRESH: Final = 0.35
 """Share of mentions that name something new: it keeps an entity's mentions about constant, however long the stream."""
 
 
-class World:
+class SyntheticWorld:
     """All entities of one item; whatever it draws depends on its dice alone."""
 
     def __init__(self, dice: Dice, split: str) -> None:
         self.dice = dice
         self.names = Names(dice, split)
-        self.pools: dict[str, list[Entity]] = {kind: [] for kind in (*KINDS, *ROLES.values())}
+        self.pools: dict[str, list[Entity]] = {kind: [] for kind in (*ENTITY_KINDS, *ROLES.values())}
         self.waiting: deque[Entity] = deque()
         """Mentioned, not documented yet, oldest first."""
         self.closed: set[tuple[str, Entity]] = set()
@@ -88,7 +98,7 @@ class World:
             entity.year = year if year is not None else creator.year + dice.between(27, 55)
             entity.facts[relation] = creator
         elif kind in YEAR_OF:
-            entity.year = year if year is not None else dice.between(*_SPANS[kind])
+            entity.year = year if year is not None else dice.between(*YEARS[kind])
         if kind in YEAR_OF:
             entity.facts[YEAR_OF[kind]] = entity.year
         return entity
@@ -105,7 +115,7 @@ class World:
         given, surname = self.names.person(female, surname, given)
         person = Entity("person", f"{given} {surname}")
         person.given, person.surname, person.female = given, surname, female
-        person.year = year if year is not None else dice.between(1890, 1965)
+        person.year = year if year is not None else dice.between(*YEARS["person"])
         person.role = role or dice.pick(OTHER_ROLES)
         person.facts["born"] = person.year
         return person
@@ -216,7 +226,6 @@ class World:
         return entity
 
 
-_SPANS: Final = {"institute": (1690, 1805), "town": (1090, 1780), "band": (1962, 2012)}
 _FILLER_KINDS: Final = (
     "person",
     "person",

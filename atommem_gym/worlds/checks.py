@@ -1,0 +1,24 @@
+"""What generated worlds check alike: settings that contradict a world of their own making, and whole numbers."""
+
+from __future__ import annotations
+
+from atommem_gym.config import EnvConfig
+from atommem_gym.errors import ConfigError
+
+
+def check_generated(config: EnvConfig, env_id: str, why: str) -> None:
+    """Check that ``source`` and ``order`` are as they were; ``why`` says what the order of documents is instead.
+
+    Raises:
+        ConfigError: ``env_id`` was given records, or another order.
+    """
+    if config.source != "synthetic":
+        raise ConfigError(f"source={config.source!r} contradicts {env_id}, which generates its documents; leave it out")
+    if config.order != "shuffled":
+        raise ConfigError(f"order={config.order!r} contradicts {env_id}: {why}; leave it out")
+
+
+def check_whole(name: str, value: object, least: int, most: int) -> None:
+    """Raise ``ConfigError`` unless ``value`` is a whole number from ``least`` to ``most``."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(f"{name}={value!r} must be a whole number from {least} to {most}")
