@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from support.scripted import FixedItems, Steps, fixed, make, question, trace
+from support.agents.scripted import FixedItems, Steps, fixed, make, question, trace
 
 import atommem_gym  # noqa: F401
 from atommem_gym.actions import Answer, Create, Scratchpad

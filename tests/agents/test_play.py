@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from support.scripted import make
+from support.agents.scripted import make
 
 import atommem_gym  # noqa: F401
 from atommem_gym.agents import make_agent

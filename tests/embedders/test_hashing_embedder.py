@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.vectors import AWKWARD, cosine
+from support.stores.vectors import AWKWARD, cosine
 
 from atommem_gym.embedders import hashing_embedder as hashing
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.openai_server import OpenAIServer, Reply, Request, server
-from support.vectors import AWKWARD
+from support.stores.vectors import AWKWARD
 
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.embedders.openai_embedder import QWEN_QUERY_INSTRUCTION, EndpointEmbedder

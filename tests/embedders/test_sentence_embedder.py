@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.missing import without
-from support.vectors import AWKWARD, cosine
+from support.stores.vectors import AWKWARD, cosine
 
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.embedders.openai_embedder import QWEN_QUERY_INSTRUCTION

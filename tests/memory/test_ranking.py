@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.vectors import gaussian
+from support.stores.vectors import gaussian
 
 from atommem_gym.errors import EmbedderError
 from atommem_gym.memory.protocols import Rows, Search, Vectors, Write

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from support.scripted import FixedItems, fixed, make, question, trace
+from support.agents.scripted import FixedItems, fixed, make, question, trace
 
 import atommem_gym  # noqa: F401
 from atommem_gym.actions import Read

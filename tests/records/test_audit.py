@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.record_files import Make, expected, fresh, records, write_lines  # noqa: F401
+from support.records.files import Make, expected, fresh, records, write_lines  # noqa: F401
 
 from atommem_gym.errors import ConfigError, DatasetUnavailableError
 from atommem_gym.records.audit import audit

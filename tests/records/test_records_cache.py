@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.record_files import Make, expected, fresh, records, write_lines  # noqa: F401
+from support.records.files import Make, expected, fresh, records, write_lines  # noqa: F401
 
 from atommem_gym.errors import DatasetUnavailableError
 from atommem_gym.records import cache, sources

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
-from support.record_files import Make, expected, fresh, records, write_lines  # noqa: F401
+from support.records.files import Make, expected, fresh, records, write_lines  # noqa: F401
 
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
 from atommem_gym.records import sources

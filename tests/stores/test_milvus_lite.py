@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from milvus_lite import Collection, CollectionSchema, DataType, FieldSchema, MilvusLite
-from support.programs import kept
-from support.written import DIM, ids, loaded, one
+from support.stores.programs import kept
+from support.stores.written import DIM, ids, loaded, one
 
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import Search, Vectors, Write

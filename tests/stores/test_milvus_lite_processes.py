@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.programs import kept, line, output, program
-from support.written import DIM, ids, loaded
+from support.stores.programs import kept, line, output, program
+from support.stores.written import DIM, ids, loaded
 
 from atommem_gym.errors import StoreLockedError
 from atommem_gym.memory.protocols import Search

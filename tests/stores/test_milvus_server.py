@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from pymilvus import MilvusClient
 from support.servers import MilvusServer, free_port, milvus_server  # noqa: F401
-from support.written import DIM, loaded, one
+from support.stores.written import DIM, loaded, one
 
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import Search, Write

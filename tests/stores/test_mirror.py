@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from support.vectors import gaussian
+from support.stores.vectors import gaussian
 
 from atommem_gym.memory.protocols import Search, Vectors, Write
 from atommem_gym.memory.ranking import margin, rank

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from support.openai_server import OpenAIServer, Reply, server
-from support.replies import (
+from support.agents.replies import (
     X,
     bodies,
     choice,
@@ -19,6 +18,7 @@ from support.replies import (
     statuses,
     values,
 )
+from support.openai_server import OpenAIServer, Reply, server
 
 from atommem_gym.actions import parse
 from atommem_gym.chat_reply import ending

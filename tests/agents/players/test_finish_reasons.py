@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.openai_server import OpenAIServer, server
-from support.replies import (
+from support.agents.replies import (
     chat,
     choice,
     complete,
     short_waits,
     values,
 )
+from support.openai_server import OpenAIServer, server
 
 from atommem_gym.agents.players.language_model import Completion
 from atommem_gym.agents.players.llm_player import LanguageModelPlayer

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from support.openai_server import OpenAIServer, Reply, Request, server
-from support.replies import (
+from support.agents.replies import (
     ANSWER,
     DEEP,
     DIGITS,
@@ -25,6 +24,7 @@ from support.replies import (
     short_waits,
     with_calls,
 )
+from support.openai_server import OpenAIServer, Reply, Request, server
 
 from atommem_gym.actions import Create, Invalid, parse
 from atommem_gym.agents.players.openai_model import OpenAIModel

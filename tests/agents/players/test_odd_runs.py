@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.evaluations import play, small_plan
-from support.openai_server import OpenAIServer, Reply, Request, server
-from support.replies import (
+from support.agents.replies import (
     DEEP,
     DIGITS,
     chat,
@@ -20,6 +18,8 @@ from support.replies import (
     short_waits,
     with_calls,
 )
+from support.evaluations import play, small_plan
+from support.openai_server import OpenAIServer, Reply, Request, server
 
 from atommem_gym.cli import FAILED, main
 from atommem_gym.evaluation.folder import read_run
