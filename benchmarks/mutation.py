@@ -34,29 +34,31 @@ MODULES: dict[str, tuple[str, ...]] = {
 }
 """Files of the package by their room."""
 TESTS: dict[str, tuple[str, ...]] = {
-    "memory": ("memory_details", "memory_rules", "ranking"),
-    "stores": ("memory_details", "memory_rules", "ranking"),
+    "memory": ("drafts", "kept_states", "ranking", "mirror", "numpy_store", "memory_rules"),
+    "stores": ("mirror", "numpy_store", "ranking", "drafts", "kept_states", "memory_rules"),
     "actions": (
-        *("actions_details", "actions", "actions_format", "actions_released", "actions_tools", "action_space"),
+        *("actions_messages", "tags", "spelling", "action_space"),
+        *("actions_format", "actions_tools", "actions", "actions_released"),
     ),
-    "scoring": ("scoring_details", "scoring"),
-    "records": ("stream_details", "properties_episode::test_E1_chunks_without_their_overlaps_are_the_stream"),
-    "": ("episode_details", "episode_rules", "released", "golden"),
+    "scoring": ("formulas", "scorers_by_name", "scoring"),
+    "records": ("stream", "properties_episode::test_E1_chunks_without_their_overlaps_are_the_stream"),
+    "": ("metrics", "evidence", "feedback", "released_steps", "episode_rules", "released", "golden"),
 }
-"""Quick tests of each room that touch no database, since a mutant must cost about a second."""
+"""Quick tests of each room that touch no database, since a mutant must cost about a second; the sharpest come first."""
 _NO_DATABASE = "not server and not milvus and not two_episodes_over_one_store"
 _PLUGIN = '''\
-"""Few Hypothesis examples, always the same; sharp tests first; no collecting of garbage that all mutants share."""
+"""Sharp tests first; few Hypothesis examples, always the same, and last; no garbage of all mutants is collected."""
 
 import gc
 
 from hypothesis import settings
 
+FILES = {files!r}
 settings.register_profile("mutation", max_examples=20, deadline=None, derandomize=True, database=None)
 
 
 def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: ("_details" not in item.nodeid, getattr(item.obj, "is_hypothesis_test", False)))
+    items.sort(key=lambda item: (getattr(item.obj, "is_hypothesis_test", False), FILES.index(item.path.stem)))
 
 
 def pytest_collection_finish(session):
@@ -96,7 +98,8 @@ def make_tree(folder: Path) -> None:
     for source, target in (("atommem_gym", package), ("envs", package / "envs"), ("agents", package / "agents")):
         shutil.copytree(ROOT / source, target, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    (folder / "mutation_profile.py").write_text(_PLUGIN)
+    files = [f"test_{name.partition('::')[0]}" for names in TESTS.values() for name in names]
+    (folder / "mutation_profile.py").write_text(_PLUGIN.replace("{files!r}", repr(files)))
     (folder / "setup.cfg").write_text(_settings())
 
 

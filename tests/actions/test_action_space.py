@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, create_shared_memory, iterate
 
-from atommem_gym.actions import DIALECTS, KINDS, ActionText, Invalid, UnicodeText, parse
+from atommem_gym.actions import (
+    DIALECTS,
+    KINDS,
+    ActionText,
+    Create,
+    Delete,
+    Invalid,
+    Read,
+    UnicodeText,
+    Update,
+    format_action,
+    parse,
+)
+from atommem_gym.actions.operations import operation
 from atommem_gym.errors import ConfigError
 
 DIALECT_NAMES = sorted(DIALECTS)
@@ -163,3 +178,80 @@ def test_finding_4_7_other_text_spaces_are_as_gymnasium_has_them() -> None:
     assert spaces.flatdim(spaces.Text(5)) == 5
     assert spaces.flatten_space(spaces.Text(5)).shape == (5,)
     assert len(create_shared_memory(spaces.Text(5), n=2)) == 10
+
+
+# -- samples, and what a space says of itself
+
+
+def test_A7_a_sample_has_one_to_three_operations_with_one_to_five_words_and_ids_from_one_to_eight() -> None:
+    space = ActionText(10_000, seed=0)
+    ops = [parse(space.sample()) for _ in range(600)]
+    numbers = Counter(map(len, ops))
+    assert set(numbers) == {1, 2, 3}
+    assert max(numbers.values()) < 250
+    every = [op for found in ops for op in found]
+    assert {op.id for op in every if isinstance(op, Update | Delete)} == set(range(1, 9))
+    words = {len(op.query.split()) for op in every if isinstance(op, Read)}
+    assert words == {1, 2, 3, 4, 5}
+    vocabulary = {word for op in every if isinstance(op, Create) for word in op.text.split()}
+    assert {"amber", "prairie", "river", "zephyr"} < vocabulary
+    assert len(vocabulary) == 25
+    assert all(word.isalpha() for word in vocabulary)
+
+
+def test_A7_a_sample_fills_its_length_to_the_last_character() -> None:
+    operations = {
+        kind: len(format_action([made], "crud"))
+        for kind in KINDS
+        if not isinstance(made := operation(kind, "kiln", 1), Invalid)
+    }
+    assert operations["read"] == 17
+    for kind, length in operations.items():
+        space = ActionText(length, kinds=[kind], seed=0)
+        samples = {space.sample() for _ in range(50)}
+        assert "" not in samples
+        assert max(map(len, samples)) == length
+        assert ActionText(length - 1, kinds=[kind], seed=0).sample() == ""
+    pair = ActionText(2 * operations["delete"] + 1, kinds=["delete"], seed=0)
+    assert {len(pair.sample()) for _ in range(60)} == {operations["delete"], pair.max_length}
+
+
+def test_A7_where_only_one_word_fits_every_operation_that_fits_is_drawn() -> None:
+    space = ActionText(23, seed=1)
+    kinds = {op.kind for _ in range(300) for op in parse(space.sample())}
+    assert kinds == {"read", "delete", "create", "answer"}
+
+
+def test_A7_unicode_text_samples_one_to_five_words_up_to_its_length() -> None:
+    space = UnicodeText(200, seed=0)
+    assert {len(space.sample().split(" ")) for _ in range(100)} == {1, 2, 3, 4, 5}
+    short = UnicodeText(3, seed=0)
+    assert {len(short.sample()) for _ in range(20)} == {3}
+    assert UnicodeText(0, seed=0).sample() == ""
+
+
+@pytest.mark.parametrize("make", [UnicodeText, ActionText])
+@pytest.mark.parametrize("asked", [{"mask": ()}, {"probability": ()}])
+def test_A7_a_mask_is_refused_by_name(make: type[UnicodeText], asked: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="neither mask nor probability") as caught:
+        make(10).sample(**asked)
+    assert str(caught.value) == (
+        f"{make.__name__}.sample takes neither mask nor probability: its strings have no charset"
+    )
+
+
+@pytest.mark.parametrize("kinds", [(), ("search",), ("read", "search")])
+def test_A7_bad_kinds_are_named_with_those_there_are(kinds: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ActionText(10, kinds=kinds)
+    assert str(caught.value) == (
+        f"kinds={kinds!r} must be at least one of create, read, update, delete, scratchpad, answer and nothing else"
+    )
+
+
+def test_A7_a_space_shows_what_it_is() -> None:
+    assert repr(UnicodeText(7)) == "UnicodeText(7)"
+    assert repr(ActionText(7, dialect="tools", kinds=["read"])) == "ActionText(7, dialect='tools', kinds=('read',))"
+    assert UnicodeText(7) == UnicodeText(7)
+    assert UnicodeText(7) != UnicodeText(8)
+    assert UnicodeText(7).is_np_flattenable is False

@@ -17,6 +17,7 @@ from atommem_gym.actions import (
     Create,
     Delete,
     Invalid,
+    Kind,
     Operation,
     Read,
     Scratchpad,
@@ -24,6 +25,7 @@ from atommem_gym.actions import (
     format_action,
     parse,
 )
+from atommem_gym.actions.operations import check_formattable, operation, text_of
 from atommem_gym.errors import ConfigError
 
 ANY = st.characters(exclude_categories=())
@@ -166,3 +168,71 @@ def test_A6_an_unknown_dialect_raises_and_names_the_known_ones() -> None:
         parse("", "xml")
     with pytest.raises(ConfigError, match=r"'xml'.*crud.*released.*tools"):
         format_action([], "xml")
+
+
+# -- forms
+
+
+BIGGEST = 10**18 - 1
+
+
+@pytest.mark.parametrize(
+    ("dialect", "written"),
+    [
+        ("crud", '<update id="3">t</update>\n<delete id="-4"/>\n<read>q</read>'),
+        ("released", "<modify_memory>Memory 3: t</modify_memory>\n<delete_memory>Memory 0</delete_memory>\n"
+                     "<update_query>q</update_query>"),
+        ("tools", '<tool_call>\n{"name": "update", "arguments": {"id": 3, "text": "t"}}\n</tool_call>\n'
+                  '<tool_call>\n{"name": "delete", "arguments": {"id": -4}}\n</tool_call>\n'
+                  '<tool_call>\n{"name": "read", "arguments": {"query": "q"}}\n</tool_call>'),
+    ],
+)  # fmt: skip
+def test_A6_operations_are_written_one_a_line_in_the_dialects_form(dialect: str, written: str) -> None:
+    ops: list[Operation] = [Update(3, "t"), Delete(0 if dialect == "released" else -4), Read("q")]
+    assert format_action(ops, dialect) == written
+    assert parse(written, dialect) == ops
+
+
+def test_A6_the_dialect_that_is_not_named_is_the_canonical_one() -> None:
+    assert format_action([Create("x")]) == "<create>x</create>"
+    assert parse("<create>x</create>") == [Create("x")]
+
+
+def test_A6_tools_write_any_script_as_it_is() -> None:
+    assert "naïve 東京" in format_action([Create("naïve 東京")], "tools")
+
+
+@pytest.mark.parametrize("dialect", ["crud", "tools"])
+@pytest.mark.parametrize("number", [BIGGEST, -BIGGEST, 0])
+def test_A6_ids_of_18_digits_are_the_longest(dialect: str, number: int) -> None:
+    ops: list[Operation] = [Delete(number), Update(number, "a")]
+    assert parse(format_action(ops, dialect), dialect) == ops
+
+
+def test_A6_positions_of_18_digits_are_the_longest_and_none_is_negative() -> None:
+    ops: list[Operation] = [Delete(BIGGEST), Update(0, "a")]
+    assert parse(format_action(ops, "released"), "released") == ops
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_A1_an_operation_is_built_from_its_kind_its_stripped_text_and_its_address(kind: Kind) -> None:
+    made = operation(kind, " t ", 3)
+    assert not isinstance(made, Invalid)
+    expected: dict[Kind, Operation] = {
+        "create": Create("t"),
+        "read": Read("t"),
+        "update": Update(3, "t"),
+        "delete": Delete(3),
+        "scratchpad": Scratchpad("t"),
+        "answer": Answer("t"),
+    }
+    assert made == expected[kind]
+    assert made.kind == kind
+    assert text_of(made) == (None if kind == "delete" else "t")
+    check_formattable(made)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_A1_an_empty_action_has_no_operations(dialect: str) -> None:
+    assert parse("", dialect) == []
+    assert format_action([], dialect) == ""

@@ -192,3 +192,26 @@ def test_A5_a_written_call_is_one_json_object_in_a_block() -> None:
     lines = action.split("\n")
     assert (lines[0], lines[2:]) == ("<tool_call>", ["</tool_call>"])
     assert json.loads(lines[1]) == {"name": "update", "arguments": {"id": 3, "text": 'a "b"\nc'}}
+
+
+def test_A5_the_schemas_say_what_each_function_takes() -> None:
+    schemas = tool_schemas()
+    assert [schema["function"]["name"] for schema in schemas] == list(KINDS)
+    for schema in schemas:
+        assert set(schema) == {"type", "function"}
+        assert schema["type"] == "function"
+        function = schema["function"]
+        assert set(function) == {"name", "description", "parameters"}
+        parameters = function["parameters"]
+        assert set(parameters) == {"type", "properties", "required"}
+        assert parameters["type"] == "object"
+        wanted = {
+            "read": {"query": "string"},
+            "update": {"id": "integer", "text": "string"},
+            "delete": {"id": "integer"},
+        }
+        found = {name: kind["type"] for name, kind in parameters["properties"].items()}
+        assert found == wanted.get(function["name"], {"text": "string"})
+        assert parameters["required"] == list(parameters["properties"])
+    schemas[0]["function"]["parameters"]["properties"]["text"]["type"] = "changed"
+    assert tool_schemas()[0]["function"]["parameters"]["properties"]["text"]["type"] == "string"

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from itertools import islice
-from typing import Any, TypeAlias
-from unittest.mock import patch
+from typing import Any
 
-import gymnasium as gym
 import pytest
+from support.agents.scripted import FixedItems, Steps, fixed, make, question, trace
 
 import atommem_gym  # noqa: F401
-from atommem_gym.actions import Answer, Create, Invalid, Operation, Read, Scratchpad, parse
+from atommem_gym.actions import Answer, Create, Scratchpad
 from atommem_gym.agents import AGENTS, make_agent
-from atommem_gym.agents.play import Env, EpisodeRecord, atommem_env, draw_items, iterate, play, play_episode
+from atommem_gym.agents.play import EpisodeRecord, atommem_env, play, play_episode
 from atommem_gym.agents.scripted.silent import options
 from atommem_gym.agents.scripted.tidy import BUDGET, TidyAgent
-from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
-from atommem_gym.policies.answering import fill
-from atommem_gym.policies.documents import DocumentReader, entries, sentences, split
-from atommem_gym.policies.oracle_reader import OracleReader, visible_texts
-from atommem_gym.policies.words import Rarity, content_words, names
-from atommem_gym.records.record import Document, Evidence, Item, Record
-from atommem_gym.tokenizers import load_tokenizer
+from atommem_gym.records.record import Document, Evidence
 
 STORING = ("keep_all", "overwrite", "tidy")
-Steps: TypeAlias = list[list[Operation | Invalid]]
 FORMAT_REASONS = {"empty", "unclosed", "unknown_tag", "bad_id", "bad_json", "too_long"}
 
 CONFIGS: dict[str, dict[str, Any]] = {
@@ -58,50 +48,6 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "sticky": {"sticky_query": True},
     "few_steps": {"max_steps": 7},
 }
-
-
-class FixedItems:
-    """One item, made by hand."""
-
-    name = "fixed"
-    num_items = 1
-
-    def __init__(self, documents: Sequence[Document], *questions: Record) -> None:
-        self.documents, self.questions = tuple(documents), questions
-
-    def item(self, index: int, shuffle_seed: int = 0) -> Item:
-        return Item("fixed/0", 0, shuffle_seed, self.questions, self.documents)
-
-
-def make(**keywords: Any) -> Env:
-    # The released preset asks up to ten questions in 41 steps.
-    size = {"num_docs": 200, "chunk_tokens": 3000} if "preset" in keywords else {"num_docs": 24, "chunk_tokens": 300}
-    settings = size | {"store": "numpy"} | keywords
-    if "preset" not in keywords:
-        settings["num_docs"] *= settings.get("questions_per_episode", 1)
-    return gym.make("AtomMem-Synthetic-v0", disable_env_checker=True, **settings)
-
-
-def fixed(items: FixedItems, **keywords: Any) -> Env:
-    with patch("atommem_gym.envs.atommem_env.load_items", lambda *_: items):
-        return make(**keywords)
-
-
-def question(text: str, answer: str, *evidence: Evidence) -> Record:
-    return Record("q", text, answer, (), (), evidence)
-
-
-def trace(env: Env, agent_name: str, index: int = 0) -> tuple[EpisodeRecord, Steps, list[Any]]:
-    """The record of an episode, the parsed actions, and all rejections."""
-    actions: Steps = []
-    rejected: list[Any] = []
-
-    def note(action: str, observation: Any, info: dict[str, Any]) -> None:
-        actions.append(parse(action, atommem_env(env).config.dialect))
-        rejected.extend(info["rejected"])
-
-    record = play_episode(env, make_agent(agent_name), index, on_step=note)
-    return record, actions[1:], rejected
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -354,61 +300,6 @@ def test_tidy_budget_is_never_exceeded_on_long_streams() -> None:
         assert 0 < max(record.peak_entries for record in play(env, TidyAgent(), 2)) <= BUDGET
 
 
-def test_E12_oracle_reader_answers_if_and_only_if_all_evidence_is_visible() -> None:
-    first, second = Evidence("A", "Ada met Bob.", "Bob"), Evidence("B", "Bob lives in Rome.", "Rome")
-    with fixed(FixedItems([Document("A", "x")], question("Where?", "Rome", first, second))) as env:
-        observation, _ = env.reset()
-        reader = OracleReader(atommem_env(env).episode)
-
-        def answer(scratchpad: str, *memories: str) -> str:
-            shown = tuple({"id": 2 * i, "text": text, "score": 0.5} for i, text in enumerate(memories))
-            return reader.answer({**observation, "scratchpad": scratchpad, "memories": shown})
-
-        assert answer("", "ada met bob") == "unknown"
-        assert answer("Bob lives in Rome") == "unknown"
-        assert answer("Bob lives in Rome", "they say Ada met Bob, once") == "Rome"
-        assert answer("", "Ada met Bobby. Bob lives in Rome.") == "unknown"
-        # Rome is in sight, its evidence is not.
-        assert answer("Rome", "Rome", "Ada met Bob.") == "unknown"
-
-
-def test_oracle_reader_never_answers_a_question_without_evidence() -> None:
-    with fixed(FixedItems([Document("A", "x")], question("Where?", "Rome"))) as env:
-        observation, _ = env.reset()
-        assert OracleReader(atommem_env(env).episode).answer(observation) == "unknown"
-
-
-def test_oracle_reader_joins_memories_of_consecutive_ids_only() -> None:
-    def shown(*ids: int) -> dict[str, Any]:
-        return {"scratchpad": "", "memories": tuple({"id": i, "text": f"t{i}", "score": 0.0} for i in ids)}
-
-    assert visible_texts(shown(5, 3, 4, 9)) == ["", "t3", "t4", "t5", "t9", "t3 t4 t5"]
-    assert visible_texts(shown(1, 3)) == ["", "t1", "t3"]
-    assert visible_texts(shown()) == [""]
-
-
-def test_reading_policy_asks_the_question_then_with_the_names_of_the_best_new_hit() -> None:
-    item = FixedItems(
-        [
-            Document("Night Train", "Night Train is a film by Ada Byron."),
-            Document("Ada Byron", "Ada Byron was born in Bath."),
-            *(Document(f"Film {i}", f"Film {i} is a film about a train.") for i in range(20)),
-        ],
-        question(
-            "In which city was the director of Night Train born?",
-            "Bath",
-            Evidence("Night Train", "Night Train is a film by Ada Byron.", "Ada Byron"),
-            Evidence("Ada Byron", "Ada Byron was born in Bath.", "Bath"),
-        ),
-    )
-    with fixed(item, top_k=2, chunk_tokens=2000) as env:
-        record, actions, _ = trace(env, "keep_all")
-    queries = [op.query for action in actions for op in action if isinstance(op, Read)]
-    assert queries[0] == "In which city was the director of Night Train born?"
-    assert queries[1] == f"{queries[0]} Ada Byron"
-    assert record.em == 1.0
-
-
 @pytest.mark.parametrize("agent", ["keep_all", "tidy", "oracle"])
 def test_E3_storing_agents_never_ask_for_more_reads_than_there_are(agent: str) -> None:
     for limit in (0, 1, 2, 5):
@@ -425,91 +316,6 @@ def test_steps_are_left_for_every_question() -> None:
         record, actions, _ = trace(env, "keep_all")
     assert not record.truncated
     assert sum(isinstance(op, Answer) for action in actions for op in action) == 5
-
-
-def test_document_reader_gives_the_documents_back_whatever_the_chunks_are() -> None:
-    tokenizer = load_tokenizer("words")
-    with make() as env:
-        for tokens, overlap in ((5, 0), (37, 0), (37, 9), (400, 100), (9, 4)):
-            config = EnvConfig.from_keywords(
-                {"chunk_tokens": tokens, "chunk_overlap": overlap}, {"source": "synthetic"}
-            )
-            documents = atommem_env(env).items.item(2).documents
-            from atommem_gym.records.stream import Stream
-
-            stream = Stream(documents, tokenizer, tokens, overlap)
-            reader, found = DocumentReader(config), []
-            for i in range(stream.num_chunks):
-                observation = {"phase": 0, "progress": (i, stream.num_chunks), "chunk": stream.chunk(i)}
-                found += reader.read(observation)
-                assert reader.read(observation) == []
-            assert tuple(found) == documents
-
-
-def test_a_document_that_quotes_another_header_stays_whole() -> None:
-    config = EnvConfig.from_keywords({})
-    chunk = "Document 1:\nA\nsee\n\nDocument 7:\nquoted\n\nDocument 2:\nB\nend"
-    documents = DocumentReader(config).read({"phase": 0, "progress": (0, 1), "chunk": chunk})
-    assert documents == [Document("A", "see\n\nDocument 7:\nquoted"), Document("B", "end")]
-
-
-def test_texts_are_split_within_the_limit_and_lose_no_word() -> None:
-    tokenizer = load_tokenizer("words")
-    text = "One two three. Four five six seven eight nine ten eleven twelve. Supercalifragilisticexpialidocious!"
-    for limit in (1, 2, 3, 5, 8, 100):
-        pieces = split(text, tokenizer, limit)
-        assert all(0 < tokenizer.count(piece) <= limit for piece in pieces)
-        assert "".join(pieces).replace(" ", "") == text.replace(" ", "")
-    assert split("", tokenizer, 5) == []
-    assert entries(Document("T", "text"), tokenizer, 5) == ["T\ntext"]
-    assert " ".join(sentences(text)) == text
-
-
-def test_fill_takes_what_fits_in_the_given_order() -> None:
-    tokenizer = load_tokenizer("words")
-    assert fill(["", "one two", "three four five", "six"], tokenizer, 3) == "one two\nsix"
-    assert fill(["notes", "one"], tokenizer, 1) == "notes"
-
-
-def test_rare_shared_words_weigh_more() -> None:
-    rarity = Rarity()
-    for words in (["film", "ada"], ["film"], ["film"]):
-        rarity.note(words)
-    assert rarity.relevance(["ada"], ["ada", "film"]) > rarity.relevance(["film"], ["ada", "film"]) > 0
-    assert rarity.relevance(["train"], ["ada"]) == 0
-    assert content_words("The Ada of ADA") == ["ada"]
-    assert names("She saw Ada, ADA and Bob in 1932") == ["Ada", "Bob", "1932"]
-
-
-def test_draws_repeat_no_item_before_all_were_played() -> None:
-    drawn = draw_items(7, 18, seed=3)
-    assert len(drawn) == 18
-    assert len(set(drawn)) == 18
-    assert sorted(drawn[:7]) == [(i, 0) for i in range(7)]
-    assert {epoch for _, epoch in drawn[14:]} == {2}
-    assert drawn[:5] == draw_items(7, 5, seed=3) or sorted(drawn[:5]) != sorted(draw_items(7, 5, seed=3))
-    assert draw_items(10_000, 5, seed=1) != draw_items(10_000, 5, seed=2)
-
-
-def test_play_measures_the_environment_apart_and_can_be_interrupted() -> None:
-    with make() as env:
-        agent = make_agent("keep_all")
-        first = list(islice(iterate(env, agent, 5), 2))
-        records = play(env, agent, 5)
-    assert [r.item for r in records[:2]] == [r.item for r in first]
-    record = records[0]
-    assert record.operations["create"] == 24
-    assert record.peak_entries == record.final_entries == 24
-    assert record.env_ms > 0
-    assert record.agent_ms > 0
-    assert record.steps == sum(1 for _ in range(record.steps))
-    assert 0 <= record.evidence_recall_exact <= record.evidence_recall <= 1
-
-
-def test_play_refuses_other_environments() -> None:
-    env: Any = gym.make("CartPole-v1")
-    with pytest.raises(ConfigError, match=r"no AtomMem environment"):
-        play(env, make_agent("silent"), 1)
 
 
 def test_unknown_agents_are_named_with_a_suggestion() -> None:

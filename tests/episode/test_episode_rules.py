@@ -265,3 +265,32 @@ def test_E12_a_read_for_one_question_counts_for_the_evidence_of_later_ones() -> 
     for _ in range(3):
         game.step("<answer>x</answer>")
     assert game.result.info["episode_metrics"]["evidence_recall_exact"] == pytest.approx(2 / 6)
+
+
+@pytest.mark.parametrize(("room", "shown"), [(9, [1, 2]), (8, [1, 2]), (7, [1]), (4, [1])])
+def test_M10_entries_that_fill_their_room_exactly_are_shown(room: int, shown: list[int]) -> None:
+    game = Game(chunks=2, max_entry_tokens=4, max_memory_tokens=room)
+    game.step("<create>bees a b c</create><create>bees d e f</create><read>bees a b c</read>")
+    assert game.shown == shown
+
+
+def test_A7_an_action_of_exactly_the_longest_length_is_read_whole() -> None:
+    action = "<create>x</create>"
+    game = Game(chunks=2, max_action_chars=len(action))
+    game.step(action)
+    assert (game.entries, game.reasons) == ({1: "x"}, [])
+    game.step(action + "<")
+    assert game.reasons == [("action", 0, "too_long")]
+
+
+def test_A3_lone_surrogates_are_replaced_and_pairs_joined_in_every_operation() -> None:
+    game = Game(chunks=4, early_answer=True)
+    broken, whole = "a\ud800b \ud83d\ude00", "a\ufffdb 😀"
+    game.step(f"<create>{broken}</create><create>x</create><scratchpad>{broken}</scratchpad><read>{broken}</read>")
+    game.step(f'<update id="2">{broken}</update>')
+    assert game.entries == {1: whole, 2: whole}
+    assert game.seen["scratchpad"] == whole
+    game.step(f"<read>{broken}</read>")
+    assert game.seen["query"] == whole
+    game.step(f"<answer>{broken}</answer>")
+    assert game.result.info["episode_metrics"]["answers"][0]["answer"] == whole

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from support.game import QUESTIONS, Game
-
-
-def released(**keywords: Any) -> Game:
-    return Game(preset="released", **{"chunks": 4, "chunk_overlap": 0, **keywords})
+from support.game import QUESTIONS, released
 
 
 def test_1_2_windows_share_the_overlap_of_both_sides() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.stores.vectors import gaussian
 
 from atommem_gym.errors import EmbedderError
 from atommem_gym.memory.protocols import Rows, Search, Vectors, Write
@@ -20,10 +21,6 @@ from atommem_gym.stores.rows import check_vectors
 
 def rows(vectors: Vectors, ids: list[int] | None = None) -> Rows:
     return Rows(np.asarray(ids or range(1, len(vectors) + 1), np.int64), np.asarray(vectors, np.float32))
-
-
-def gaussian(seed: int, *shape: int) -> Vectors:
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
 def exact_cosine(a: Vectors, b: Vectors) -> float:
@@ -301,3 +298,39 @@ def test_candidates_hold_while_other_episodes_are_written_and_forgotten() -> Non
         mirror.apply([Write("b", list(range(1, n + 1)), ["x"] * n, -vectors[:n])], [squares[:n]])
         mirror.forget("b")
         assert rank(vectors[0], found, 3) == before
+
+
+def test_M6_the_margin_grows_with_the_roundings_of_a_product() -> None:
+    assert margin(0) == 32 * 2.0**-24
+    assert margin(1024) == (2 * 1024 + 32) * 2.0**-24
+
+
+def test_M6_all_entries_are_ranked_in_float64() -> None:
+    tiny = np.float32(1e-30)
+    vectors = np.array([[tiny, 0], [0, tiny], [tiny, tiny]], np.float32)
+    ids, scores = rank(np.array([tiny, 0], np.float32), Rows(np.array([1, 2, 3]), vectors), 3)
+    assert ids == [1, 3, 2]
+    assert scores == [1.0, pytest.approx(1 / math.sqrt(2), abs=1e-15), 0.0]
+
+
+def test_M6_a_score_never_exceeds_one_however_its_sums_round() -> None:
+    for x, y, factor in [(1, 8, 7), (2, 17, 5), (46, 7, 11)]:
+        short = np.array([x, y], np.float32) * np.float32(0.1)
+        long = np.array([x * factor, y * factor], np.float32) * np.float32(0.1)
+        found = Rows(np.array([1, 2]), np.stack([long, -long]))
+        assert rank(short, found, 2) == ([1, 2], [1.0, -1.0])
+
+
+def test_M6_nothing_is_ranked_for_no_or_fewer_places() -> None:
+    found = Rows(np.array([1]), np.ones((1, 2), np.float32))
+    for k in (0, -1):
+        assert rank(np.ones(2, np.float32), found, k) == ([], [])
+    assert rank(np.full(2, np.nan, np.float32), found, 0) == ([], [])
+
+
+def test_a_query_that_is_not_finite_is_refused_with_a_remedy() -> None:
+    with pytest.raises(EmbedderError) as caught:
+        rank(np.array([math.nan, 1], np.float32), Rows(np.array([1]), np.ones((1, 2), np.float32)), 1)
+    assert str(caught.value) == (
+        "the vector of a query holds NaN or infinity; similarity needs finite numbers: check the embedder's output"
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 import re
 import sys
@@ -16,9 +15,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.missing import without
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.tokenizers import HuggingFaceTokenizer, TiktokenTokenizer, Tokenizer, load_tokenizer
+
+__all__ = ["without"]
 
 WORDS = load_tokenizer("words")
 FAMILY = "👩‍👩‍👧"
@@ -299,22 +301,6 @@ def test_real_tiktoken_vocabulary() -> None:
     assert tokenizer.count("hello world") == 2
     for text in AWKWARD:
         check_laws(tokenizer, text)
-
-
-@pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Makes a package look as if it were not installed."""
-    real = builtins.__import__
-
-    def hide(package: str) -> None:
-        def importing(name: str, *args: Any, **kwargs: Any) -> Any:
-            if name.split(".")[0] == package:
-                raise ModuleNotFoundError(f"No module named {package!r}")
-            return real(name, *args, **kwargs)
-
-        monkeypatch.setattr(builtins, "__import__", importing)
-
-    return hide
 
 
 @pytest.mark.parametrize(("package", "name"), [("tiktoken", "tiktoken:gpt2"), ("tokenizers", "Qwen/Qwen3-8B")])

@@ -346,3 +346,58 @@ def test_R1_any_real_number_in_the_unit_interval_is_a_score(value: Any) -> None:
 def test_R1_an_unknown_reward_is_a_config_error(spec: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_scorer(spec)
+
+
+# -- words and refusals, to the letter
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("a-an the; b", "aan b"),
+        ("an A The THE x", "x"),
+        ("then and banana", "then and banana"),
+        ("a1 the_x", "a1 thex"),
+        ("l'a", "la"),
+        ("x\ta\ny", "x y"),
+        ("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", ""),
+        ("STRASSE ẞ", "strasse ß"),
+    ],
+)
+def test_R2_articles_go_as_whole_words_after_the_punctuation(text: str, normal: str) -> None:
+    assert normalize(text) == normal
+
+
+@pytest.mark.parametrize(
+    ("prediction", "answer", "expected"),
+    [
+        ("noanswer", "noanswer", 1.0),
+        ("no answer", "noanswer", 0.0),
+        ("noanswer noanswer", "noanswer", 0.0),
+        ("yes yes", "yes", 0.0),
+        ("a yes", "yes", 1.0),
+        ("no", "no no", 0.0),
+        ("x x y", "x y y", 2 / 3),
+        ("x", "x y z", 0.5),
+        ("x y z", "x", 0.5),
+        ("x a b c d", "x y", 1 / 3),
+    ],
+)
+def test_R2_f1_counts_shared_words_once_each_and_yes_or_no_whole(prediction: str, answer: str, expected: float) -> None:
+    assert f1(prediction, [answer]) == pytest.approx(expected, abs=1e-15)
+
+
+@pytest.mark.parametrize("score", [exact_match, f1])
+def test_R2_answers_that_are_none_or_one_string_raise_with_the_remedy(score: Any) -> None:
+    with pytest.raises(ValueError, match=r"^answers") as caught:
+        score("x", ())
+    assert str(caught.value) == "answers is empty, so nothing could match; give at least one accepted answer"
+    with pytest.raises(ValueError, match=r"^answers") as caught:
+        score("x", "yes")
+    assert str(caught.value) == ("answers='yes' is one string; give a sequence of accepted answers, such as ('yes',)")
+
+
+def test_R2_the_released_match_needs_answers_too() -> None:
+    with pytest.raises(ValueError, match=r"^answers") as caught:
+        released_match("x", [])
+    assert str(caught.value) == "answers is empty, so nothing could match; give at least one accepted answer"

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from milvus_lite import Collection, MilvusLite
-from test_milvus_lite import DIM, ids, kept, line, loaded, one, program  # noqa: F401
+from support.stores.programs import kept, line, program  # noqa: F401
+from support.stores.written import DIM, ids, loaded, one
 
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import Rows, Search, Store, Write

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import players
-from support.players import Plan, endless, facts, rng, states
+from support.stores import players
+from support.stores.players import Plan, endless, facts, rng, states
 
 from atommem_gym.errors import StoreError, StoreLockedError
 from atommem_gym.memory.protocols import Search, Store

@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 from pymilvus import MilvusClient
 from support.servers import MilvusServer, free_port, milvus_server  # noqa: F401
+from support.stores.written import DIM, loaded, one
 
 from atommem_gym.errors import StoreError
-from atommem_gym.memory.protocols import Search, Store, StoredEpisode, Write
+from atommem_gym.memory.protocols import Search, Write
 from atommem_gym.memory.ranking import rank
 from atommem_gym.stores import milvus_server as module
 from atommem_gym.stores.loading import open_store
-
-DIM = 6
 
 
 @pytest.fixture
@@ -30,17 +29,6 @@ def url(milvus_server: MilvusServer) -> str:  # noqa: F811
     client.create_database(name)
     client.close()
     return f"{milvus_server.url}/{name}"
-
-
-def one(episode: str, entry: int, text: str = "t", deletes: tuple[int, ...] = (), state: str | None = None) -> Write:
-    gone = [i for i in deletes if i > 0]
-    return Write(episode, [entry], [text], np.full((1, DIM), entry, np.float32), gone, state)
-
-
-def loaded(store: Store, episode: str) -> StoredEpisode:
-    found = store.load(episode)
-    assert found is not None
-    return found
 
 
 def test_nobody_listening_is_an_error_within_seconds_naming_url_and_remedy() -> None:
@@ -92,8 +80,8 @@ def test_a_client_that_dies_between_upsert_and_delete_of_a_step_is_harmless(
 
 
 def test_another_dimension_is_an_error_that_names_both(url: str) -> None:
-    open_store(url, DIM, keep=True, embedder="hashing-6").close()
-    with pytest.raises(StoreError, match=r"6 numbers.*hashing-6.*but 8.*minilm.*another database"):
+    open_store(url, DIM, keep=True, embedder="hashing-4").close()
+    with pytest.raises(StoreError, match=r"4 numbers.*hashing-4.*but 8.*minilm.*another database"):
         open_store(url, 8, keep=True, embedder="minilm")
     # Temporary rows have a collection for every dimension.
     open_store(url, 8).close()

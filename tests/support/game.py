@@ -99,3 +99,8 @@ class Game:
     @property
     def shown(self) -> list[int]:
         return [m["id"] for m in self.seen["memories"]]
+
+
+def released(**keywords: Any) -> Game:
+    """A game of ``preset="released"``."""
+    return Game(preset="released", **{"chunks": 4, "chunk_overlap": 0, **keywords})

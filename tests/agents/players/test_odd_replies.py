@@ -6,73 +6,34 @@ import asyncio
 import gzip
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from support.evaluations import play, small_plan
+from support.agents.replies import (
+    ANSWER,
+    DEEP,
+    DIGITS,
+    X,
+    call,
+    chat,
+    choice,
+    complete,
+    part,
+    raw,
+    refused,
+    short_waits,
+    with_calls,
+)
 from support.openai_server import OpenAIServer, Reply, Request, server
 
 from atommem_gym.actions import Create, Invalid, parse
-from atommem_gym.agents.players.language_model import Completion, Sampling
-from atommem_gym.agents.players.llm_player import LanguageModelPlayer
 from atommem_gym.agents.players.openai_model import OpenAIModel
 from atommem_gym.agents.players.shortening import Shortener
-from atommem_gym.chat_reply import ENDINGS, ending, read_chat
-from atommem_gym.cli import FAILED, main
-from atommem_gym.embedders.openai_embedder import EndpointEmbedder, read_embeddings
-from atommem_gym.endpoints import ODD_TRIES, OddReplyError
+from atommem_gym.embedders.openai_embedder import EndpointEmbedder
+from atommem_gym.endpoints import ODD_TRIES
 from atommem_gym.errors import ContextLengthError, EmbedderError, LanguageModelError, ModelUnavailableError
-from atommem_gym.evaluation.folder import read_run
-from atommem_gym.testing import budget
-from atommem_gym.traces import read_traces
 
-__all__ = ["server"]
-
-MESSAGES = [{"role": "user", "content": "Now."}]
-DEEP = "[" * 200_000
-DIGITS = "9" * 20_000
-ANSWER = "<answer>x</answer>"
-
-
-def choice(content: Any = ANSWER, **changes: Any) -> dict[str, Any]:
-    """A choice; ``message`` adds to its message, the rest replaces its fields."""
-    message = {"role": "assistant", "content": content, **changes.pop("message", {})}
-    return {"index": 0, "message": message, "finish_reason": "stop", **changes}
-
-
-def chat(content: Any = ANSWER, **changes: Any) -> Reply:
-    usage = {"prompt_tokens": 12, "completion_tokens": 3}
-    return Reply({"id": "c", "choices": [choice(content, **changes)], "usage": usage})
-
-
-def call(name: Any = "create", arguments: Any = '{"text": "a"}', **changes: Any) -> Reply:
-    calls = [{"type": "function", "function": {"name": name, "arguments": arguments}}]
-    return chat(None, finish_reason="tool_calls", message={"tool_calls": calls}, **changes)
-
-
-def with_calls(calls: Any) -> Reply:
-    return chat(None, message={"tool_calls": calls})
-
-
-def raw(text: str, old: str, new: str) -> Reply:
-    """A good reply with another text in its JSON, for what no Python value can say."""
-    body = json.dumps(chat(text).body)
-    assert old in body
-    return Reply(body.replace(old, new))
-
-
-def refused(message: Any, status: int = 200, **details: Any) -> Reply:
-    return Reply({"error": {"message": message, **details}}, status)
-
-
-def part(kind: str, **fields: Any) -> dict[str, Any]:
-    return {"type": kind, **fields}
-
-
-X = part("text", text=ANSWER)
+__all__ = ["server", "short_waits"]
 CALL = '<tool_call>\n{{"name": "create", "arguments": {}}}\n</tool_call>'
 
 ANSWERED: dict[str, tuple[Reply, str, str]] = {
@@ -225,24 +186,6 @@ REFUSED: dict[str, Reply] = {
 """Replies after which no other try is made."""
 
 
-@pytest.fixture(autouse=True)
-def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("atommem_gym.agents.players.openai_model._FIRST_WAIT", 0.001)
-    monkeypatch.setattr("atommem_gym.agents.players.openai_model._LONGEST_WAIT", 0.002)
-    monkeypatch.setattr("atommem_gym.endpoints.LONGEST_WAIT", 0.002)
-
-
-def complete(server: OpenAIServer, patience: float = 60.0, **options: Any) -> Completion:
-    async def asked() -> Completion:
-        model = OpenAIModel(server.url, "m", patience=patience, **options)
-        try:
-            return await model.complete(MESSAGES, Sampling())
-        finally:
-            await model.aclose()
-
-    return asyncio.run(asked())
-
-
 def first(reply: Reply, then: Reply | None = None) -> Callable[[Request, int], Reply]:
     return lambda request, number: reply if number == 0 else then or chat()
 
@@ -364,338 +307,6 @@ def test_an_odd_list_of_models_is_tried_again_and_then_an_error(server: OpenAISe
         asyncio.run(OpenAIModel(server.url).wait_until_ready())
     with pytest.raises(EmbedderError, match="/v1"):
         EndpointEmbedder(server.url, backoff=0.0)
-
-
-# Arbitrary shapes.
-
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.sampled_from([10**30, -5, 1e308, 1e-320])
-    | st.floats()
-    | st.text(max_size=5)
-    | st.sampled_from(["text", "thinking", "stop", "error", "create", "{}", "[[", ANSWER, "429", "\ud800"])
-)
-names = st.sampled_from(
-    [
-        *(
-            "type",
-            "text",
-            "thinking",
-            "reasoning",
-            "function",
-            "name",
-            "arguments",
-            "error",
-            "code",
-            "message",
-            "content",
-        ),
-        *("finish_reason", "choices", "data", "index", "embedding", "refusal", "tool_calls", "status", "object"),
-    ]
-)
-values = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4), max_leaves=12
-)
-headers = st.sampled_from(
-    [
-        {},
-        {"Content-Encoding": "gzip"},
-        {"Content-Encoding": "br, deflate"},
-        {"Content-Type": "text/html; charset=rot13"},
-        {"Retry-After": "99999999999"},
-        {"Retry-After": "-1"},
-        {"Retry-After": "Wed, 99 Oct 2099"},
-    ]
-)
-statuses = st.sampled_from([200] * 9 + [201, 302, 400, 401, 413, 422, 429, 500, 599, 999])
-
-
-@st.composite
-def changed(draw: st.DrawFn, good: Any) -> Any:
-    """A good body in which some values, at any depth, are arbitrary."""
-    body = json.loads(json.dumps(good))
-    for _ in range(draw(st.integers(0, 3))):
-        place, key = body, None
-        for _ in range(draw(st.integers(1, 6))):
-            keys = list(place) if isinstance(place, dict) else list(range(len(place)))
-            key = draw(st.sampled_from(keys + (draw(st.lists(names, max_size=1)) if isinstance(place, dict) else [])))
-            inner = place[key] if isinstance(place, list) else place.get(key)
-            if not isinstance(inner, (dict, list)) or not inner:
-                break
-            last, place = place, inner
-        else:
-            place = last
-        place[key] = draw(values)
-    return draw(st.sampled_from([body] * 9 + [draw(values)]))
-
-
-def bodies(good: Any) -> st.SearchStrategy[Any]:
-    return changed(good) | changed(good) | st.binary(max_size=40)
-
-
-FULL = {
-    "choices": [
-        choice(
-            [part("thinking", thinking=[part("text", text="hm")]), X],
-            message={
-                "reasoning_content": [part("text", text="h")],
-                "refusal": None,
-                "tool_calls": [{"type": "function", "function": {"name": "create", "arguments": '{"text": "a"}'}}],
-            },
-            stop_reason=None,
-        )
-    ],
-    "usage": {"prompt_tokens": 12, "completion_tokens": 3},
-}
-
-
-@given(body=bodies(FULL), status=statuses, extra=headers)
-@budget(200)
-def test_finding_2_1_nothing_but_the_project_s_own_errors_leaves_complete(
-    server: OpenAIServer, body: Any, status: int, extra: dict[str, str]
-) -> None:
-    server.answer = lambda request, number: Reply(body, status, dict(extra))
-    try:
-        # No second try, so that no Retry-After is waited for.
-        completion = complete(server, patience=0.0)
-    except LanguageModelError:
-        return
-    assert isinstance(completion.text, str)
-    assert isinstance(completion.reasoning, str)
-    assert completion.finish_reason in ("stop", "length", "tool_calls")
-    assert completion.prompt_tokens >= 0 <= completion.completion_tokens
-    parse(completion.text, "tools")
-    if isinstance(body, dict):
-        found = body["choices"][0]
-        assert ending(found["finish_reason"])
-        assert not body.get("error")
-        assert not found.get("error")
-        content = found["message"].get("content")
-        assert content is None or isinstance(content, (str, list))
-        assert not isinstance(content, str) or completion.text.startswith(content)
-
-
-COUNTED = {
-    *("stop", "length", "tool_calls", "function_call", "eos_token", "eos", "stop_sequence", "end_turn", "max_tokens"),
-    *("model_context_window_exceeded", "tool_use", "model_length", "complete", "tool_call", "completed"),
-}
-"""All finish reasons with which a reply counts, written out a second time."""
-
-
-@given(
-    st.text(max_size=12)
-    | st.sampled_from(sorted(COUNTED)).map(str.upper)
-    | st.sampled_from(sorted(COUNTED)).flatmap(lambda one: st.sampled_from([one, one[:-1], f"{one} ", f"{one}s"]))
-    | values
-)
-@budget(300)
-def test_A9_only_a_stop_the_length_limit_or_a_tool_call_counts(reason: Any) -> None:
-    body = {"choices": [choice("<create>half", finish_reason=reason)]}
-    if isinstance(reason, str) and reason.lower() in COUNTED:
-        assert read_chat(body).ended == ending(reason) in ("stop", "length", "tool_calls")
-        return
-    assert ending(reason) is None
-    with pytest.raises(OddReplyError, match="finish_reason"):
-        read_chat(body)
-
-
-def test_A9_the_table_of_finish_reasons_is_the_one_that_is_meant() -> None:
-    assert set(ENDINGS) == COUNTED
-    assert {reason for reason, ended in ENDINGS.items() if ended == "length"} == {
-        *("length", "max_tokens", "model_context_window_exceeded", "model_length")
-    }
-
-
-@pytest.mark.parametrize(
-    ("reason", "ended"), [("max_tokens", "length"), ("END_TURN", "stop"), ("tool_use", "tool_calls")]
-)
-def test_A9_other_spellings_are_recorded_as_ours(server: OpenAIServer, reason: str, ended: str) -> None:
-    server.answer = lambda request, number: chat(finish_reason=reason)
-    assert complete(server).finish_reason == ended
-
-
-@pytest.mark.parametrize("reason", ["error", "unknown", "", None])
-def test_A9_a_player_acts_on_no_completion_of_any_model_that_was_not_ended_as_a_stop(reason: Any) -> None:
-    class Broken:
-        name = "broken"
-
-        async def complete(self, *_: Any, **__: Any) -> Completion:
-            return Completion("<create>half", 1, 1, 0.0, reason)
-
-        async def aclose(self) -> None: ...
-
-    import gymnasium as gym
-
-    env = gym.make("AtomMem-Synthetic-v0", num_docs=4, store="numpy", disable_env_checker=True)
-    observation, _ = env.reset(seed=0)
-    player = LanguageModelPlayer("crud", Broken())
-    player.reset(env.unwrapped.episode, 0)  # type: ignore[attr-defined]
-    with pytest.raises(LanguageModelError, match="finish_reason"):
-        asyncio.run(player.act(observation))
-    assert player.usage.calls == 0
-    env.close()
-
-
-# Embeddings.
-
-
-def vector(text: str) -> list[float]:
-    return [float(len(text)), 1.0, -2.0]
-
-
-def embedded(texts: list[str]) -> dict[str, Any]:
-    return {"data": [{"index": i, "embedding": vector(text)} for i, text in enumerate(texts)]}
-
-
-@given(bodies(embedded(["a", "bb"])), statuses, headers)
-@budget(200)
-def test_finding_2_1_nothing_but_the_project_s_own_errors_leaves_embed(
-    server: OpenAIServer, body: Any, status: int, extra: dict[str, str]
-) -> None:
-    server.answer = lambda request, number: Reply(embedded(request.body["input"]))
-    embedder = EndpointEmbedder(server.url, "e", tries=2, backoff=0.0)
-    server.answer = lambda request, number: Reply(body, status, dict(extra))
-    try:
-        vectors = embedder.embed(["a", "bb"], "document")
-    except EmbedderError:
-        pass
-    else:
-        assert vectors.shape == (2, 3)
-        assert all(abs(length - 1) < 1e-5 or not length for length in (vectors.astype(float) ** 2).sum(1))
-        # Only a right body gets here, in whatever order; zero vectors stay what they are.
-        assert [type(row["index"]) for row in body["data"]] == [int, int]
-    finally:
-        embedder.close()
-
-
-@given(values)
-@budget(300)
-def test_a_reply_that_holds_no_embeddings_is_odd(body: Any) -> None:
-    with pytest.raises(OddReplyError):
-        read_embeddings(body, 2)
-
-
-# Whole runs.
-
-RUNS = {
-    "content of a number": chat(3),
-    "a string for tool_calls": with_calls("create"),
-    "an error": chat("<create>half a fac", finish_reason="error"),
-    "gzip that is none": ODD["gzip that is none"],
-    "JSON nested deeply": ODD["JSON nested deeply"],
-    "an error nested deeply": Reply(DEEP, 400),
-    "a number of many digits": ODD["a number of many digits"],
-    "an error inside 200": refused("no such thing"),
-}
-
-
-def lists_models(request: Request) -> Reply | None:
-    return Reply({"data": [{"id": "m"}]}) if request.method == "GET" else None
-
-
-@pytest.mark.parametrize("name", RUNS)
-def test_finding_2_1_an_evaluation_with_one_odd_reply_among_many_ends_with_that_episode_in_its_failures(
-    server: OpenAIServer, tmp_path: Path, name: str
-) -> None:
-    plan = small_plan(
-        agents=["crud"], model={"url": server.url, "name": "m"}, docs=10, seeds=0, episodes=6, concurrency=3
-    )
-    server.answer = lambda request, number: lists_models(request) or chat("<create>a</create><answer>b</answer>")
-    whole, _ = play(tmp_path / "whole", plan)
-    questions = {trace.index: trace.questions[0].question for trace in read_traces(whole.path / "traces.jsonl")}
-    bad, question = list(questions.items())[2]
-
-    def answer(request: Request, number: int) -> Reply:
-        asked = request.body["messages"][-1]["content"] if request.body else ""
-        return (
-            RUNS[name] if question in asked else lists_models(request) or chat("<create>a</create><answer>b</answer>")
-        )
-
-    server.answer = answer
-    run, _ = play(tmp_path / "run", plan)
-    assert [failure.index for failure in run.failures] == [bad]
-    assert run.failures[0].error == "LanguageModelError"
-    assert len(run.results) == 5
-    assert len(read_run(run.path).results) == 5
-
-
-def test_a_reply_of_lone_surrogates_is_recorded(server: OpenAIServer, tmp_path: Path) -> None:
-    plan = small_plan(agents=["crud"], model={"url": server.url, "name": "m"}, docs=10, seeds=0, episodes=1)
-    server.answer = lambda request, number: (
-        lists_models(request)
-        or chat("<create>a \ud800</create><answer>\udfff</answer>", message={"reasoning": "\ud800"})
-    )
-    run, _ = play(tmp_path / "run", plan)
-    assert (len(run.results), run.failures) == (1, ())
-
-
-class OddEmbeddings:
-    """Embeds, but not one text; ``spoilt`` says what it answers then."""
-
-    def __init__(self, spoilt: Reply) -> None:
-        self.spoilt = spoilt
-        self.bad = "\0"
-        self.seen: list[str] = []
-
-    def __call__(self, request: Request, number: int) -> Reply:
-        if request.method == "GET":
-            return Reply({"data": [{"id": "e"}]})
-        self.seen += request.body["input"]
-        odd = any(self.bad in text for text in request.body["input"])
-        return self.spoilt if odd else Reply(embedded(request.body["input"]))
-
-
-@pytest.mark.parametrize("spoilt", [Reply({"data": "x"}), Reply(DEEP), Reply("x", 200, {"Content-Encoding": "gzip"})])
-def test_finding_2_1_an_evaluation_with_one_odd_embedding_ends_with_that_episode_in_its_failures(
-    server: OpenAIServer, tmp_path: Path, spoilt: Reply
-) -> None:
-    server.answer = odd = OddEmbeddings(spoilt)
-    settings = {"store": "numpy", "embedder": f"{server.url}#{tmp_path.name}"}
-    plan = small_plan(agents=["keep_all"], docs=10, seeds=0, episodes=5, settings=settings, concurrency=1)
-    whole, _ = play(tmp_path / "whole", plan)
-    traces = list(read_traces(whole.path / "traces.jsonl"))
-    odd.bad = traces[2].questions[0].question
-    # A cached embedder would not ask for the same texts again.
-    settings["embedder"] += "-again"
-    run, _ = play(tmp_path / "run", small_plan(**{**plan_values(plan), "settings": settings}))
-    assert [failure.error for failure in run.failures] == ["EmbedderError"]
-    assert run.failures[0].index == traces[2].index
-    assert len(run.results) == 4
-
-
-def plan_values(plan: Any) -> dict[str, Any]:
-    return {"agents": ["keep_all"], "docs": 10, "seeds": 0, "episodes": 5, "concurrency": 1}
-
-
-def test_finding_2_1_a_run_with_one_odd_embedding_plays_the_other_episodes(
-    server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    server.answer = odd = OddEmbeddings(Reply({"data": [[]]}))
-    arguments = ["run", "Synthetic", "--agent", "keep_all", "--episodes", "5", "--json", str(tmp_path / "r.json")]
-    settings = ["--set", "store=numpy", "num_docs=10", "embedder="]
-    assert main([*arguments, *settings[:-1], f"{settings[-1]}{server.url}#{tmp_path.name}"]) == 0
-    queries = [text for text in odd.seen if text.endswith("?")]
-    odd.bad = queries[2]
-    assert main([*arguments, *settings[:-1], f"{settings[-1]}{server.url}#{tmp_path.name}-again"]) == 1
-    said = " ".join(capsys.readouterr().out.split())
-    assert "1 of 5 episodes failed and count in no mean" in said
-    assert "EmbedderError" in said
-    written = json.loads((tmp_path / "r.json").read_text())
-    assert (len(written["records"]), [one["error"] for one in written["failures"]]) == (4, ["EmbedderError"])
-    odd.bad = ""
-    assert main([*arguments, *settings[:-1], f"{settings[-1]}{server.url}#{tmp_path.name}-gone"]) == FAILED
-
-
-@pytest.mark.parametrize("name", RUNS)
-def test_finding_2_1_ask_says_what_is_odd_and_ends_without_a_traceback(
-    server: OpenAIServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
-    server.answer = lambda request, number: lists_models(request) or RUNS[name]
-    (tmp_path / "notes.txt").write_text("Piet Maas saved Ole Lind.")
-    assert main(["ask", str(tmp_path / "notes.txt"), "-q", "Who?", "--model", server.url]) == FAILED
-    assert "error: POST" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("file", ["content_list", "choice_error", "200_error_body", "all_in_reasoning"])

@@ -1,4 +1,4 @@
-"""SPEC E1, the small print: where chunks are cut, at the edges of documents and of the stream."""
+"""Where chunks are cut, at the edges of documents and of the stream (SPEC E1)."""
 
 from __future__ import annotations
 

@@ -1,0 +1,117 @@
+"""When evidence counts as seen: its recall, word by word and step by step (SPEC E12, M12)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from support.game import DOCUMENTS, QUESTIONS, Game
+
+from atommem_gym.evidence import all_visible, holds, suggests
+from atommem_gym.records.record import Item
+
+
+def test_E12_evidence_that_was_found_once_hides_none_that_comes_later() -> None:
+    game = Game(chunks=1, top_k=1)
+    game.step("".join(f"<create>{piece.text}</create>" for piece in QUESTIONS[0].evidence))
+    first, second = QUESTIONS[0].evidence
+    game.step(f"<read>{first.text}</read>")
+    assert game.episode.evidence_recall == 0.5
+    game.step(f"<read>{second.text}</read>")
+    game.step("<answer>x</answer>")
+    metrics = game.result.info["episode_metrics"]
+    assert (metrics["evidence_recall"], metrics["evidence_recall_exact"]) == (1.0, 1.0)
+
+
+def test_E12_a_paraphrase_counts_for_the_lenient_recall_alone() -> None:
+    game = Game(chunks=1)
+    game.step("<scratchpad>Ada: Bern</scratchpad>")
+    assert game.episode.evidence_recall == 0.5
+    game.step("<scratchpad>Ada: Bern, Aare</scratchpad>")
+    game.step("<answer>x</answer>")
+    metrics = game.result.info["episode_metrics"]
+    assert (metrics["evidence_recall"], metrics["evidence_recall_exact"]) == (1.0, 0.0)
+
+
+def test_E12_the_recall_of_questions_without_evidence_is_one() -> None:
+    game = Game(chunks=1)
+    bare = Item("bare", 0, 0, (replace(QUESTIONS[0], evidence=()),), DOCUMENTS)
+    game.running = game.backend.new_episode(bare)
+    game.episode = game.running.episode
+    game.step("")
+    game.step("<answer>x</answer>")
+    metrics = game.result.info["episode_metrics"]
+    assert (metrics["evidence_recall"], metrics["evidence_recall_exact"]) == (1.0, 1.0)
+
+
+def test_E12_evidence_is_held_word_by_word_and_all_of_it_must_be_visible() -> None:
+    first, second = QUESTIONS[0].evidence
+    assert holds(first, "I note: ADA was born in Bern!")
+    assert not holds(first, "Nevada was born in Bern")
+    assert not holds(first, "Ada was born in Berne")
+    assert suggests(first, "In Bern, Ada.")
+    assert not suggests(first, "Ada of Berne")
+    assert not suggests(first, "Canada, Bern")
+    assert all_visible(QUESTIONS[0], iter([second.text, "x", first.text]))
+    assert not all_visible(QUESTIONS[0], [first.text, first.text])
+
+
+def told(question: int) -> str:
+    """An operation that writes all evidence of a question to the scratchpad."""
+    return f"<scratchpad>{' '.join(piece.text for piece in QUESTIONS[question].evidence)}</scratchpad>"
+
+
+def recall(game: Game) -> float:
+    return game.episode.evidence_recall
+
+
+def test_E12_what_the_scratchpad_holds_when_a_question_is_closed_counts_also_while_reading() -> None:
+    game = Game(questions=2, chunks=4, early_answer=True)
+    game.step(told(1) + "<answer>x</answer>")
+    assert recall(game) == 0.0
+    game.step(told(1) + "<answer>x</answer>")
+    assert recall(game) == 0.5
+    game = Game(questions=2, chunks=4, early_answer=True)
+    game.step(told(1) + "<answer>x</answer>")
+    game.step("<scratchpad>-</scratchpad><answer>x</answer>")
+    assert recall(game) == 0.0
+
+
+def test_E12_the_end_of_the_steps_closes_all_questions_with_what_the_scratchpad_holds() -> None:
+    game = Game(questions=2, chunks=4, max_steps=2)
+    game.step(told(1))
+    assert recall(game) == 0.0
+    game.step("")
+    assert game.result.truncated
+    metrics = game.result.info["episode_metrics"]
+    assert metrics["evidence_recall"] == 0.5
+    assert [answer["closed"] for answer in metrics["answers"]] == ["unanswered", "unanswered"]
+    assert metrics["peak_entries"] == 0
+
+
+def test_E12_what_is_seen_after_a_question_was_closed_no_longer_counts_for_it() -> None:
+    game = Game(questions=2, chunks=1)
+    game.step("".join(f"<create>{piece.text}</create>" for piece in QUESTIONS[0].evidence))
+    game.step("<answer>x</answer>")
+    game.step("<read>Ada Bern</read>")
+    assert game.shown == [1, 2]
+    assert recall(game) == 0.0
+    game.step(told(0) + "<answer>x</answer>")
+    assert recall(game) == 0.0
+
+
+def test_E12_the_state_says_what_recall_a_step_gained() -> None:
+    game = Game(questions=2, chunks=1)
+    gained = []
+    for action in ("", told(0), "", told(1), "<answer>x</answer>"):
+        game.step(action)
+        gained.append(game.episode.state.recall_gained)
+    assert gained == [0.0, 0.5, 0.0, 0.5, 0.0]
+
+
+def test_M12_without_scratchpad_a_kept_one_is_neither_shown_nor_counted() -> None:
+    game = Game(chunks=1, scratchpad=False)
+    game.episode.state.memory.scratchpad = " ".join(piece.text for piece in QUESTIONS[0].evidence)
+    game.step("")
+    assert game.seen["scratchpad"] == ""
+    game.step("<answer>x</answer>")
+    assert recall(game) == 0.0
