@@ -249,8 +249,8 @@ def _server(url: str) -> Iterator[KeptDatabase]:
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException
 
+    from atommem_gym.stores.milvus_rows import META_EPISODE, TEXT, VECTOR, key_of
     from atommem_gym.stores.milvus_server import CONNECT_TIMEOUT_S, MilvusServerStore
-    from atommem_gym.stores.rows import META_EPISODE, TEXT, VECTOR, key_of
 
     try:
         client = MilvusClient(url, token=secret("MILVUS_TOKEN", url) or "", timeout=CONNECT_TIMEOUT_S, dedicated=True)

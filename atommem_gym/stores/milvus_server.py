@@ -16,8 +16,7 @@ from pymilvus.exceptions import MilvusException
 
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES, Rows, Search, StoredEpisode, Write
-from atommem_gym.stores.milvus_search import Hit, rows_of, unit, widen
-from atommem_gym.stores.rows import (
+from atommem_gym.stores.milvus_rows import (
     ENTRY,
     EPISODE,
     KEY,
@@ -29,7 +28,6 @@ from atommem_gym.stores.rows import (
     Head,
     all_rows_of,
     check_episode,
-    check_writes,
     compose,
     entries_of,
     key_of,
@@ -38,6 +36,8 @@ from atommem_gym.stores.rows import (
     row,
     stored,
 )
+from atommem_gym.stores.milvus_search import Hit, rows_of, unit, widen
+from atommem_gym.stores.write_checks import check_writes
 from atommem_gym.trust import secret
 
 CONNECT_TIMEOUT_S = 5.0
@@ -98,12 +98,12 @@ class MilvusServerStore:
         """Apply the writes of one step or vector step: one upsert (several beyond 16 MiB) and one delete.
 
         Raises:
-            ConfigError, EmbedderError: a write is malformed (``rows.check_writes``); nothing has changed.
+            ConfigError, EmbedderError: a write is malformed (``write_checks.check_writes``); nothing has changed.
             StoreError: the server refused or is gone; some rows may have arrived, and the same call may be repeated.
         """
         self._check_usable()
         check_writes(writes, self.dim)
-        self._meet([write.episode for write in writes])
+        self._load_missing([write.episode for write in writes])
         batch = compose(writes, self._heads.get, self.kept, self.dim)
         self._own.update(write.episode for write in writes)
         with self._write_lock, self._connected() as client:
@@ -116,13 +116,13 @@ class MilvusServerStore:
     def candidates(self, searches: Sequence[Search]) -> list[Rows]:
         """Candidates of every search, in the order asked; one call of the server each, more where many tie."""
         self._check_usable()
-        self._meet([search.episode for search in searches])
+        self._load_missing([search.episode for search in searches])
         return [self._search(search) for search in searches]
 
     def load(self, episode: str) -> StoredEpisode | None:
         """All that the server has under an episode key, or ``None``."""
         self._check_usable()
-        self._meet([episode])
+        self._load_missing([episode])
         return stored(self._fetch(all_rows_of([episode]), [EPISODE, ENTRY, TEXT, VECTOR]), self.dim)
 
     def episodes(self) -> list[str]:
@@ -209,7 +209,7 @@ class MilvusServerStore:
             if not client.has_collection(self._collection, timeout=CALL_TIMEOUT_S):
                 raise
 
-    def _meet(self, episodes: Sequence[str]) -> None:
+    def _load_missing(self, episodes: Sequence[str]) -> None:
         """Fetch the heads of kept episodes that this store sees for the first time, and finish their deletes."""
         new = [check_episode(episode) for episode in episodes if episode not in self._heads] if self.kept else []
         for keys in _in_parts(new):

@@ -43,7 +43,7 @@ from milvus_lite.storage.wal import WAL
 
 from atommem_gym.errors import StoreError, StoreLockedError
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES
-from atommem_gym.stores.rows import ENTRY, EPISODE, KEY, MAX_EPISODE_CHARS, MAX_KEY_CHARS, TEXT, VECTOR
+from atommem_gym.stores.milvus_rows import ENTRY, EPISODE, KEY, MAX_EPISODE_CHARS, MAX_KEY_CHARS, TEXT, VECTOR
 
 Row: TypeAlias = dict[str, Any]
 

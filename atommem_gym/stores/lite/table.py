@@ -13,9 +13,7 @@ from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import Rows, Search, StoredEpisode, Write
 from atommem_gym.stores.lite.engine import LiteCollection, Row
 from atommem_gym.stores.lite.episodes import EpisodeCollections, without_leftovers
-from atommem_gym.stores.milvus_search import Hit, unit, widen
-from atommem_gym.stores.mirror import Mirror
-from atommem_gym.stores.rows import (
+from atommem_gym.stores.milvus_rows import (
     ENTRY,
     EPISODE,
     KEY,
@@ -24,7 +22,6 @@ from atommem_gym.stores.rows import (
     VECTOR,
     Head,
     all_rows_of,
-    check_writes,
     compose,
     entries_of,
     entry_of,
@@ -34,6 +31,9 @@ from atommem_gym.stores.rows import (
     row,
     stored,
 )
+from atommem_gym.stores.milvus_search import Hit, unit, widen
+from atommem_gym.stores.mirror import Mirror
+from atommem_gym.stores.write_checks import check_writes
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ class LiteTable:
     """Writes through to Milvus Lite before anything else changes; shared by all stores of one database and dimension.
 
     Rows lie in one shared collection, but those of an episode whose reads the engine answers lie in a collection of
-    its own as long as the episode runs (``lite_episodes``). When a kept one is released its rows move to the shared
-    collection, so that a database at rest has this one alone.
+    its own as long as the episode runs (``EpisodeCollections``). When a kept one is released its rows move to the
+    shared collection, so that a database at rest has this one alone.
 
     What is deleted stays in the engine's buffer until that holds 128 MB and is flushed: with 40 entries of 384 numbers
     an episode the process grows by 0.1 MB an episode and falls back after some 1,700 (measured over 2,048 episodes:
@@ -75,7 +75,7 @@ class LiteTable:
         self._heads: dict[str, Head] = {}
         self._apart = EpisodeCollections(engine, path, name, self.dim, self.collection)
         if kept:
-            self._move_in(self._apart.recover())
+            self._gather(self._apart.recover())
 
     def embedder(self) -> str:
         """The embedder recorded in a kept database; empty if none is."""
@@ -101,10 +101,10 @@ class LiteTable:
         """
         checked = list(zip(writes, check_writes(writes, self.dim), strict=True))
         with self.collection.lock:
-            self._meet([write.episode for write in writes])
+            self._load_missing([write.episode for write in writes])
             if apart:
                 for write in writes:
-                    self._move_out(write.episode)
+                    self._scatter(write.episode)
             together: list[Checked] = []
             for write, squares in checked:
                 own = self._apart.get(write.episode)
@@ -116,19 +116,19 @@ class LiteTable:
 
     def mirrored(self, searches: Sequence[Search]) -> list[Rows]:
         """Candidates from the mirror."""
-        self._meet([search.episode for search in searches])
+        self._load_missing([search.episode for search in searches])
         return self._mirror.candidates(searches)
 
     def searched(self, searches: Sequence[Search]) -> list[Rows]:
         """Candidates from the engine's own search."""
-        self._meet([search.episode for search in searches])
+        self._load_missing([search.episode for search in searches])
         return [self._search(search) for search in searches]
 
     def load(self, episode: str) -> StoredEpisode | None:
         """All that the database has under a key, or ``None``."""
         with self.collection.lock:
             found = self._fetch(episode)
-            self._meet_one(episode, found)
+            self._load_one(episode, found)
             return stored(found, self.dim)
 
     def episodes(self) -> list[str]:
@@ -167,7 +167,7 @@ class LiteTable:
                 own = self._apart.get(episode)
                 if own is not None:
                     rows[episode] = own.everything()
-            self._move_in(rows)
+            self._gather(rows)
             for episode in episodes:
                 self._forget(episode)
 
@@ -205,7 +205,7 @@ class LiteTable:
     def _home(self, episode: str) -> LiteCollection:
         return self._apart.get(episode) or self.collection
 
-    def _move_out(self, episode: str) -> None:
+    def _scatter(self, episode: str) -> None:
         """Give an episode a collection of its own, with the rows that it has."""
         if episode in self._apart:
             return
@@ -215,7 +215,7 @@ class LiteTable:
         if rows:
             self.collection.write([], [row_[KEY] for row_ in rows])
 
-    def _move_in(self, rows: Mapping[str, list[Row]]) -> None:
+    def _gather(self, rows: Mapping[str, list[Row]]) -> None:
         """Move episodes, given with all their rows, from collections of their own to the shared one."""
         if not rows:
             return
@@ -229,7 +229,7 @@ class LiteTable:
         for episode in rows:
             self._apart.remove(episode)
 
-    def _meet(self, episodes: Sequence[str]) -> None:
+    def _load_missing(self, episodes: Sequence[str]) -> None:
         """Mirror what a kept database has of episodes that this process sees for the first time."""
         if not self._kept:
             return
@@ -241,9 +241,9 @@ class LiteTable:
             heads = self.collection.get([key_of(episode, 0) for episode in new], [EPISODE])
             old = {head[EPISODE] for head in heads}
             for episode in new:
-                self._meet_one(episode, self._fetch(episode) if episode in old else [])
+                self._load_one(episode, self._fetch(episode) if episode in old else [])
 
-    def _meet_one(self, episode: str, found: list[Row]) -> None:
+    def _load_one(self, episode: str, found: list[Row]) -> None:
         if episode in self._mirror:
             return
         head = Head.of(found)
