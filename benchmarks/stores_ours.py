@@ -21,7 +21,7 @@ from atommem_gym.memory.protocols import Search, Store, Write
 from atommem_gym.memory.ranking import rank_all
 from atommem_gym.stores.lite.engine import schema
 from atommem_gym.stores.loading import open_store
-from atommem_gym.stores.rows import entry_of, key_of, row
+from atommem_gym.stores.milvus_rows import entry_of, key_of, row
 
 SERVER_START_S = 60.0
 

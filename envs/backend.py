@@ -15,7 +15,7 @@ from atommem_gym.embedders.loading import CachedEmbedder, load_embedder
 from atommem_gym.envs.jobs import EpisodeWithKey, Job, pending_deletes, pending_writes
 from atommem_gym.episode import Episode
 from atommem_gym.episode_released import ReleasedEpisode
-from atommem_gym.errors import StoreError
+from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Search, Store, StoredEpisode, Vectors, Write
 from atommem_gym.memory.ranking import rank_all
@@ -95,6 +95,7 @@ class Backend:
 
         Raises:
             StoreError: there is no such memory, it belongs to another embedder, or it is in use.
+            ConfigError: it exceeds a limit of this environment.
         """
         config = config or self.config
         stream = stream or self.stream(item, config)
@@ -343,6 +344,7 @@ class Backend:
 
         Raises:
             StoreError: there is no such memory, it belongs to another embedder, or it is in use.
+            ConfigError: it exceeds a limit of this environment.
         """
         if self.store is None:
             raise StoreError(f"there is no memory {key!r}: this environment has storage=False")
@@ -373,4 +375,27 @@ class Backend:
             )
             raise StoreError(f"there is no memory {key!r} in store {store.name!r}; {hint}")
         ids = [int(i) for i in stored.ids]
-        return Memory.from_kept(key, ids, stored.texts, stored.state, self._embedder.name, self.tokenizer)
+        memory = Memory.from_kept(key, ids, stored.texts, stored.state, self._embedder.name, self.tokenizer)
+        self._check_limits(key, memory)
+        return memory
+
+    def _check_limits(self, key: str, memory: Memory) -> None:
+        """Refuse a kept memory that exceeds a limit: reads would miss entries, or the observation would not fit it.
+
+        Raises:
+            ConfigError: it does.
+        """
+        config = self.config
+        longest = max((entry.tokens for entry in memory.entries.values()), default=0)
+        scratchpad = self.tokenizer.count(memory.scratchpad)
+        for name, limit, found, what in (
+            ("max_entries", config.max_entries, len(memory.entries), "entries"),
+            ("max_entry_tokens", config.max_entry_tokens, longest, "tokens in an entry"),
+            ("max_memory_tokens", config.max_memory_tokens, longest, "tokens in an entry"),
+            ("max_scratchpad_tokens", config.max_scratchpad_tokens, scratchpad, "tokens in the scratchpad"),
+        ):
+            if limit is not None and found > limit:
+                raise ConfigError(
+                    f"the memory {key!r} has {found} {what}, which exceeds {name}={limit}; go on with it under "
+                    f"{name}={found} or more"
+                )

@@ -57,15 +57,9 @@ class Memory:
         """The memory that a database kept under ``key``.
 
         Raises:
-            StoreError: it was written with another embedder, or its state is unreadable.
+            StoreError: it was written with another embedder, or its state is unreadable or contradicts the entries.
         """
-        try:
-            kept: dict[str, Any] = json.loads(state or "")
-            next_id, scratchpad, written_with = int(kept["next_id"]), str(kept["scratchpad"]), str(kept["embedder"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(
-                f"the memory {key!r} has no readable state ({error}); it was not written by a kept store"
-            ) from error
+        next_id, scratchpad, written_with = read_state(key, ids, state)
         if written_with != embedder:
             raise StoreError(
                 f"the memory {key!r} was written with embedder {written_with!r}, this environment uses {embedder!r}: "
@@ -74,6 +68,35 @@ class Memory:
         counts = tokenizer.counts(list(texts))
         entries = {i: Entry(text, n) for i, text, n in sorted(zip(ids, texts, counts, strict=True))}
         return cls(entries, next_id, scratchpad)
+
+
+def read_state(key: str, ids: Sequence[int], state: str | None) -> tuple[int, str, str]:
+    """Next id, scratchpad and name of the embedder in what :meth:`Memory.kept_state` wrote (SPEC M17).
+
+    Args:
+        key: Of the memory, for messages.
+        ids: Of its entries.
+        state: As it was kept.
+
+    Raises:
+        StoreError: it is unreadable, or its next id is not above every id, so that a create would overwrite an entry.
+    """
+    try:
+        kept: dict[str, Any] = json.loads(state or "")
+        next_id, scratchpad, embedder = kept["next_id"], kept["scratchpad"], kept["embedder"]
+        if type(next_id) is not int or not isinstance(scratchpad, str) or not isinstance(embedder, str):
+            raise TypeError(f"next_id {next_id!r}, scratchpad and embedder must be an integer and two texts")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise StoreError(
+            f"the memory {key!r} has no readable state ({error!r}); it was not written by a kept store, or is damaged; "
+            "nothing was written, and `atommem memory export` saves its entries"
+        ) from error
+    if next_id <= max(ids, default=0):
+        raise StoreError(
+            f"the memory {key!r} has an inconsistent state: its next id is {next_id}, but it has an entry {max(ids)}, "
+            "which a create would overwrite; nothing was written, and `atommem memory export` saves its entries"
+        )
+    return next_id, scratchpad, embedder
 
 
 class Draft:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
-import sys
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -15,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from atommem_gym.embedders.loading import CachedEmbedder, load_embedder
-from atommem_gym.errors import ConfigError, StoreError, StoreLockedError
+from atommem_gym.errors import ConfigError, StoreError
+from atommem_gym.memory.memory import read_state
 from atommem_gym.memory.protocols import Rows, Store, StoredEpisode
 from atommem_gym.memory.ranking import rank
 from atommem_gym.trust import is_said, reaches_out, secret
@@ -68,11 +65,11 @@ class KeptDatabase:
         self.embedder = embedder
         self.changed = changed
         self.dim = store.dim
-        self._store = store
+        self.store = store
 
     def list_keys(self) -> list[str]:
         """The keys of all memories, sorted."""
-        return self._store.episodes()
+        return self.store.episodes()
 
     def memory(self, key: str) -> KeptMemory:
         """One memory with all its entries.
@@ -80,14 +77,11 @@ class KeptDatabase:
         Raises:
             StoreError: there is none under this key, or it cannot be read.
         """
-        stored = self._store.load(key)
+        stored = self.store.load(key)
         if stored is None:
             raise StoreError(f"there is no memory {key!r} in {self.where}; {self._listed()}")
-        try:
-            state = json.loads(stored.state or "")
-            return KeptMemory(key, stored, int(state["next_id"]), str(state["scratchpad"]), str(state["embedder"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"the memory {key!r} in {self.where} has no readable state ({error})") from error
+        next_id, scratchpad, embedder = read_state(key, stored.ids.tolist(), stored.state)
+        return KeptMemory(key, stored, next_id, scratchpad, embedder)
 
     def chosen(self, key: str | None) -> str:
         """The key of the memory that is meant: the one given (a beginning will do), or the only one.
@@ -109,6 +103,27 @@ class KeptDatabase:
         return f"it has {', '.join(keys[:8])}{' …' if len(keys) > 8 else ''}" if keys else "it keeps none"
 
 
+def is_server(where: str) -> bool:
+    """Whether this names a server, and not a folder."""
+    return where.startswith(("http://", "https://"))
+
+
+def folder_of(where: str) -> Path:
+    """The folder of a database that is there.
+
+    Raises:
+        StoreError: there is none, or it is something else.
+    """
+    path = Path(where.removeprefix("milvus://")).expanduser()
+    if not path.exists():
+        raise StoreError(
+            f"there is no database {str(path)!r} (looked at {path.absolute()}); name the one that is meant"
+        )
+    if not (path / _COLLECTIONS).is_dir():
+        raise StoreError(f"{str(path)!r} is no memory database: that is a folder which `--memory` or `store=` made")
+    return path
+
+
 @contextlib.contextmanager
 def open_kept(where: str) -> Iterator[KeptDatabase]:
     """Open the database at a path or behind a URL for reading.
@@ -123,23 +138,19 @@ def open_kept(where: str) -> Iterator[KeptDatabase]:
         StoreLockedError: another process is using the folder.
         StoreError: there is no database, or it cannot be read.
     """
-    if where.startswith(("http://", "https://")):
+    if is_server(where):
         with _server(where) as database:
             yield database
         return
-    path = Path(where.removeprefix("milvus://")).expanduser()
-    if not path.exists():
-        raise StoreError(f"there is no database {str(path)!r} (looked at {path.absolute()}); name the one to look into")
-    if not (path / _COLLECTIONS).is_dir():
-        raise StoreError(f"{str(path)!r} is no memory database: that is a folder which `--memory` or `store=` made")
-    with tempfile.TemporaryDirectory(prefix="atommem-look-") as folder:
-        copy = os.path.join(folder, "copy.db")
-        with _held(path):
-            try:
-                changed = max((file.stat().st_mtime for file in path.rglob("*") if file.name != _LOCK), default=0.0)
-                shutil.copytree(path, copy)
-            except OSError as error:
-                raise StoreError(f"the database {str(path)!r} cannot be read ({error}); check its rights") from error
+    path = folder_of(where)
+    # The engine takes a second to import.
+    from atommem_gym.stores.lite.verify import copied, held, verify
+
+    verify(str(path))
+    with contextlib.ExitStack() as stack:
+        with held(str(path)):
+            changed = max((file.stat().st_mtime for file in path.rglob("*") if file.name != _LOCK), default=0.0)
+            copy = stack.enter_context(copied(str(path)))
         store, embedder = _open_copy(copy, str(path))
         try:
             yield KeptDatabase(str(path), embedder, datetime.fromtimestamp(changed, timezone.utc), store)
@@ -200,36 +211,7 @@ def unnamed(database: KeptDatabase, option: str) -> str:
     )
 
 
-@contextlib.contextmanager
-def _held(path: Path) -> Iterator[None]:
-    """Keep every process from opening the database folder for as long as it is copied."""
-    if sys.platform == "win32":
-        # A file that a writer there has locked cannot be copied, which says the same.
-        yield
-        return
-    import fcntl
-
-    try:
-        # Locked through a handle that cannot write.
-        handle = os.open(path / _LOCK, os.O_RDONLY)
-    except FileNotFoundError:
-        # Nobody has opened this copy of a database yet.
-        yield
-        return
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StoreLockedError(
-                f"the database {str(path)!r} is held by another process; close that process, or wait until it is done"
-            ) from error
-        yield
-    finally:
-        os.close(handle)
-
-
 def _open_copy(copy: str, where: str) -> tuple[Store, str]:
-    # The engine takes a second to import.
     from atommem_gym.stores.lite.databases import acquire, release
     from atommem_gym.stores.lite.store import MilvusLiteStore
 
@@ -249,8 +231,8 @@ def _server(url: str) -> Iterator[KeptDatabase]:
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException
 
+    from atommem_gym.stores.milvus_rows import META_EPISODE, TEXT, VECTOR, key_of
     from atommem_gym.stores.milvus_server import CONNECT_TIMEOUT_S, MilvusServerStore
-    from atommem_gym.stores.rows import META_EPISODE, TEXT, VECTOR, key_of
 
     try:
         client = MilvusClient(url, token=secret("MILVUS_TOKEN", url) or "", timeout=CONNECT_TIMEOUT_S, dedicated=True)

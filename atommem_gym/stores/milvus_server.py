@@ -16,8 +16,7 @@ from pymilvus.exceptions import MilvusException
 
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES, Rows, Search, StoredEpisode, Write
-from atommem_gym.stores.milvus_search import Hit, rows_of, unit, widen
-from atommem_gym.stores.rows import (
+from atommem_gym.stores.milvus_rows import (
     ENTRY,
     EPISODE,
     KEY,
@@ -29,7 +28,6 @@ from atommem_gym.stores.rows import (
     Head,
     all_rows_of,
     check_episode,
-    check_writes,
     compose,
     entries_of,
     key_of,
@@ -38,6 +36,8 @@ from atommem_gym.stores.rows import (
     row,
     stored,
 )
+from atommem_gym.stores.milvus_search import Hit, rows_of, unit, widen
+from atommem_gym.stores.write_checks import check_writes
 from atommem_gym.trust import secret
 
 CONNECT_TIMEOUT_S = 5.0
@@ -98,7 +98,7 @@ class MilvusServerStore:
         """Apply the writes of one step or vector step: one upsert (several beyond 16 MiB) and one delete.
 
         Raises:
-            ConfigError, EmbedderError: a write is malformed (``rows.check_writes``); nothing has changed.
+            ConfigError, EmbedderError: a write is malformed (``write_checks.check_writes``); nothing has changed.
             StoreError: the server refused or is gone; some rows may have arrived, and the same call may be repeated.
         """
         self._check_usable()

@@ -18,14 +18,14 @@ _FIRST_ROWS = 16
 _MANY = 8
 """From so many searches on, arrays over all of them cost less than one search after the other."""
 _SLOTS = 64
-_BLOCK_BYTES = 2**25
+_SLAB_BYTES = 2**25
 
 
-class Block:
+class Slab:
     """Memory for the matrices of several episodes, so that one product searches all of them."""
 
     def __init__(self, capacity: int, dim: int) -> None:
-        slots = max(1, min(_SLOTS, _BLOCK_BYTES // (4 * capacity * dim)))
+        slots = max(1, min(_SLOTS, _SLAB_BYTES // (4 * capacity * dim)))
         self.capacity = capacity
         # Zeros cost no memory before they are written over.
         self.rows: Vectors = np.zeros((slots, capacity, dim), np.float32)
@@ -37,48 +37,48 @@ class Block:
         """Slots that no episode has, the lowest last."""
 
 
-class Arena:
-    """Hands out slots of blocks; safe to use from several threads."""
+class Allocator:
+    """Hands out slots of slabs; safe to use from several threads."""
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
-        self._blocks: dict[int, list[Block]] = {}
+        self._slabs: dict[int, list[Slab]] = {}
         self._lock = threading.Lock()
 
-    def take(self, capacity: int) -> tuple[Block, int]:
-        """A block with ``capacity`` rows for each episode, and a slot of it."""
+    def allocate(self, capacity: int) -> tuple[Slab, int]:
+        """A slab with ``capacity`` rows for each episode, and a slot of it."""
         with self._lock:
-            blocks = self._blocks.setdefault(capacity, [])
-            block = next((block for block in blocks if block.free), None)
-            if block is None:
-                block = Block(capacity, self.dim)
-                blocks.append(block)
-            return block, block.free.pop()
+            slabs = self._slabs.setdefault(capacity, [])
+            slab = next((slab for slab in slabs if slab.free), None)
+            if slab is None:
+                slab = Slab(capacity, self.dim)
+                slabs.append(slab)
+            return slab, slab.free.pop()
 
-    def give(self, block: Block, slot: int) -> None:
-        """Take a slot back; a block without episodes is given up, but for one in which the next episode can begin."""
+    def free(self, slab: Slab, slot: int) -> None:
+        """Take a slot back; a slab without episodes is given up, but for one in which the next episode can begin."""
         with self._lock:
-            block.free.append(slot)
-            blocks = self._blocks[block.capacity]
-            needed = block.capacity == _FIRST_ROWS and len(blocks) == 1
-            if len(block.free) == len(block.rows) and not needed:
-                blocks.remove(block)
+            slab.free.append(slot)
+            slabs = self._slabs[slab.capacity]
+            needed = slab.capacity == _FIRST_ROWS and len(slabs) == 1
+            if len(slab.free) == len(slab.rows) and not needed:
+                slabs.remove(slab)
 
 
 class EpisodeMatrix:
     """The entries of one episode as a growing matrix: amortised O(dim) to put or remove one, one product to search.
 
     Args:
-        arena: where its rows lie; several matrices of one arena can be searched at once (:func:`choose`).
+        allocator: where its rows lie; several matrices of one allocator can be searched at once (:func:`choose`).
     """
 
-    __slots__ = ("_arena", "_ids", "_inverse", "_position", "_rows", "_size", "_squares", "block", "slot")
+    __slots__ = ("_allocator", "_ids", "_inverse", "_position", "_rows", "_size", "_squares", "slab", "slot")
 
-    def __init__(self, arena: Arena) -> None:
-        self._arena = arena
+    def __init__(self, allocator: Allocator) -> None:
+        self._allocator = allocator
         self._position: dict[int, int] = {}
         self._size = 0
-        self._settle(*arena.take(_FIRST_ROWS))
+        self._settle(*allocator.allocate(_FIRST_ROWS))
 
     def __len__(self) -> int:
         return self._size
@@ -170,20 +170,20 @@ class EpisodeMatrix:
 
     def free(self) -> None:
         """Give the memory back; this is the end of it."""
-        self._arena.give(self.block, self.slot)
+        self._allocator.free(self.slab, self.slot)
 
-    def _settle(self, block: Block, slot: int) -> None:
-        self.block, self.slot = block, slot
-        self._rows, self._inverse = block.rows[slot], block.inverse[slot]
-        self._squares, self._ids = block.squares[slot], block.ids[slot]
+    def _settle(self, slab: Slab, slot: int) -> None:
+        self.slab, self.slot = slab, slot
+        self._rows, self._inverse = slab.rows[slot], slab.inverse[slot]
+        self._squares, self._ids = slab.squares[slot], slab.ids[slot]
 
     def _grow(self) -> None:
-        block, slot = self.block, self.slot
+        slab, slot = self.slab, self.slot
         before = (self._rows, self._inverse, self._squares, self._ids)
-        self._settle(*self._arena.take(2 * block.capacity))
+        self._settle(*self._allocator.allocate(2 * slab.capacity))
         for old, new in zip(before, (self._rows, self._inverse, self._squares, self._ids), strict=True):
-            new[: block.capacity] = old
-        self._arena.give(block, slot)
+            new[: slab.capacity] = old
+        self._allocator.free(slab, slot)
 
 
 def choose(matrices: Sequence[EpisodeMatrix], queries: Sequence[Vectors], ks: Sequence[int]) -> list[Rows]:
@@ -193,7 +193,7 @@ def choose(matrices: Sequence[EpisodeMatrix], queries: Sequence[Vectors], ks: Se
     together: dict[tuple[int, int], list[int]] = {}
     for i, (matrix, k) in enumerate(zip(matrices, ks, strict=True)):
         if len(matrix) > max(k, _FEW) and k > 0:
-            together.setdefault((id(matrix.block), k), []).append(i)
+            together.setdefault((id(matrix.slab), k), []).append(i)
     found: dict[int, Rows] = {}
     for (_, k), members in together.items():
         slots = {matrices[i].slot for i in members}
@@ -211,8 +211,8 @@ def choose(matrices: Sequence[EpisodeMatrix], queries: Sequence[Vectors], ks: Se
 def _choose_together(
     matrices: Sequence[EpisodeMatrix], wide: npt.NDArray[np.float64], k: int, last: int
 ) -> Iterator[Rows]:
-    """The candidates of queries in matrices of one block, in slots up to ``last``, of more than ``k`` entries each."""
-    block = matrices[0].block
+    """The candidates of queries in matrices of one slab, in slots up to ``last``, of more than ``k`` entries each."""
+    slab = matrices[0].slab
     slots = np.array([matrix.slot for matrix in matrices])
     sizes = np.array([len(matrix) for matrix in matrices])
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
@@ -222,13 +222,13 @@ def _choose_together(
     units = np.zeros((last + 1, wide.shape[1], 1), np.float32)
     units[slots, :, 0] = wide / lengths[:, None]
     used = int(sizes.max())
-    scores = np.matmul(block.rows[: last + 1, :used], units)[slots, :, 0]
-    scores *= block.inverse[slots, :used]
+    scores = np.matmul(slab.rows[: last + 1, :used], units)[slots, :, 0]
+    scores *= slab.inverse[slots, :used]
     scores[np.arange(used) >= sizes[:, None]] = -np.inf
     cuts = np.partition(scores, used - k, axis=1)[:, used - k] - 2.0 * margin(wide.shape[1])
     which, places = (scores >= cuts[:, None]).nonzero()
     where = slots[which], places
-    ids, rows, squares = block.ids[where], block.rows[where], block.squares[where]
+    ids, rows, squares = slab.ids[where], slab.rows[where], slab.squares[where]
     start = 0
     for end in np.searchsorted(which, np.arange(1, len(matrices) + 1)).tolist():
         yield Rows(ids[start:end], rows[start:end], squares[start:end])
@@ -243,9 +243,9 @@ class Mirror:
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
-        self._arena = Arena(dim)
+        self._allocator = Allocator(dim)
         self._episodes: dict[str, EpisodeMatrix] = {}
-        self._nothing = EpisodeMatrix(Arena(dim))
+        self._nothing = EpisodeMatrix(Allocator(dim))
 
     def __contains__(self, episode: str) -> bool:
         return episode in self._episodes
@@ -260,11 +260,11 @@ class Mirror:
         return [] if matrix is None else matrix.ids
 
     def apply(self, writes: Sequence[Write], squares: Sequence[Sequence[float]]) -> None:
-        """Apply checked writes, with the squared lengths that ``rows.check_writes`` gave for each one's vectors."""
+        """Apply checked writes, with the squared lengths that ``check_writes`` gave for each vector."""
         for write, lengths in zip(writes, squares, strict=True):
             matrix = self._episodes.get(write.episode)
             if matrix is None:
-                matrix = self._episodes[write.episode] = EpisodeMatrix(self._arena)
+                matrix = self._episodes[write.episode] = EpisodeMatrix(self._allocator)
             if write.ids:
                 matrix.put(write.ids, write.vectors, lengths)
             if write.deletes:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import Rows, Search, StoredEpisode, Write
 from atommem_gym.stores.mirror import Mirror
-from atommem_gym.stores.rows import check_writes
+from atommem_gym.stores.write_checks import check_writes
 
 
 class NumpyStore:
@@ -31,7 +31,7 @@ class NumpyStore:
         """Apply the writes of one step or vector step.
 
         Raises:
-            ConfigError, EmbedderError: a write is malformed (``rows.check_writes``); nothing has changed.
+            ConfigError, EmbedderError: a write is malformed (``write_checks.check_writes``); nothing has changed.
             StoreError: the store is closed.
         """
         self._check_open()

@@ -22,7 +22,7 @@ from atommem_gym.cli import main
 from atommem_gym.envs import AtomMemEnv, ChatObservation, PromptObservation
 from atommem_gym.errors import AtomMemError
 from atommem_gym.records.record import Document, Evidence, Record
-from atommem_gym.stores.rows import all_rows_of, entries_of
+from atommem_gym.stores.milvus_rows import all_rows_of, entries_of
 
 HOSTILE = {
     "filter, double quotes": '" or episode != "" or episode == "',

@@ -15,8 +15,8 @@ from atommem_gym.errors import EmbedderError
 from atommem_gym.memory.protocols import Rows, Search, Vectors, Write
 from atommem_gym.memory.ranking import margin, rank, rank_all, squared_lengths
 from atommem_gym.stores.milvus_search import MAX_LIMIT, Hit, rows_of, widen
-from atommem_gym.stores.mirror import Arena, EpisodeMatrix, Mirror, choose
-from atommem_gym.stores.rows import check_vectors
+from atommem_gym.stores.mirror import Allocator, EpisodeMatrix, Mirror, choose
+from atommem_gym.stores.write_checks import check_vectors
 
 
 def rows(vectors: Vectors, ids: list[int] | None = None) -> Rows:
@@ -128,13 +128,13 @@ def near_ties(seed: int, n: int, dim: int) -> tuple[Vectors, Vectors]:
 @settings(max_examples=10, deadline=None)
 def test_M6_many_searches_at_once_find_what_each_finds_alone_to_the_bit(seed: int, n: int, k: int, dim: int) -> None:
     """In matrices of many sizes, with queries of zero and with rows whose squared lengths are known and not."""
-    rng, arena = np.random.default_rng(seed), Arena(dim)
+    rng, allocator = np.random.default_rng(seed), Allocator(dim)
     searches, matrices, everything = [], [], []
     for number in range(30):
         query, vectors = near_ties(seed + number, max(1, n - int(rng.integers(0, 9))), dim)
         # Half of them look away from the query.
         vectors *= np.float32(rng.choice([-1.0, 1.0]))
-        matrix = EpisodeMatrix(arena)
+        matrix = EpisodeMatrix(allocator)
         matrix.put(range(1, len(vectors) + 1), vectors, check_vectors(vectors, len(vectors), dim))
         searches.append(Search("e", query * np.float32(number % 7 > 0), 0 if number == 5 else k))
         matrices.append(matrix)
@@ -157,9 +157,9 @@ def test_M6_zero_vectors_score_zero_also_among_many_searches(count: int) -> None
 @pytest.mark.parametrize("count", [1, 3, 9])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_one_query_of_many_that_is_not_finite_is_refused(count: int, bad: float) -> None:
-    arena, matrices = Arena(3), []
+    allocator, matrices = Allocator(3), []
     for seed in range(count):
-        matrices.append(EpisodeMatrix(arena))
+        matrices.append(EpisodeMatrix(allocator))
         matrices[-1].put(range(1, 31), gaussian(seed, 30, 3), check_vectors(gaussian(seed, 30, 3), 30, 3))
     searches = [Search("e", gaussian(seed, 3), 2) for seed in range(count)]
     searches[-1] = Search("e", np.array([1.0, bad, 0.0], np.float32), 2)
@@ -173,15 +173,15 @@ def test_one_query_of_many_that_is_not_finite_is_refused(count: int, bad: float)
 @settings(max_examples=80, deadline=None)
 def test_M6_the_mirror_proposes_every_row_that_ranking_could_choose(seed: int, n: int, k: int, dim: int) -> None:
     query, vectors = near_ties(seed, n, dim)
-    matrix = EpisodeMatrix(Arena(dim))
+    matrix = EpisodeMatrix(Allocator(dim))
     matrix.put(range(1, n + 1), vectors, check_vectors(vectors, n, dim))
     assert rank(query, matrix.candidates(query, k), k) == rank(query, rows(vectors), k)
 
 
 @pytest.mark.parametrize("others", [0, 9])
 def test_M6_many_searches_of_one_episode_propose_what_each_alone_does(others: int) -> None:
-    arena, vectors, queries = Arena(16), gaussian(1, 30, 16), gaussian(2, 20 + others, 16)
-    matrices = [EpisodeMatrix(arena) for _ in range(1 + others)]
+    allocator, vectors, queries = Allocator(16), gaussian(1, 30, 16), gaussian(2, 20 + others, 16)
+    matrices = [EpisodeMatrix(allocator) for _ in range(1 + others)]
     for matrix in matrices:
         matrix.put(range(1, 31), vectors, check_vectors(vectors, 30, 16))
     asked = [matrices[0]] * 20 + matrices[1:]
@@ -194,7 +194,7 @@ def test_M6_many_searches_of_one_episode_propose_what_each_alone_does(others: in
 @settings(max_examples=60, deadline=None)
 def test_M6_many_searches_at_once_propose_what_each_alone_does(seed: int, count: int, k: int, dim: int) -> None:
     rng = np.random.default_rng(seed)
-    arena, live = Arena(dim), dict[EpisodeMatrix, Rows]()
+    allocator, live = Allocator(dim), dict[EpisodeMatrix, Rows]()
     queries = []
     for number in range(count + 8):
         if number % 5 == 4:
@@ -204,7 +204,7 @@ def test_M6_many_searches_at_once_propose_what_each_alone_does(seed: int, count:
             del live[ended]
         query, vectors = near_ties(seed + number, int(rng.integers(1, 40)), dim)
         n = len(vectors)
-        matrix = EpisodeMatrix(arena)
+        matrix = EpisodeMatrix(allocator)
         matrix.put(range(1, n + 1), vectors, check_vectors(vectors, n, dim))
         gone = rng.choice(n, int(rng.integers(n)), replace=False)
         matrix.remove((gone + 1).tolist())
@@ -218,17 +218,17 @@ def test_M6_many_searches_at_once_propose_what_each_alone_does(seed: int, count:
         assert rank(queries[i], proposed, k) == rank(queries[i], live[matrix], k)
 
 
-def test_an_arena_keeps_no_block_that_only_large_episodes_had() -> None:
-    arena, vectors = Arena(4), gaussian(0, 100, 4)
+def test_an_allocator_keeps_no_slab_that_only_large_episodes_had() -> None:
+    allocator, vectors = Allocator(4), gaussian(0, 100, 4)
     squares = check_vectors(vectors, 100, 4)
     for _ in range(3):
-        matrices = [EpisodeMatrix(arena) for _ in range(70)]
+        matrices = [EpisodeMatrix(allocator) for _ in range(70)]
         for matrix in matrices:
             matrix.put(range(1, 101), vectors, squares)
-        assert {capacity: len(blocks) for capacity, blocks in arena._blocks.items() if blocks} == {16: 1, 128: 2}
+        assert {capacity: len(slabs) for capacity, slabs in allocator._slabs.items() if slabs} == {16: 1, 128: 2}
         for matrix in matrices:
             matrix.free()
-        assert {capacity: len(blocks) for capacity, blocks in arena._blocks.items() if blocks} == {16: 1}
+        assert {capacity: len(slabs) for capacity, slabs in allocator._slabs.items() if slabs} == {16: 1}
 
 
 @given(st.integers(0, 10**6), st.integers(1, 120), st.integers(1, 9))
@@ -265,7 +265,7 @@ def test_M6_more_ties_than_a_search_may_return_are_all_fetched() -> None:
 
 def test_swap_delete_keeps_ids_and_vectors_together() -> None:
     vectors = gaussian(0, 50, 4)
-    matrix = EpisodeMatrix(Arena(4))
+    matrix = EpisodeMatrix(Allocator(4))
     matrix.put(range(1, 51), vectors, check_vectors(vectors, 50, 4))
     matrix.remove([1, 50, 25, 99, 25])
     matrix.put([7, 60], vectors[:2], check_vectors(vectors[:2], 2, 4))
@@ -277,7 +277,7 @@ def test_swap_delete_keeps_ids_and_vectors_together() -> None:
 
 def test_the_squared_lengths_that_candidates_come_with_are_their_own() -> None:
     vectors = gaussian(0, 50, 4)
-    matrix = EpisodeMatrix(Arena(4))
+    matrix = EpisodeMatrix(Allocator(4))
     matrix.put(range(1, 51), vectors, check_vectors(vectors, 50, 4))
     matrix.remove([1, 25])
     matrix.put([7], vectors[:1], check_vectors(vectors[:1], 1, 4))

@@ -23,7 +23,7 @@ from atommem_gym.memory.protocols import Rows, Search, Store, Write
 from atommem_gym.memory.ranking import rank
 from atommem_gym.stores.lite.engine import LiteCollection, schema
 from atommem_gym.stores.loading import open_store
-from atommem_gym.stores.rows import marker, row
+from atommem_gym.stores.milvus_rows import marker, row
 
 Program = Callable[[str], Any]
 EVERY = np.ones(DIM, np.float32)
@@ -287,7 +287,7 @@ def test_of_several_episodes_each_is_written_whole_or_not_at_all(
     again.close()
 
 
-def test_without_space_to_move_in_an_episode_stays_where_it_is_until_the_next_opening(
+def test_without_space_to_gather_an_episode_stays_where_it_is_until_the_next_opening(
     kept: str,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,

@@ -11,12 +11,12 @@ from support.stores.vectors import gaussian
 
 from atommem_gym.memory.protocols import Search, Vectors, Write
 from atommem_gym.memory.ranking import margin, rank
-from atommem_gym.stores.mirror import Arena, EpisodeMatrix, Mirror
-from atommem_gym.stores.rows import check_vectors
+from atommem_gym.stores.mirror import Allocator, EpisodeMatrix, Mirror
+from atommem_gym.stores.write_checks import check_vectors
 
 
 def matrix_of(vectors: Vectors, ids: Sequence[int] | None = None) -> EpisodeMatrix:
-    matrix = EpisodeMatrix(Arena(vectors.shape[1]))
+    matrix = EpisodeMatrix(Allocator(vectors.shape[1]))
     matrix.put(ids or range(1, len(vectors) + 1), vectors, check_vectors(vectors, *vectors.shape))
     return matrix
 
@@ -24,7 +24,7 @@ def matrix_of(vectors: Vectors, ids: Sequence[int] | None = None) -> EpisodeMatr
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 32, 33, 100])
 def test_M6_a_matrix_keeps_every_row_while_it_grows(n: int) -> None:
     vectors = gaussian(n, n, 3)
-    matrix = EpisodeMatrix(Arena(3))
+    matrix = EpisodeMatrix(Allocator(3))
     for i in range(n):
         matrix.put([i + 5], vectors[i : i + 1], check_vectors(vectors[i : i + 1], 1, 3))
         assert len(matrix) == i + 1
@@ -67,7 +67,7 @@ def test_M6_a_row_within_rounding_of_the_cut_is_proposed_and_one_beyond_is_not()
 def test_M6_a_row_at_the_very_cut_is_proposed() -> None:
     lowest = 1 - 2 * margin(2)
     vectors = np.array([[1, 0]] * 2 + [[lowest, 0]] + [[lowest - 2.0**-24, 0]] * 17, np.float32)
-    matrix = EpisodeMatrix(Arena(2))
+    matrix = EpisodeMatrix(Allocator(2))
     matrix.put(range(1, 21), vectors, [1.0] * 20)
     assert sorted(matrix.candidates(np.array([1, 0], np.float32), 2).ids.tolist()) == [1, 2, 3]
 

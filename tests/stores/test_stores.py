@@ -17,7 +17,7 @@ from atommem_gym.errors import ConfigError, EmbedderError, StoreError
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES, Rows, Search, Store, Vectors, Write
 from atommem_gym.memory.ranking import rank
 from atommem_gym.stores.loading import open_store
-from atommem_gym.stores.rows import Head, from_varchar, to_varchar
+from atommem_gym.stores.milvus_rows import Head, from_varchar, to_varchar
 
 DIM = 4
 KINDS = ("numpy", "mirror", "milvus", "kept", "kept-milvus", "server", "kept-server")

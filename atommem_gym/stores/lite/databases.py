@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import logging
 import os
 import shutil
 import tempfile
@@ -16,7 +17,11 @@ from milvus_lite import DataDirLockedError, MilvusLite
 
 from atommem_gym.errors import StoreError
 from atommem_gym.stores.lite.engine import close_engine, disown, if_dead, open_engine
+from atommem_gym.stores.lite.ledger import Ledger
 from atommem_gym.stores.lite.table import LiteTable
+from atommem_gym.stores.lite.verify import SHARED, verify
+
+logger = logging.getLogger(__name__)
 
 _PREFIX = "atommem-gym-"
 _LOCK_NAME = "LOCK"
@@ -33,13 +38,14 @@ _inherited: list[Any] = []
 class LiteDatabase:
     """A database folder and its collections, one a dimension; made by ``acquire`` only."""
 
-    def __init__(self, key: str, path: str, engine: MilvusLite) -> None:
+    def __init__(self, key: str, path: str, engine: MilvusLite, ledger: Ledger | None = None) -> None:
         self.key = key
         self.path = path
         self.users = 0
         self.closed = False
         self._engine = engine
         self._tables: dict[str, LiteTable] = {}
+        self._ledger = ledger
 
     @property
     def temporary(self) -> bool:
@@ -52,10 +58,12 @@ class LiteDatabase:
         Raises:
             StoreError: the database cannot be read, or is not of this package.
         """
-        name = f"entries_{dim}" if self.temporary else "atommem"
+        name = f"entries_{dim}" if self.temporary else SHARED
         with _lock:
             if name not in self._tables:
-                self._tables[name] = LiteTable(self._engine, self.path, name, dim, kept=not self.temporary)
+                self._tables[name] = LiteTable(
+                    self._engine, self.path, name, dim, kept=not self.temporary, ledger=self._ledger
+                )
             return self._tables[name]
 
     def locks(self) -> list[threading.RLock]:
@@ -69,9 +77,23 @@ class LiteDatabase:
         self.closed = True
         for table in self._tables.values():
             table.settle()
-        close_engine(self._engine, [table.collection for table in self._tables.values()], flush=not self.temporary)
+        close_engine(
+            self._engine,
+            [table.collection for table in self._tables.values()],
+            flush=not self.temporary,
+            last=self._seal,
+        )
         if self.temporary:
             shutil.rmtree(self.path, ignore_errors=True)
+
+    def _seal(self) -> None:
+        for table in self._tables.values():
+            if table.ledger is not None:
+                try:
+                    table.ledger.seal()
+                except OSError as error:
+                    # Without the seal the next opening reads all rows.
+                    logger.warning("the database %r could not be sealed: %s", self.path, error)
 
     def disown(self) -> None:
         """In a forked child: leave the database to the parent."""
@@ -83,16 +105,22 @@ def acquire(path: str | None) -> LiteDatabase:
 
     Raises:
         StoreLockedError: another process holds it.
-        StoreError: it cannot be opened.
+        StoreError: it cannot be opened, or does not hold what it acknowledged (``verify``).
     """
     key = _TEMPORARY if path is None else os.path.realpath(path)
     with _lock:
         database = _databases.get(key)
         if database is None:
-            database = _temporary() if path is None else LiteDatabase(key, key, open_engine(key))
+            database = _temporary() if path is None else _kept(key)
             _databases[key] = database
         database.users += 1
         return database
+
+
+def is_open(path: str) -> bool:
+    """Whether this process has the database at ``path`` open."""
+    with _lock:
+        return os.path.realpath(path) in _databases
 
 
 def release(database: LiteDatabase) -> None:
@@ -102,6 +130,20 @@ def release(database: LiteDatabase) -> None:
         if database.users == 0:
             _databases.pop(database.key, None)
             database.close()
+
+
+def _kept(path: str) -> LiteDatabase:
+    checked = verify(path)
+    engine = open_engine(path)
+    try:
+        ledger = Ledger.read(path)
+        if checked is not None and ledger is not None and ledger.size == checked.size:
+            # It knows more: which of several possible contents was found.
+            ledger = checked
+        return LiteDatabase(path, path, engine, ledger)
+    except BaseException:
+        engine.close()
+        raise
 
 
 def _temporary() -> LiteDatabase:

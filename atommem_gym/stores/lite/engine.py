@@ -11,6 +11,7 @@ Facts about milvus-lite 3.2 that this rests on (read in its source, tested in ``
 - A flush commits its rows to the manifest, then deletes their log. A process that dies between the two leaves a log
   whose rows the next opening would have twice; after a death between the log's two files it could not flush again. So
   logs older than the one that the manifest names are deleted before a collection is opened.
+- What was deleted or replaced stays in its Parquet files until enough of them are merged; ``compact`` merges all.
 - It never calls fsync while writing: acknowledged rows survive the death of the process, not of the machine.
 - The lock on the folder belongs to an open file that a fork shares: a child that kept it would keep the database
   locked after its parent's end.
@@ -27,6 +28,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from milvus_lite import (
     Collection,
     CollectionSchema,
@@ -43,7 +45,7 @@ from milvus_lite.storage.wal import WAL
 
 from atommem_gym.errors import StoreError, StoreLockedError
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES
-from atommem_gym.stores.rows import ENTRY, EPISODE, KEY, MAX_EPISODE_CHARS, MAX_KEY_CHARS, TEXT, VECTOR
+from atommem_gym.stores.milvus_rows import ENTRY, EPISODE, KEY, MAX_EPISODE_CHARS, MAX_KEY_CHARS, TEXT, VECTOR
 
 Row: TypeAlias = dict[str, Any]
 
@@ -174,6 +176,33 @@ class LiteCollection:
                 [vector], top_k=limit, metric_type="COSINE", expr=expression, output_fields=fields
             )
             return found[0]
+
+    def compact(self) -> None:
+        """Write out the log, and leave nothing in any file of rows that were deleted or replaced.
+
+        A process that dies meanwhile leaves the rows as they are: the engine commits its new files in one go, and
+        removes those that are of no use any more when it opens the collection.
+
+        Raises:
+            StoreError: the engine failed; all rows are still there.
+        """
+        with self._guarded("compacted"):
+            collection = self._collection()
+            try:
+                collection.flush()
+                collection._wait_for_bg()
+                with collection._maintenance_lock:
+                    manifest, deleted = collection._manifest, collection._delta_index
+                    for partition, files in manifest.get_all_data_files().items():
+                        folder = os.path.join(self._folder(), "partitions", partition)
+                        written = sum(pq.read_metadata(os.path.join(folder, name)).num_rows for name in files)
+                        if written > collection.partition_num_entities(partition):
+                            collection._compaction_mgr._compact_files(partition, folder, files, manifest, deleted)
+                    collection._compaction_mgr._gc_tombstones(manifest, deleted)
+                    collection._refresh_segment_cache()
+            except BaseException:
+                self._abandon()
+                raise
 
     def close(self, *, flush: bool) -> None:
         """Let go of threads and files; without ``flush`` the rows stay in the log, which the next opening reads."""
@@ -307,11 +336,24 @@ def collection_names(engine: MilvusLite) -> list[str]:
     return list(engine.list_collections())
 
 
-def close_engine(engine: MilvusLite, collections: Sequence[LiteCollection], *, flush: bool) -> None:
-    """Close a database whose collections were all opened through ``LiteCollection``."""
-    for collection in collections:
-        collection.close(flush=flush)
-    engine.close()
+def close_engine(
+    engine: MilvusLite, collections: Sequence[LiteCollection], *, flush: bool, last: Callable[[], None] | None = None
+) -> None:
+    """Close a database whose collections were all opened through ``LiteCollection``.
+
+    Args:
+        engine: the open database.
+        collections: all of them.
+        flush: whether to write out what is in the logs.
+        last: done when the files are as they will stay, and before another process may open them.
+    """
+    try:
+        for collection in collections:
+            collection.close(flush=flush)
+        if last is not None:
+            last()
+    finally:
+        engine.close()
 
 
 def disown(engine: MilvusLite) -> None:

@@ -9,7 +9,7 @@ from milvus_lite import MilvusLite
 
 from atommem_gym.errors import StoreError
 from atommem_gym.stores.lite.engine import LiteCollection, Row, collection_names
-from atommem_gym.stores.rows import ENTRY, EPISODE, Head
+from atommem_gym.stores.milvus_rows import ENTRY, EPISODE, Head
 
 
 class EpisodeCollections:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import Rows, Search, StoredEpisode, Write
 from atommem_gym.stores.lite.databases import acquire, release
-from atommem_gym.stores.rows import check_episode
+from atommem_gym.stores.milvus_rows import check_episode
 
 
 class MilvusLiteStore:
@@ -17,8 +17,8 @@ class MilvusLiteStore:
     All stores of a process on one path, and all temporary ones, share one database and its one writer; they may be used
     from several threads, an episode from one at a time. When ``write`` returns, the rows outlive this process (kill -9
     included), but a crash of the machine may take the last ones, since Milvus Lite does not call fsync. A process that
-    dies between the insert and the delete of a step leaves both done: the insert names the deletes (``rows.Head``), and
-    loading the episode finishes them.
+    dies between the insert and the delete of a step leaves both done: the insert names the deletes
+    (``milvus_rows.Head``), and loading the episode finishes them.
 
     Args:
         path: the folder of a kept database, or ``None`` for the process's temporary one.
@@ -63,7 +63,7 @@ class MilvusLiteStore:
         With ``reads="milvus"`` it is one of each for every episode.
 
         Raises:
-            ConfigError, EmbedderError: a write is malformed (``rows.check_writes``); nothing has changed.
+            ConfigError, EmbedderError: a write is malformed (``write_checks.check_writes``); nothing has changed.
             StoreError: disk full or broken; each episode is written whole or not at all (with ``reads="mirror"`` all
                 or none), mirror and database agree, and the same call may be repeated.
         """

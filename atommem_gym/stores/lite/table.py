@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,8 @@ from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import Rows, Search, StoredEpisode, Write
 from atommem_gym.stores.lite.engine import LiteCollection, Row
 from atommem_gym.stores.lite.episodes import EpisodeCollections, without_leftovers
-from atommem_gym.stores.milvus_search import Hit, unit, widen
-from atommem_gym.stores.mirror import Mirror
-from atommem_gym.stores.rows import (
+from atommem_gym.stores.lite.ledger import FORMAT, Contents, Ledger
+from atommem_gym.stores.milvus_rows import (
     ENTRY,
     EPISODE,
     KEY,
@@ -24,7 +24,6 @@ from atommem_gym.stores.rows import (
     VECTOR,
     Head,
     all_rows_of,
-    check_writes,
     compose,
     entries_of,
     entry_of,
@@ -34,6 +33,9 @@ from atommem_gym.stores.rows import (
     row,
     stored,
 )
+from atommem_gym.stores.milvus_search import Hit, unit, widen
+from atommem_gym.stores.mirror import Mirror
+from atommem_gym.stores.write_checks import check_writes
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +50,8 @@ class LiteTable:
     """Writes through to Milvus Lite before anything else changes; shared by all stores of one database and dimension.
 
     Rows lie in one shared collection, but those of an episode whose reads the engine answers lie in a collection of
-    its own as long as the episode runs (``lite_episodes``). When a kept one is released its rows move to the shared
-    collection, so that a database at rest has this one alone.
+    its own as long as the episode runs (``EpisodeCollections``). When a kept one is released its rows move to the
+    shared collection, so that a database at rest has this one alone.
 
     What is deleted stays in the engine's buffer until that holds 128 MB and is flushed: with 40 entries of 384 numbers
     an episode the process grows by 0.1 MB an episode and falls back after some 1,700 (measured over 2,048 episodes:
@@ -62,15 +64,21 @@ class LiteTable:
         dim: numbers in a vector; a collection that exists keeps its own.
         kept: whether there may be rows from before, and will be readers after.
 
+        ledger: of a kept database that has one; older ones get theirs with the first write.
+
     Raises:
         StoreError: the database cannot be read, or is not of this package.
     """
 
-    def __init__(self, engine: MilvusLite, path: str, name: str, dim: int, kept: bool) -> None:
+    def __init__(
+        self, engine: MilvusLite, path: str, name: str, dim: int, kept: bool, ledger: Ledger | None = None
+    ) -> None:
         self.collection = LiteCollection(engine, path, name, dim)
         found = self.collection.found_dim()
         self.dim = dim if found is None else found
         self._kept = kept
+        self._path = path
+        self.ledger = ledger
         self._mirror = Mirror(self.dim)
         self._heads: dict[str, Head] = {}
         self._apart = EpisodeCollections(engine, path, name, self.dim, self.collection)
@@ -86,8 +94,7 @@ class LiteTable:
         """Record dimension and embedder in a kept database, unless an embedder already is."""
         with self.collection.lock:
             if not self.embedder():
-                text = json.dumps({"dim": self.dim, "embedder": embedder})
-                self.collection.write([row(META_EPISODE, 0, text, marker(self.dim))], [])
+                self._describe(embedder)
 
     def write(self, writes: Sequence[Write], *, apart: bool = False) -> None:
         """One insert and one delete for all episodes of the shared collection together, and for each other one.
@@ -105,14 +112,15 @@ class LiteTable:
             if apart:
                 for write in writes:
                     self._scatter(write.episode)
-            together: list[Checked] = []
-            for write, squares in checked:
-                own = self._apart.get(write.episode)
-                if own is None:
-                    together.append((write, squares))
-                else:
-                    self._write(own, [(write, squares)])
-            self._write(self.collection, together)
+            with self._ready_ledger().writing(writes) if self._kept else contextlib.nullcontext():
+                together: list[Checked] = []
+                for write, squares in checked:
+                    own = self._apart.get(write.episode)
+                    if own is None:
+                        together.append((write, squares))
+                    else:
+                        self._write(own, [(write, squares)])
+                self._write(self.collection, together)
 
     def mirrored(self, searches: Sequence[Search]) -> list[Rows]:
         """Candidates from the mirror."""
@@ -152,12 +160,13 @@ class LiteTable:
                 keys = [found[KEY] for found in self.collection.query(all_rows_of(episodes), [KEY])]
             else:
                 keys = [key for episode in episodes if episode not in self._apart for key in self._keys(episode)]
-            if keys:
-                self.collection.write([], keys)
-            for episode in episodes:
-                if episode in self._apart:
-                    self._apart.remove(episode)
-                self._forget(episode)
+            with self._ready_ledger().dropping(episodes) if self._kept else contextlib.nullcontext():
+                if keys:
+                    self.collection.write([], keys)
+                for episode in episodes:
+                    if episode in self._apart:
+                        self._apart.remove(episode)
+                    self._forget(episode)
 
     def release(self, episodes: Sequence[str]) -> None:
         """Free what these kept episodes hold; the next use reads them from the database."""
@@ -174,16 +183,49 @@ class LiteTable:
     def settle(self) -> None:
         """Before the database is closed: let go of all collections of single episodes; those of a kept one move in.
 
-        On a disk without space for that they stay where they are, and the next opening moves them.
+        What was deleted or replaced in a kept one is then in no file any more (SPEC M16). On a disk without space for
+        that the episodes stay where they are, and the next opening moves them.
         """
         with self.collection.lock:
             try:
                 if self._kept:
                     self.release(self._apart.episodes())
+                    self.collection.compact()
             except StoreError as error:
-                logger.warning("some episodes stay in collections of their own until the next opening: %s", error)
+                logger.warning(
+                    "some episodes stay in collections of their own, or deleted text on the disk, until the next "
+                    "opening is closed: %s",
+                    error,
+                )
             finally:
                 self._apart.close()
+
+    def _ready_ledger(self) -> Ledger:
+        """The ledger of a kept database; one of an older version is upgraded: it gets a ledger of what it holds.
+
+        Raises:
+            StoreError: the disk refused; nothing has changed.
+        """
+        if self.ledger is None:
+            found = {key: stored(self._fetch(key), self.dim) for key in self.episodes()}
+            try:
+                self.ledger = Ledger.create(self._path, {key: Contents.of(key, one) for key, one in found.items()})
+            except OSError as error:
+                raise StoreError(
+                    f"the database {self._path!r} could not be written: {error}; free space or fix the disk, then "
+                    "repeat the same call"
+                ) from error
+        if self.ledger.meta is None and (embedder := self.embedder()):
+            self._describe(embedder)
+        return self.ledger
+
+    def _describe(self, embedder: str) -> None:
+        """Write the row that describes a kept database."""
+        text = json.dumps({"dim": self.dim, "embedder": embedder, "format": FORMAT})
+        if self.ledger is None:
+            self.ledger = self._ready_ledger()
+        with self.ledger.describing(text):
+            self.collection.write([row(META_EPISODE, 0, text, marker(self.dim))], [])
 
     def _write(self, collection: LiteCollection, writes: Sequence[Checked]) -> None:
         batch = compose([write for write, _ in writes], self._heads.get, self._kept, self.dim)

@@ -1,0 +1,189 @@
+"""Whether a kept database still holds what it acknowledged, found out without changing anything in it (SPEC M17)."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+
+from milvus_lite import MilvusLite
+
+from atommem_gym.errors import StoreError, StoreLockedError
+from atommem_gym.memory.protocols import StoredEpisode
+from atommem_gym.stores.lite.engine import Row, close_engine
+from atommem_gym.stores.lite.ledger import FORMAT, Contents, Ledger, checksum_of_text, how_to_save
+from atommem_gym.stores.lite.table import LiteTable
+from atommem_gym.stores.milvus_rows import ENTRY, EPISODE, KEY, META_EPISODE, TEXT, key_of, stored
+from atommem_gym.stores.write_checks import check_vectors
+
+_LOCK = "LOCK"
+_COLLECTIONS = "collections"
+SHARED = "atommem"
+"""The collection of a kept database."""
+
+
+def verify(path: str) -> Ledger | None:
+    """The ledger of a database folder, if it holds what was last acknowledged, in a format that is known.
+
+    A sealed one is compared file by file. Any other, whose process died, is copied and read from the copy: the engine
+    writes even where it only reads, and what is damaged must stay as it is. A folder that does not exist passes, and so
+    does a database of before there were ledgers.
+
+    Raises:
+        StoreLockedError: another process holds it.
+        StoreError: it is damaged, or of a newer version.
+    """
+    if not os.path.isdir(path):
+        return None
+    with held(path):
+        ledger = Ledger.read(path)
+        if ledger is None and not _has_collections(path):
+            return None
+        if ledger is not None and ledger.sealed is not None and ledger.sealed == ledger.files():
+            return ledger
+        with copied(path) as copy:
+            said = examine(copy, path, ledger)
+    if said:
+        raise StoreError(f"the database {path!r} is damaged: {said}; " + how_to_save(path))
+    return ledger
+
+
+def examine(copy: str, where: str, ledger: Ledger | None) -> str:
+    """What is wrong with the copy of a database, in words, empty if nothing is.
+
+    Raises:
+        StoreError: the engine cannot read it, or it is of a newer version.
+    """
+    found, dim = read_rows(copy, where)
+    try:
+        meta = found.pop(META_EPISODE, [])
+        about = json.loads(meta[0][TEXT]) if meta else {}
+        version = about.get("format", 1)
+        if not isinstance(version, int) or version > FORMAT:
+            raise StoreError(
+                f"the database {where!r} has format {version!r}, and this version of atommem-gym knows formats up to "
+                f"{FORMAT}; nothing was written: use a newer version"
+            )
+        episodes = {key: stored_of(key, rows, dim) for key, rows in found.items()}
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        return f"a row cannot be read ({error})"
+    if ledger is None:
+        if version >= 2:
+            return "the file that notes what was acknowledged is missing"
+        return ""
+    said = []
+    if ledger.meta is not None and (not meta or checksum_of_text(meta[0][TEXT]) != ledger.meta):
+        said.append("the row that describes it (format, embedder) is not the one that was written")
+    held_now = {key: Contents.of(key, episode) for key, episode in episodes.items() if episode is not None}
+    said.extend(filter(None, [ledger.settle(held_now)]))
+    return "; ".join(said)
+
+
+def read_rows(copy: str, where: str) -> tuple[dict[str, list[Row]], int]:
+    """All rows in a copy of a database by episode key, and how many numbers their vectors have.
+
+    Raises:
+        StoreError: the engine cannot read it.
+    """
+    try:
+        engine = MilvusLite(copy)
+        collections = []
+        try:
+            if not engine.has_collection(SHARED) and not engine.list_collections():
+                return {}, 1
+            table = LiteTable(engine, copy, SHARED, 1, kept=True)
+            collections.append(table.collection)
+            rows: dict[str, list[Row]] = {}
+            for row in table.collection.everything():
+                if row[KEY] != key_of(row[EPISODE], row[ENTRY]):
+                    raise ValueError(f"the row {row[KEY]!r} says that it is entry {row[ENTRY]} of {row[EPISODE]!r}")
+                rows.setdefault(row[EPISODE], []).append(row)
+            return rows, table.dim
+        finally:
+            close_engine(engine, collections, flush=False)
+    except Exception as error:
+        # The engine and the libraries beneath it raise exceptions of any kind on files that are damaged.
+        cause = error.__cause__ if isinstance(error, StoreError) and error.__cause__ is not None else error
+        raise StoreError(
+            f"the database {where!r} is damaged: Milvus Lite cannot read it ({type(cause).__name__}: {cause}); "
+            + how_to_save(where)
+        ) from error
+
+
+def stored_of(key: str, rows: list[Row], dim: int) -> StoredEpisode | None:
+    """What the rows of a memory hold.
+
+    Raises:
+        ValueError: a vector is not finite, or so long or short that it cannot be compared.
+    """
+    found = stored(rows, dim)
+    if found is not None and len(found.ids):
+        try:
+            check_vectors(found.vectors, len(found.ids), dim)
+        except Exception as error:
+            raise ValueError(f"memory {key!r}: {error}") from error
+    return found
+
+
+@contextlib.contextmanager
+def copied(path: str) -> Iterator[str]:
+    """A temporary copy of a database folder, which the caller has :func:`held`.
+
+    Raises:
+        StoreError: a file cannot be read or copied.
+    """
+    with tempfile.TemporaryDirectory(prefix="atommem-look-") as folder:
+        copy = os.path.join(folder, "copy.db")
+        try:
+            shutil.copytree(path, copy)
+        except OSError as error:
+            raise StoreError(f"the database {path!r} cannot be read ({error}); check its rights") from error
+        # The copy of a read-only folder is read-only, too.
+        for root, folders, names in os.walk(copy):
+            for name in (".", *folders, *names):
+                with contextlib.suppress(OSError):
+                    os.chmod(os.path.join(root, name), 0o700)
+        yield copy
+
+
+@contextlib.contextmanager
+def held(path: str) -> Iterator[None]:
+    """Keep every process from opening the database folder for as long as it is read.
+
+    Raises:
+        StoreLockedError: one has it open.
+    """
+    if sys.platform == "win32":
+        # A file that a writer there has locked cannot be copied, which says the same.
+        yield
+        return
+    import fcntl
+
+    try:
+        # Locked through a handle that cannot write.
+        handle = os.open(os.path.join(path, _LOCK), os.O_RDONLY)
+    except (FileNotFoundError, NotADirectoryError):
+        # Nobody has opened this copy of a database yet.
+        yield
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StoreLockedError(
+                f"the database {path!r} is held by another process; one process may use it at a time: close that "
+                "process, wait until it is done, choose another path, or share a Milvus server "
+                "(store='http://host:19530')"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def _has_collections(path: str) -> bool:
+    folder = os.path.join(path, _COLLECTIONS)
+    return os.path.isdir(folder) and any(os.scandir(folder))
