@@ -158,7 +158,7 @@ ROLES: dict[str, LanguageModelRole] = {
     "overwrite_llm": LanguageModelRole(
         "one text, rewritten at every chunk (the scheme of MemAgent, arXiv 2507.02259)",
         {"storage": False, "scratchpad": True},
-        "llm_overwrite",
+        "llm_player",
         "OverwritePlayer",
     ),
     "long_context": LanguageModelRole(
