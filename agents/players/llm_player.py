@@ -1,4 +1,4 @@
-"""Plays with a language model through the environment's prompt: full CRUD, the overwrite baseline, their common base."""
+"""Plays with a language model through the environment's prompt: full CRUD, overwriting, and their shared base."""
 
 from __future__ import annotations
 

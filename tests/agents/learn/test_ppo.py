@@ -138,7 +138,7 @@ def test_advantages_are_those_of_a_loop_over_definitions() -> None:
         for later in range(t, 6):
             expected[t] += weight * errors[later]
             weight = weight * gamma * lam * (1 - ends[later])
-    assert torch.allclose(ppo.advantages(rewards, values, ends, last, gamma, lam), expected, atol=1e-6)
+    assert torch.allclose(ppo.generalised_advantages(rewards, values, ends, last, gamma, lam), expected, atol=1e-6)
 
 
 @pytest.mark.slow
