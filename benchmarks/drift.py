@@ -19,8 +19,8 @@ from typing import Any
 
 import gymnasium as gym
 import tyro
-from leaderboard import cpu_name, installed
-from leaderboard_report import COLOURS
+from reports.leaderboard import COLOURS
+from reports.machine import cpu_name, installed
 from rich.console import Console
 
 import atommem_gym  # noqa: F401  (registers the ids)

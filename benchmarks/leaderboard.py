@@ -28,7 +28,8 @@ from typing import Annotated, Any
 
 import gymnasium as gym
 import tyro
-from leaderboard_report import Cell, markdown, plot
+from reports.leaderboard import Cell, markdown, plot
+from reports.machine import cpu_name, installed
 from rich.console import Console
 from rich.progress import Progress
 
@@ -275,22 +276,6 @@ def made(options: Options) -> dict[str, str]:
         "versions": ", ".join(f"{package} {installed(package)}" for package in packages if installed(package)),
         "command": command(options),
     }
-
-
-def installed(package: str) -> str | None:
-    """The version of a package, if it is installed."""
-    try:
-        return version(package)
-    except ModuleNotFoundError:
-        return None
-
-
-def cpu_name() -> str:
-    """The processor's name, as far as the system tells."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def report(cells: Sequence[Cell], options: Options, console: Console) -> None:

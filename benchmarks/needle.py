@@ -18,7 +18,7 @@ from statistics import fmean
 
 import gymnasium as gym
 import tyro
-from leaderboard import cpu_name, installed
+from reports.machine import cpu_name, installed
 from rich.console import Console
 
 import atommem_gym  # noqa: F401  (registers the ids)

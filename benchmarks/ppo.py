@@ -30,7 +30,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import tyro
-from ppo_play import (
+from reports.ppo import Point, Row, markdown, plot, row_of
+from workloads.ppo import (
     SLOTS,
     TASK,
     Act,
@@ -45,7 +46,6 @@ from ppo_play import (
     play_scripted,
     random_choices,
 )
-from ppo_report import Point, Row, markdown, plot, row_of
 
 from atommem_gym.agents.learn import ppo as single_file
 from atommem_gym.errors import AtomMemError, ConfigError

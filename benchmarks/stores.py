@@ -30,15 +30,12 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
-import stores_databases as databases
-import stores_indices as indices
-import stores_memories as memories
-import stores_ours as ours
 import tyro
+from contestants import databases, indices, memories, ours
+from reports.stores import Cell, LongRun, markdown, plot
 from rich.console import Console
 from rich.markdown import Markdown
-from stores_report import Cell, LongRun, markdown, plot
-from stores_workload import Truth, workload
+from workloads.stores import Truth, workload
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.stores.loading import open_store

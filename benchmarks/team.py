@@ -24,7 +24,7 @@ from statistics import fmean
 from typing import Any
 
 import tyro
-from leaderboard import cpu_name, installed
+from reports.machine import cpu_name, installed
 from rich.console import Console
 
 from atommem_gym.agents.play import draw_items
