@@ -5,7 +5,6 @@ Users write plans as YAML files, and an evaluation leaves its own in its folder.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from atommem_gym.agents import AGENTS
-from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError, suggestion
 from atommem_gym.registration import TASKS, resolve_env_id
 
 T = TypeVar("T")
@@ -267,9 +266,7 @@ def _known(cls: type, values: Mapping[str, Any], what: str) -> dict[str, Any]:
     names = [one.name for one in fields(cls)]
     for name in values:
         if name not in names:
-            close = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
-            raise ConfigError(f"{what} has an unknown field {name!r}; {hint}")
+            raise ConfigError(f"{what} has an unknown field {name!r}; {suggestion(name, names)}")
     return dict(values)
 
 
