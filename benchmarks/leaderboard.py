@@ -15,7 +15,6 @@ import dataclasses
 import datetime
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +28,7 @@ from typing import Annotated, Any
 import gymnasium as gym
 import tyro
 from reports.leaderboard import Cell, markdown, plot
-from reports.machine import cpu_name, installed
+from reports.machine import provenance
 from rich.console import Console
 from rich.progress import Progress
 
@@ -248,7 +247,7 @@ def load_cells(file: Path, options: Options) -> list[Cell]:
 def write_results(file: Path, cells: Sequence[Cell], options: Options) -> None:
     """Write all cells; a reader never meets half a file."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    head = json.dumps({"settings": settings(options), "made": made(options)})
+    head = json.dumps({"settings": settings(options), "made": how_made(options)})
     # A cell a line, so that a change of one cell is a change of one line.
     lines = ",\n".join(json.dumps(dataclasses.asdict(cell)) for cell in cells)
     unfinished = file.with_suffix(".part")
@@ -266,23 +265,17 @@ def command(options: Options) -> str:
     return " ".join(parts)
 
 
-def made(options: Options) -> dict[str, str]:
+def how_made(options: Options) -> dict[str, str]:
     """When, on what and with what."""
     packages = ("atommem-gym", "gymnasium", "numpy", "milvus-lite", "sentence-transformers", "torch")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": f"{cpu_name()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "versions": ", ".join(f"{package} {installed(package)}" for package in packages if installed(package)),
-        "command": command(options),
-    }
+    return provenance(command(options), packages)
 
 
 def report(cells: Sequence[Cell], options: Options, console: Console) -> None:
     """Write the table and the plot, and say whether floor and ceiling are where they should be."""
     for line in checks(cells):
         console.print(line, markup=False, soft_wrap=True)
-    text = markdown(cells, made(options), options.episodes, checks(cells))
+    text = markdown(cells, how_made(options), options.episodes, checks(cells))
     (options.out / "leaderboard.md").write_text(text, encoding="utf-8")
     try:
         plot(cells, options.out / "leaderboard.png")

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import datetime
+import os
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+
+
+def provenance(command: str, packages: Sequence[str]) -> dict[str, str]:
+    """When, on what, with what and by which command results were made.
+
+    Args:
+        command: Without paths, which differ from machine to machine.
+        packages: Those whose versions matter; the ones that are not installed are left out.
+    """
+    return {
+        "date": datetime.date.today().isoformat(),
+        "cpu": f"{cpu_name()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        "versions": ", ".join(f"{package} {installed(package)}" for package in packages if installed(package)),
+        "command": command,
+    }
 
 
 def installed(package: str) -> str | None:
