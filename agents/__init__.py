@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 
 from atommem_gym.agents.agent import Agent
@@ -12,7 +11,7 @@ from atommem_gym.agents.scripted.overwrite import OverwriteAgent
 from atommem_gym.agents.scripted.random_agent import RandomAgent
 from atommem_gym.agents.scripted.silent import SilentAgent
 from atommem_gym.agents.scripted.tidy import TidyAgent
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, suggestion
 
 AGENTS: dict[str, Callable[[], Agent]] = {
     "random": RandomAgent,
@@ -32,9 +31,7 @@ def make_agent(name: str) -> Agent:
         ConfigError: there is none.
     """
     if name not in AGENTS:
-        close = difflib.get_close_matches(name, AGENTS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(AGENTS)}"
-        raise ConfigError(f"unknown agent {name!r}; {hint}")
+        raise ConfigError(f"unknown agent {name!r}; {suggestion(name, AGENTS)}")
     return AGENTS[name]()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -47,6 +47,23 @@ class EpisodeRecord:
     """Milliseconds a step spent in the environment, reset left out; the agent's own time does not count."""
     agent_ms: float
     """Milliseconds a step spent in the agent."""
+
+    @classmethod
+    def of(cls, info: Mapping[str, Any], **played: Any) -> EpisodeRecord:
+        """The record of a finished episode.
+
+        Args:
+            info: Of its last step; the item and the metrics are taken from it.
+            **played: The fields that the environment does not know: who played, how, and what it took.
+        """
+        metrics = info["episode_metrics"]
+        measured = ("em", "f1", "rejected", "peak_entries", "final_entries", "evidence_recall", "evidence_recall_exact")
+        return cls(
+            item=info["item"],
+            operations=dict(metrics["operations"]),
+            **{name: metrics[name] for name in measured},
+            **played,
+        )
 
 
 def atommem_env(env: Env) -> AtomMemEnv:
@@ -92,22 +109,13 @@ def play_episode(
         over = terminated or truncated
         if on_step:
             on_step(action, observation, info)
-    metrics = info["episode_metrics"]
-    return EpisodeRecord(
+    return EpisodeRecord.of(
+        info,
         agent=agent.name,
-        item=info["item"],
         index=index,
         shuffle_seed=shuffle_seed,
         seed=seed,
         reward=reward,
-        em=metrics["em"],
-        f1=metrics["f1"],
-        operations=dict(metrics["operations"]),
-        rejected=metrics["rejected"],
-        peak_entries=metrics["peak_entries"],
-        final_entries=metrics["final_entries"],
-        evidence_recall=metrics["evidence_recall"],
-        evidence_recall_exact=metrics["evidence_recall_exact"],
         steps=steps,
         truncated=truncated,
         env_ms=1000 * in_env / steps,

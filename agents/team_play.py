@@ -123,22 +123,13 @@ class _Game:
 
     def record(self) -> EpisodeRecord:
         assert self.info is not None
-        metrics = self.info["episode_metrics"]
-        return EpisodeRecord(
+        return EpisodeRecord.of(
+            self.info,
             agent=self.name,
-            item=self.info["item"],
             index=self.index,
             shuffle_seed=self.shuffle_seed,
             seed=self.seed,
             reward=self.reward,
-            em=metrics["em"],
-            f1=metrics["f1"],
-            operations=dict(metrics["operations"]),
-            rejected=metrics["rejected"],
-            peak_entries=metrics["peak_entries"],
-            final_entries=metrics["final_entries"],
-            evidence_recall=metrics["evidence_recall"],
-            evidence_recall_exact=metrics["evidence_recall_exact"],
             steps=self.steps,
             truncated=self.truncated,
             env_ms=1000 * self.in_env / self.steps,

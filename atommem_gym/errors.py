@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class AtomMemError(Exception):
     """Base of all errors of this package."""
@@ -65,3 +68,16 @@ class StepFailedError(AtomMemError, RuntimeError):
             "send to it again, or reset it"
         )
         self.env_id = env_id
+
+
+def suggestion(name: object, known: Iterable[str]) -> str:
+    """What an error about an unknown name proposes: the known name that is spelt most alike, or else all known names.
+
+    >>> suggestion("tidi", ["tidy", "oracle"])
+    "did you mean 'tidy'?"
+    >>> suggestion("x", ["tidy", "oracle"])
+    'known are tidy, oracle'
+    """
+    names = list(known)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"

@@ -8,9 +8,7 @@ whether memory still holds what is true, not whether a model can tell the newer 
 
 from __future__ import annotations
 
-import datetime
 import json
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,8 +17,8 @@ from typing import Any
 
 import gymnasium as gym
 import tyro
-from leaderboard import cpu_name, installed
-from leaderboard_report import COLOURS
+from reports.leaderboard import COLOURS
+from reports.machine import provenance
 from rich.console import Console
 
 import atommem_gym  # noqa: F401  (registers the ids)
@@ -187,16 +185,10 @@ def main(options: Options) -> None:
         rows.append(play(agent, what, keywords, options))
         mean, low, high = rows[-1].interval
         console.print(f"{rows[-1].label}: {mean:.2f} ({low:.2f} to {high:.2f})")
-    made = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_name(),
-        "python": platform.python_version(),
-        "versions": ", ".join(f"{name} {installed(name)}" for name in ("atommem-gym", "gymnasium", "numpy")),
-        "command": "python benchmarks/drift.py",
-    }
+    how = provenance("python benchmarks/drift.py", ("atommem-gym", "gymnasium", "numpy"))
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "drift.md").write_text(markdown(rows, options, made), encoding="utf-8")
-    values = {"made": made, "rows": [asdict(row) for row in rows]}
+    (options.out / "drift.md").write_text(markdown(rows, options, how), encoding="utf-8")
+    values = {"made": how, "rows": [asdict(row) for row in rows]}
     (options.out / "drift.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     plot(rows, options.out / "drift.png")
 

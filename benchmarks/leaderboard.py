@@ -15,7 +15,6 @@ import dataclasses
 import datetime
 import json
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,8 @@ from typing import Annotated, Any
 
 import gymnasium as gym
 import tyro
-from leaderboard_report import Cell, markdown, plot
+from reports.leaderboard import Cell, markdown, plot
+from reports.machine import provenance
 from rich.console import Console
 from rich.progress import Progress
 
@@ -247,7 +247,7 @@ def load_cells(file: Path, options: Options) -> list[Cell]:
 def write_results(file: Path, cells: Sequence[Cell], options: Options) -> None:
     """Write all cells; a reader never meets half a file."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    head = json.dumps({"settings": settings(options), "made": made(options)})
+    head = json.dumps({"settings": settings(options), "made": how_made(options)})
     # A cell a line, so that a change of one cell is a change of one line.
     lines = ",\n".join(json.dumps(dataclasses.asdict(cell)) for cell in cells)
     unfinished = file.with_suffix(".part")
@@ -265,39 +265,17 @@ def command(options: Options) -> str:
     return " ".join(parts)
 
 
-def made(options: Options) -> dict[str, str]:
+def how_made(options: Options) -> dict[str, str]:
     """When, on what and with what."""
     packages = ("atommem-gym", "gymnasium", "numpy", "milvus-lite", "sentence-transformers", "torch")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": f"{cpu_name()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "versions": ", ".join(f"{package} {installed(package)}" for package in packages if installed(package)),
-        "command": command(options),
-    }
-
-
-def installed(package: str) -> str | None:
-    """The version of a package, if it is installed."""
-    try:
-        return version(package)
-    except ModuleNotFoundError:
-        return None
-
-
-def cpu_name() -> str:
-    """The processor's name, as far as the system tells."""
-    file = Path("/proc/cpuinfo")
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    return provenance(command(options), packages)
 
 
 def report(cells: Sequence[Cell], options: Options, console: Console) -> None:
     """Write the table and the plot, and say whether floor and ceiling are where they should be."""
     for line in checks(cells):
         console.print(line, markup=False, soft_wrap=True)
-    text = markdown(cells, made(options), options.episodes, checks(cells))
+    text = markdown(cells, how_made(options), options.episodes, checks(cells))
     (options.out / "leaderboard.md").write_text(text, encoding="utf-8")
     try:
         plot(cells, options.out / "leaderboard.png")

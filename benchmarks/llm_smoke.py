@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import os
 import platform
-import re
 import signal
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from pathlib import Path
 from statistics import fmean
 
 import tyro
+from reports.machine import cpu_name
 
 from atommem_gym.agents.play import draw_items
 from atommem_gym.agents.players.openai_model import OpenAIModel
@@ -253,13 +253,6 @@ def page(smoke: Smoke, rows: Sequence[Row]) -> str:
         f"gymnasium {version('gymnasium')}, {smoke.url or f'vLLM {vllm_version(smoke)}'}.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def cpu_name() -> str:
-    """The processor, as far as the system says."""
-    info = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*:\s*(.+)", info.read_text()) if info.exists() else []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def vllm_version(smoke: Smoke) -> str:

@@ -1,6 +1,6 @@
 """Changes the modules that fix the semantics, one slip at a time, to find out which slips no test would notice.
 
-Functions are mutated with mutmut; constants, regular expressions and what runs at import with ``mutation_static``.
+Functions are mutated with mutmut; constants, regular expressions and what runs at import with ``mutants/static.py``.
 Everything happens in a copy of the package. A run that was interrupted goes on where it stopped, and ``--again`` tries
 the survivors again with the tests of today.
 """
@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from mutation_report import Mutant, function_mutants, write_report
-from mutation_static import Change, changes, sampled, verdict
+from mutants.report import Mutant, function_mutants, write_report
+from mutants.static import Change, changes, sampled, verdict
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES: dict[str, tuple[str, ...]] = {

@@ -7,9 +7,7 @@ storing what resembles the question would do.
 
 from __future__ import annotations
 
-import datetime
 import json
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +16,7 @@ from statistics import fmean
 
 import gymnasium as gym
 import tyro
-from leaderboard import cpu_name, installed
+from reports.machine import provenance
 from rich.console import Console
 
 import atommem_gym  # noqa: F401  (registers the ids)
@@ -108,16 +106,10 @@ def main(options: Options) -> None:
         for depth in options.depths:
             cells += [play_cell(agent, length, depth, options) for length in options.lengths]
             console.print(agent, depth, *(f"{fmean(cell.em):.2f}" for cell in cells[-len(options.lengths) :]))
-    made = {
-        "date": datetime.date.today().isoformat(),
-        "cpu": cpu_name(),
-        "python": platform.python_version(),
-        "versions": ", ".join(f"{name} {installed(name)}" for name in ("atommem-gym", "gymnasium", "numpy")),
-        "command": "python benchmarks/needle.py",
-    }
+    how = provenance("python benchmarks/needle.py", ("atommem-gym", "gymnasium", "numpy"))
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "needle.md").write_text(markdown(cells, options, made), encoding="utf-8")
-    values = {"made": made, "cells": [asdict(cell) for cell in cells]}
+    (options.out / "needle.md").write_text(markdown(cells, options, how), encoding="utf-8")
+    values = {"made": how, "cells": [asdict(cell) for cell in cells]}
     (options.out / "needle.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     import matplotlib
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import tyro
-from leaderboard import cpu_name
+from reports.machine import cpu_name
 from rich.console import Console
 
 from atommem_gym.actions import Answer, Create, Delete, Operation, Read, Scratchpad, Update, format_action, parse

@@ -23,7 +23,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import tyro
-from leaderboard import cpu_name, installed
+from reports.machine import cpu_name, installed
 from rich.console import Console
 
 import atommem_gym  # noqa: F401  (registers the ids)

@@ -30,7 +30,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import tyro
-from ppo_play import (
+from reports.machine import cpu_name
+from reports.ppo import Point, Row, markdown, plot, row_of
+from workloads.ppo import (
     SLOTS,
     TASK,
     Act,
@@ -45,7 +47,6 @@ from ppo_play import (
     play_scripted,
     random_choices,
 )
-from ppo_report import Point, Row, markdown, plot, row_of
 
 from atommem_gym.agents.learn import ppo as single_file
 from atommem_gym.errors import AtomMemError, ConfigError
@@ -248,10 +249,9 @@ def write(file: Path, results: dict[str, Any], options: Options) -> None:
 def made(options: Options) -> dict[str, str]:
     """When, on what and with what."""
     packages = ("atommem-gym", "gymnasium", "stable-baselines3", "torch", "numpy")
-    cpu = next((line for line in _cpu_lines() if line.startswith("model name")), "").partition(":")[2].strip()
     return {
         "date": datetime.date.today().isoformat(),
-        "cpu": f"{cpu or platform.machine()}, {os.cpu_count()} cores",
+        "cpu": f"{cpu_name()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "versions": ", ".join(f"{package} {version(package)}" for package in packages),
         "command": "python benchmarks/ppo.py"
@@ -285,11 +285,6 @@ NAMES: dict[Learner, str] = {"file": "PPO (`agents/learn/ppo.py`)", "sb3": "PPO 
 
 def _place(trained: Trained) -> tuple[str, int]:
     return trained.learner, trained.seed
-
-
-def _cpu_lines() -> list[str]:
-    file = Path("/proc/cpuinfo")
-    return file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
 
 
 if __name__ == "__main__":

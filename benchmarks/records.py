@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 import tyro
+from reports.machine import memory
 from rich.console import Console
 from rich.table import Table
 
@@ -141,12 +142,6 @@ def seconds(made: RecordItems, index: int) -> float:
     began = time.perf_counter()
     made.item(index)
     return time.perf_counter() - began
-
-
-def memory(field: str) -> float:
-    """A figure of this process from ``/proc`` in MB; ``VmHWM`` is the peak, mapped pages included. Linux only."""
-    lines = Path("/proc/self/status").read_text("utf-8").splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1000
 
 
 if __name__ == "__main__":

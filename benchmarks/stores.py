@@ -30,15 +30,13 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
-import stores_databases as databases
-import stores_indices as indices
-import stores_memories as memories
-import stores_ours as ours
 import tyro
+from contestants import databases, indices, memories, ours
+from reports.machine import cpu_name
+from reports.stores import Cell, LongRun, markdown, plot
 from rich.console import Console
 from rich.markdown import Markdown
-from stores_report import Cell, LongRun, markdown, plot
-from stores_workload import Truth, workload
+from workloads.stores import Truth, workload
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.stores.loading import open_store
@@ -368,9 +366,8 @@ def _made(present: list[str]) -> dict[str, str]:
 
 
 def _processor() -> str:
-    with open("/proc/cpuinfo", encoding="utf-8") as lines:
-        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return "AMD EPYC" if names and "EPYC" in names[0] else (names[0] if names else platform.machine())
+    name = cpu_name()
+    return "AMD EPYC" if "EPYC" in name else name
 
 
 if __name__ == "__main__":

@@ -10,10 +10,8 @@ extras ``team`` and ``plots``.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -24,7 +22,7 @@ from statistics import fmean
 from typing import Any
 
 import tyro
-from leaderboard import cpu_name, installed
+from reports.machine import provenance
 from rich.console import Console
 
 from atommem_gym.agents.play import draw_items
@@ -151,13 +149,7 @@ def how_made(options: Options) -> dict[str, str]:
         value = getattr(options, field.name)
         if field.name not in ("source", "out") and value != field.default:
             parts.append(f"--{field.name} {' '.join(map(str, value)) if isinstance(value, tuple) else value}")
-    return {
-        "date": datetime.date.today().isoformat(),
-        "cpu": f"{cpu_name()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        "versions": ", ".join(f"{package} {installed(package)}" for package in packages if installed(package)),
-        "command": " ".join(parts),
-    }
+    return provenance(" ".join(parts), packages)
 
 
 def markdown(cells: Sequence[Cell], made: dict[str, str], options: Options) -> str:

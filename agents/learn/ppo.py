@@ -178,7 +178,7 @@ OnRollout: TypeAlias = Callable[[int, Policy], None]
 """Called with the steps so far and the policy, before the first update and after each."""
 
 
-def advantages(
+def generalised_advantages(
     rewards: Tensor, values: Tensor, ends: Tensor, last_values: Tensor, gamma: float, gae_lambda: float
 ) -> Tensor:
     """Generalised advantage estimates ``[time, envs]``.
@@ -192,7 +192,7 @@ def advantages(
         gae_lambda: Lambda.
 
     >>> one, none = torch.ones(2, 1), torch.zeros(2, 1)
-    >>> advantages(one, none, torch.tensor([[0.0], [1.0]]), torch.ones(1), 1.0, 1.0).flatten().tolist()
+    >>> generalised_advantages(one, none, torch.tensor([[0.0], [1.0]]), torch.ones(1), 1.0, 1.0).flatten().tolist()
     [2.0, 1.0]
     """
     estimates, running, following = torch.zeros_like(rewards), torch.zeros_like(last_values), last_values
@@ -234,8 +234,8 @@ def train(options: Options, on_rollout: OnRollout | None = None) -> Policy:
             observations, chosen, old, values, rewards, ends = (torch.stack(part) for part in zip(*steps, strict=True))
             with torch.no_grad():
                 last_values = policy(observation)[1]
-            gains = advantages(rewards, values, ends, last_values, options.gamma, options.gae_lambda)
-            rows = [part.flatten(0, 1) for part in (observations, chosen, old, gains, gains + values)]
+            advantages = generalised_advantages(rewards, values, ends, last_values, options.gamma, options.gae_lambda)
+            rows = [part.flatten(0, 1) for part in (observations, chosen, old, advantages, advantages + values)]
             for _ in range(options.epochs):
                 for some in np.array_split(shuffle.permutation(size), max(1, size // options.batch)):
                     _update(policy, optimizer, [part[some] for part in rows], options)
@@ -251,14 +251,14 @@ def _log_prob(distributions: list[torch.distributions.Categorical], choices: Ten
 
 def _update(policy: Policy, optimizer: torch.optim.Optimizer, rows: list[Tensor], options: Options) -> None:
     """One gradient step on some transitions."""
-    observations, choices, old_log_probs, gains, returns = rows
+    observations, choices, old_log_probs, advantages, returns = rows
     distributions, values = policy(observations)
     ratio = torch.exp(_log_prob(distributions, choices) - old_log_probs)
-    gains = (gains - gains.mean()) / (gains.std() + 1e-8)
+    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
-    gain = torch.min(ratio * gains, clipped * gains).mean()
+    surrogate = torch.min(ratio * advantages, clipped * advantages).mean()
     entropy = sum(d.entropy() for d in distributions).mean()
-    loss = options.value_weight * 0.5 * (values - returns).pow(2).mean() - gain - options.entropy * entropy
+    loss = options.value_weight * 0.5 * (values - returns).pow(2).mean() - surrogate - options.entropy * entropy
     optimizer.zero_grad()
     loss.backward()
     nn.utils.clip_grad_norm_(policy.parameters(), options.max_gradient)

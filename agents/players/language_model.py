@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol, TypeAlias
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, suggestion
 
 Messages: TypeAlias = Sequence[Mapping[str, str]]
 """Chat messages, each with ``role`` and ``content``."""
@@ -65,9 +64,7 @@ class Sampling:
         known = [field.name for field in fields(self)]
         for name in values:
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-                raise ConfigError(f"unknown sampling setting {name!r}; {hint}")
+                raise ConfigError(f"unknown sampling setting {name!r}; {suggestion(name, known)}")
         return replace(self, **values)
 
     def as_json(self) -> dict[str, Any]:

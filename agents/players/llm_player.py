@@ -1,14 +1,15 @@
-"""Plays with a language model through the environment's prompt: full CRUD, and what all players with a model share."""
+"""Plays with a language model through the environment's prompt: full CRUD, overwriting, and their shared base."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import atommem_gym.prompts
-from atommem_gym.actions import tool_schemas
+from atommem_gym.actions import Answer, Operation, Scratchpad, format_action, parse, tool_schemas, without_thinking
 from atommem_gym.agents.players.language_model import Completion, LanguageModel, Sampling
 from atommem_gym.agents.players.player import Dropped, Turn, Usage
 from atommem_gym.agents.players.shortening import Shortener, cut_end
@@ -16,9 +17,13 @@ from atommem_gym.chat_reply import ending
 from atommem_gym.config import EnvConfig
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
+from atommem_gym.policies.documents import harmless
+from atommem_gym.policies.writing import UNKNOWN, answer
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation, Phase
+
+_LABEL = re.compile(r"^(?:the |final )*answer\s*(?:is)?\s*:\s*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +165,51 @@ class LanguageModelPlayer:
         step = int(observation["steps_left"])
         generator = stable_rng("language model player", self.name, self._seed, step)
         return replace(sampling, seed=int(generator.integers(2**31)))
+
+
+class OverwritePlayer(LanguageModelPlayer):
+    """Whatever the model writes at a chunk is the new scratchpad, whole; then it answers from the scratchpad alone.
+
+    Reasoning is left out. A reply with a scratchpad tag counts as that tag's text; one without any text leaves the
+    scratchpad as it is. Made for ``storage=False``.
+    """
+
+    own_template = "overwrite.j2"
+
+    async def play(self, observation: Observation) -> Turn:
+        """A new scratchpad, or the answer."""
+        asked = await self.ask(observation)
+        reply, dialect = asked.completion.text, self.config.dialect
+        if observation["phase"] == Phase.ANSWERING:
+            return asked.turn(format_action([answer(final_answer(reply, dialect), dialect)], dialect))
+        tagged = [op.text for op in operations_in(reply, dialect) if isinstance(op, Scratchpad)]
+        text = harmless(tagged[-1] if tagged else without_thinking(reply))
+        return asked.turn(format_action([Scratchpad(text)], dialect) if text else "")
+
+
+def operations_in(text: str, dialect: str) -> list[Operation]:
+    """The well-formed operations of a reply, in the environment's dialect; where it has none, in ``crud``.
+
+    The prompts of the baselines ask for tags of ``crud`` whatever the dialect is.
+    """
+    for name in dict.fromkeys((dialect, "crud")):
+        found = [op for op in parse(text, name) if isinstance(op, Operation)]
+        if found:
+            return found
+    return []
+
+
+def final_answer(text: str, dialect: str) -> str:
+    r"""The answer in a reply: that of its answer tag, else the first line that is not reasoning, else ``unknown``.
+
+    >>> final_answer("It was <answer>Ada</answer>", "crud"), final_answer("Answer: Ada\nShe was a countess.", "crud")
+    ('Ada', 'Ada')
+    """
+    for op in operations_in(text, dialect):
+        if isinstance(op, Answer):
+            return op.text
+    lines = (_LABEL.sub("", line.strip()).strip() for line in without_thinking(text).splitlines())
+    return next((line for line in lines if line), UNKNOWN)
 
 
 def _counted(completion: Completion, model: str) -> Completion:

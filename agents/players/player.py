@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,7 +10,7 @@ from atommem_gym.agents import AGENTS, make_agent
 from atommem_gym.agents.agent import Agent
 from atommem_gym.agents.players.language_model import Completion, LanguageModel
 from atommem_gym.episode import Episode
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, suggestion
 from atommem_gym.step import Observation
 
 
@@ -158,7 +157,7 @@ ROLES: dict[str, LanguageModelRole] = {
     "overwrite_llm": LanguageModelRole(
         "one text, rewritten at every chunk (the scheme of MemAgent, arXiv 2507.02259)",
         {"storage": False, "scratchpad": True},
-        "llm_overwrite",
+        "llm_player",
         "OverwritePlayer",
     ),
     "long_context": LanguageModelRole(
@@ -229,6 +228,4 @@ def make_player(name: str, model: LanguageModel | None = None, **options: Any) -
 
 def _check(name: str) -> None:
     if name not in PLAYERS:
-        close = difflib.get_close_matches(name, PLAYERS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(PLAYERS)}"
-        raise ConfigError(f"unknown player {name!r}; {hint}")
+        raise ConfigError(f"unknown player {name!r}; {suggestion(name, PLAYERS)}")

@@ -6,8 +6,7 @@ from typing import Any
 
 from atommem_gym.actions import Create, Read, format_action
 from atommem_gym.agents.players.language_model import LanguageModel
-from atommem_gym.agents.players.llm_player import LanguageModelPlayer
-from atommem_gym.agents.players.llm_text import final_answer
+from atommem_gym.agents.players.llm_player import LanguageModelPlayer, final_answer
 from atommem_gym.agents.players.player import Turn
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 
@@ -11,7 +10,7 @@ from atommem_gym.agents.scripted.overwrite import OverwriteAgent
 from atommem_gym.agents.scripted.storing import StoringAgent
 from atommem_gym.agents.scripted.tidy import TidyAgent
 from atommem_gym.episode import Episode
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, suggestion
 from atommem_gym.policies.answering import Reader
 from atommem_gym.policies.documents import sentences
 from atommem_gym.policies.words import Rarity, content_words, question_words
@@ -84,9 +83,9 @@ def make_quoting_agent(name: str) -> StoringAgent:
         ConfigError: there is none.
     """
     if name not in QUOTING:
-        close = difflib.get_close_matches(name, QUOTING, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(QUOTING)}"
-        raise ConfigError(f"the agent {name!r} cannot answer where no gold answer is known; {hint}")
+        raise ConfigError(
+            f"the agent {name!r} cannot answer where no gold answer is known; {suggestion(name, QUOTING)}"
+        )
     return QUOTING[name]()
 
 

@@ -19,8 +19,7 @@ from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.folder import PLAN, RESULTS, EvaluationError, Run, read_run
 from atommem_gym.evaluation.grids import expand
-from atommem_gym.evaluation.plan import Plan
-from atommem_gym.evaluation.plan_file import read_values
+from atommem_gym.evaluation.plan import Plan, read_values
 from atommem_gym.evaluation.plots import PlotsUnavailableError, write_plots
 from atommem_gym.evaluation.progress import progress
 from atommem_gym.evaluation.report import Report, make_report

@@ -2,8 +2,7 @@
 
 from atommem_gym.evaluation.folder import EvaluationError, Run, read_run
 from atommem_gym.evaluation.paired import Comparison, compare
-from atommem_gym.evaluation.plan import Plan
-from atommem_gym.evaluation.plan_file import read_plan
+from atommem_gym.evaluation.plan import Plan, read_plan
 from atommem_gym.evaluation.report import Report, make_report
 from atommem_gym.evaluation.results import EpisodeResult, FailedEpisode
 from atommem_gym.evaluation.runner import Listener, evaluate

@@ -14,8 +14,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from atommem_gym.errors import AtomMemError, ConfigError
-from atommem_gym.evaluation.plan import Plan
-from atommem_gym.evaluation.plan_file import read_plan, write_plan
+from atommem_gym.evaluation.plan import Plan, read_plan, write_plan
 from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
 
 logger = logging.getLogger(__name__)

@@ -1,14 +1,19 @@
-"""What an evaluation plays: environments x document counts x agents x seeds, validated before anything runs."""
+"""What an evaluation plays: environments x document counts x agents x seeds, validated before anything runs.
+
+Users write plans as YAML files, and an evaluation leaves its own in its folder.
+"""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
+
 from atommem_gym.agents import AGENTS
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError, suggestion
 from atommem_gym.registration import TASKS, resolve_env_id
 
 T = TypeVar("T")
@@ -207,13 +212,61 @@ class Plan:
                 task.config(self.env_keywords(env, docs))
 
 
+def read_values(path: Path) -> dict[str, Any]:
+    """The values of a YAML file.
+
+    Raises:
+        ConfigError: it cannot be read, is no YAML, or holds no mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the plan {path} cannot be read ({error}); name a YAML file") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"the plan {path} is no YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"the plan {path} holds a {type(values).__name__}; write a mapping with envs, agents, docs …")
+    return values
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan in a YAML file.
+
+    Raises:
+        ConfigError: there is none, or it is wrong.
+    """
+    return Plan.from_values(read_values(path))
+
+
+def dump_plan(plan: Plan) -> str:
+    """The YAML of a plan.
+
+    >>> print(dump_plan(Plan.from_values({"envs": ["Synthetic"], "agents": ["tidy"], "episodes": 3})).splitlines()[1])
+    - id: AtomMem-Synthetic-v0
+    """
+    return str(yaml.safe_dump(plan.to_values(), sort_keys=False, allow_unicode=True, default_flow_style=False))
+
+
+def write_plan(plan: Plan, path: Path) -> None:
+    """Write a plan; a reader never meets half a file.
+
+    Raises:
+        AtomMemError: the file cannot be written.
+    """
+    unfinished = path.with_suffix(".part")
+    try:
+        unfinished.write_text(dump_plan(plan), encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as error:
+        raise AtomMemError(f"the plan cannot be written to {path} ({error.strerror}); name another folder") from error
+
+
 def _known(cls: type, values: Mapping[str, Any], what: str) -> dict[str, Any]:
     names = [one.name for one in fields(cls)]
     for name in values:
         if name not in names:
-            close = difflib.get_close_matches(str(name), names, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
-            raise ConfigError(f"{what} has an unknown field {name!r}; {hint}")
+            raise ConfigError(f"{what} has an unknown field {name!r}; {suggestion(name, names)}")
     return dict(values)
 
 

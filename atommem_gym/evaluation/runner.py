@@ -22,8 +22,7 @@ from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.evaluation.archive import Archive
 from atommem_gym.evaluation.folder import EvaluationError, Run, RunWriter, read_run
-from atommem_gym.evaluation.groups import Group, make_cells
-from atommem_gym.evaluation.models import await_model, open_model, plan_models
+from atommem_gym.evaluation.groups import Group, await_model, make_cells, open_model, plan_models
 from atommem_gym.evaluation.plan import AgentPlan, Plan
 from atommem_gym.evaluation.report import surroundings
 from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode

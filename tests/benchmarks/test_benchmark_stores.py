@@ -12,8 +12,8 @@ pytest.importorskip("tyro")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import stores
-from stores_report import Cell, LongRun, markdown
-from stores_workload import DELETES, UPDATES, workload
+from reports.stores import Cell, LongRun, markdown
+from workloads.stores import DELETES, UPDATES, workload
 
 
 @pytest.mark.parametrize("name", ["floor", "numpy", "milvus", "milvus-kept", "milvus-reads", "milvus-reads-kept"])

@@ -32,7 +32,7 @@ def board() -> Iterator[ModuleType]:
     spec.loader.exec_module(module)
     yield module
     sys.path.remove(str(FOLDER))
-    for name in ("leaderboard", "leaderboard_report"):
+    for name in ("leaderboard", "reports.leaderboard"):
         sys.modules.pop(name, None)
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("tyro")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import verl_learn
-from verl_learn_report import markdown
+from reports.verl_learn import markdown
 
 
 def line(part: str, step: int, uid: str, em: float, **changes: Any) -> dict[str, Any]:

@@ -9,10 +9,8 @@ import pytest
 from support.evaluations import SMALL, small_plan
 
 from atommem_gym.errors import ConfigError
-from atommem_gym.evaluation.groups import make_cells
-from atommem_gym.evaluation.models import plan_models
-from atommem_gym.evaluation.plan import Cell, Plan
-from atommem_gym.evaluation.plan_file import dump_plan, read_plan, write_plan
+from atommem_gym.evaluation.groups import make_cells, plan_models
+from atommem_gym.evaluation.plan import Cell, Plan, dump_plan, read_plan, write_plan
 
 FULL = """
 envs:

@@ -17,7 +17,7 @@ from support.evaluations import play, small_plan, timeless, timeless_traces
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.folder import FAILURES, RESULTS, SESSIONS, EvaluationError, RowFile, read_run
-from atommem_gym.evaluation.plan_file import write_plan
+from atommem_gym.evaluation.plan import write_plan
 from atommem_gym.traces import EpisodeTrace, TraceError, TraceWriter, read_traces
 
 TRACES = "traces.jsonl"

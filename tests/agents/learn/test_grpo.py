@@ -115,7 +115,7 @@ def test_losses_are_verls() -> None:
     generator = torch.Generator().manual_seed(0)
     old, new, reference = (torch.randn(6, 9, generator=generator) * 0.3 - 2 for _ in range(3))
     own = (torch.rand(6, 9, generator=generator) > 0.3).float()
-    gains = torch.randn(6, generator=generator).abs()  # veRL's third clip is for negative ones
+    advantages = torch.randn(6, generator=generator).abs()  # veRL's third clip is for negative ones
     from verl.workers.config import ActorConfig
 
     given = options(Path())
@@ -123,8 +123,8 @@ def test_losses_are_verls() -> None:
         strategy="fsdp", rollout_n=1, ppo_micro_batch_size_per_gpu=1, clip_ratio_low=0.2, clip_ratio_high=0.28
     )
     theirs = core.compute_policy_loss_vanilla(
-        old, new, gains[:, None] * own, own, loss_agg_mode="token-mean", config=config
+        old, new, advantages[:, None] * own, own, loss_agg_mode="token-mean", config=config
     )[0]
-    assert float(grpo.policy_loss(new, old, gains, own, given)) == pytest.approx(float(theirs), abs=1e-6)
+    assert float(grpo.policy_loss(new, old, advantages, own, given)) == pytest.approx(float(theirs), abs=1e-6)
     kl = (core.kl_penalty(new, reference, "low_var_kl") * own).sum() / own.sum()
     assert float(grpo.low_variance_kl(new, reference, own)) == pytest.approx(float(kl), abs=1e-6)

@@ -138,7 +138,7 @@ def test_advantages_are_those_of_a_loop_over_definitions() -> None:
         for later in range(t, 6):
             expected[t] += weight * errors[later]
             weight = weight * gamma * lam * (1 - ends[later])
-    assert torch.allclose(ppo.advantages(rewards, values, ends, last, gamma, lam), expected, atol=1e-6)
+    assert torch.allclose(ppo.generalised_advantages(rewards, values, ends, last, gamma, lam), expected, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -183,12 +183,12 @@ def bench() -> Iterator[ModuleType]:
     spec.loader.exec_module(module)
     yield module
     sys.path.remove(str(folder))
-    for name in ("ppo_benchmark", "ppo_play", "ppo_report"):
+    for name in ("ppo_benchmark", "workloads.ppo", "reports.ppo"):
         sys.modules.pop(name, None)
 
 
 def test_intervals_hold_the_mean_and_narrow_with_agreement(bench: ModuleType) -> None:
-    from ppo_report import interval
+    from reports.ppo import interval
 
     rng = np.random.default_rng(0)
     wide = interval((rng.random((3, 100)) < 0.5).astype(float).tolist())

@@ -278,6 +278,6 @@ def test_which_estimators_of_verl_go_by_sessions(estimator: str, by_session: boo
     made = compute_advantage_for_multi_trajectories(
         data, keys, AdvantageEstimator(estimator), norm_adv_by_std_in_grpo=False
     )
-    gains = made.batch["advantages"][:, 0].tolist()
-    symmetric = gains[0] == pytest.approx(-gains[1])
-    assert symmetric is by_session, gains
+    advantages = made.batch["advantages"][:, 0].tolist()
+    symmetric = advantages[0] == pytest.approx(-advantages[1])
+    assert symmetric is by_session, advantages

@@ -16,7 +16,7 @@ from support.fixed_items import fixed_gym
 
 from atommem_gym.actions import Answer, Create, Read, Scratchpad, parse, without_thinking
 from atommem_gym.agents.players.language_model import Completion, Messages, Sampling, ToolSchemas
-from atommem_gym.agents.players.llm_text import final_answer
+from atommem_gym.agents.players.llm_player import final_answer
 from atommem_gym.agents.players.player import Dropped, Player, Turn, make_player, player_keywords
 from atommem_gym.agents.players.shortening import MAX_TRIES, Shortener, cut_middle
 from atommem_gym.errors import ConfigError, ContextLengthError, ModelUnavailableError

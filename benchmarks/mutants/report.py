@@ -15,15 +15,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mutation_static import RUN_ONCE
 from mutmut.stats import status_by_exit_code
+
+from mutants.static import RUN_ONCE
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # pytest brings it along
 
-JUSTIFIED = Path(__file__).resolve().parent / "mutation_equivalent.toml"
+JUSTIFIED = Path(__file__).resolve().parent / "equivalent.toml"
 """Survivors that change nothing that is promised, each with its reason."""
 _PACKAGES = ("mutmut", "pytest", "hypothesis", "numpy")
 

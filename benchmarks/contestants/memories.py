@@ -6,8 +6,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from stores_contestant import PerEpisode
-from stores_workload import TOP_K, Move, Vectors
+from workloads.stores import TOP_K, Move, Vectors
+
+from contestants.per_episode import PerEpisode
 
 
 class LookUp:
@@ -43,7 +44,7 @@ class LangGraph(PerEpisode):
         )
 
     def begin(self, num_envs: int) -> None:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
         self.store = self._open()
         super().begin(num_envs)
 
@@ -67,7 +68,7 @@ class LangGraph(PerEpisode):
         return [int(item.key) for item in self.store.search(episode, query=query, limit=TOP_K)]
 
     def end(self) -> None:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
         super().end()
         self._look_up.clear()
 
@@ -182,5 +183,5 @@ class Mem0(PerEpisode):
         self._look_up.clear()
 
     def close(self) -> None:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
         self._folder.cleanup()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from typing import Any
 
-from stores_contestant import PerEpisode
-from stores_workload import TOP_K, Move
+from workloads.stores import TOP_K, Move
+
+from contestants.per_episode import PerEpisode
 
 
 class Qdrant(PerEpisode):
@@ -51,7 +52,7 @@ class Qdrant(PerEpisode):
         self._client.delete_collection(episode)
 
     def close(self) -> None:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
         self._client.close()
         self._folder.cleanup()
 
@@ -93,7 +94,7 @@ class Chroma(PerEpisode):
         self._client.delete_collection(episode.name)
 
     def close(self) -> None:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
         self._folder.cleanup()
 
 
@@ -136,5 +137,5 @@ class LanceDB(PerEpisode):
         self._db.drop_table(episode.name)
 
     def close(self) -> None:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
         self._folder.cleanup()

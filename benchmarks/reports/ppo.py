@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ppo_play import Played, mean
+from workloads.ppo import Played, mean
 
 from atommem_gym.records.layout import stable_rng
 

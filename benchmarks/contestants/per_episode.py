@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from stores_workload import Move
+from workloads.stores import Move
 
 # Who reports its use would wait for a network.
 os.environ.update(
@@ -32,11 +32,11 @@ class PerEpisode:
         self.episodes: list[Any] = []
 
     def begin(self, num_envs: int) -> None:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
         self.episodes = [self.make(i) for i in range(num_envs)]
 
     def step(self, moves: Sequence[Move]) -> list[list[int]]:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
         found = []
         for move in moves:
             episode = self.episodes[move.episode]
@@ -47,13 +47,13 @@ class PerEpisode:
         return found
 
     def end(self) -> None:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
         for episode in self.episodes:
             self.drop(episode)
         self.episodes = []
 
     def close(self) -> None:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
 
     def make(self, number: int) -> Any:
         """Begin an episode."""

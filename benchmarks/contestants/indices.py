@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from stores_contestant import PerEpisode
-from stores_workload import TOP_K, Move
+from workloads.stores import TOP_K, Move
+
+from contestants.per_episode import PerEpisode
 
 
 class Faiss(PerEpisode):
@@ -112,7 +113,7 @@ class SharedIndex:
         self._fetch_k = fetch_k
 
     def begin(self, num_envs: int) -> None:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
         import faiss
 
         faiss.omp_set_num_threads(1)
@@ -124,7 +125,7 @@ class SharedIndex:
         self._texts: list[dict[int, str]] = [{} for _ in range(num_envs)]
 
     def step(self, moves: Sequence[Move]) -> list[list[int]]:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
         found = []
         for move in moves:
             texts = self._texts[move.episode]
@@ -146,10 +147,10 @@ class SharedIndex:
         return found
 
     def end(self) -> None:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
 
     def close(self) -> None:
-        """See ``stores_ours.Contestant``."""
+        """See ``contestants.ours.Contestant``."""
 
     def _delete(self, wanted: str) -> None:
         number = next(number for number, (text, _, _) in self._entries.items() if text == wanted)

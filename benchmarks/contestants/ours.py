@@ -13,8 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from milvus_lite import Collection, MilvusLite
-from stores_contestant import PerEpisode
-from stores_workload import TOP_K, Move
+from workloads.stores import TOP_K, Move
 
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import Search, Store, Write
@@ -22,6 +21,7 @@ from atommem_gym.memory.ranking import rank_all
 from atommem_gym.stores.lite.engine import schema
 from atommem_gym.stores.loading import open_store
 from atommem_gym.stores.milvus_rows import entry_of, key_of, row
+from contestants.per_episode import PerEpisode
 
 SERVER_START_S = 60.0
 
