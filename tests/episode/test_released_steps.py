@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from support.game import QUESTIONS, Game, released
+from support.messages import say
 
 
 def lines(game: Game) -> list[str]:
@@ -19,12 +20,13 @@ def test_released_M11_every_rejection_has_its_operation_its_place_and_its_reason
         "<modify_memory>Memory 2: one two three</modify_memory><delete_memory>Memory 9</delete_memory>"
         "<modify_memory>Memory 0: x</modify_memory>"
     )
-    assert lines(game) == [
-        "operation 2 (delete_memory) rejected: unknown_id: entry 1 was deleted before",
-        "operation 3 (modify_memory) cut: cut: a text may have 2 tokens; the last 6 of its 13 characters are gone",
-        "operation 4 (delete_memory) rejected: unknown_id: there was no Memory 9 among the 2 shown",
-        "operation 5 (modify_memory) rejected: unknown_id: there was no Memory 0 among the 2 shown",
-    ]
+    say(
+        lines(game),
+        ("operation 2", "delete_memory", "rejected", "unknown_id", "entry 1", "deleted before"),
+        ("operation 3", "modify_memory", "cut", "2 tokens", "last 6", "13 characters"),
+        ("operation 4", "delete_memory", "rejected", "unknown_id", "no Memory 9", "2 shown"),
+        ("operation 5", "modify_memory", "rejected", "unknown_id", "no Memory 0", "2 shown"),
+    )
     assert game.reasons == [
         ("delete", 2, "unknown_id"),
         ("update", 3, "cut"),
@@ -68,15 +70,16 @@ def test_released_D4_a_malformed_operation_ends_the_action_and_stays_on_the_chun
     game = released()
     game.step("<add_memory>a</add_memory><delete_memory>x</delete_memory><add_memory>b</add_memory><update_query>q")
     assert game.entries == {1: "a"}
-    assert lines(game) == [
-        "created 1",
-        "operation 2 (delete_memory) rejected: bad_id: delete_memory names its entry as 'Memory i'",
-        "operation 3 (add_memory) rejected: aborted: a malformed operation before it ended the action",
-        "operation 4 (update_query) rejected: aborted: a malformed operation before it ended the action",
-    ]
+    say(
+        lines(game),
+        ("created 1",),
+        ("operation 2", "delete_memory", "rejected", "bad_id", "delete_memory", "'Memory i'"),
+        ("operation 3", "add_memory", "rejected", "aborted", "malformed operation before it"),
+        ("operation 4", "update_query", "rejected", "aborted", "malformed operation before it"),
+    )
     assert game.seen["progress"][0] == 0
     game.step("<add_memory></add_memory>")
-    assert lines(game) == ["operation 1 (add_memory) rejected: empty: create needs a text"]
+    say(lines(game), ("operation 1", "add_memory", "rejected", "empty", "create", "text"))
     assert game.seen["progress"][0] == 1
 
 
@@ -91,11 +94,12 @@ def test_released_D4_a_malformed_operation_at_the_end_stays_on_the_chunk_too() -
 def test_released_12_by_id_an_unknown_entry_is_rejected_with_its_number() -> None:
     game = released(dialect="crud", addressing="id")
     game.step('<update id="9">x</update><create>a</create><update id="1">b</update><delete id="8"/>')
-    assert lines(game) == [
-        "operation 1 (update) rejected: unknown_id: there is no entry 9",
-        "created 1",
-        "operation 4 (delete) rejected: unknown_id: there is no entry 8",
-    ]
+    say(
+        lines(game),
+        ("operation 1", "update", "rejected", "unknown_id", "no entry 9"),
+        ("created 1",),
+        ("operation 4", "delete", "rejected", "unknown_id", "no entry 8"),
+    )
     assert game.entries == {2: "b"}
 
 
@@ -126,10 +130,11 @@ def test_released_14_reads_count_while_nothing_else_is_written_between_them(betw
     if not resets:
         game.step(r"<final_answer>\boxed{Mur}</final_answer>" + READ + r"<final_answer>\boxed{x}</final_answer>")
         assert game.result.terminated
-        assert lines(game)[-2:] == [
-            "operation 2 (update_query) rejected: question_closed: no question is open",
-            "operation 3 (final_answer) rejected: question_closed: no question is open",
-        ]
+        say(
+            lines(game)[-2:],
+            ("operation 2", "update_query", "rejected", "question_closed", "no question is open"),
+            ("operation 3", "final_answer", "rejected", "question_closed", "no question is open"),
+        )
         closed = [answer["closed"] for answer in game.result.info["episode_metrics"]["answers"]]
         assert closed == ["read_limit", "unscored"]
 
@@ -138,7 +143,7 @@ def test_released_15_without_early_answer_an_answer_waits_for_the_last_chunk() -
     game = released(early_answer=False)
     game.step(r"<final_answer>\boxed{Aare}</final_answer>")
     assert game.reasons == [("answer", 1, "not_yet")]
-    assert lines(game) == ["operation 1 (final_answer) rejected: not_yet: questions are answered after the last chunk"]
+    say(lines(game), ("operation 1", "final_answer", "rejected", "not_yet", "after the last chunk"))
     game = released(early_answer=False, chunks=1)
     game.step("<add_memory>a</add_memory>")
     game.step(r"<final_answer>\boxed{Aare}</final_answer>")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from support.messages import says
 
 from atommem_gym.memory.memory import Draft, Entry, Limits, Memory, Outcome
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES
@@ -56,14 +57,17 @@ def test_M8_an_unknown_id_is_rejected_with_its_number(operation: str) -> None:
     draft.delete(1)
     for entry_id in (1, 2):
         outcome = draft.update(entry_id, "x") if operation == "update" else draft.delete(entry_id)
-        assert outcome == Outcome(False, None, "unknown_id", f"there is no entry {entry_id}")
+        assert (outcome.applied, outcome.id, outcome.reason) == (False, None, "unknown_id")
+        says(outcome.detail, "no entry", str(entry_id))
     assert (draft.writes, draft.deletes) == ({}, [1])
 
 
 def test_M10_a_create_into_full_memory_is_rejected_with_the_limit() -> None:
     draft = draft_of(memory_of("a"), entries=2)
     assert draft.create("b").applied
-    assert draft.create("c") == Outcome(False, None, "memory_full", "memory holds its limit of 2 entries")
+    full = draft.create("c")
+    assert (full.applied, full.id, full.reason) == (False, None, "memory_full")
+    says(full.detail, "limit", "2 entries")
     assert draft.update(2, "d").applied
     assert draft.delete(1).applied
     assert draft.create("e") == Outcome(True, 3)
@@ -71,11 +75,12 @@ def test_M10_a_create_into_full_memory_is_rejected_with_the_limit() -> None:
 
 def test_M10_a_cut_names_the_rule_and_what_is_gone() -> None:
     draft = draft_of(memory_of("a"), tokens=2)
-    detail = "a text may have 2 tokens; the last 6 of its 13 characters are gone"
-    assert draft.create("one two three") == Outcome(True, 2, "cut", detail)
-    assert draft.update(1, "one two three") == Outcome(True, 1, "cut", detail)
+    outcomes = [draft.create("one two three"), draft.update(1, "one two three")]
     assert draft.writes == {1: Entry("one two", 2), 2: Entry("one two", 2)}
-    assert draft.write_scratchpad("one two three") == Outcome(True, None, "cut", detail)
+    outcomes.append(draft.write_scratchpad("one two three"))
+    for outcome, entry_id in zip(outcomes, (2, 1, None), strict=True):
+        assert (outcome.applied, outcome.id, outcome.reason) == (True, entry_id, "cut")
+        says(outcome.detail, "2 tokens", "last 6", "13 characters")
     assert draft.scratchpad == "one two"
     assert draft.create("one two") == Outcome(True, 3)
     assert draft.write_scratchpad("four") == Outcome(True)
@@ -88,7 +93,7 @@ def test_M10_only_what_is_over_a_limit_goes_and_only_from_the_end() -> None:
     draft = draft_of(Memory(), tokens=8192)
     outcome = draft.create("x" * MAX_TEXT_BYTES + " over")
     assert draft.writes[1].text == "x" * MAX_TEXT_BYTES
-    assert outcome.detail == "a text may have 8192 tokens; the last 5 of its 65540 characters are gone"
+    says(outcome.detail, "8192 tokens", "last 5", "65540 characters")
 
 
 @pytest.mark.parametrize(
@@ -105,8 +110,11 @@ def test_M10_a_text_may_have_65535_bytes(text: str, kept: str) -> None:
     draft = draft_of(Memory(), tokens=10**6)
     outcome = draft.create(text)
     assert draft.writes[1] == Entry(kept, WORDS.count(kept))
-    gone = f"a text may have 65535 bytes; the last {len(text) - len(kept)} of its {len(text)} characters are gone"
-    assert outcome == (Outcome(True, 1) if text == kept else Outcome(True, 1, "cut", gone))
+    if text == kept:
+        assert outcome == Outcome(True, 1)
+    else:
+        assert (outcome.applied, outcome.id, outcome.reason) == (True, 1, "cut")
+        says(outcome.detail, "65535 bytes", f"last {len(text) - len(kept)}", f"{len(text)} characters")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from support.messages import says
 
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.memory import Draft, Entry, Limits, Memory
@@ -29,10 +30,7 @@ def test_M13_another_embedder_than_the_one_it_was_written_with_is_an_error() -> 
     state = Memory().kept_state("hashing")
     with pytest.raises(StoreError) as caught:
         Memory.from_kept("k", [], [], state, "minilm", WORDS)
-    assert str(caught.value) == (
-        "the memory 'k' was written with embedder 'hashing', this environment uses 'minilm': "
-        "their vectors cannot be compared; make the environment with embedder 'hashing'"
-    )
+    says(caught.value, "'k'", "embedder 'hashing'", "'minilm'", "cannot be compared", "with embedder 'hashing'")
 
 
 @pytest.mark.parametrize(

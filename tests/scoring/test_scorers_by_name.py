@@ -7,12 +7,13 @@ import types
 from typing import Any
 
 import pytest
+from support.messages import says
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.scoring import ScoreRequest, load_scorer
 from atommem_gym.scoring.judge import JudgeScorer
 
-CHOICES = "'em', 'f1', 'released', 'judge', 'package.module:function', or a callable"
+CHOICES = ("'em'", "'f1'", "'released'", "'judge'", "'package.module:function'", "callable")
 
 
 @pytest.fixture
@@ -40,32 +41,35 @@ def test_R1_a_function_is_called_with_prediction_answers_and_question(rewards: t
 
 
 @pytest.mark.parametrize(
-    ("spec", "message"),
+    ("spec", "parts"),
     [
-        ("rouge", f"reward='rouge' is unknown; use {CHOICES}"),
-        ("my_rewards:", f"reward='my_rewards:' is unknown; use {CHOICES}"),
-        (":f", f"reward=':f' is unknown; use {CHOICES}"),
-        (3, f"reward=3 is neither a name nor a callable; use {CHOICES}"),
-        ("my_rewards:number", "reward='my_rewards:number' is 3, which cannot be called; name a function"),
+        ("rouge", ("reward='rouge'", "unknown", *CHOICES)),
+        ("my_rewards:", ("reward='my_rewards:'", "unknown", *CHOICES)),
+        (":f", ("reward=':f'", "unknown", *CHOICES)),
+        (3, ("reward=3", "callable", *CHOICES)),
+        ("my_rewards:number", ("reward='my_rewards:number'", "3", "cannot be called", "function")),
         (
             "my_rewards:Strict.other",
-            "reward='my_rewards:Strict.other': 'my_rewards' has no 'Strict.other' "
-            "(type object 'Strict' has no attribute 'other')",
+            (
+                "reward='my_rewards:Strict.other'",
+                "'my_rewards'",
+                "no 'Strict.other'",
+                "'Strict' has no attribute 'other'",
+            ),
         ),
-        ("my_rewards:Strict:score", "reward='my_rewards:Strict:score': 'my_rewards' has no 'Strict:score' ("),
+        ("my_rewards:Strict:score", ("reward='my_rewards:Strict:score'", "'my_rewards'", "no 'Strict:score'", "(")),
         (
             "no_such_rewards:f",
-            "reward='no_such_rewards:f': module 'no_such_rewards' cannot be imported "
-            "(No module named 'no_such_rewards'); is its folder on PYTHONPATH?",
+            ("reward='no_such_rewards:f'", "'no_such_rewards'", "No module named 'no_such_rewards'", "PYTHONPATH"),
         ),
     ],
 )
-def test_R1_an_unusable_reward_is_named_with_what_helps(rewards: types.ModuleType, spec: Any, message: str) -> None:
+def test_R1_an_unusable_reward_is_named_with_what_helps(
+    rewards: types.ModuleType, spec: Any, parts: tuple[str, ...]
+) -> None:
     with pytest.raises(ConfigError) as caught:
         load_scorer(spec)
-    assert str(caught.value).startswith(message)
-    if not message.endswith("("):
-        assert str(caught.value) == message
+    says(caught.value, *parts)
 
 
 class Lenient:
@@ -78,7 +82,7 @@ def test_R1_a_callable_goes_by_its_module_and_its_name_or_its_class() -> None:
     assert load_scorer(Lenient().__call__).name == f"{__name__}:Lenient.__call__"
     with pytest.raises(ValueError, match=r"^reward") as caught:
         load_scorer(Lenient()).score([ScoreRequest("q", "p", ("a",))])
-    assert str(caught.value) == f"reward function {__name__}:Lenient returned 2.0; a score is a number in [0, 1]"
+    says(caught.value, f"{__name__}:Lenient", "2.0", "number in [0, 1]")
 
 
 def test_R3_the_name_judge_is_the_judge_of_the_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.messages import says
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.scoring import Scorer, ScoreRequest, exact_match, f1, load_scorer, normalize
@@ -391,13 +392,13 @@ def test_R2_f1_counts_shared_words_once_each_and_yes_or_no_whole(prediction: str
 def test_R2_answers_that_are_none_or_one_string_raise_with_the_remedy(score: Any) -> None:
     with pytest.raises(ValueError, match=r"^answers") as caught:
         score("x", ())
-    assert str(caught.value) == "answers is empty, so nothing could match; give at least one accepted answer"
+    says(caught.value, "answers", "empty", "at least one accepted answer")
     with pytest.raises(ValueError, match=r"^answers") as caught:
         score("x", "yes")
-    assert str(caught.value) == ("answers='yes' is one string; give a sequence of accepted answers, such as ('yes',)")
+    says(caught.value, "answers='yes'", "one string", "sequence", "('yes',)")
 
 
 def test_R2_the_released_match_needs_answers_too() -> None:
     with pytest.raises(ValueError, match=r"^answers") as caught:
         released_match("x", [])
-    assert str(caught.value) == "answers is empty, so nothing could match; give at least one accepted answer"
+    says(caught.value, "answers", "empty", "at least one accepted answer")
