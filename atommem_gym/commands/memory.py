@@ -1,4 +1,4 @@
-"""``atommem memory``: what a kept database remembers, without changing it."""
+"""``atommem memory``: what a kept database remembers: looked at, saved, deleted."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from atommem_gym.commands.consoles import output
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
 from atommem_gym.stores.kept import KeptDatabase, KeptMemory, embedder_of, open_kept
+from atommem_gym.stores.purging import export_memory, purge
 
 
 @dataclass
 class MemoryCommand:
-    """Look into a kept memory: atommem memory ls|show|search notes.db
+    """Look into a kept memory, or delete it: atommem memory ls|show|search|export|rm|purge notes.db
 
     ls lists the memories of a database, show prints all entries of one, search finds those most like a query, ranked as
-    a read of the environment ranks them. The database is never changed.
+    a read of the environment ranks them. export prints all memories, or one, as JSON, also out of a damaged database.
+    These never change it. rm deletes one memory, or with --entry one entry of it; purge deletes all. What was deleted
+    is gone from the disk.
     """
 
-    action: Annotated[Literal["ls", "show", "search"], tyro.conf.Positional]
+    action: Annotated[Literal["ls", "show", "search", "export", "rm", "purge"], tyro.conf.Positional]
     """What to do."""
     database: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATABASE")]
     """The folder of a kept database (what `atommem ask --memory` or store=milvus:///… made), or http://host:19530."""
@@ -33,6 +36,10 @@ class MemoryCommand:
     """For search: what to look for."""
     key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
     """Which memory, if there are several; its beginning is enough."""
+    entry: Annotated[int | None, tyro.conf.arg(metavar="ID")] = None
+    """For rm: delete this entry alone."""
+    yes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """For purge: really delete all memories."""
     top_k: Annotated[int, tyro.conf.arg(metavar="K")] = 6
     """For search: how many entries to show."""
     embedder: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
@@ -50,7 +57,15 @@ class MemoryCommand:
             )
         if self.top_k < 1:
             raise ConfigError(f"--top-k {self.top_k} must be at least 1")
+        if self.entry is not None and self.action != "rm":
+            raise ConfigError(f"memory {self.action} takes no --entry; rm deletes one")
         console = output()
+        if self.action == "export":
+            console.file.write(json.dumps(self._exported(), ensure_ascii=True, indent=1) + "\n")
+            return 0
+        if self.action in ("rm", "purge"):
+            self._print(console, *self._deleted())
+            return 0
         with open_kept(self.database) as database:
             if self.action == "ls":
                 self._print(console, *_listing(database))
@@ -63,6 +78,37 @@ class MemoryCommand:
                 hits = memory.search(self.query, embedder_of(database, self.embedder), self.top_k)
                 self._print(console, *_found(memory, self.query, hits))
         return 0
+
+    def _exported(self) -> list[dict[str, Any]]:
+        memories = export_memory(self.database)
+        if self.key is None:
+            return memories
+        # The database may be damaged, so that it cannot be opened to choose among its keys.
+        found = [one for one in memories if one["key"] == self.key] or [
+            one for one in memories if one["key"].startswith(self.key)
+        ]
+        if len(found) != 1:
+            raise ConfigError(
+                f"--key {self.key!r} fits {len(found)} of {len(memories)} memories in {self.database}; name another: "
+                + ", ".join(one["key"] for one in memories[:8])
+            )
+        return found
+
+    def _deleted(self) -> tuple[Any, ...]:
+        if self.action == "purge":
+            if self.key is not None:
+                raise ConfigError(f"purge deletes all memories; to delete one: memory rm {self.database} --key KEY")
+            if not self.yes:
+                with open_kept(self.database) as database:
+                    n = len(database.list_keys())
+                raise ConfigError(f"purge deletes all {n} memories of {self.database} for good; add --yes to do so")
+            n = purge(self.database)
+            return {"deleted": n}, Text(f"{n} memories of {self.database} are deleted")
+        with open_kept(self.database) as database:
+            key = database.chosen(self.key)
+        purge(self.database, key, self.entry)
+        what = f"memory {key}" if self.entry is None else f"entry {self.entry} of memory {key}"
+        return {"deleted": 1, "key": key, "entry": self.entry}, Text(f"{what} is deleted")
 
     def _print(self, console: Console, value: Any, *lines: Text | Table) -> None:
         if self.json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -143,19 +144,38 @@ def open_kept(where: str) -> Iterator[KeptDatabase]:
             yield database
         return
     path = folder_of(where)
-    # The engine takes a second to import.
-    from atommem_gym.stores.lite.verify import copied, held, verify
-
-    verify(str(path))
-    with contextlib.ExitStack() as stack:
-        with held(str(path)):
-            changed = max((file.stat().st_mtime for file in path.rglob("*") if file.name != _LOCK), default=0.0)
-            copy = stack.enter_context(copied(str(path)))
+    with writable_copy(where) as copy:
+        changed = max((file.stat().st_mtime for file in path.rglob("*") if file.name != _LOCK), default=0.0)
         store, embedder = _open_copy(copy, str(path))
         try:
             yield KeptDatabase(str(path), embedder, datetime.fromtimestamp(changed, timezone.utc), store)
         finally:
             store.close()
+
+
+def is_read_only(where: str) -> bool:
+    """Whether a database folder, or one of its files, cannot be written."""
+    path = folder_of(where)
+    return not all(os.access(one, os.W_OK) for one in (path, *path.rglob("*")))
+
+
+@contextlib.contextmanager
+def writable_copy(where: str) -> Iterator[str]:
+    """A copy of a database folder for as long as it is needed; the engine cannot open one that it cannot write.
+
+    Raises:
+        StoreLockedError: another process is using the folder.
+        StoreError: it cannot be read, or does not hold what it acknowledged.
+    """
+    # The engine takes a second to import.
+    from atommem_gym.stores.lite.verify import copied, held, verify
+
+    path = str(folder_of(where))
+    verify(path)
+    with contextlib.ExitStack() as stack:
+        with held(path):
+            copy = stack.enter_context(copied(path))
+        yield copy
 
 
 def embedder_of(database: KeptDatabase, named: str | None) -> CachedEmbedder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -171,3 +172,76 @@ def test_a_server_is_read_like_a_folder(milvus_server: MilvusServer, capsys: Cap
     assert [entry["id"] for entry in shown["entries"]] == [2, 3]
     hits = json.loads(printed(capsys, "search", milvus_server.url, "fisherman", "--key", keys[0], "--json"))["hits"]
     assert hits[0]["id"] == 3
+
+
+# Saved and deleted (SPEC M16), and looked at where nothing can be written (finding 3.8).
+
+
+def test_M16_finding_3_6_memories_are_exported_and_deleted_by_key_by_entry_and_all(
+    kept: tuple[str, list[str]], capsys: Capture
+) -> None:
+    path, keys = kept
+    assert main(["memory", "export", path]) == 0
+    exported = json.loads(capsys.readouterr().out)
+    assert sorted(memory["key"] for memory in exported) == sorted(keys)
+    assert all(entry["intact"] for memory in exported for entry in memory["entries"])
+    assert main(["memory", "rm", path, "--key", keys[0][:12], "--entry", "2"]) == 0
+    assert f"entry 2 of memory {keys[0]} is deleted" in capsys.readouterr().out
+    assert main(["memory", "export", path, "--key", keys[0]]) == 0
+    (memory,) = json.loads(capsys.readouterr().out)
+    assert [entry["id"] for entry in memory["entries"]] == [3]
+    assert main(["memory", "rm", path, "--key", keys[0]]) == 0
+    assert main(["memory", "export", path]) == 0
+    assert [memory["key"] for memory in json.loads(capsys.readouterr().out.partition("\n")[2])] == [keys[1]]
+    assert main(["memory", "purge", path]) == FAILED
+    assert "deletes all 1 memories" in capsys.readouterr().err
+    assert main(["memory", "purge", path, "--yes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"deleted": 1}
+    assert main(["memory", "ls", path, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["memories"] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rm"], "keeps 2 memories; name one with --key"),
+        (["rm", "--key", "nobody"], "fits 0 of them"),
+        (["export", "--key", "nobody"], "fits 0 of 2 memories"),
+        (["purge", "--key", "a", "--yes"], "purge deletes all memories; to delete one"),
+        (["show", "--entry", "1"], "takes no --entry"),
+    ],
+)
+def test_M16_what_is_not_meant_is_not_deleted(
+    kept: tuple[str, list[str]], capsys: Capture, arguments: list[str], said: str
+) -> None:
+    path, keys = kept
+    assert main(["memory", arguments[0], path, *arguments[1:]]) == FAILED
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert main(["memory", "ls", path, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["memories"]) == len(keys)
+
+
+def test_finding_3_8_a_database_that_cannot_be_written_answers_questions_and_stays_as_it_is(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notes, path = tmp_path / "notes.txt", tmp_path / "kept.db"
+    notes.write_text("The ferry sank near Porthaven.")
+    assert main(["ask", str(notes), "-q", "What sank?", "--memory", str(path)]) == 0
+    capsys.readouterr()
+    before = {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    access = os.access
+    # As root, who runs tests in containers, every folder can be written.
+    monkeypatch.setattr(os, "access", lambda where, *args: str(path) not in str(where) and access(where, *args))
+    for file in (path, *path.rglob("*")):
+        file.chmod(0o500 if file.is_dir() else 0o400)
+    try:
+        assert main(["ask", "-q", "What sank?", "--memory", str(path)]) == 0
+        said = capsys.readouterr()
+        assert "ferry sank" in said.out
+        assert "cannot be written" in " ".join(said.err.split())
+        assert main(["memory", "search", str(path), "ferry"]) == 0
+        assert "ferry sank" in capsys.readouterr().out
+    finally:
+        for file in (path, *path.rglob("*")):
+            file.chmod(0o700)
+    assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before

@@ -20,13 +20,13 @@ from atommem_gym.agents.players.player import ROLES, Player, ScriptedPlayer, Tur
 from atommem_gym.agents.scripted.quoting import QUOTING, make_quoting_agent
 from atommem_gym.commands.ask.display import Display
 from atommem_gym.commands.ask.episode import Asked, in_sight, play, unscored
-from atommem_gym.commands.ask.memory import find_memory
+from atommem_gym.commands.ask.memory import Memory, answering_from, find_memory
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.run import Repeated, parse_settings
 from atommem_gym.envs import AtomMemEnv
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
-from atommem_gym.records.own_files import OwnItems, read_files
+from atommem_gym.records.own_files import OwnFiles, OwnItems, read_files
 from atommem_gym.step import Observation
 from atommem_gym.traces import EpisodeTrace, TraceWriter
 
@@ -98,6 +98,21 @@ class Ask:
         memory = find_memory(self.memory, self.key, new=self.new_memory, embedder=given.get("embedder"))
         if memory.key is None and not files.documents:
             raise ConfigError("there is nothing to answer from: name FILEs to read, or a --memory that holds something")
+        # With files to read it is written, and where that cannot be, opening it says so.
+        usable = nullcontext((memory, None)) if files.documents else answering_from(memory, self.memory)
+        with usable as (memory, note):
+            if note is not None:
+                console.print(Text(printable(f"note: {note}"), style="yellow"), soft_wrap=True)
+            return self._ask(make, model, files, memory, given)
+
+    def _ask(
+        self,
+        make: Callable[[], Player],
+        model: LanguageModel | None,
+        files: OwnFiles,
+        memory: Memory,
+        given: dict[str, Any],
+    ) -> int:
         embedder = {} if memory.embedder is None else {"embedder": memory.embedder}
         role = player_keywords(self._agent)
         keywords = {"chunk_tokens": self.chunk_tokens, **memory.keywords, **given, **embedder, **role}

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.errors import ConfigError, StoreError
-from atommem_gym.stores.kept import KeepsNothingError, KeptDatabase, embedder_keyword, open_kept, unnamed
+from atommem_gym.stores.kept import (
+    KeepsNothingError,
+    KeptDatabase,
+    embedder_keyword,
+    is_read_only,
+    is_server,
+    open_kept,
+    unnamed,
+    writable_copy,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +63,26 @@ def find_memory(where: str | None, key: str | None, *, new: bool, embedder: str 
         if new or (key is None and not database.list_keys()):
             return Memory(keywords, None, wanted)
         return Memory(keywords, database.chosen(key), wanted)
+
+
+@contextlib.contextmanager
+def answering_from(memory: Memory, where: str | None) -> Iterator[tuple[Memory, str | None]]:
+    """The memory for questions alone: where the database cannot be written, a copy that is gone at the end.
+
+    Args:
+        memory: What :func:`find_memory` found.
+        where: The database.
+
+    Yields:
+        The memory to use, and what to tell the user about it.
+    """
+    folder = memory.key is not None and where is not None and not is_server(where)
+    if not folder or not is_read_only(str(where)):
+        yield memory, None
+        return
+    with writable_copy(str(where)) as copy:
+        note = f"{where} cannot be written: it answers, but what is stored while answering is not kept"
+        yield dataclasses.replace(memory, keywords={**memory.keywords, "store": f"milvus://{copy}"}), note
 
 
 def _keywords(where: str) -> dict[str, Any]:
