@@ -1,4 +1,4 @@
-"""What an agent is to whoever plays it: two methods, and what it may look at."""
+"""The protocol of agents: two methods, and what an agent may look at."""
 
 from __future__ import annotations
 

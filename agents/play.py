@@ -144,7 +144,7 @@ def iterate(
     seed: int = 0,
     on_step: OnStep | None = None,
 ) -> Iterator[EpisodeRecord]:
-    """Play episode after episode; whoever interrupts it has all records so far.
+    """Play episode after episode; after an interruption the caller has all records so far.
 
     Args:
         env: An AtomMem environment.

@@ -102,7 +102,7 @@ class TokenLimits:
     """Tokens of a response at most; the server ends it there, and it is acted on as it is."""
     overlong_prompt: OverlongPrompt = "shorten"
     """``shorten`` drops from the end of the chunk, then entries, scratchpad and feedback, by the rule of
-    ``llm_shortening.Shortener``, and counts it; ``error`` ends the session with an error."""
+    ``shortening.Shortener``, and counts it; ``error`` ends the session with an error."""
 
 
 async def play_session(

@@ -48,43 +48,43 @@ class Options:
     source: str | None = None
     """Where its records come from, if not from its default source."""
     num_docs: int = 20
-    """Documents an episode."""
+    """Documents per episode."""
     chunk_tokens: int = 1000
-    """Tokens a chunk."""
+    """Tokens per chunk."""
     shaping: str = "{}"
     """Added to the reward, as JSON, such as '{"FormatPenalty": {"penalty": 0.1}}'."""
     items: int = 0
     """Items to train on; 0: all there are."""
     prompts: int = 4
-    """Items an iteration."""
+    """Items per iteration."""
     group: int = 4
     """Sessions of each item."""
     iterations: int = 10
     """Rollouts, each followed by one pass over its rows."""
     batch: int = 16
-    """Rows (steps of sessions) a gradient step."""
+    """Rows (steps of sessions) per gradient step."""
     learning_rate: float = 1e-6
-    """Of AdamW."""
+    """Learning rate of AdamW."""
     clip_low: float = 0.2
     """How far the ratio of new to old probability may fall and still count."""
     clip_high: float = 0.28
-    """How far it may rise."""
+    """How far it may rise and still count."""
     kl: float = 0.0
     """Weight of the distance to the first policy, by the estimator of low variance; the release has 0.001."""
     temperature: float = 1.0
-    """Of sampling."""
+    """Temperature of sampling."""
     top_p: float = 0.99
     """Draw from the smallest set of tokens that has this probability in all."""
     max_prompt: int = 4096
     """Tokens of a prompt; a longer one is an error."""
     max_response: int = 256
-    """Tokens of a response; it is cut there and acted on as it is."""
+    """Tokens of a response; a longer one is cut there and executed as it is."""
     max_gradient: float = 1.0
     """Norm at which gradients are cut."""
     device: str = "cpu"
-    """Such as cuda:0."""
+    """Device of the model, such as cuda:0."""
     seed: int = 0
-    """Of everything."""
+    """Seeds the draw of items, the sampling and the order of rows."""
     save: Path | None = None
     """Folder for the trained model."""
 
@@ -237,7 +237,7 @@ def policy_loss(new: Tensor, old: Tensor, advantages: Tensor, own: Tensor, optio
 
     Args:
         new: Log-probabilities ``[rows, tokens]`` of the policy.
-        old: Those with which the responses were sampled.
+        old: Log-probabilities with which the responses were sampled.
         advantages: ``[rows]``, of each row's session.
         own: ``[rows, tokens]``, 1 where the policy wrote the token.
         options: The clips.
@@ -264,7 +264,7 @@ def update(
         optimizer: Of its parameters.
         rows: Which steps of which sessions.
         advantages: ``[sessions]``.
-        old: Log-probabilities of the rows before the update and, if there is a reference, its own (else ``None``).
+        old: Log-probabilities of the rows before the update, and the reference's if there is one (else ``None``).
     """
     options, (before, reference) = policy.options, old
     policy.model.train()
@@ -281,7 +281,7 @@ def update(
 
 
 def train(options: Options, advantages: Advantages = group_advantages) -> Iterator[dict[str, float]]:
-    """Train, and give after every iteration what it was like.
+    """Train, and yield the figures of each iteration.
 
     Args:
         options: See there.
@@ -342,7 +342,7 @@ def train(options: Options, advantages: Advantages = group_advantages) -> Iterat
 
 
 def main(options: Options) -> None:
-    """Train, and print a line an iteration."""
+    """Train, and print a line per iteration."""
     for report in train(options):
         print("  ".join(f"{name} {value:.4g}" for name, value in report.items()), flush=True)
 

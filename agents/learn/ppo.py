@@ -40,13 +40,13 @@ class Options:
     source: str | None = None
     """Where its records come from, if not from its default source."""
     num_docs: int = 40
-    """Documents an episode."""
+    """Documents per episode."""
     chunk_tokens: int = 128
-    """Tokens a chunk; two or three synthetic documents."""
+    """Tokens per chunk; two or three synthetic documents."""
     max_entries: int = 12
     """The budget: entries."""
     max_entry_tokens: int = 128
-    """The budget: tokens an entry."""
+    """The budget: tokens per entry."""
     top_k: int = 12
     """Entries that a read shows."""
     slots: int = 3
@@ -68,9 +68,9 @@ class Options:
     epochs: int = 8
     """Passes over a rollout."""
     batch: int = 128
-    """Transitions a gradient step."""
+    """Transitions per gradient step."""
     learning_rate: float = 2e-3
-    """Of Adam at the beginning; it falls linearly to 0."""
+    """Learning rate of Adam at the beginning; it falls linearly to 0."""
     gamma: float = 1.0
     """Discount; episodes are short and end with the reward."""
     gae_lambda: float = 0.95
@@ -84,7 +84,7 @@ class Options:
     max_gradient: float = 0.5
     """Norm at which gradients are cut."""
     seed: int = 0
-    """Of everything."""
+    """Seeds weights, environments, sampling and the order of transitions."""
     save: Path | None = None
     """Where to write the trained weights."""
 

@@ -24,10 +24,10 @@ class Batcher(Generic[Job, Result]):
     def __init__(
         self, run: Callable[[Sequence[Job]], Sequence[Result | Exception]], max_batch: int, max_wait: float
     ) -> None:
-        """Nothing runs yet.
+        """Make a batcher; no thread runs yet.
 
         Args:
-            run: Does a batch; gives a result or an exception for each job. What it raises fails the whole batch.
+            run: Runs a batch and returns a result or an exception for each job. What it raises fails the whole batch.
             max_batch: Jobs a batch at most.
             max_wait: Seconds to wait for further jobs before a batch that is not full begins.
         """
@@ -61,7 +61,7 @@ class Batcher(Generic[Job, Result]):
         return future
 
     def close(self) -> None:
-        """Fail what waits, and return when the batch under way is done; closing twice is no error."""
+        """Fail the waiting jobs, and return when the running batch is done; closing twice is not an error."""
         with self._changed:
             self._closed = True
             waiting, self._waiting = list(self._waiting), deque()

@@ -1,4 +1,4 @@
-"""What a language model is to the players: messages in, one completion out, many of them under way at a time."""
+"""The protocol of language models: messages in, one completion out, many calls at a time."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class LanguageModel(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Give back what the model holds; calls under way fail. Closing twice is no error."""
+        """Release what the model holds; calls under way fail. Closing twice is not an error."""
         ...
 
 

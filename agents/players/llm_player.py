@@ -28,14 +28,14 @@ _LABEL = re.compile(r"^(?:the |final )*answer\s*(?:is)?\s*:\s*", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What came of asking the model once, with what had to be left out of the prompt."""
+    """One call of the model, with what was left out of its prompt."""
 
     messages: list[dict[str, str]]
     completion: Completion
     dropped: tuple[Dropped, ...]
 
     def turn(self, action: str) -> Turn:
-        """The turn that it leads to."""
+        """The turn with this action."""
         return Turn(action, self.messages, self.completion.text, (self.completion,), self.dropped)
 
 
@@ -131,7 +131,7 @@ class LanguageModelPlayer:
         return asked.turn(asked.completion.text)
 
     def cut_chunk(self, text: str, characters: int) -> str:
-        """The chunk without so many characters, where the model's context is too small: cut at its end."""
+        """The chunk, ``characters`` shorter at its end, where the model's context is too small."""
         return cut_end(text, characters)
 
     async def ask(self, observation: Observation) -> Asked:
@@ -213,7 +213,7 @@ def final_answer(text: str, dialect: str) -> str:
 
 
 def _counted(completion: Completion, model: str) -> Completion:
-    """The completion, its finish reason spelt as ours are; models of any make are judged alike (SPEC A9)."""
+    """The completion, with one of ``chat_reply.ENDINGS`` as its finish reason (SPEC A9)."""
     ended = ending(completion.finish_reason)
     if ended is None:
         raise LanguageModelError(

@@ -41,7 +41,7 @@ class LongContextPlayer(LanguageModelPlayer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Those of all players, and ``context_tokens``."""
+        """The settings of all players, and ``context_tokens``."""
         return {**super().settings, "context_tokens": self._context_tokens}
 
     def reset(self, episode: Episode, seed: int) -> None:

@@ -1,4 +1,4 @@
-"""Who plays, seen by whoever runs the episodes: one interface for scripted agents and language models, by name."""
+"""One protocol for scripted agents and language models, and a maker of players by name."""
 
 from __future__ import annotations
 

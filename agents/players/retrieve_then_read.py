@@ -40,7 +40,7 @@ class RetrieveThenReadPlayer(LanguageModelPlayer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Those of all players, and ``passage_tokens``."""
+        """The settings of all players, and ``passage_tokens``."""
         return {**super().settings, "passage_tokens": self._passage_tokens}
 
     def reset(self, episode: Episode, seed: int) -> None:

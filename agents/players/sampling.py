@@ -48,7 +48,7 @@ def _filtered(logits: Any, sampling: Sampling) -> Any:
 
 
 class RowEnd:
-    """Says which rows of a batch are done: at their ``max_tokens``, at a stop string, or because nobody waits.
+    """Says which rows of a batch are done: at their ``max_tokens``, at a stop string, or because their caller is gone.
 
     Called by ``generate`` as a stopping criterion; ``lengths`` holds the tokens of each row that ended here.
     """
@@ -68,7 +68,7 @@ class RowEnd:
             room: Tokens that the context leaves for each row.
             prompt_length: Of the padded prompts.
             decode: Tokens to text.
-            abandoned: Whether nobody waits for a row any more.
+            abandoned: Whether a row's caller is gone.
         """
         self._limits = [min(sampling.max_tokens, left) for sampling, left in zip(samplings, room, strict=True)]
         self._stops = [sampling.stop for sampling in samplings]

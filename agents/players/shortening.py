@@ -1,4 +1,4 @@
-"""What of an observation a model is not shown when its context is too small, by one rule (nothing is cut silently)."""
+"""Shortens an observation to a model's context by one rule, and reports what it dropped."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from atommem_gym.errors import ContextLengthError
 from atommem_gym.step import Observation
 
 MIN_COMPLETION_TOKENS = 256
-"""Tokens that a prompt leaves for the reply at least, or ``max_tokens`` if that is less."""
+"""A prompt leaves at least this many tokens for the reply, or ``max_tokens`` if that is less."""
 MAX_TRIES = 8
 """How often a prompt is shortened before the error is passed on."""
 _MARGIN = 0.97
 """Characters are not tokens: a text cut to the share that should fit is cut a little more."""
 _STEP = 0.05
-"""The share that the first try drops at least; each further one twice as much."""
+"""The first try drops at least this share; each further try drops twice as much."""
 _GAP = "\n[…]\n"
 
 Cut = Callable[[str, int], str]

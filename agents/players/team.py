@@ -1,4 +1,4 @@
-"""Language models in a team: a reader's and the answerer's prompt, and nobody is asked who has nothing to do."""
+"""Language models in a team: prompts of readers and answerer; a model is called only when it has something to do."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class TransformersModel:
         return replace(completion, seconds=time.perf_counter() - started)
 
     async def aclose(self) -> None:
-        """Fail what waits; returns when the batch under way is done."""
+        """Fail the waiting calls; returns when the running batch is done."""
         await asyncio.get_running_loop().run_in_executor(None, self._batcher.close)
 
     def _end_tokens(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""The ceiling: what perfect selection would make of a memory and its retrieval."""
+"""The ceiling: memory and retrieval when exactly the gold evidence is stored."""
 
 from __future__ import annotations
 

@@ -21,11 +21,11 @@ from atommem_gym.step import Observation
 MAX_QUOTES = 3
 """Sentences of an answer at most."""
 MAX_QUOTE_CHARS = 400
-"""Of one sentence; tables and lists know no full stop."""
+"""Characters of a quoted sentence at most; tables and lists have no full stops."""
 
 
 _BORDER = re.compile(r"\n\s*\n|^#{1,6} .*$", re.MULTILINE)
-"""Between paragraphs, and headings, which no sentence goes across."""
+"""Where a sentence ends at the latest: a blank line or a heading."""
 
 
 class QuotingReader:

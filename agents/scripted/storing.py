@@ -40,7 +40,7 @@ class StoringAgent(ABC):
         self._writer = ActionWriter(self.config)
 
     def make_reader(self, episode: Episode) -> Reader:
-        """Who answers; where there are no gold answers it must be another one."""
+        """The reader that answers; a subclass replaces it where there are no gold answers."""
         return OracleReader(episode)
 
     def act(self, observation: Observation) -> str:

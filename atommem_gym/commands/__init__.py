@@ -1,1 +1,1 @@
-"""What the command ``atommem`` can do, one subcommand a file."""
+"""The subcommands of ``atommem``, one per file."""

@@ -12,7 +12,7 @@ PIPED_WIDTH = 160
 
 
 def output() -> Console:
-    """Standard output; without colours and wide enough for tables if it is no terminal."""
+    """Standard output; without colours and wide enough for tables if it is not a terminal."""
     return Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPED_WIDTH, highlight=False)
 
 

@@ -20,9 +20,9 @@ from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError, ConfigError
 
 GIVE_UP_AFTER = 3
-"""Episodes that failed one after the other, after which playing on is no use."""
+"""After this many failed episodes in a row the contest gives up."""
 WIDE = 140
-"""Columns of a terminal that shows all there is to know."""
+"""Columns of a terminal in which the table has all its columns."""
 NOTE = (
     "Entries at their peak; milliseconds of the environment alone. Answers are an oracle reader's: the gold answer if "
     "and only if the evidence is visible in the last read or the scratchpad, else 'unknown'. These rows measure memory "
@@ -32,7 +32,7 @@ NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class FailedGame:
-    """An episode that an embedder, a judge or a store did not let come to its end; it counts in no mean."""
+    """An episode that failed because of an embedder, a judge or a store; no mean includes it."""
 
     agent: str
     index: int
@@ -118,7 +118,7 @@ class Contest:
 
 
 def results_table(records: Sequence[EpisodeRecord], width: int) -> Table:
-    """One row an agent, in the order of appearance; means over its episodes. Narrow terminals get fewer columns."""
+    """One row per agent, in the order of appearance; means over its episodes. Narrow terminals get fewer columns."""
     wide = width >= WIDE
     table = Table(title="Results: means an episode", title_justify="left", box=SIMPLE_HEAD, show_edge=False)
     table.padding = (0, 1) if wide else 0

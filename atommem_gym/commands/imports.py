@@ -1,4 +1,4 @@
-"""``atommem --import MODULE``: makes tasks of one's own known before a command looks for them."""
+"""``atommem --import MODULE``: registers custom tasks before a command looks for them."""
 
 from __future__ import annotations
 

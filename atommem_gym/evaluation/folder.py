@@ -1,4 +1,4 @@
-"""The folder of an evaluation: written episode by episode, safe against being killed, gone on with and read again."""
+"""The folder of an evaluation: written episode by episode, resumable after a kill, read again by reports."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ logger = logging.getLogger(__name__)
 
 PLAN = "plan.yaml"
 RESULTS = "results.jsonl"
-"""One row an episode: what tables and plots are made of."""
+"""One row per episode: what tables and plots are made of."""
 FAILURES = "failures.jsonl"
-"""One row an episode that could not be played to its end, however often."""
+"""One row for each time that an episode could not be played to its end."""
 SESSIONS = "sessions.jsonl"
-"""One row a start and one an end: when, with which versions, how long, how much."""
+"""One row per start and one per end: when, with which versions, how long, how much."""
 TRACES = "traces"
 """Without its suffix, which the plan names."""
 
@@ -77,7 +77,7 @@ class RowFile:
             ) from error
 
     def close(self) -> None:
-        """Close the file and give the lock back."""
+        """Close the file and release the lock."""
         self._file.close()
 
     def _lock(self) -> None:
@@ -105,7 +105,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Place and values of every whole row of a file; none if there is no such file.
 
     Raises:
-        EvaluationError: a row is no JSON object.
+        EvaluationError: a row is not a JSON object.
     """
     if not path.is_file():
         return
@@ -187,7 +187,7 @@ class RunWriter:
         resume: Go on with what the folder holds.
 
     Raises:
-        ConfigError: the folder has results, and this is no resume or another plan; the message says what differs.
+        ConfigError: the folder has results, and this is not a resume of the same plan; the message says what differs.
         EvaluationError: the folder cannot be written, or another process writes it.
     """
 
@@ -232,7 +232,7 @@ class RunWriter:
         self._sessions.append({"event": "end", **facts})
 
     def close(self) -> None:
-        """Close all files; closing twice is no error."""
+        """Close all files; closing twice is not an error."""
         for file in self._files:
             file.close()
 

@@ -14,7 +14,7 @@ from atommem_gym.evaluation.results import EpisodeResult
 from atommem_gym.evaluation.statistics import Interval, bootstrap, permutation_test, sign_test
 
 PAIRED_METRICS = ("em", "f1", "reward", "evidence_recall", "evidence_recall_exact", "steps", "tokens", "operations")
-"""What can be compared; each is a number an episode."""
+"""Metrics that can be compared; each is one number per episode."""
 _ALL = "all"
 _EQUAL = 1e-9
 
@@ -37,7 +37,7 @@ class Pair:
 
     unit: Unit
     a: float
-    """Mean over the side's episodes, so is ``b``."""
+    """Mean over the episodes of A; ``b`` is that of B."""
     b: float
 
     @property

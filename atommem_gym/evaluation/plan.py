@@ -22,7 +22,7 @@ NOT_RESULTS = ("concurrency", "traces", "give_up_after")
 """Fields of a plan that change how it is played and never what comes out; they may change at a resume."""
 TRACES = ("jsonl", "jsonl.gz", "none")
 _CELL_KEYWORDS = {"num_docs": "docs"}
-"""Keyword arguments of environments that the plan has a place of its own for."""
+"""Keyword arguments of environments for which the plan has a field."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,11 +101,11 @@ class Plan:
     envs: tuple[EnvPlan, ...]
     agents: tuple[AgentPlan, ...]
     docs: tuple[int, ...] = (200,)
-    """Documents an episode."""
+    """Documents per episode."""
     seeds: tuple[int, ...] = (0,)
     """Each item is played once with each; a seed seeds the agent, not the draw of items."""
     episodes: int = 50
-    """Items a cell, the same for all agents, document counts and seeds."""
+    """Items per cell, the same for all agents, document counts and seeds."""
     items_seed: int = 0
     """Draws the items."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -180,14 +180,14 @@ class Plan:
         return {**self.settings, **env.settings, "num_docs": docs}
 
     def templates(self) -> list[tuple[str, str]]:
-        """Every prompt template that the plan names, after who names it."""
+        """Every prompt template of the plan, as pairs of the part that names it and the template."""
         named: list[tuple[str, Any]] = [("the plan", self.settings.get("template"))]
         named += [(f"the plan for {env.label}", env.settings.get("template")) for env in self.envs]
         named += [(f"the plan for the agent {agent.label}", agent.options.get("template")) for agent in self.agents]
         return [(where, str(template)) for where, template in named if template is not None]
 
     def differences(self, other: Plan) -> list[str]:
-        """What makes the results of another plan other results; empty if they belong together."""
+        """The settings that differ in another plan and change results; empty if the results of both belong together."""
         mine, others = (_identity(plan.to_values()) for plan in (self, other))
         return [line for name in mine for line in _differences(name, mine[name], others[name])]
 
@@ -216,7 +216,7 @@ def read_values(path: Path) -> dict[str, Any]:
     """The values of a YAML file.
 
     Raises:
-        ConfigError: it cannot be read, is no YAML, or holds no mapping.
+        ConfigError: it cannot be read, is not YAML, or does not hold a mapping.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -342,7 +342,7 @@ def _named(name: str, key: str, value: object, cls: type) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON values of a plan's field; what is left at its default and empty is left out of the inner ones."""
+    """JSON values of a plan's field; empty fields of nested plans are left out."""
     if isinstance(value, (EnvPlan, AgentPlan, ModelPlan)):
         parts = {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
         return {name: part for name, part in parts.items() if part not in (None, "", {})}
@@ -354,7 +354,7 @@ def _plain(value: Any) -> Any:
 
 
 def _identity(values: dict[str, Any]) -> dict[str, Any]:
-    """The part of a plan's values that makes its results what they are: a server may move."""
+    """The values of a plan that determine its results; URLs do not, since a server may move."""
 
     def without_url(value: Any) -> Any:
         return {name: part for name, part in value.items() if name != "url"} if value else value

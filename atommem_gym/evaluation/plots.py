@@ -157,7 +157,7 @@ def causes_figure(report: Report) -> Any:
 
 
 def cost_figure(report: Report) -> Any:
-    """EM against tokens an episode, or against operations where no language model played; a line an agent."""
+    """EM against tokens per episode, or against operations where no language model played; a line an agent."""
     looks = _looks(report)
     cost: Callable[[CellSummary], float | None] = _tokens if report.uses_models else _operations
     docs = sorted(report.plan.docs)

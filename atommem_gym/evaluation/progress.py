@@ -21,7 +21,7 @@ from atommem_gym.evaluation.results import EpisodeResult, FailedEpisode
 from atommem_gym.evaluation.summary import interval
 
 LIVE_RESAMPLES = 1000
-"""Of intervals that change at every episode; the report's have ten times as many."""
+"""Resamples of intervals that change at every episode; the report draws ten times as many."""
 WINDOW = 200
 """Latest episodes from which rates and the remaining time are estimated."""
 EVERY = 15.0

@@ -60,7 +60,7 @@ class EpisodeResult:
     item: str
     reward: float
     em: float
-    """Means over the episode's questions, so is ``f1``."""
+    """Mean over the episode's questions; so is ``f1``."""
     f1: float
     questions: tuple[QuestionResult, ...]
     operations: Mapping[str, int]
@@ -75,9 +75,9 @@ class EpisodeResult:
     steps: int
     truncated: bool
     calls: int
-    """Of a language model."""
+    """Calls of a language model."""
     prompt_tokens: int | None
-    """``None`` if the model did not say, so are the completion's."""
+    """``None`` if the model did not report them; so are the completion's."""
     completion_tokens: int | None
     cut_short: int
     """Completions that ended at their token limit."""

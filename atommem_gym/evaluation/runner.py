@@ -33,7 +33,7 @@ Job: TypeAlias = tuple[Group, EpisodeKey]
 
 
 class Listener(Protocol):
-    """Who wants to know how it goes; called on the event loop, so it must be quick."""
+    """Is told how an evaluation proceeds; called on the event loop, so it must be quick."""
 
     def begin(self, plan: Plan, earlier: Run) -> None:
         """Playing begins, or goes on with these results."""
@@ -49,7 +49,7 @@ class Listener(Protocol):
 
 
 class Silent:
-    """A listener that is not interested."""
+    """A listener that ignores what it is told."""
 
     def begin(self, plan: Plan, earlier: Run) -> None:
         """See :class:`Listener`."""

@@ -29,7 +29,7 @@ CAUSES = (
 
 @dataclass(frozen=True, slots=True)
 class CellSummary:
-    """One row of a table. Operations, tokens and calls are means an episode."""
+    """One row of a table. Operations, tokens and calls are means per episode."""
 
     cell: Cell
     episodes: int
@@ -75,7 +75,7 @@ class CellSummary:
 
     @property
     def tokens(self) -> float | None:
-        """Tokens an episode, prompt and completion."""
+        """Tokens per episode, prompt and completion."""
         if self.prompt_tokens is None or self.completion_tokens is None:
             return None
         return self.prompt_tokens + self.completion_tokens

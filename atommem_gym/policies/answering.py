@@ -26,7 +26,7 @@ class Reader(Protocol):
 
 
 class ReadingPolicy:
-    """A fixed rule for the answering phase; what it asks for depends on nothing but what it sees.
+    """A fixed rule for the answering phase; what it asks for depends on the observations alone.
 
     The first read asks the question. Each further one asks for the question and the names (capitalised words and
     numbers) in the best hit that has not been used so yet, since the next hop is often named there; the scratchpad
@@ -66,7 +66,7 @@ class ReadingPolicy:
         self._reads = 0
         self._found: list[str] = []
         self._new: list[str] = []
-        """Of what was found, what has not lent its names to a query yet, best first."""
+        """The hits whose names no query has used yet, best first."""
 
     def _collect(self, observation: Observation) -> None:
         texts = [harmless(memory["text"]) for memory in observation["memories"]]

@@ -1,4 +1,4 @@
-"""Puts chunks together to documents again, so that an agent never stores half a sentence because of a chunk border."""
+"""Joins chunks into documents again, so that an agent never stores half a sentence because of a chunk border."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class PromptTemplate:
     A template is rendered twice, with ``part`` set to ``"system"`` and to ``"user"``. It sees every keyword argument
     of the environment, ``kinds`` (the operations there are), ``tool_schemas``, and for the user part every field of
     the observation. ``scratchpad`` is a flag in the system part and the text in the user part, where the flag is
-    ``scratchpad_enabled``. A template of the user's may extend ours, ``{% extends "crud.j2" %}``, and include others of
+    ``scratchpad_enabled``. A user's template may extend ours, ``{% extends "crud.j2" %}``, and include others of
     its own folder; it runs in a sandbox, within bounds (:mod:`atommem_gym.prompts.sandbox`), and reads no other file.
 
     Args:
@@ -31,7 +31,7 @@ class PromptTemplate:
         path: A Jinja2 template file that replaces the dialect's; by default the one that ``config`` names, if any.
 
     Raises:
-        ConfigError: the template cannot be read or is no valid Jinja2.
+        ConfigError: the template cannot be read or is not valid Jinja2.
     """
 
     def __init__(self, config: EnvConfig, path: str | Path | None = None) -> None:

@@ -71,7 +71,7 @@ def loads(line: str | bytes, where: str = "the record") -> EpisodeTrace:
         where: File and line, for messages.
 
     Raises:
-        TraceError: this is no JSON, no record, or one of a version that this package does not read.
+        TraceError: the line is not JSON, not a record, or a record of a version that this package does not read.
     """
     try:
         value = json.loads(line)

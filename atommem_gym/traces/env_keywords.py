@@ -7,7 +7,7 @@ from typing import Any
 from atommem_gym.config import EnvConfig
 
 CUSTOM_ID = "AtomMem-Custom"
-"""In place of a Gymnasium id where an environment was made over items of one's own, or its id is not known."""
+"""In place of a Gymnasium id where an environment was made over custom items, or its id is not known."""
 
 
 def config_keywords(config: EnvConfig) -> dict[str, Any]:

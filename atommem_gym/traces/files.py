@@ -79,7 +79,7 @@ class TraceWriter:
         self.written += 1
 
     def close(self) -> None:
-        """Finish the file; closing twice is no error."""
+        """Finish the file; closing twice is not an error."""
         file, table, self._file, self._table = self._file, self._table, None, None
         try:
             if file is not None:
@@ -104,7 +104,7 @@ def read_traces(path: str | Path) -> Iterator[EpisodeTrace]:
     A last record without its end is what a killed writer left: it is skipped, and the log says so.
 
     Raises:
-        TraceError: the file cannot be read, or a line is no record of this package's version; the message names it.
+        TraceError: the file cannot be read, or a line is not a record of this package's version; the message names it.
     """
     path = _existing(path)
     try:

@@ -31,7 +31,7 @@ def read_lines(path: Path, *, gzipped: bool) -> Iterator[bytes]:
 
     Raises:
         OSError: the file cannot be read.
-        TraceError: the file is no gzip file, or damaged before its end.
+        TraceError: the file is not a gzip file, or damaged before its end.
     """
     with open(path, "rb") as file:
         rest = b""
@@ -145,7 +145,7 @@ def _log_cut(path: Path, size: int) -> None:
 
 
 def _check_head(head: bytes, path: Path) -> None:
-    """Never append to, or cut, what is no file of ours."""
+    """Refuse a file that does not hold records, before anything is appended to it or cut."""
     found = _HEAD.match(head)
     if found is not None and int(found[1]) != TRACE_VERSION:
         raise TraceError(

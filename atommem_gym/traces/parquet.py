@@ -101,7 +101,7 @@ def read_parquet(path: Path) -> Iterator[str]:
     """The JSON of every record, one row group in memory at a time.
 
     Raises:
-        TraceError: the file is no Parquet file with a column ``record``.
+        TraceError: the file is not a Parquet file with a column ``record``.
     """
     for batch in _batches(path, ["record"]):
         for record in batch.column("record"):

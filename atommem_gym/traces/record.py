@@ -35,7 +35,7 @@ class EnvTrace:
     """What makes the environment again."""
 
     id: str
-    """The Gymnasium id; ``AtomMem-Custom`` if the environment was made over items of one's own."""
+    """The Gymnasium id; ``AtomMem-Custom`` if the environment was made over custom items."""
     keywords: dict[str, Json]
     """As they were given; a callable ``reward`` is named ``package.module:function``."""
     shaping: dict[str, dict[str, Json]] = field(default_factory=dict)

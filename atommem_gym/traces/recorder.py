@@ -287,7 +287,7 @@ class TraceRecorder:
 
 
 def json_keywords(keywords: Mapping[str, Any]) -> dict[str, Json]:
-    """An environment's keyword arguments as JSON values; a reward that is none is named.
+    """An environment's keyword arguments as JSON values; a callable reward is replaced by its name.
 
     >>> json_keywords({"operations": {"read", "create"}, "reward": len})
     {'operations': ['create', 'read'], 'reward': 'builtins:len'}

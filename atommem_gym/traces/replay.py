@@ -28,7 +28,7 @@ from atommem_gym.traces.recorder import TraceRecorder, questions
 from atommem_gym.trust import is_said, reaches_out
 
 PURE_REWARDS = ("em", "f1", "released")
-"""Computed again. Others would call a server or a function that the file names; their recorded scores are taken."""
+"""Computed again. Others would call a server or function that the file names, so their recorded scores are used."""
 _STORES_ONLY = ("store", "store_reads", "keep_memory")
 _OF_THE_AGENT = ("messages", "response", "completions", "dropped", "seconds")
 _KEY = "replayed"
@@ -46,8 +46,8 @@ class Replayer:
             a record may come from a stranger.
         tolerance: How far recorded and replayed scores and rewards may be apart. 0, the default, is what the built-in
             embedder promises; the arithmetic of neural ones depends on the machine.
-        env: Play in this environment, as it is, and do not close it: for records of environments over items of one's
-            own, which no id makes again.
+        env: Play in this environment, as it is, and do not close it: for records of environments over custom
+            items, which no id makes again.
 
     Example:
         >>> import atommem_gym
@@ -87,7 +87,7 @@ class Replayer:
             on_step: Called after the reset (with 0) and after each step with its number and what differs.
 
         Raises:
-            TraceError: its environment cannot be made again, or names a server or folder that nobody else does.
+            TraceError: its environment cannot be made again, or names a server or folder that ``overrides`` does not.
             DatasetUnavailableError, ConfigError, StoreError, EmbedderError: the same, from the environment itself.
         """
         for number, difference in enumerate(self._differences(trace)):
@@ -98,7 +98,7 @@ class Replayer:
         return None
 
     def close(self) -> None:
-        """Close the environment; closing twice is no error."""
+        """Close the environment; closing twice is not an error."""
         env, self._env, self._made_for = self._env, None, None
         if env is not None:
             env.close()

@@ -34,7 +34,7 @@ def rescore(traces: Iterable[EpisodeTrace], scorer: Scorer, name: str = "") -> I
         name: Of the scorer in the records; its own by default.
 
     Raises:
-        TraceError: a score is no number in [0, 1].
+        TraceError: a score is not a number in [0, 1].
         JudgeError: the judge failed; the records of the batches before have been given.
     """
     remaining = iter(traces)

@@ -23,7 +23,7 @@ const ORDERS = {
 const chosen = { agent: ALL, env: ALL, em: ALL, cause: ALL, order: "file order", words: [] };
 let found = EPISODES;
 
-// An episode of one's own documents has no gold answer, so it is neither right nor wrong.
+// An episode over a user's documents has no gold answer, so it is neither right nor wrong.
 const scored = (row) => row.questions.some((question) => question.gold.length > 0);
 
 function resultOf(row) {

@@ -1,4 +1,4 @@
-"""The pages on tasks of one's own are followed to the letter: their files written, their commands run."""
+"""The pages on custom tasks are followed to the letter: their files written, their commands run."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""``atommem ask``: questions about one's own documents."""
+"""``atommem ask``: questions about your own documents."""

@@ -1,4 +1,4 @@
-"""``atommem ask``: a policy reads one's own documents chunk by chunk and answers questions from its memory."""
+"""``atommem ask``: a policy reads the user's documents chunk by chunk and answers questions from its memory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from atommem_gym.traces import EpisodeTrace, TraceWriter
 STARTED_S = 20.0
 """Seconds within which a model's server must answer at the beginning."""
 TITLE_CHARS = 100
-"""Of an entry that is named as a source."""
+"""Characters shown of an entry that is named as a source."""
 _FIXED = {
     "source": "the FILEs are read",
     "split": "the FILEs are read",

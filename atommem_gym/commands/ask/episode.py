@@ -1,4 +1,4 @@
-"""One episode over one's own files: how a player gets into it, and what it had in sight when it answered."""
+"""One episode over the user's files: how it is played, and what the player had in sight when it answered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from atommem_gym.traces.env_keywords import CUSTOM_ID
 
 
 def unscored(prediction: str, answers: Sequence[str], question: str) -> float:
-    """The reward where nobody knows the right answer."""
+    """The reward of questions without a gold answer."""
     return 0.0
 
 
