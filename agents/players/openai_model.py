@@ -18,6 +18,7 @@ from atommem_gym.agents.players.language_model import Completion, Messages, Samp
 from atommem_gym.agents.players.openai_reply import context_length_error, reply_text
 from atommem_gym.chat_reply import ChatReply, read_chat
 from atommem_gym.endpoints import (
+    LONGEST_WAIT,
     ODD_TRIES,
     OddReplyError,
     TryAgainError,
@@ -29,13 +30,15 @@ from atommem_gym.endpoints import (
     unreadable,
 )
 from atommem_gym.errors import ConfigError, LanguageModelError, ModelUnavailableError
+from atommem_gym.exchange import TooSlowError, UnreadableReplyError, exchange
 from atommem_gym.trust import secret
 
 logger = logging.getLogger(__name__)
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 15.0
-"""Seconds between two tries at most, unless the server asks for more: a server that is back is soon noticed."""
+"""Seconds between two tries at most, unless the server asks for more (up to ``LONGEST_WAIT``): a server that is back
+is soon noticed."""
 _NOT_THERE = (404, 405, 501)
 _THINK = "<think>\n"
 _Read = TypeVar("_Read")
@@ -64,8 +67,9 @@ class OpenAIModel:
         model: Its name there; by default the first that the server lists (asked for at the first call).
         api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``, if it is set and the URL
             is the user's own word (:mod:`atommem_gym.trust`).
-        timeout: Seconds for one try; a long reply of a busy server takes minutes.
-        patience: Seconds for which a failing call is tried again.
+        timeout: Seconds for one try, from connecting to the last byte; a long reply of a busy server takes minutes.
+        patience: Seconds for which a failing call is tried again, waits included. So a call ends within
+            ``patience`` and twice ``timeout``, after its wait for a place.
         concurrency: Requests under way at a time at most; further calls wait their turn.
         extra_body: Added to every request, such as ``{"chat_template_kwargs": {"enable_thinking": False}}``.
         opens_think: The chat template opens ``<think>`` in the prompt and the server leaves it in the text: then it
@@ -180,18 +184,18 @@ class OpenAIModel:
             body["tools"] = [dict(tool) for tool in tools]
         return {**body, **self._extra_body}
 
-    async def _try(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+    async def _try(self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float) -> Any:
         connections = self._connect()
         async with connections.places:
             try:
-                response = await connections.client.request(method, self.url + path, json=body)
+                response = await exchange(connections.client, method, self.url + path, body, seconds=seconds)
             except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
                 raise LanguageModelError(
                     f"{method} {self.url}{path} cannot be sent: {error}; check the URL and OPENAI_API_KEY"
                 ) from error
-            except httpx.TransportError as error:
+            except (httpx.TransportError, TooSlowError) as error:
                 raise TryAgainError(f"{type(error).__name__}: {error}") from error
-            except httpx.RequestError as error:
+            except (httpx.RequestError, UnreadableReplyError) as error:
                 raise unreadable(error) from error
         if method == "GET" and self.name and response.status_code in _NOT_THERE:
             return {"data": [{"id": self.name}]}
@@ -213,21 +217,27 @@ class OpenAIModel:
         def give_up(state: tenacity.RetryCallState) -> bool:
             nonlocal odd, unreachable
             failure = failure_of(state)
-            if not failing_since:
-                failing_since.append(time.monotonic())
             if isinstance(failure, OddReplyError):
                 odd += 1
                 self._note_odd(failure)
             elif not unreachable:
                 unreachable = True
                 self._note_failure(failure, patience)
-            return odd >= ODD_TRIES or time.monotonic() - failing_since[0] >= patience
+            return odd >= ODD_TRIES or time.monotonic() >= failing_since[0] + patience
 
         async def attempt() -> _Read:
-            return read(await self._try(method, path, body))
+            # Whoever waits for a server only to be there does not wait for long for one try.
+            seconds = self._timeout if method == "POST" or not patience else min(self._timeout, patience)
+            return read(await self._try(method, path, body, seconds))
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            if not failing_since:
+                failing_since.append(time.monotonic())
+            # No server can ask for more than is left of the patience.
+            return min(self._wait(state), max(0.0, failing_since[0] + patience - time.monotonic()))
 
         retrying = tenacity.AsyncRetrying(
-            stop=give_up, wait=self._wait, retry=tenacity.retry_if_exception_type(TryAgainError), reraise=True
+            stop=give_up, wait=wait, retry=tenacity.retry_if_exception_type(TryAgainError), reraise=True
         )
         try:
             reply: _Read = await retrying(attempt)
@@ -258,7 +268,7 @@ class OpenAIModel:
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         failure = failure_of(state)
-        asked = failure.wait if isinstance(failure, TryAgainError) else 0.0
+        asked = min(failure.wait, LONGEST_WAIT) if isinstance(failure, TryAgainError) else 0.0
         growing = min(_FIRST_WAIT * 2.0 ** min(state.attempt_number - 1, 10), _LONGEST_WAIT)
         return max(asked, growing * self._jitter.uniform(0.5, 1.0))
 
@@ -267,7 +277,7 @@ class OpenAIModel:
         if self._connections is None or self._connections.loop is not loop:
             # The semaphore alone bounds them: waiting for a place is no failure, and takes no time of a try.
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._concurrency)
-            client = httpx.AsyncClient(timeout=self._timeout, headers=self._headers, limits=limits)
+            client = httpx.AsyncClient(timeout=None, headers=self._headers, limits=limits)
             self._connections = _Connections(loop, client, asyncio.Semaphore(self._concurrency))
         return self._connections
 
