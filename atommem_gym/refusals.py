@@ -141,6 +141,31 @@ def lengths(refusal: Refusal) -> tuple[int | None, int | None]:
     return prompt, limit
 
 
+def unknown_parameter(refusal: Refusal, sent: Sequence[str]) -> str | None:
+    """Which of the parameters that were sent a server refuses to take at all, ``None`` if it refuses none.
+
+    >>> message = "Unsupported value: 'temperature' does not support 0.7 with this model."
+    >>> unknown_parameter(Refusal(400, message, {"param": "temperature"}), ["temperature", "max_tokens"])
+    'temperature'
+    """
+    if refusal.status not in (None, 400, 422) or not _UNKNOWN.search(refusal.message):
+        return None
+    named = refusal.details.get("param")
+    if isinstance(named, str) and named in sent:
+        return named
+    # The one that is refused stands first, the remedy after it.
+    places = {name: re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", refusal.message) for name in sent}
+    found = {name: place.start() for name, place in places.items() if place}
+    return min(found, key=found.__getitem__) if found else None
+
+
+_UNKNOWN = re.compile(
+    r"unsupported|not supported|does(?: not|n't) support|unrecognized|unknown|unexpected|not permitted|"
+    r"not allowed|deprecated|only the default|no longer",
+    re.IGNORECASE,
+)
+
+
 def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_TOKENS else None
 

@@ -31,6 +31,7 @@ from atommem_gym.endpoints import (
 )
 from atommem_gym.errors import ConfigError, LanguageModelError, ModelUnavailableError
 from atommem_gym.exchange import TooSlowError, UnreadableReplyError, exchange
+from atommem_gym.refusals import Refusal, unknown_parameter
 from atommem_gym.trust import secret
 
 logger = logging.getLogger(__name__)
@@ -41,8 +42,20 @@ _LONGEST_WAIT = 15.0
 is soon noticed."""
 _NOT_THERE = (404, 405, 501)
 _THINK = "<think>\n"
+_MAX_TOKENS = "max_completion_tokens"
+"""What newer hosted models call ``max_tokens``."""
+_OPTIONAL = ("temperature", "top_p", "top_k", "stop", "seed")
+"""Parameters without which a model that does not take them is asked all the same."""
 _Read = TypeVar("_Read")
 _REPEAT = " The episode is as it was: the same step may be repeated when the server is back"
+
+
+class _UnknownParameterError(LanguageModelError):
+    """The model does not take a parameter that was sent."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 @dataclass(slots=True)
@@ -61,6 +74,8 @@ class OpenAIModel:
     ``Retry-After``), until ``patience`` seconds have passed since the first failure: a server may be restarted in the
     middle, and no call is lost. A reply that is odd, or that its server did not end as a stop, at the length limit or
     with a tool call (SPEC A9), is asked for again, too, ``ODD_TRIES`` times at most. Other HTTP errors raise at once.
+    A model that does not take ``max_tokens`` is sent ``max_completion_tokens``, and one that does not take
+    ``temperature``, ``top_p``, ``top_k``, ``stop`` or ``seed`` is asked without it; a line in the log says so once.
 
     Args:
         url: Base URL, such as ``http://localhost:8000/v1``.
@@ -112,6 +127,8 @@ class OpenAIModel:
         self._usage_missed = False
         self._failing = False
         self._odd_noted = False
+        self._not_taken: set[str] = set()
+        """Parameters that the model has refused, so that no further call sends them."""
         # Jitter must differ between processes, or all of them would knock again at the same moment.
         self._jitter = random.Random(f"{url} {os.getpid()}")
 
@@ -120,8 +137,7 @@ class OpenAIModel:
         started = time.perf_counter()
         if not self.name:
             await self.wait_until_ready()
-        body = self._body(messages, sampling, tools)
-        reply, tries = await self._patiently("POST", "/chat/completions", body, self._patience, read_chat)
+        reply, tries = await self._completed(messages, sampling, tools)
         text = reply_text(reply, sampling.stop)
         prompt_tokens, completion_tokens = self._usage(reply)
         return Completion(
@@ -164,6 +180,18 @@ class OpenAIModel:
         if connections is not None and connections.loop is asyncio.get_running_loop():
             await connections.client.aclose()
 
+    async def _completed(self, messages: Messages, sampling: Sampling, tools: ToolSchemas) -> tuple[ChatReply, int]:
+        """The reply and its tries; a parameter that the model does not take is left out, from now on."""
+        while True:
+            body = self._body(messages, sampling, tools)
+            try:
+                return await self._patiently("POST", "/chat/completions", body, self._patience, read_chat)
+            except _UnknownParameterError as error:
+                if error.name not in self._not_taken:
+                    self._not_taken.add(error.name)
+                    instead = f"{_MAX_TOKENS} is sent instead" if error.name == "max_tokens" else "it is not sent"
+                    logger.warning("%s does not take %s; %s from now on", self.name, error.name, instead)
+
     def _body(self, messages: Messages, sampling: Sampling, tools: ToolSchemas) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.name,
@@ -182,7 +210,17 @@ class OpenAIModel:
             body["seed"] = sampling.seed
         if tools:
             body["tools"] = [dict(tool) for tool in tools]
-        return {**body, **self._extra_body}
+        if "max_tokens" in self._not_taken:
+            body[_MAX_TOKENS] = body["max_tokens"]
+        kept = {name: value for name, value in body.items() if name not in self._not_taken}
+        return {**kept, **self._extra_body}
+
+    def _explain(self, refusal: Refusal, body: Mapping[str, Any] | None) -> LanguageModelError | None:
+        """The error of a refusal that means something to a player."""
+        too_long = context_length_error(refusal, self.name)
+        sent = [name for name in ("max_tokens", *_OPTIONAL) if name in (body or {}) and name not in self._extra_body]
+        unknown = None if too_long else unknown_parameter(refusal, sent)
+        return _UnknownParameterError(unknown, refusal.message) if unknown else too_long
 
     async def _try(self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float) -> Any:
         connections = self._connect()
@@ -199,7 +237,7 @@ class OpenAIModel:
                 raise unreadable(error) from error
         if method == "GET" and self.name and response.status_code in _NOT_THERE:
             return {"data": [{"id": self.name}]}
-        return json_of(response, LanguageModelError, lambda refusal: context_length_error(refusal, self.name))
+        return json_of(response, LanguageModelError, lambda refusal: self._explain(refusal, body))
 
     async def _patiently(
         self,

@@ -396,3 +396,74 @@ def test_finding_2_4_a_long_message_is_judged_in_no_time() -> None:
         refusal = Refusal(500, text[:500], {})
         assert too_long(refusal) in (True, False)
         assert lengths(refusal) == (None, None)
+
+
+MAX_COMPLETION_TOKENS = refused(
+    "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+    type="invalid_request_error",
+    param="max_tokens",
+    code="unsupported_parameter",
+)
+NO_TEMPERATURE = refused(
+    "Unsupported value: 'temperature' does not support 0.7 with this model. Only the default (1) value is supported.",
+    param="temperature",
+    code="unsupported_value",
+)
+
+
+def test_finding_2_6_parameters_that_a_model_does_not_take_are_learnt_once(
+    server: OpenAIServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(request: Any, number: int) -> Reply:
+        if "max_tokens" in request.body:
+            return MAX_COMPLETION_TOKENS
+        return NO_TEMPERATURE if "temperature" in request.body else GOOD
+
+    server.answer = answer
+
+    async def asked() -> list[Completion]:
+        model = OpenAIModel(server.url, "o9")
+        try:
+            first = [await model.complete(MESSAGES, Sampling(temperature=0.7, max_tokens=64)) for _ in range(2)]
+            more = await asyncio.gather(*(model.complete(MESSAGES, Sampling(max_tokens=9)) for _ in range(4)))
+            return [*first, *more]
+        finally:
+            await model.aclose()
+
+    assert [one.text for one in asyncio.run(asked())] == [ANSWER] * 6
+    assert len(server.requests) == 2 + 6, "two refusals, and no further one"
+    assert [request.body.get("max_completion_tokens") for request in server.requests[2:]] == [64, 64, 9, 9, 9, 9]
+    told = [record.message for record in caplog.records]
+    assert sum("o9 does not take max_tokens; max_completion_tokens is sent instead" in line for line in told) == 1
+    assert sum("o9 does not take temperature; it is not sent" in line for line in told) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "details", "left_out"),
+    [
+        ("Unsupported parameter: 'stop' is not supported with this model.", {"param": "stop"}, "stop"),
+        ("Unrecognized request argument supplied: top_k", {}, "top_k"),
+        ("Unknown parameter: 'top_k'.", {"param": "top_k"}, "top_k"),
+        ("`temperature` is deprecated for this model.", {"type": "invalid_request_error"}, "temperature"),
+        ("body.seed: Extra inputs are not permitted", {}, "seed"),
+    ],
+)
+def test_finding_2_6_every_optional_parameter_may_be_refused(
+    server: OpenAIServer, message: str, details: dict[str, Any], left_out: str
+) -> None:
+    server.answer = lambda request, number: refused(message, 400, **details) if left_out in request.body else GOOD
+    sampling = Sampling(temperature=0.7, top_p=0.9, top_k=5, seed=1, stop=("</answer>",))
+    assert complete(server, sampling).text == ANSWER
+    first, second = server.requests
+    assert first.body.keys() - second.body.keys() == {left_out}
+
+
+def test_finding_2_6_what_the_user_asks_for_in_extra_body_is_refused_with_the_server_s_word(
+    server: OpenAIServer,
+) -> None:
+    server.answer = lambda request, number: MAX_COMPLETION_TOKENS
+    with pytest.raises(LanguageModelError, match="Unsupported parameter"):
+        complete(server, extra_body={"max_tokens": 5})
+    with pytest.raises(LanguageModelError, match="Unsupported parameter"):
+        complete(server)
+    assert len(server.requests) == 1 + 2, "a server that refuses what is not sent is not asked for ever"
