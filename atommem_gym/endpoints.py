@@ -19,7 +19,7 @@ import tenacity
 from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.exchange import LARGEST_REPLY, BlockingClient, TooSlowError, UnreadableReplyError
 from atommem_gym.refusals import Refusal, too_long
-from atommem_gym.trust import secret
+from atommem_gym.trust import MASK, checked_key, masked, secret
 
 LONGEST_WAIT = 60.0
 """Seconds between two tries at most, also when a server's ``Retry-After`` asks for more."""
@@ -88,13 +88,15 @@ class Endpoint:
         http_url(url)
         for name, value in (("timeout", timeout), ("tries", tries), ("concurrency", concurrency)):
             if value <= 0:
-                raise ConfigError(f"{name}={value} of the server {url} must be positive")
-        self.url = url.rstrip("/")
+                raise ConfigError(f"{name}={value} of the server {masked(url)} must be positive")
+        self.url = masked(url.rstrip("/"))
+        """For messages; a password in it is masked."""
+        self._url = url.rstrip("/")
         self.concurrency = concurrency
         self._error = error
         self._tries = tries
         self._backoff = backoff
-        key = secret("OPENAI_API_KEY", url) if api_key is None else api_key
+        key = secret("OPENAI_API_KEY", url) if api_key is None else checked_key(api_key, "api_key")
         self._timeout = timeout
         self._largest = largest
         self._client = BlockingClient(
@@ -164,7 +166,9 @@ class Endpoint:
 
     def _try(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         try:
-            response = self._client.request(method, self.url + path, body, seconds=self._timeout, largest=self._largest)
+            response = self._client.request(
+                method, self._url + path, body, seconds=self._timeout, largest=self._largest
+            )
         except (httpx.TransportError, TooSlowError) as error:
             raise TryAgainError(f"{type(error).__name__}: {error}") from error
         except (httpx.RequestError, UnreadableReplyError) as error:
@@ -216,9 +220,9 @@ def json_of(
     # A prompt that is too long stays so, also where llama.cpp calls it its own fault (500).
     if (status in _RETRIED_STATUS or status >= 500) and not too_long(refusal):
         raise TryAgainError(f"HTTP {status}{inside}: {refusal.message}", _retry_after(response))
+    where = f"{response.request.method} {masked(str(response.request.url))}"
     raise error(
-        f"{response.request.method} {response.request.url} was refused with HTTP {status}{inside}: {refusal.message}. "
-        f"{_remedy(status, response.request)}"
+        f"{where} was refused with HTTP {status}{inside}: {refusal.message}. {_remedy(status, response.request)}"
     )
 
 
@@ -263,10 +267,14 @@ def http_url(url: str) -> httpx.URL:
     """
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ConfigError(f"{url!r} is no URL ({error}); write it as http://host:port/v1") from error
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ConfigError(
+            f"{masked(str(url))!r} is no URL ({masked(str(error))}); write it as http://host:port/v1"
+        ) from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigError(f"{url!r} is no HTTP URL; write it as http://host:port/v1")
+        raise ConfigError(f"{masked(url)!r} is no HTTP URL; write it as http://host:port/v1")
+    if parsed.userinfo == MASK.encode():
+        raise ConfigError(f"the password of {url!r} was not written down; name the URL with its password again")
     return parsed
 
 

@@ -32,7 +32,7 @@ from atommem_gym.endpoints import (
 from atommem_gym.errors import ConfigError, LanguageModelError, ModelUnavailableError
 from atommem_gym.exchange import TooSlowError, UnreadableReplyError, exchange
 from atommem_gym.refusals import Refusal, unknown_parameter
-from atommem_gym.trust import secret
+from atommem_gym.trust import checked_key, masked, secret
 
 logger = logging.getLogger(__name__)
 
@@ -109,10 +109,12 @@ class OpenAIModel:
         http_url(url)
         for name, value in (("timeout", timeout), ("concurrency", concurrency)):
             if value <= 0:
-                raise ConfigError(f"{name}={value} of the server {url} must be positive")
+                raise ConfigError(f"{name}={value} of the server {masked(url)} must be positive")
         if patience < 0:
-            raise ConfigError(f"patience={patience} of the server {url} must be at least 0 seconds")
-        self.url = url.rstrip("/")
+            raise ConfigError(f"patience={patience} of the server {masked(url)} must be at least 0 seconds")
+        self.url = masked(url.rstrip("/"))
+        """For messages; a password in it is masked."""
+        self._url = url.rstrip("/")
         self.name = model or ""
         self.context_limit: int | None = None
         """Tokens of prompt and reply together, where the server says it (vLLM does) and was asked."""
@@ -121,7 +123,7 @@ class OpenAIModel:
         self._concurrency = concurrency
         self._extra_body = dict(extra_body or {})
         self._opens_think = opens_think
-        key = secret("OPENAI_API_KEY", url) if api_key is None else api_key
+        key = secret("OPENAI_API_KEY", url) if api_key is None else checked_key(api_key, "api_key")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._connections: _Connections | None = None
         self._usage_missed = False
@@ -226,7 +228,7 @@ class OpenAIModel:
         connections = self._connect()
         async with connections.places:
             try:
-                response = await exchange(connections.client, method, self.url + path, body, seconds=seconds)
+                response = await exchange(connections.client, method, self._url + path, body, seconds=seconds)
             except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
                 raise LanguageModelError(
                     f"{method} {self.url}{path} cannot be sent: {error}; check the URL and OPENAI_API_KEY"

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from atommem_gym.agents import AGENTS
 from atommem_gym.errors import ConfigError
 from atommem_gym.registration import TASKS, resolve_env_id
+from atommem_gym.trust import without_secrets
 
 T = TypeVar("T")
 
@@ -183,7 +184,7 @@ class Plan:
 
     def differences(self, other: Plan) -> list[str]:
         """What makes the results of another plan other results; empty if they belong together."""
-        mine, others = (_identity(plan.to_values()) for plan in (self, other))
+        mine, others = (_identity(without_secrets(plan.to_values())) for plan in (self, other))
         return [line for name in mine for line in _differences(name, mine[name], others[name])]
 
     def _check(self) -> None:

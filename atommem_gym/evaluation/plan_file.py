@@ -9,6 +9,7 @@ import yaml
 
 from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.evaluation.plan import Plan
+from atommem_gym.trust import without_secrets
 
 
 def read_values(path: Path) -> dict[str, Any]:
@@ -39,12 +40,14 @@ def read_plan(path: Path) -> Plan:
 
 
 def dump_plan(plan: Plan) -> str:
-    """The YAML of a plan.
+    """The YAML of a plan, without the keys and passwords in it.
 
     >>> print(dump_plan(Plan.from_values({"envs": ["Synthetic"], "agents": ["tidy"], "episodes": 3})).splitlines()[1])
     - id: AtomMem-Synthetic-v0
     """
-    return str(yaml.safe_dump(plan.to_values(), sort_keys=False, allow_unicode=True, default_flow_style=False))
+    return str(
+        yaml.safe_dump(without_secrets(plan.to_values()), sort_keys=False, allow_unicode=True, default_flow_style=False)
+    )
 
 
 def write_plan(plan: Plan, path: Path) -> None:

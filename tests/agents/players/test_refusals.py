@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.evaluations import play, small_plan
 from support.openai_server import OpenAIServer, Reply, server
 
 from atommem_gym.agents.players.language_model import Completion, Sampling
 from atommem_gym.agents.players.openai_model import OpenAIModel
 from atommem_gym.embedders.openai_embedder import EndpointEmbedder
 from atommem_gym.errors import ContextLengthError, EmbedderError, LanguageModelError
+from atommem_gym.evaluation.folder import read_run
+from atommem_gym.evaluation.report import make_report
+from atommem_gym.evaluation.results import EpisodeResult
 from atommem_gym.refusals import Refusal, lengths, too_long
 
 __all__ = ["server"]
@@ -467,3 +472,22 @@ def test_finding_2_6_what_the_user_asks_for_in_extra_body_is_refused_with_the_se
     with pytest.raises(LanguageModelError, match="Unsupported parameter"):
         complete(server)
     assert len(server.requests) == 1 + 2, "a server that refuses what is not sent is not asked for ever"
+
+
+def test_finding_2_5_replies_that_are_all_reasoning_are_a_line_in_the_report(
+    server: OpenAIServer, tmp_path: Path
+) -> None:
+    message = {"role": "assistant", "content": None, "reasoning_content": ANSWER}
+    reply = Reply({"choices": [{"message": message, "finish_reason": "stop"}]})
+    models = Reply({"data": [{"id": "m"}]})
+    server.answer = lambda request, number: models if request.method == "GET" else reply
+    plan = small_plan(agents=[{"name": "crud"}], model={"url": server.url, "name": "m"})
+    play(tmp_path / "run", plan)
+    run = read_run(tmp_path / "run")
+    steps = sum(result.steps for result in run.results)
+    assert steps > 0
+    lines = [line for line in make_report(run).warnings() if "everything into the reasoning" in line]
+    assert [line.split()[1] for line in lines] == [str(steps)]
+    row = run.results[0].to_values()
+    del row["only_reasoning"]
+    assert EpisodeResult.from_values(row).only_reasoning == 0, "a row of before"
