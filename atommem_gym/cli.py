@@ -14,7 +14,7 @@ from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPref
 
 from atommem_gym.commands.ask.ask import Ask
 from atommem_gym.commands.compare import Compare
-from atommem_gym.commands.consoles import messages
+from atommem_gym.commands.consoles import messages, safe_warnings
 from atommem_gym.commands.data import Data
 from atommem_gym.commands.demo import Demo
 from atommem_gym.commands.envs import Envs
@@ -29,7 +29,7 @@ from atommem_gym.commands.traces.rescore import Rescore
 from atommem_gym.commands.traces.view import View
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError
-from atommem_gym.trust import command_line
+from atommem_gym.trust import command_line, masked
 
 FAILED = 2
 """Exit status of errors that this package raises on purpose, and of wrong command lines."""
@@ -72,11 +72,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs),
     )
     try:
-        with command_line(sys.argv[1:] if arguments is None else arguments, given.imports):
+        with safe_warnings(), command_line(sys.argv[1:] if arguments is None else arguments, given.imports):
             import_modules(given.imports)
             return given.command.run()
     except AtomMemError as error:
-        first, _, rest = str(error).partition("\n")
+        first, _, rest = masked(str(error)).partition("\n")
         messages().print(Text(f"error: {printable(first)}", style="bold red"), soft_wrap=True)
         if rest:
             messages().print(Text(printable(rest)), soft_wrap=True)

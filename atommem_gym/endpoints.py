@@ -7,10 +7,8 @@ import math
 import os
 import random
 import reprlib
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -19,7 +17,9 @@ import httpx
 import tenacity
 
 from atommem_gym.errors import AtomMemError, ConfigError
-from atommem_gym.trust import secret
+from atommem_gym.exchange import LARGEST_REPLY, BlockingClient, TooSlowError, UnreadableReplyError
+from atommem_gym.refusals import Refusal, too_long
+from atommem_gym.trust import MASK, checked_key, masked, secret
 
 LONGEST_WAIT = 60.0
 """Seconds between two tries at most, also when a server's ``Retry-After`` asks for more."""
@@ -48,18 +48,6 @@ class OddReplyError(TryAgainError):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """An error that a server reports, by its HTTP status or in the body of a reply with status 200."""
-
-    status: int | None
-    """``None`` where a reply with status 200 names none."""
-    message: str
-    """The ``error.message`` of OpenAI's form, else the start of the body."""
-    details: Mapping[str, Any]
-    """The other fields of the error, unchecked."""
-
-
 class Endpoint:
     """One OpenAI-compatible server: JSON out, JSON in, tried again while that may help.
 
@@ -78,6 +66,7 @@ class Endpoint:
         tries: int = 5,
         backoff: float = 0.5,
         concurrency: int = 8,
+        largest: int = LARGEST_REPLY,
     ) -> None:
         """Describe the server at ``url``; nothing is sent yet.
 
@@ -86,32 +75,33 @@ class Endpoint:
             error: What to raise when a call fails for good.
             api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``, if it is set and the
                 URL is the user's own word (:mod:`atommem_gym.trust`).
-            timeout: Seconds for one try to connect, and between two bytes of the answer.
-            tries: How often a call is tried in all.
+            timeout: Seconds for one try, from connecting to the last byte of the answer.
+            tries: How often a call is tried in all. So it ends within ``tries`` times ``timeout`` and as many waits of
+                ``LONGEST_WAIT`` at most.
             backoff: Seconds to wait before the second try; doubled before each further one, up to ``LONGEST_WAIT``.
             concurrency: Requests under way at a time at most.
+            largest: Bytes of an answer at most, also after inflation.
 
         Raises:
             ConfigError: ``url`` is no HTTP URL, or a number is out of range.
         """
-        parsed = http_url(url)
+        http_url(url)
         for name, value in (("timeout", timeout), ("tries", tries), ("concurrency", concurrency)):
             if value <= 0:
-                raise ConfigError(f"{name}={value} of the server {url} must be positive")
-        self.url = url.rstrip("/")
+                raise ConfigError(f"{name}={value} of the server {masked(url)} must be positive")
+        self.url = masked(url.rstrip("/"))
+        """For messages; a password in it is masked."""
+        self._url = url.rstrip("/")
         self.concurrency = concurrency
         self._error = error
         self._tries = tries
         self._backoff = backoff
-        key = secret("OPENAI_API_KEY", url) if api_key is None else api_key
-        self._client = httpx.Client(
-            base_url=parsed,
-            timeout=timeout,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            limits=httpx.Limits(max_connections=concurrency),
+        key = secret("OPENAI_API_KEY", url) if api_key is None else checked_key(api_key, "api_key")
+        self._timeout = timeout
+        self._largest = largest
+        self._client = BlockingClient(
+            headers={"Authorization": f"Bearer {key}"} if key else {}, connections=concurrency
         )
-        # An endpoint that is never closed, such as a cached embedder's, must not leave sockets behind.
-        self._finalizer = weakref.finalize(self, self._client.close)
         # Jitter must differ between processes, or all of them would knock again at the same moment.
         self._jitter = random.Random(f"{url} {os.getpid()}")
 
@@ -145,7 +135,7 @@ class Endpoint:
 
     def close(self) -> None:
         """Close all connections."""
-        self._finalizer()
+        self._client.close()
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None, read: Callable[[Any], _Result]) -> _Result:
         odd = 0
@@ -176,10 +166,12 @@ class Endpoint:
 
     def _try(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         try:
-            response = self._client.request(method, path, json=body)
-        except httpx.TransportError as error:
+            response = self._client.request(
+                method, self._url + path, body, seconds=self._timeout, largest=self._largest
+            )
+        except (httpx.TransportError, TooSlowError) as error:
             raise TryAgainError(f"{type(error).__name__}: {error}") from error
-        except httpx.RequestError as error:
+        except (httpx.RequestError, UnreadableReplyError) as error:
             raise unreadable(error) from error
         return json_of(response, self._error)
 
@@ -221,14 +213,16 @@ def json_of(
     if explained is not None:
         raise explained
     status = refusal.status
-    if status is None:
+    if status is None and not too_long(refusal):
         raise OddReplyError(f"HTTP {response.status_code} with an error that names no status: {refusal.message}")
+    status = status or 400
     inside = "" if status == response.status_code else f" inside a reply with HTTP {response.status_code}"
-    if status in _RETRIED_STATUS or status >= 500:
+    # A prompt that is too long stays so, also where llama.cpp calls it its own fault (500).
+    if (status in _RETRIED_STATUS or status >= 500) and not too_long(refusal):
         raise TryAgainError(f"HTTP {status}{inside}: {refusal.message}", _retry_after(response))
+    where = f"{response.request.method} {masked(str(response.request.url))}"
     raise error(
-        f"{response.request.method} {response.request.url} was refused with HTTP {status}{inside}: {refusal.message}. "
-        f"{_remedy(status, response.request)}"
+        f"{where} was refused with HTTP {status}{inside}: {refusal.message}. {_remedy(status, response.request)}"
     )
 
 
@@ -255,9 +249,9 @@ def failure_of(state: tenacity.RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-def unreadable(error: httpx.RequestError) -> OddReplyError:
-    """The error of a reply that came but cannot be decoded, such as one whose ``Content-Encoding`` is not true."""
-    return OddReplyError(f"one that cannot be decoded ({type(error).__name__}: {error})")
+def unreadable(error: Exception) -> OddReplyError:
+    """The error of a reply that came but is too large or cannot be decoded (its ``Content-Encoding`` is not true)."""
+    return OddReplyError(f"one that cannot be read ({type(error).__name__}: {error})")
 
 
 def odd_replies(where: str, count: int, last: OddReplyError) -> str:
@@ -273,10 +267,14 @@ def http_url(url: str) -> httpx.URL:
     """
     try:
         parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise ConfigError(f"{url!r} is no URL ({error}); write it as http://host:port/v1") from error
+    except (httpx.InvalidURL, TypeError) as error:
+        raise ConfigError(
+            f"{masked(str(url))!r} is no URL ({masked(str(error))}); write it as http://host:port/v1"
+        ) from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigError(f"{url!r} is no HTTP URL; write it as http://host:port/v1")
+        raise ConfigError(f"{masked(url)!r} is no HTTP URL; write it as http://host:port/v1")
+    if parsed.userinfo == MASK.encode():
+        raise ConfigError(f"the password of {url!r} was not written down; name the URL with its password again")
     return parsed
 
 

@@ -16,8 +16,9 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 from atommem_gym.errors import ConfigError
@@ -75,6 +76,62 @@ def is_said(value: str) -> bool:
     return _said is not None and _canonical(value) in _said.values
 
 
+def checked_key(key: str, where: str) -> str:
+    r"""A key as it is sent: without white space around it. No error shows it.
+
+    >>> checked_key(" sk-1\r\n", "OPENAI_API_KEY")
+    'sk-1'
+
+    Args:
+        key: As the user gave it.
+        where: Who holds it, for the message.
+
+    Raises:
+        ConfigError: it holds a character that no HTTP header may have.
+    """
+    stripped = key.strip() if isinstance(key, str) else None
+    if stripped is None or not (stripped.isascii() and stripped.isprintable()) or " " in stripped:
+        raise ConfigError(
+            f"{where} holds no key: it is no text, or has a space, a control character or a letter beyond ASCII inside "
+            "(it is not shown here); copy the key again"
+        )
+    if stripped and not stripped.strip("*"):
+        raise ConfigError(f"{where} is a mask and not the key itself, which is never written down; give the key again")
+    return stripped
+
+
+def masked(text: str) -> str:
+    """A text in which no URL shows its user or password.
+
+    >>> masked("http://me:pw@host:8000/v1 and https://host/a@b")
+    'http://***@host:8000/v1 and https://host/a@b'
+    """
+    return _USERINFO.sub(r"\g<1>***@", text)
+
+
+def without_secrets(value: Any) -> Any:
+    """A JSON-like value for a file or a record: URLs without passwords, and a mask in place of every key.
+
+    >>> without_secrets({"url": "http://me:pw@host/v1", "options": {"api_key": "sk-1", "timeout": 5}})
+    {'url': 'http://***@host/v1', 'options': {'api_key': '***', 'timeout': 5}}
+    """
+    if isinstance(value, str):
+        return masked(value)
+    if isinstance(value, Mapping):
+        return {
+            name: MASK if isinstance(name, str) and _SECRET.fullmatch(name) and held else without_secrets(held)
+            for name, held in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [without_secrets(held) for held in value]
+    return value
+
+
+MASK = "***"
+_USERINFO = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^/?#\s'\"]*@", re.IGNORECASE)
+_SECRET = re.compile(r"(?:.*[_-])?(?:api[_-]?key|password|secret|token|authorization)", re.IGNORECASE)
+
+
 def secret(variable: str, url: str) -> str | None:
     """The secret in an environment variable, for a server at this URL; ``None`` if the URL is only a file's word.
 
@@ -82,7 +139,7 @@ def secret(variable: str, url: str) -> str | None:
         variable: ``OPENAI_API_KEY`` or ``MILVUS_TOKEN``.
         url: Where it would be sent.
     """
-    found = os.environ.get(variable)
+    found = checked_key(os.environ.get(variable, ""), f"the environment variable {variable}")
     if not found or _said is None or is_said(url):
         return found or None
     if (variable, url) not in _withheld:
@@ -90,8 +147,8 @@ def secret(variable: str, url: str) -> str | None:
         logger.warning(
             "%s is not sent to %s, which a file names and this command line does not; to send it, add --trust %s",
             variable,
-            url,
-            url,
+            masked(url),
+            masked(url),
         )
     return None
 

@@ -18,6 +18,7 @@ from atommem_gym.agents.players.language_model import Completion, Messages, Samp
 from atommem_gym.agents.players.openai_reply import context_length_error, reply_text
 from atommem_gym.chat_reply import ChatReply, read_chat
 from atommem_gym.endpoints import (
+    LONGEST_WAIT,
     ODD_TRIES,
     OddReplyError,
     TryAgainError,
@@ -29,17 +30,32 @@ from atommem_gym.endpoints import (
     unreadable,
 )
 from atommem_gym.errors import ConfigError, LanguageModelError, ModelUnavailableError
-from atommem_gym.trust import secret
+from atommem_gym.exchange import TooSlowError, UnreadableReplyError, exchange
+from atommem_gym.refusals import Refusal, unknown_parameter
+from atommem_gym.trust import checked_key, masked, secret
 
 logger = logging.getLogger(__name__)
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 15.0
-"""Seconds between two tries at most, unless the server asks for more: a server that is back is soon noticed."""
+"""Seconds between two tries at most, unless the server asks for more (up to ``LONGEST_WAIT``): a server that is back
+is soon noticed."""
 _NOT_THERE = (404, 405, 501)
 _THINK = "<think>\n"
+_MAX_TOKENS = "max_completion_tokens"
+"""What newer hosted models call ``max_tokens``."""
+_OPTIONAL = ("temperature", "top_p", "top_k", "stop", "seed")
+"""Parameters without which a model that does not take them is asked all the same."""
 _Read = TypeVar("_Read")
 _REPEAT = " The episode is as it was: the same step may be repeated when the server is back"
+
+
+class _UnknownParameterError(LanguageModelError):
+    """The model does not take a parameter that was sent."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 @dataclass(slots=True)
@@ -58,14 +74,17 @@ class OpenAIModel:
     ``Retry-After``), until ``patience`` seconds have passed since the first failure: a server may be restarted in the
     middle, and no call is lost. A reply that is odd, or that its server did not end as a stop, at the length limit or
     with a tool call (SPEC A9), is asked for again, too, ``ODD_TRIES`` times at most. Other HTTP errors raise at once.
+    A model that does not take ``max_tokens`` is sent ``max_completion_tokens``, and one that does not take
+    ``temperature``, ``top_p``, ``top_k``, ``stop`` or ``seed`` is asked without it; a line in the log says so once.
 
     Args:
         url: Base URL, such as ``http://localhost:8000/v1``.
         model: Its name there; by default the first that the server lists (asked for at the first call).
         api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``, if it is set and the URL
             is the user's own word (:mod:`atommem_gym.trust`).
-        timeout: Seconds for one try; a long reply of a busy server takes minutes.
-        patience: Seconds for which a failing call is tried again.
+        timeout: Seconds for one try, from connecting to the last byte; a long reply of a busy server takes minutes.
+        patience: Seconds for which a failing call is tried again, waits included. So a call ends within
+            ``patience`` and twice ``timeout``, after its wait for a place.
         concurrency: Requests under way at a time at most; further calls wait their turn.
         extra_body: Added to every request, such as ``{"chat_template_kwargs": {"enable_thinking": False}}``.
         opens_think: The chat template opens ``<think>`` in the prompt and the server leaves it in the text: then it
@@ -90,10 +109,12 @@ class OpenAIModel:
         http_url(url)
         for name, value in (("timeout", timeout), ("concurrency", concurrency)):
             if value <= 0:
-                raise ConfigError(f"{name}={value} of the server {url} must be positive")
+                raise ConfigError(f"{name}={value} of the server {masked(url)} must be positive")
         if patience < 0:
-            raise ConfigError(f"patience={patience} of the server {url} must be at least 0 seconds")
-        self.url = url.rstrip("/")
+            raise ConfigError(f"patience={patience} of the server {masked(url)} must be at least 0 seconds")
+        self.url = masked(url.rstrip("/"))
+        """For messages; a password in it is masked."""
+        self._url = url.rstrip("/")
         self.name = model or ""
         self.context_limit: int | None = None
         """Tokens of prompt and reply together, where the server says it (vLLM does) and was asked."""
@@ -102,12 +123,14 @@ class OpenAIModel:
         self._concurrency = concurrency
         self._extra_body = dict(extra_body or {})
         self._opens_think = opens_think
-        key = secret("OPENAI_API_KEY", url) if api_key is None else api_key
+        key = secret("OPENAI_API_KEY", url) if api_key is None else checked_key(api_key, "api_key")
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._connections: _Connections | None = None
         self._usage_missed = False
         self._failing = False
         self._odd_noted = False
+        self._not_taken: set[str] = set()
+        """Parameters that the model has refused, so that no further call sends them."""
         # Jitter must differ between processes, or all of them would knock again at the same moment.
         self._jitter = random.Random(f"{url} {os.getpid()}")
 
@@ -116,8 +139,7 @@ class OpenAIModel:
         started = time.perf_counter()
         if not self.name:
             await self.wait_until_ready()
-        body = self._body(messages, sampling, tools)
-        reply, tries = await self._patiently("POST", "/chat/completions", body, self._patience, read_chat)
+        reply, tries = await self._completed(messages, sampling, tools)
         text = reply_text(reply, sampling.stop)
         prompt_tokens, completion_tokens = self._usage(reply)
         return Completion(
@@ -160,6 +182,18 @@ class OpenAIModel:
         if connections is not None and connections.loop is asyncio.get_running_loop():
             await connections.client.aclose()
 
+    async def _completed(self, messages: Messages, sampling: Sampling, tools: ToolSchemas) -> tuple[ChatReply, int]:
+        """The reply and its tries; a parameter that the model does not take is left out, from now on."""
+        while True:
+            body = self._body(messages, sampling, tools)
+            try:
+                return await self._patiently("POST", "/chat/completions", body, self._patience, read_chat)
+            except _UnknownParameterError as error:
+                if error.name not in self._not_taken:
+                    self._not_taken.add(error.name)
+                    instead = f"{_MAX_TOKENS} is sent instead" if error.name == "max_tokens" else "it is not sent"
+                    logger.warning("%s does not take %s; %s from now on", self.name, error.name, instead)
+
     def _body(self, messages: Messages, sampling: Sampling, tools: ToolSchemas) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.name,
@@ -178,24 +212,34 @@ class OpenAIModel:
             body["seed"] = sampling.seed
         if tools:
             body["tools"] = [dict(tool) for tool in tools]
-        return {**body, **self._extra_body}
+        if "max_tokens" in self._not_taken:
+            body[_MAX_TOKENS] = body["max_tokens"]
+        kept = {name: value for name, value in body.items() if name not in self._not_taken}
+        return {**kept, **self._extra_body}
 
-    async def _try(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
+    def _explain(self, refusal: Refusal, body: Mapping[str, Any] | None) -> LanguageModelError | None:
+        """The error of a refusal that means something to a player."""
+        too_long = context_length_error(refusal, self.name)
+        sent = [name for name in ("max_tokens", *_OPTIONAL) if name in (body or {}) and name not in self._extra_body]
+        unknown = None if too_long else unknown_parameter(refusal, sent)
+        return _UnknownParameterError(unknown, refusal.message) if unknown else too_long
+
+    async def _try(self, method: str, path: str, body: Mapping[str, Any] | None, seconds: float) -> Any:
         connections = self._connect()
         async with connections.places:
             try:
-                response = await connections.client.request(method, self.url + path, json=body)
+                response = await exchange(connections.client, method, self._url + path, body, seconds=seconds)
             except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
                 raise LanguageModelError(
                     f"{method} {self.url}{path} cannot be sent: {error}; check the URL and OPENAI_API_KEY"
                 ) from error
-            except httpx.TransportError as error:
+            except (httpx.TransportError, TooSlowError) as error:
                 raise TryAgainError(f"{type(error).__name__}: {error}") from error
-            except httpx.RequestError as error:
+            except (httpx.RequestError, UnreadableReplyError) as error:
                 raise unreadable(error) from error
         if method == "GET" and self.name and response.status_code in _NOT_THERE:
             return {"data": [{"id": self.name}]}
-        return json_of(response, LanguageModelError, lambda refusal: context_length_error(refusal, self.name))
+        return json_of(response, LanguageModelError, lambda refusal: self._explain(refusal, body))
 
     async def _patiently(
         self,
@@ -213,21 +257,27 @@ class OpenAIModel:
         def give_up(state: tenacity.RetryCallState) -> bool:
             nonlocal odd, unreachable
             failure = failure_of(state)
-            if not failing_since:
-                failing_since.append(time.monotonic())
             if isinstance(failure, OddReplyError):
                 odd += 1
                 self._note_odd(failure)
             elif not unreachable:
                 unreachable = True
                 self._note_failure(failure, patience)
-            return odd >= ODD_TRIES or time.monotonic() - failing_since[0] >= patience
+            return odd >= ODD_TRIES or time.monotonic() >= failing_since[0] + patience
 
         async def attempt() -> _Read:
-            return read(await self._try(method, path, body))
+            # Whoever waits for a server only to be there does not wait for long for one try.
+            seconds = self._timeout if method == "POST" or not patience else min(self._timeout, patience)
+            return read(await self._try(method, path, body, seconds))
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            if not failing_since:
+                failing_since.append(time.monotonic())
+            # No server can ask for more than is left of the patience.
+            return min(self._wait(state), max(0.0, failing_since[0] + patience - time.monotonic()))
 
         retrying = tenacity.AsyncRetrying(
-            stop=give_up, wait=self._wait, retry=tenacity.retry_if_exception_type(TryAgainError), reraise=True
+            stop=give_up, wait=wait, retry=tenacity.retry_if_exception_type(TryAgainError), reraise=True
         )
         try:
             reply: _Read = await retrying(attempt)
@@ -258,7 +308,7 @@ class OpenAIModel:
 
     def _wait(self, state: tenacity.RetryCallState) -> float:
         failure = failure_of(state)
-        asked = failure.wait if isinstance(failure, TryAgainError) else 0.0
+        asked = min(failure.wait, LONGEST_WAIT) if isinstance(failure, TryAgainError) else 0.0
         growing = min(_FIRST_WAIT * 2.0 ** min(state.attempt_number - 1, 10), _LONGEST_WAIT)
         return max(asked, growing * self._jitter.uniform(0.5, 1.0))
 
@@ -267,7 +317,7 @@ class OpenAIModel:
         if self._connections is None or self._connections.loop is not loop:
             # The semaphore alone bounds them: waiting for a place is no failure, and takes no time of a try.
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._concurrency)
-            client = httpx.AsyncClient(timeout=self._timeout, headers=self._headers, limits=limits)
+            client = httpx.AsyncClient(timeout=None, headers=self._headers, limits=limits)
             self._connections = _Connections(loop, client, asyncio.Semaphore(self._concurrency))
         return self._connections
 

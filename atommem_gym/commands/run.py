@@ -22,6 +22,7 @@ from atommem_gym.commands.consoles import output
 from atommem_gym.commands.contest import Contest
 from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.registration import resolve_env_id
+from atommem_gym.trust import without_secrets
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -133,7 +134,7 @@ def write_results(path: Path, env_id: str, keywords: dict[str, Any], contest: Co
         "version": RESULTS_VERSION,
         "atommem_gym": atommem_gym.__version__,
         "env": env_id,
-        "keywords": keywords,
+        "keywords": without_secrets(keywords),
         "seed": contest.seed,
         "interrupted": contest.interrupted,
         "records": [asdict(record) for record in contest.records],

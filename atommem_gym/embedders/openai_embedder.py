@@ -10,6 +10,7 @@ import numpy as np
 
 from atommem_gym.endpoints import Endpoint, OddReplyError, shown
 from atommem_gym.errors import ConfigError, EmbedderError
+from atommem_gym.exchange import LARGEST_REPLY, MEBIBYTE
 from atommem_gym.memory.protocols import TextKind, Vectors
 
 QWEN_QUERY_INSTRUCTION = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
@@ -65,6 +66,7 @@ class EndpointEmbedder:
             tries=tries,
             backoff=backoff,
             concurrency=concurrency,
+            largest=max(LARGEST_REPLY, batch_size * MEBIBYTE),
         )
         self._batch_size = batch_size
         self._model = model or fragment or self._only_model()

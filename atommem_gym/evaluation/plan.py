@@ -15,6 +15,7 @@ import yaml
 from atommem_gym.agents import AGENTS
 from atommem_gym.errors import AtomMemError, ConfigError, suggestion
 from atommem_gym.registration import TASKS, resolve_env_id
+from atommem_gym.trust import without_secrets
 
 T = TypeVar("T")
 
@@ -188,7 +189,7 @@ class Plan:
 
     def differences(self, other: Plan) -> list[str]:
         """The settings that differ in another plan and change results; empty if the results of both belong together."""
-        mine, others = (_identity(plan.to_values()) for plan in (self, other))
+        mine, others = (_identity(without_secrets(plan.to_values())) for plan in (self, other))
         return [line for name in mine for line in _differences(name, mine[name], others[name])]
 
     def _check(self) -> None:
@@ -240,12 +241,13 @@ def read_plan(path: Path) -> Plan:
 
 
 def dump_plan(plan: Plan) -> str:
-    """The YAML of a plan.
+    """The YAML of a plan, without the keys and passwords in it.
 
     >>> print(dump_plan(Plan.from_values({"envs": ["Synthetic"], "agents": ["tidy"], "episodes": 3})).splitlines()[1])
     - id: AtomMem-Synthetic-v0
     """
-    return str(yaml.safe_dump(plan.to_values(), sort_keys=False, allow_unicode=True, default_flow_style=False))
+    values = without_secrets(plan.to_values())
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, default_flow_style=False))
 
 
 def write_plan(plan: Plan, path: Path) -> None:

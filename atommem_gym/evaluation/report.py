@@ -73,6 +73,12 @@ class Report:
         cut = sum(cell.cut_short for cell in self.cells)
         if cut:
             lines.append(f"{cut} completions ended at their token limit (max_tokens)")
+        empty = sum(cell.only_reasoning for cell in self.cells)
+        if empty:
+            lines.append(
+                f"in {empty} steps the model wrote no text: its server put everything into the reasoning (check its "
+                "reasoning parser and chat template, or raise max_tokens)"
+            )
         cut = sum(cell.cut_prompts for cell in self.cells)
         if cut:
             lines.append(f"in {cut} steps the model was not shown everything, since its context is too small")

@@ -81,6 +81,8 @@ class EpisodeResult:
     completion_tokens: int | None
     cut_short: int
     """Completions that ended at their token limit."""
+    only_reasoning: int
+    """Steps in which the model wrote no text, and its server put everything into the reasoning."""
     cut_prompts: int
     """Steps in which the model was not shown everything, since its context was too small."""
     retries: int
@@ -135,6 +137,10 @@ class EpisodeResult:
             prompt_tokens=_sum(completion.prompt_tokens for completion in completions),
             completion_tokens=_sum(completion.completion_tokens for completion in completions),
             cut_short=sum(completion.finish_reason == "length" for completion in completions),
+            only_reasoning=sum(
+                any(completion.reasoning.strip() for completion in step.completions) and not step.response.strip()
+                for step in trace.steps
+            ),
             cut_prompts=sum(bool(step.dropped) for step in trace.steps),
             retries=sum(completion.tries - 1 for completion in completions),
             agent_ms=tuple(round(1000 * step.seconds.agent, 3) for step in trace.steps),
@@ -144,7 +150,11 @@ class EpisodeResult:
 
     def to_values(self) -> dict[str, Any]:
         """JSON values, from which :meth:`from_values` makes an equal row."""
-        return {"version": VERSION, **asdict(self)}
+        values = {"version": VERSION, **asdict(self)}
+        if not self.only_reasoning:
+            # As rows were before it was counted.
+            del values["only_reasoning"]
+        return values
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], where: str = "the row") -> EpisodeResult:
@@ -160,6 +170,7 @@ class EpisodeResult:
                 f"{where} is of version {version!r} and this package reads {VERSION}; play it again, or use the "
                 "package that wrote it"
             )
+        parts.setdefault("only_reasoning", 0)
         names = {field.name for field in fields(cls)}
         if parts.keys() != names:
             raise AtomMemError(f"{where} is damaged: its fields {sorted(parts.keys() ^ names)} are missing or unknown")

@@ -28,6 +28,7 @@ from atommem_gym.evaluation.report import surroundings
 from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
 from atommem_gym.evaluation.work import STAGES
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder
+from atommem_gym.trust import masked
 
 Job: TypeAlias = tuple[Group, EpisodeKey]
 
@@ -196,7 +197,9 @@ class Runner:
         self.listener.finished(result)
 
     def _fail(self, key: EpisodeKey, steps: int, error: AtomMemError) -> None:
-        failure = FailedEpisode(**asdict(key), steps=steps, error=type(error).__name__, message=str(error), at=_now())
+        failure = FailedEpisode(
+            **asdict(key), steps=steps, error=type(error).__name__, message=masked(str(error)), at=_now()
+        )
         self.writer.fail(failure)
         self.played["failed"] += 1
         self.listener.failed(failure)

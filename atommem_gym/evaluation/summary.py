@@ -50,6 +50,8 @@ class CellSummary:
     completion_tokens: float | None
     cut_short: int
     """Completions in all that ended at their token limit."""
+    only_reasoning: int
+    """Steps in all in which the model wrote no text, and its server put everything into the reasoning."""
     cut_prompts: int
     """Steps in all in which the model was not shown everything."""
     retries: int
@@ -138,6 +140,7 @@ def summarize(
         prompt_tokens=_tokens(results, [result.prompt_tokens for result in results]),
         completion_tokens=_tokens(results, [result.completion_tokens for result in results]),
         cut_short=sum(result.cut_short for result in results),
+        only_reasoning=sum(result.only_reasoning for result in results),
         cut_prompts=sum(result.cut_prompts for result in results),
         retries=sum(result.retries for result in results),
         agent_ms=_quantiles(ms for result in results for ms in result.agent_ms),

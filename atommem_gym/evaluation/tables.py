@@ -7,6 +7,7 @@ import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -179,14 +180,27 @@ def _reader(report: Report) -> list[str]:
 
 
 def to_csv(report: Report) -> str:
-    """One row a cell, in full precision; an empty field is what is not known."""
-    rows = [cell.to_values() for cell in report.cells]
+    """One row a cell, in full precision; an empty field is what is not known.
+
+    A label that a spreadsheet would take for a formula gets an apostrophe in front.
+    """
+    rows = [{name: _no_formula(value) for name, value in cell.to_values().items()} for cell in report.cells]
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return text.getvalue()
+
+
+def _no_formula(value: Any) -> Any:
+    """A text that no spreadsheet calculates.
+
+    >>> _no_formula("=1+1"), _no_formula("keep_all"), _no_formula(-0.5)
+    ("'=1+1", 'keep_all', -0.5)
+    """
+    starts = isinstance(value, str) and value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r", "\n"))
+    return f"'{value}" if starts else value
 
 
 def _tables(report: Report, *, shares: bool = True) -> list[tuple[str, list[Column]]]:

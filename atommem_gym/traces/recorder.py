@@ -42,6 +42,7 @@ from atommem_gym.traces.record import (
     TraceError,
     UpdateTrace,
 )
+from atommem_gym.trust import without_secrets
 
 Texts: TypeAlias = dict[int, str]
 _PACKAGES = ("atommem-gym", "gymnasium", "numpy", "jinja2", "milvus-lite")
@@ -287,7 +288,7 @@ class TraceRecorder:
 
 
 def json_keywords(keywords: Mapping[str, Any]) -> dict[str, Json]:
-    """An environment's keyword arguments as JSON values; a callable reward is replaced by its name.
+    """An environment's keyword arguments as JSON values, without keys and passwords; a callable reward becomes its name.
 
     >>> json_keywords({"operations": {"read", "create"}, "reward": len})
     {'operations': ['create', 'read'], 'reward': 'builtins:len'}
@@ -301,7 +302,8 @@ def json_keywords(keywords: Mapping[str, Any]) -> dict[str, Json]:
         values["reward"] = reward.name
     elif callable(reward):
         values["reward"] = f"{reward.__module__}:{getattr(reward, '__qualname__', type(reward).__name__)}"
-    return {name: plain(value) for name, value in values.items()}
+    told: dict[str, Json] = without_secrets({name: plain(value) for name, value in values.items()})
+    return told
 
 
 def questions(item: Item) -> tuple[QuestionTrace, ...]:

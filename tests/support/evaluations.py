@@ -103,6 +103,7 @@ def row(**changes: Any) -> EpisodeResult:
         "prompt_tokens": 0,
         "completion_tokens": 0,
         "cut_short": 0,
+        "only_reasoning": 0,
         "cut_prompts": 0,
         "retries": 0,
         "agent_ms": (1.0, 3.0),

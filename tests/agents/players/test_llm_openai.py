@@ -361,5 +361,5 @@ def test_lone_surrogates_do_not_break_a_request(server: OpenAIServer) -> None:
 
 
 def test_a_key_that_cannot_be_sent_raises_at_once(server: OpenAIServer) -> None:
-    with pytest.raises(LanguageModelError, match="OPENAI_API_KEY"):
-        complete(OpenAIModel(server.url, "m", api_key="line\nbreak"))
+    with pytest.raises(ConfigError, match="api_key"):
+        OpenAIModel(server.url, "m", api_key="line\nbreak")

@@ -1,0 +1,205 @@
+"""One HTTP request and its whole reply, within a deadline and a size, for programs with and without an event loop.
+
+``httpx`` bounds the wait for the next byte, not the whole reply: a server that drips, or whose few kilobytes inflate to
+gigabytes, would hold a call for ever or take all memory. Here the reply is read piece by piece, inflated with a bound,
+and dropped with its connection as soon as it is too late or too large.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+MEBIBYTE = 2**20
+LARGEST_REPLY = 16 * MEBIBYTE
+"""Bytes of a reply at most, also after inflation: a million tokens of text take a third of that."""
+_PIECE = 64 * 1024
+_ACCEPTED = "gzip, deflate"
+_WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+class UnreadableReplyError(Exception):
+    """A reply came, but it is too large or cannot be decoded."""
+
+
+class TooSlowError(Exception):
+    """There was no whole reply within the time for it."""
+
+
+async def exchange(
+    client: httpx.AsyncClient,
+    method: str,
+    url: str,
+    body: Mapping[str, Any] | None,
+    *,
+    seconds: float,
+    largest: int = LARGEST_REPLY,
+) -> httpx.Response:
+    """The reply to a request, read to its end and inflated.
+
+    Args:
+        client: Sends it.
+        method: Such as ``POST``.
+        url: Where.
+        body: Sent as JSON.
+        seconds: For the whole exchange, from connecting to the last byte.
+        largest: Bytes of the reply's body at most, before and after inflation.
+
+    Raises:
+        TooSlowError: the reply was not there in time.
+        UnreadableReplyError: it is larger, or its ``Content-Encoding`` is none that was asked for or is not true.
+        httpx.RequestError: no reply came.
+    """
+    try:
+        return await asyncio.wait_for(_exchange(client, method, url, body, largest), seconds)
+    except (asyncio.TimeoutError, httpx.TimeoutException) as error:
+        raise TooSlowError(f"no whole reply within {seconds:g} seconds") from error
+
+
+async def _exchange(
+    client: httpx.AsyncClient, method: str, url: str, body: Mapping[str, Any] | None, largest: int
+) -> httpx.Response:
+    headers = {"Accept-Encoding": _ACCEPTED}
+    async with client.stream(method, url, json=body, headers=headers) as response:
+        inflated = _Inflated(response.headers.get("content-encoding", ""), largest)
+        async for piece in response.aiter_raw(_PIECE):
+            inflated.add(piece)
+        content = inflated.end()
+    kept = [(name, value) for name, value in response.headers.multi_items() if name.lower() != "content-encoding"]
+    return httpx.Response(response.status_code, headers=kept, content=content, request=response.request)
+
+
+class _Inflated:
+    """A body that grows up to a size."""
+
+    def __init__(self, encoding: str, largest: int) -> None:
+        self._encoding = encoding.strip().lower()
+        self._largest = largest
+        self._raw = 0
+        self._content = bytearray()
+        self._decoder: Any = None
+        if self._encoding not in ("", "identity"):
+            if self._encoding not in _WINDOW_BITS:
+                raise UnreadableReplyError(
+                    f"its Content-Encoding is {encoding[:100]!r}; only {_ACCEPTED} were asked for"
+                )
+            self._decoder = zlib.decompressobj(_WINDOW_BITS[self._encoding])
+
+    def add(self, piece: bytes) -> None:
+        self._raw += len(piece)
+        if self._decoder is not None:
+            piece = self._inflate(piece)
+        self._content += piece
+        if max(self._raw, len(self._content)) > self._largest:
+            raise UnreadableReplyError(f"it is larger than {self._largest / MEBIBYTE:g} MiB")
+
+    def end(self) -> bytes:
+        """The whole body."""
+        if self._decoder is not None and self._raw and not self._decoder.eof:
+            raise UnreadableReplyError(f"its {self._encoding} ends too early")
+        return bytes(self._content)
+
+    def _inflate(self, piece: bytes) -> bytes:
+        room = self._largest - len(self._content) + 1
+        try:
+            return bytes(self._decoder.decompress(piece, room))
+        except zlib.error as error:
+            if self._encoding == "deflate" and self._raw == len(piece):
+                # Some servers mean the bare format.
+                self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)
+                try:
+                    return bytes(self._decoder.decompress(piece, room))
+                except zlib.error:
+                    pass
+            raise UnreadableReplyError(f"its {self._encoding} cannot be inflated ({error})") from error
+
+
+class BlockingClient:
+    """An ``httpx.AsyncClient`` for threads: its exchanges run on an event loop of their own, all on one thread.
+
+    A deadline can cut off a coroutine wherever it waits, which no timeout of a socket can do for a thread.
+    """
+
+    def __init__(self, *, headers: Mapping[str, str], connections: int) -> None:
+        """Open nothing yet.
+
+        Args:
+            headers: Sent with every request.
+            connections: Open at a time at most.
+        """
+        self._headers = dict(headers)
+        self._limits = httpx.Limits(max_connections=connections)
+        self._client: httpx.AsyncClient | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._finalizer: Any = None
+        self._lock = threading.Lock()
+
+    def request(
+        self, method: str, url: str, body: Mapping[str, Any] | None, *, seconds: float, largest: int
+    ) -> httpx.Response:
+        """As :func:`exchange` does; any number of threads may ask at a time."""
+        client, loop = self._opened()
+        asked = asyncio.run_coroutine_threadsafe(
+            exchange(client, method, url, body, seconds=seconds, largest=largest), loop
+        )
+        try:
+            return asked.result()
+        except BaseException:
+            # Ctrl-C: the request must not go on behind the back of a program that has gone on.
+            asked.cancel()
+            raise
+
+    def close(self) -> None:
+        """Close all connections; a later request opens new ones."""
+        with self._lock:
+            finalizer, self._client, self._finalizer = self._finalizer, None, None
+        if finalizer is not None:
+            finalizer()
+
+    def _opened(self) -> tuple[httpx.AsyncClient, asyncio.AbstractEventLoop]:
+        loop = _shared_loop()
+        with self._lock:
+            if self._client is None or self._loop is not loop:
+                # Timeouts are the exchange's own. A fork has another loop, and leaves its parent's connections alone.
+                self._client = httpx.AsyncClient(timeout=None, headers=self._headers, limits=self._limits)
+                self._loop = loop
+                self._finalizer = weakref.finalize(self, _close, self._client, loop, os.getpid())
+                # At the interpreter's exit the sockets go by themselves, and the loop's thread no longer runs.
+                self._finalizer.atexit = False
+            return self._client, loop
+
+
+_loops: dict[int, asyncio.AbstractEventLoop] = {}
+_starting = threading.Lock()
+
+
+def _shared_loop() -> asyncio.AbstractEventLoop:
+    """The event loop of this process for all blocking clients; it runs in a daemon thread."""
+    with _starting:
+        loop = _loops.get(os.getpid())
+        if loop is None:
+            loop = _loops[os.getpid()] = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="exchange", daemon=True).start()
+        return loop
+
+
+def _renew_lock() -> None:
+    global _starting
+    _starting = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    # Another thread may have held it at the moment of the fork.
+    os.register_at_fork(after_in_child=_renew_lock)
+
+
+def _close(client: httpx.AsyncClient, loop: asyncio.AbstractEventLoop, process: int) -> None:
+    if process == os.getpid() and loop.is_running():
+        asyncio.run_coroutine_threadsafe(client.aclose(), loop)
