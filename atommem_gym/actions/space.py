@@ -81,7 +81,7 @@ class UnicodeText(spaces.Text):
 @space_utils.flatten.register(UnicodeText)
 @space_utils.flatten_space.register(UnicodeText)
 @space_utils.unflatten.register(UnicodeText)
-def _no_array(space: UnicodeText, *args: object) -> NoReturn:
+def _no_array(space: UnicodeText, *args: object) -> NoReturn:  # type: ignore[misc]  # two are for any Space[T]
     raise ConfigError(
         f"{space} holds texts of any characters, which have no form as an array, so it cannot be flattened; a "
         "language model takes the texts (PromptObservation, ChatObservation), and for a network there are numbers: "
