@@ -288,7 +288,7 @@ class TraceRecorder:
 
 
 def json_keywords(keywords: Mapping[str, Any]) -> dict[str, Json]:
-    """An environment's keyword arguments as JSON values, without keys and passwords; a callable reward becomes its name.
+    """An environment's keyword arguments as JSON values, without keys and passwords; a callable is named.
 
     >>> json_keywords({"operations": {"read", "create"}, "reward": len})
     {'operations': ['create', 'read'], 'reward': 'builtins:len'}
