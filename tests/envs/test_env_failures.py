@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from support.flaky_store import FlakyStore
+from support.stores.flaky_store import FlakyStore
 from test_env import SMALL, make
 
 from atommem_gym.envs import AtomMemEnv, EvidenceReward

@@ -8,7 +8,7 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
-from support.flaky_store import FlakyStore
+from support.stores.flaky_store import FlakyStore
 
 from atommem_gym.errors import EmbedderError, JudgeError, StoreError
 from atommem_gym.memory.memory import Entry, Limits, Memory
