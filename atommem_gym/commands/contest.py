@@ -120,7 +120,7 @@ class Contest:
 def results_table(records: Sequence[EpisodeRecord], width: int) -> Table:
     """One row per agent, in the order of appearance; means over its episodes. Narrow terminals get fewer columns."""
     wide = width >= WIDE
-    table = Table(title="Results: means an episode", title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+    table = Table(title="Results: means per episode", title_justify="left", box=SIMPLE_HEAD, show_edge=False)
     table.padding = (0, 1) if wide else 0
     table.add_column("agent", no_wrap=True)
     columns = [column for column in _COLUMNS if column.always or wide]

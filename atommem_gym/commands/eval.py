@@ -170,7 +170,7 @@ class Eval:
             return {**({"url": self.model} if self.model else {}), **named}
         if self.model_name is not None:
             raise ConfigError(
-                f"--model {self.model!r} is no URL, so it is a local model's name, and --model-name "
+                f"--model {self.model!r} is not a URL, so it is a local model's name, and --model-name "
                 f"{self.model_name!r} says another one; give one of them, or the URL of a server"
             )
         return {"name": self.model}
@@ -181,7 +181,9 @@ class Eval:
         for text in chain.from_iterable(self.source):
             name, equals, path = text.partition("=")
             if not equals or not path:
-                raise ConfigError(f"--source {text!r} is no ENV=PATH; write for instance --source HotpotQA=hotpot.json")
+                raise ConfigError(
+                    f"--source {text!r} is not ENV=PATH; write for instance --source HotpotQA=hotpot.json"
+                )
             found.append((name, {"source": path}))
         for text in chain.from_iterable(self.settings):
             key = text.partition("=")[0]

@@ -87,7 +87,7 @@ def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, 
         key, equals, value = setting.partition("=")
         key = key.strip().replace("-", "_")
         if not equals or not key:
-            raise ConfigError(f"{option} {setting!r} is no KEY=VALUE; write for instance {option} num_docs=400")
+            raise ConfigError(f"{option} {setting!r} is not KEY=VALUE; write for instance {option} num_docs=400")
         try:
             keywords[key] = json.loads(value)
         except ValueError:

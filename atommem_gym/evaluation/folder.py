@@ -119,10 +119,10 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 values = json.loads(line)
             except ValueError as error:
                 raise EvaluationError(
-                    f"{where} is no JSON: {error}; remove the line to play its episode again"
+                    f"{where} is not JSON: {error}; remove the line to play its episode again"
                 ) from error
             if not isinstance(values, dict):
-                raise EvaluationError(f"{where} is no JSON object; remove the line to play its episode again")
+                raise EvaluationError(f"{where} is not a JSON object; remove the line to play its episode again")
             yield where, values
 
 

@@ -225,7 +225,7 @@ def read_values(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the plan {path} cannot be read ({error}); name a YAML file") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"the plan {path} is no YAML: {error}") from error
+        raise ConfigError(f"the plan {path} is not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"the plan {path} holds a {type(values).__name__}; write a mapping with envs, agents, docs …")
     return values

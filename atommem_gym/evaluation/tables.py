@@ -159,7 +159,7 @@ def notes(report: Report) -> list[str]:
         f"EM and F1 are means over episodes; in brackets 95 % percentile bootstrap intervals over {unit}{why}, "
         f"{RESAMPLES:,} resamples, seeded. An interval of values that are all equal has no width.",
         *_reader(report),
-        "Operations, entries (at their peak), steps and tokens are means an episode.",
+        "Operations, entries (at their peak), steps and tokens are means per episode.",
         "Evidence recall and causes use the lenient heuristic (title and hop answer in one entry): policies "
         "paraphrase.",
         "Milliseconds are those of a step as its episode waits for it: with many episodes in flight waits for the "

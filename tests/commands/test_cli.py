@@ -94,7 +94,7 @@ def test_run_without_a_number_of_agents_plays_all(capsys: Capture) -> None:
     [
         (["run", "Hotpot"], "unknown environment 'Hotpot'; did you mean AtomMem-HotpotQA-v0?"),
         (["run", "Synthetic", "--set", "nmdocs=3"], "unknown keyword argument 'nmdocs'; did you mean 'num_docs'?"),
-        (["run", "Synthetic", "--set", "num_docs"], "--set 'num_docs' is no KEY=VALUE"),
+        (["run", "Synthetic", "--set", "num_docs"], "--set 'num_docs' is not KEY=VALUE"),
         (["run", "Synthetic", "--set", "num_docs=many"], "num_docs='many'"),
         (["run", "Synthetic", "--set", "render_mode=human"], "use --watch"),
         (["run", "Synthetic", "--agent", "tidi"], "unknown agent 'tidi'; did you mean 'tidy'?"),

@@ -113,7 +113,8 @@ def test_an_unknown_agent_and_a_contradiction_are_found_before_anything_is_playe
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("envs: [", "is no YAML"), ("- a", "holds a list; write a mapping"), ("", "holds a NoneType")]
+    ("text", "message"),
+    [("envs: [", "is not YAML"), ("- a", "holds a list; write a mapping"), ("", "holds a NoneType")],
 )
 def test_a_file_that_is_no_plan(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(text)
@@ -125,7 +126,7 @@ def test_a_file_that_is_no_plan(text: str, message: str, tmp_path: Path) -> None
 
 def test_yaml_that_would_run_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text("envs: !!python/object/apply:os.getcwd []")
-    with pytest.raises(ConfigError, match="is no YAML"):
+    with pytest.raises(ConfigError, match="is not YAML"):
         read_plan(tmp_path / "plan.yaml")
 
 

@@ -247,8 +247,8 @@ def test_two_evaluations_cannot_write_one_folder(undisturbed: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        (RESULTS, b"{\n", "line 25 is no JSON"),
-        (RESULTS, b"[]\n", "line 25 is no JSON object"),
+        (RESULTS, b"{\n", "line 25 is not JSON"),
+        (RESULTS, b"[]\n", "line 25 is not a JSON object"),
         (RESULTS, b'{"version": 99}\n', "line 25 is of version 99 and this package reads 1"),
         (RESULTS, b'{"version": 1, "env": "a"}\n', "line 25 is damaged"),
         (FAILURES, b'{"env": "a"}\n', "line 1 is damaged"),
