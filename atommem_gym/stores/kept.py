@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -251,7 +250,7 @@ def _server(url: str) -> Iterator[KeptDatabase]:
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException
 
-    from atommem_gym.stores.milvus_rows import META_EPISODE, TEXT, VECTOR, key_of
+    from atommem_gym.stores.milvus_rows import META_EPISODE, TEXT, VECTOR, key_of, read_meta
     from atommem_gym.stores.milvus_server import CONNECT_TIMEOUT_S, MilvusServerStore
 
     try:
@@ -269,7 +268,7 @@ def _server(url: str) -> Iterator[KeptDatabase]:
         raise StoreError(f"the Milvus server {url} cannot be read: {error}; check that it runs") from error
     if VECTOR not in fields or not meta:
         raise StoreError(f"the collection {_KEPT!r} at {url} was not written by this package")
-    embedder = str(json.loads(meta[0][TEXT])["embedder"])
+    embedder, _ = read_meta(meta[0][TEXT], url)
     store = MilvusServerStore(url, int(fields[VECTOR]["params"]["dim"]), keep=True, embedder=embedder)
     try:
         yield KeptDatabase(store.name, embedder, None, store)

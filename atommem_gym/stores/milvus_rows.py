@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES, StoredEpisode, Write
 
 KEY, EPISODE, ENTRY, TEXT, VECTOR = "pk", "episode", "entry", "text", "vector"
@@ -19,6 +19,8 @@ KEY, EPISODE, ENTRY, TEXT, VECTOR = "pk", "episode", "entry", "text", "vector"
 MAX_KEY_CHARS, MAX_EPISODE_CHARS = 160, 128
 META_EPISODE = "."
 """Key of the row that describes a kept database; no episode can have it."""
+FORMAT = 2
+"""Version of the layout of kept databases, noted in that row. Those of before November 2026 have none."""
 
 _EPISODE_KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_EPISODE_CHARS}}}")
 _HEAD_CHUNK = MAX_TEXT_BYTES - 24
@@ -151,6 +153,35 @@ def compose(writes: Sequence[Write], head_of: Callable[[str], Head | None], kept
             batch.deletes.extend(key_of(episode, -i) for i in range(len(texts), stale))
             batch.heads[episode] = new
     return batch
+
+
+def meta_text(dim: int, embedder: str) -> str:
+    """The text of the row that describes a kept database."""
+    return json.dumps({"dim": dim, "embedder": embedder, "format": FORMAT})
+
+
+def read_meta(text: str, where: str) -> tuple[str, int]:
+    """Embedder and format in the row that describes the database ``where``; 1 if it has no version.
+
+    Raises:
+        StoreError: it cannot be read, or has a newer format.
+    """
+    try:
+        found = json.loads(text)
+        embedder, version = found["embedder"], found.get("format", 1)
+        if not isinstance(embedder, str) or type(version) is not int:
+            raise TypeError(f"embedder {embedder!r} and format {version!r} must be a text and an integer")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise StoreError(
+            f"the row that describes the database {where!r} (format, embedder) cannot be read ({error!r}); nothing was "
+            "written: save what is intact with `atommem memory export`, or put it back from a copy"
+        ) from error
+    if version > FORMAT:
+        raise StoreError(
+            f"the database {where!r} has format {version}, and this version of atommem-gym knows formats up to "
+            f"{FORMAT}; nothing was written: use a newer version"
+        )
+    return embedder, version
 
 
 def row(episode: str, entry: int, text: str, vector: list[float]) -> dict[str, Any]:

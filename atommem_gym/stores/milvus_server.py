@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import threading
@@ -33,6 +32,8 @@ from atommem_gym.stores.milvus_rows import (
     key_of,
     listed,
     marker,
+    meta_text,
+    read_meta,
     row,
     stored,
 )
@@ -180,7 +181,7 @@ class MilvusServerStore:
         if not self.kept:
             return
         meta = self._query(f'{KEY} == "{key_of(META_EPISODE, 0)}"', [TEXT])
-        recorded = str(json.loads(meta[0][TEXT])["embedder"]) if meta else ""
+        recorded = read_meta(meta[0][TEXT], self.name)[0] if meta else ""
         found = int(fields[VECTOR]["params"]["dim"])
         if found != self.dim:
             raise StoreError(
@@ -189,7 +190,7 @@ class MilvusServerStore:
                 f"with, or another database of the server ({self.name}/name)"
             )
         if not recorded:
-            text = json.dumps({"dim": self.dim, "embedder": embedder})
+            text = meta_text(self.dim, embedder)
             with self._write_lock, self._connected() as client:
                 client.upsert(self._collection, [row(META_EPISODE, 0, text, marker(self.dim))], timeout=CALL_TIMEOUT_S)
 

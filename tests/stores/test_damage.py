@@ -19,7 +19,7 @@ from atommem_gym.memory.protocols import StoredEpisode, Write
 from atommem_gym.stores.lite.databases import acquire, release
 from atommem_gym.stores.lite.ledger import LEDGER
 from atommem_gym.stores.lite.store import MilvusLiteStore
-from atommem_gym.stores.milvus_rows import META_EPISODE, marker, row
+from atommem_gym.stores.milvus_rows import META_EPISODE, marker, meta_text, read_meta, row
 from atommem_gym.tokenizers import load_tokenizer
 
 DIM = 16
@@ -256,18 +256,41 @@ def test_M17_finding_3_4_a_next_id_that_would_overwrite_an_entry_is_refused(next
     assert Memory.from_kept("k", [1, 120], ["a", "b"], state(121), "test", load_tokenizer("words")).next_id == 121
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 1e-30])
-def test_M17_finding_3_4_vectors_that_cannot_be_compared_are_refused_when_read(tmp_path: Path, value: float) -> None:
+def unversioned(path: Path) -> None:
+    """Make a database one of before November 2026."""
+    database = acquire(str(path))
+    about = json.dumps({"dim": DIM, "embedder": "test"})
+    database.table(DIM).collection.write([row(META_EPISODE, 0, about, marker(DIM))], [])
+    release(database)
+    (path / LEDGER).unlink()
+
+
+@pytest.mark.parametrize("versioned", [True, False])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, 1e-30, 0.0])
+def test_M17_finding_3_4_vectors_that_cannot_be_compared_are_refused_when_read(
+    tmp_path: Path, value: float, versioned: bool
+) -> None:
     path = tmp_path / "kept.db"
     fill(path, 1)
     database = acquire(str(path))
     vector = np.full(DIM, value, np.float32).tolist()
     database.table(DIM).collection.write([row("first", 3, "first entry 3", vector)], [])
     release(database)
-    # Another program's file, whose seal is not ours.
-    data = (path / LEDGER).read_bytes()
-    (path / LEDGER).write_bytes(data[: data.rindex(b"+")])
+    if versioned:
+        # As another program leaves it: the seal is not of these files.
+        data = (path / LEDGER).read_bytes()
+        (path / LEDGER).write_bytes(data[: data.rindex(b"+")])
+    else:
+        unversioned(path)
     before = files(path)
-    with pytest.raises(StoreError, match=r"a row cannot be read|Milvus Lite cannot read it"):
+    with pytest.raises(StoreError, match=r"a row cannot be read|Milvus Lite cannot read it|do not match"):
         read(path)
     assert files(path) == before
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "{}", '{"embedder": 3}', '{"embedder": "e", "format": "2"}'])
+def test_M17_finding_3_4_a_meta_row_that_cannot_be_read_is_an_error_of_ours(text: str) -> None:
+    with pytest.raises(StoreError, match=r"database 'x\.db'.*cannot be read.*nothing was written"):
+        read_meta(text, "x.db")
+    assert read_meta('{"dim": 3, "embedder": "e"}', "x.db") == ("e", 1)
+    assert read_meta(meta_text(3, "e"), "x.db") == ("e", 2)

@@ -25,9 +25,8 @@ import numpy as np
 
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import StoredEpisode, Write
+from atommem_gym.stores.milvus_rows import FORMAT
 
-FORMAT = 2
-"""Version of the layout of kept databases. Those of before November 2026 have none, and no ledger."""
 LEDGER = "acknowledged.log"
 _NOT_SEALED = {LEDGER, LEDGER + ".new", "LOCK"}
 _DONE, _UNDER_WAY = b"+", b"~"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
@@ -14,7 +13,7 @@ from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import Rows, Search, StoredEpisode, Write
 from atommem_gym.stores.lite.engine import LiteCollection, Row
 from atommem_gym.stores.lite.episodes import EpisodeCollections, without_leftovers
-from atommem_gym.stores.lite.ledger import FORMAT, Contents, Ledger
+from atommem_gym.stores.lite.ledger import Contents, Ledger
 from atommem_gym.stores.milvus_rows import (
     ENTRY,
     EPISODE,
@@ -30,6 +29,8 @@ from atommem_gym.stores.milvus_rows import (
     key_of,
     listed,
     marker,
+    meta_text,
+    read_meta,
     row,
     stored,
 )
@@ -88,7 +89,7 @@ class LiteTable:
     def embedder(self) -> str:
         """The embedder recorded in a kept database; empty if none is."""
         found = self.collection.get([key_of(META_EPISODE, 0)], [TEXT])
-        return str(json.loads(found[0][TEXT])["embedder"]) if found else ""
+        return read_meta(found[0][TEXT], self._path)[0] if found else ""
 
     def record(self, embedder: str) -> None:
         """Record dimension and embedder in a kept database, unless an embedder already is."""
@@ -221,7 +222,7 @@ class LiteTable:
 
     def _describe(self, embedder: str) -> None:
         """Write the row that describes a kept database."""
-        text = json.dumps({"dim": self.dim, "embedder": embedder, "format": FORMAT})
+        text = meta_text(self.dim, embedder)
         if self.ledger is None:
             self.ledger = self._ready_ledger()
         with self.ledger.describing(text):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import sys
@@ -12,12 +11,12 @@ from collections.abc import Iterator
 
 from milvus_lite import MilvusLite
 
-from atommem_gym.errors import StoreError, StoreLockedError
+from atommem_gym.errors import EmbedderError, StoreError, StoreLockedError
 from atommem_gym.memory.protocols import StoredEpisode
 from atommem_gym.stores.lite.engine import Row, close_engine
-from atommem_gym.stores.lite.ledger import FORMAT, Contents, Ledger, checksum_of_text, how_to_save
+from atommem_gym.stores.lite.ledger import Contents, Ledger, checksum_of_text, how_to_save
 from atommem_gym.stores.lite.table import LiteTable
-from atommem_gym.stores.milvus_rows import ENTRY, EPISODE, KEY, META_EPISODE, TEXT, key_of, stored
+from atommem_gym.stores.milvus_rows import ENTRY, EPISODE, KEY, META_EPISODE, TEXT, key_of, read_meta, stored
 from atommem_gym.stores.write_checks import check_vectors
 
 _LOCK = "LOCK"
@@ -61,14 +60,8 @@ def examine(copy: str, where: str, ledger: Ledger | None) -> str:
     found, dim = read_rows(copy, where)
     try:
         meta = found.pop(META_EPISODE, [])
-        about = json.loads(meta[0][TEXT]) if meta else {}
-        version = about.get("format", 1)
-        if not isinstance(version, int) or version > FORMAT:
-            raise StoreError(
-                f"the database {where!r} has format {version!r}, and this version of atommem-gym knows formats up to "
-                f"{FORMAT}; nothing was written: use a newer version"
-            )
-        episodes = {key: stored_of(key, rows, dim) for key, rows in found.items()}
+        version = read_meta(meta[0][TEXT], where)[1] if meta else 1
+        episodes = {key: stored_of(key, rows, dim, zero=ledger is not None) for key, rows in found.items()}
     except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         return f"a row cannot be read ({error})"
     if ledger is None:
@@ -114,8 +107,15 @@ def read_rows(copy: str, where: str) -> tuple[dict[str, list[Row]], int]:
         ) from error
 
 
-def stored_of(key: str, rows: list[Row], dim: int) -> StoredEpisode | None:
+def stored_of(key: str, rows: list[Row], dim: int, *, zero: bool) -> StoredEpisode | None:
     """What the rows of a memory hold.
+
+    Args:
+        key: Of the memory.
+        rows: All of it.
+        dim: Numbers in a vector.
+        zero: Whether a vector may be zero, as one that was written so; where no checksum tells, it was a number too
+            small for float32.
 
     Raises:
         ValueError: a vector is not finite, or so long or short that it cannot be compared.
@@ -123,9 +123,11 @@ def stored_of(key: str, rows: list[Row], dim: int) -> StoredEpisode | None:
     found = stored(rows, dim)
     if found is not None and len(found.ids):
         try:
-            check_vectors(found.vectors, len(found.ids), dim)
-        except Exception as error:
+            squares = check_vectors(found.vectors, len(found.ids), dim)
+        except EmbedderError as error:
             raise ValueError(f"memory {key!r}: {error}") from error
+        if not zero and 0.0 in squares:
+            raise ValueError(f"memory {key!r}: the vector of entry {found.ids[squares.index(0.0)]} is zero")
     return found
 
 
