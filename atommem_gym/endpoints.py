@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import re
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -221,9 +222,11 @@ def json_of(
     if (status in _RETRIED_STATUS or status >= 500) and not too_long(refusal):
         raise TryAgainError(f"HTTP {status}{inside}: {refusal.message}", _retry_after(response))
     where = f"{response.request.method} {masked(str(response.request.url))}"
-    raise error(
+    refused = error(
         f"{where} was refused with HTTP {status}{inside}: {refusal.message}. {_remedy(status, response.request)}"
     )
+    refused.refused = status
+    raise refused
 
 
 def decoded(text: str | bytes) -> Any:
@@ -271,11 +274,31 @@ def http_url(url: str) -> httpx.URL:
         raise ConfigError(
             f"{masked(str(url))!r} is no URL ({masked(str(error))}); write it as http://host:port/v1"
         ) from None
+    if lacks_scheme(url):
+        raise ConfigError(f"{masked(url)!r} is a URL without a scheme; write http://{masked(url)}")
     if parsed.scheme not in ("http", "https") or not parsed.host:
         raise ConfigError(f"{masked(url)!r} is no HTTP URL; write it as http://host:port/v1")
     if parsed.userinfo == MASK.encode():
         raise ConfigError(f"the password of {url!r} was not written down; name the URL with its password again")
     return parsed
+
+
+def lacks_scheme(text: str) -> bool:
+    """Whether a text that should be a URL, or the name of a model, is a URL without ``http://``.
+
+    >>> [lacks_scheme(text) for text in ("localhost:8101/v1", "10.0.0.7:80", "gpu.example.org/v1", "localhost")]
+    [True, True, True, True]
+    >>> [lacks_scheme(text) for text in ("http://localhost:8101/v1", "Qwen/Qwen3-0.6B", "models/v1", "qwen3:8b")]
+    [False, False, False, False]
+    """
+    return bool(_NO_SCHEME.fullmatch(text))
+
+
+_NO_SCHEME = re.compile(
+    r"(?:localhost|\[[0-9a-f:]+\]|\d{1,3}(?:\.\d{1,3}){3})(?::\d+)?(?:/.*)?|[a-z0-9.-]+:\d{2,5}(?:/.*)?|"
+    r"[a-z0-9-]+(?:\.[a-z0-9-]+)+/(?:.*/)?v\d+/?",
+    re.IGNORECASE,
+)
 
 
 def _refusal(response: httpx.Response, body: Any, fault: str) -> Refusal | None:

@@ -9,6 +9,9 @@ from collections.abc import Iterable
 class AtomMemError(Exception):
     """Base of all errors of this package."""
 
+    refused: int | None = None
+    """The HTTP status with which a server refused the request that failed, if one did."""
+
 
 class ConfigError(AtomMemError, ValueError):
     """An unknown, invalid or contradictory keyword argument."""

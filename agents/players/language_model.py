@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol, TypeAlias
 
+from atommem_gym.endpoints import lacks_scheme
 from atommem_gym.errors import ConfigError, suggestion
 
 Messages: TypeAlias = Sequence[Mapping[str, str]]
@@ -146,6 +148,8 @@ def load_model(model: str, name: str | None = None, **options: Any) -> LanguageM
 
         _check_options(OpenAIModel, options)
         return OpenAIModel(model, name, **options)
+    if lacks_scheme(model) and not os.path.lexists(model):
+        raise ConfigError(f"the model {model!r} is a URL without a scheme; write http://{model}")
     if name is not None:
         raise ConfigError(f"model name {name!r} goes with a server's URL; the model {model!r} is local and has none")
     from atommem_gym.agents.players.transformers_model import TransformersModel

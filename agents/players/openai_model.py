@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -79,7 +79,7 @@ class OpenAIModel:
 
     Args:
         url: Base URL, such as ``http://localhost:8000/v1``.
-        model: Its name there; by default the first that the server lists (asked for at the first call).
+        model: Its name there; by default the only one that the server lists (asked for at the first call).
         api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``, if it is set and the URL
             is the user's own word (:mod:`atommem_gym.trust`).
         timeout: Seconds for one try, from connecting to the last byte; a long reply of a busy server takes minutes.
@@ -169,9 +169,14 @@ class OpenAIModel:
         )
         if not by_name:
             raise LanguageModelError(f"the server {self.url} lists no model; load one, or name one with model=…")
+        if not self.name and len(by_name) > 1:
+            raise LanguageModelError(
+                f"the server {self.url} has {len(by_name)} models and none is named; name one with model=… "
+                f"(--model-name): {_listed(by_name)}"
+            )
         name = self.name or next(iter(by_name))
         if name not in by_name:
-            raise LanguageModelError(f"the server {self.url} has no model {name!r}; it has {', '.join(by_name)}")
+            raise LanguageModelError(f"the server {self.url} has no model {name!r}; it has {_listed(by_name)}")
         self.name = name
         limit = by_name[name].get("max_model_len")
         self.context_limit = limit if isinstance(limit, int) and not isinstance(limit, bool) else None
@@ -327,6 +332,11 @@ class OpenAIModel:
             self._usage_missed = True
             logger.warning("the server %s does not report its token usage; it is counted as 0", self.url)
         return reply.prompt_tokens or 0, reply.completion_tokens or 0
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = [name[:100] for name in names]
+    return ", ".join(shown[:50]) + (f" and {len(shown) - 50} more" if len(shown) > 50 else "")
 
 
 def _models_by_name(listed: Any) -> dict[str, Mapping[str, Any]]:

@@ -15,6 +15,7 @@ from rich.text import Text
 from atommem_gym.agents.players.player import ROLES
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings
+from atommem_gym.endpoints import lacks_scheme
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.folder import PLAN, RESULTS, EvaluationError, Run, read_run
@@ -165,6 +166,8 @@ class Eval:
         return given
 
     def _model(self) -> dict[str, Any]:
+        if self.model is not None and lacks_scheme(self.model) and not Path(self.model).exists():
+            raise ConfigError(f"--model {self.model!r} is a URL without a scheme; write --model http://{self.model}")
         if self.model is None or self.model.startswith(("http://", "https://")):
             named = {"name": self.model_name} if self.model_name else {}
             return {**({"url": self.model} if self.model else {}), **named}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
+from atommem_gym.endpoints import lacks_scheme
 from atommem_gym.errors import ConfigError
 from atommem_gym.memory.protocols import Embedder, TextKind, Vectors
 
@@ -147,6 +149,8 @@ def _load(name: str) -> Embedder:
         from atommem_gym.embedders.openai_embedder import EndpointEmbedder
 
         return EndpointEmbedder(name)
+    if lacks_scheme(name) and not os.path.lexists(name):
+        raise ConfigError(f"embedder={name!r} is a URL without a scheme; write http://{name}")
     from atommem_gym.embedders.sentence_embedder import SentenceEmbedder
 
     return SentenceEmbedder(name)

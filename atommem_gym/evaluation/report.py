@@ -32,6 +32,8 @@ class Report:
     """Failed episodes by their error."""
     last_failure: str
     """What the last one said."""
+    bugs: int
+    """Failed episodes whose error is none of this package's own."""
     sessions: tuple[Mapping[str, Any], ...]
 
     @property
@@ -67,6 +69,11 @@ class Report:
             lines.append(
                 f"{self.failed} episodes failed and are in no mean ({errors}; the last: {self.last_failure}); all are "
                 "in failures.jsonl, and --resume plays them again"
+            )
+        if self.bugs:
+            lines.append(
+                f"{self.bugs} of them failed with errors that this package does not raise on purpose: please report "
+                "them, with their traceback in failures.jsonl"
             )
         if self.missing:
             lines.append(f"{self.missing} of {self.plan.episodes_in_all} episodes have not been played; --resume does")
@@ -107,6 +114,7 @@ def make_report(run: Run, resamples: int = RESAMPLES) -> Report:
         ),
         empty=tuple(cell for cell in plan.cells if cell not in results),
         failures=dict(Counter(failure.error for failure in run.failures).most_common()),
+        bugs=sum(failure.bug for failure in run.failures),
         last_failure=run.failures[-1].message.partition("\n")[0] if run.failures else "",
         sessions=run.sessions,
     )

@@ -197,6 +197,10 @@ class FailedEpisode:
     message: str
     at: str
     """ISO 8601, UTC."""
+    traceback: str = ""
+    """Where it was raised, for whoever mends it."""
+    bug: bool = False
+    """Whether it is none of this package's own errors, and so a programming error."""
 
     @property
     def key(self) -> EpisodeKey:

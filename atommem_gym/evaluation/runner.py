@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 import time
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Set
 from contextlib import AsyncExitStack
@@ -82,6 +83,8 @@ class Runner:
         """Episodes, steps and tokens of this session."""
         self._groups = [Group(plan, env, docs, self.made) for env in plan.envs for docs in plan.docs]
         self._failures_in_a_row = 0
+        self._answered: set[str] = set()
+        """Agents that have played an episode to its end, so that a refusal is no fault of the settings."""
         self._players: dict[str, tuple[AgentPlan, Callable[[], Player]]] = {}
 
     async def run(self) -> None:
@@ -178,9 +181,12 @@ class Runner:
         except ConfigError:
             # Wrong settings are no bad luck: every episode would fail alike.
             raise
-        except AtomMemError as error:
+        except Exception as error:  # whatever one episode raises is that episode's failure, not the run's end
+            if _first_call_refused(error) and key.agent not in self._answered:
+                raise EvaluationError(f"{key.agent}: {error}") from error
             self._fail(key, recorder.steps, error)
         else:
+            self._answered.add(key.agent)
             await self._finish(key, trace)
 
     async def _finish(self, key: EpisodeKey, trace: EpisodeTrace) -> None:
@@ -196,9 +202,16 @@ class Runner:
         self.played["completion_tokens"] += result.completion_tokens or 0
         self.listener.finished(result)
 
-    def _fail(self, key: EpisodeKey, steps: int, error: AtomMemError) -> None:
+    def _fail(self, key: EpisodeKey, steps: int, error: Exception) -> None:
+        lines = traceback.format_exception(type(error), error, error.__traceback__)
         failure = FailedEpisode(
-            **asdict(key), steps=steps, error=type(error).__name__, message=masked(str(error)), at=_now()
+            **asdict(key),
+            steps=steps,
+            error=type(error).__name__,
+            message=masked(str(error)),
+            at=_now(),
+            traceback=masked("".join(lines))[-_LONGEST_TRACEBACK:],
+            bug=not isinstance(error, AtomMemError),
         )
         self.writer.fail(failure)
         self.played["failed"] += 1
@@ -248,6 +261,20 @@ async def _interruptible(work: Coroutine[Any, Any, None]) -> None:
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
     await work
+
+
+def _first_call_refused(error: BaseException) -> bool:
+    """Whether a server refuses the key or does not know the model, as it will for every other episode, too."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AtomMemError) and cause.refused in _HOPELESS:
+            return True
+        cause = cause.__cause__
+    return False
+
+
+_HOPELESS = (401, 403, 404)
+_LONGEST_TRACEBACK = 20_000
 
 
 def _now() -> str:
