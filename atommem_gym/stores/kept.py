@@ -116,9 +116,7 @@ def folder_of(where: str) -> Path:
     """
     path = Path(where.removeprefix("milvus://")).expanduser()
     if not path.exists():
-        raise StoreError(
-            f"there is no database {str(path)!r} (looked at {path.absolute()}); name the one that is meant"
-        )
+        raise StoreError(f"there is no database {str(path)!r} (looked at {path.absolute()}); name the one to look into")
     if not (path / _COLLECTIONS).is_dir():
         raise StoreError(f"{str(path)!r} is no memory database: that is a folder which `--memory` or `store=` made")
     return path

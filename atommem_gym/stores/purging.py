@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from atommem_gym.errors import ConfigError, StoreError
@@ -72,9 +73,9 @@ def export_memory(where: str, key: str | None = None, *, vectors: bool = False) 
     """
     if is_server(where):
         with open_kept(where) as database:
-            found = {one: database.memory(one).stored for one in database.list_keys() if key in (None, one)}
-        _check_found(found, where, key)
-        return [_exported(one, stored, None, vectors) for one, stored in found.items()]
+            kept = {one: database.memory(one).stored for one in database.list_keys() if key in (None, one)}
+        _check_found(kept, where, key)
+        return [_exported(one, episode, None, vectors) for one, episode in kept.items()]
     path = str(folder_of(where))
     from atommem_gym.stores.lite.ledger import Contents, Ledger
     from atommem_gym.stores.lite.verify import copied, held, read_rows
@@ -89,7 +90,7 @@ def export_memory(where: str, key: str | None = None, *, vectors: bool = False) 
         rows, dim = read_rows(copy, path)
     rows.pop(META_EPISODE, None)
     memories = {} if ledger is None else ledger.memories
-    found = {}
+    found: dict[str, StoredEpisode | None] = {}
     for one in sorted(rows.keys() | memories.keys()):
         if key in (None, one):
             try:
@@ -119,7 +120,7 @@ def _purge(store: Any, where: str, key: str | None, entry: int | None) -> int:
     return 1
 
 
-def _check_found(found: dict[str, Any], where: str, key: str | None) -> None:
+def _check_found(found: Mapping[str, object], where: str, key: str | None) -> None:
     if key is not None and key not in found:
         raise StoreError(f"there is no memory {key!r} in {where}; `atommem memory ls` lists those there are")
 

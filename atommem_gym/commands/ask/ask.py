@@ -100,9 +100,9 @@ class Ask:
             raise ConfigError("there is nothing to answer from: name FILEs to read, or a --memory that holds something")
         # With files to read it is written, and where that cannot be, opening it says so.
         usable = nullcontext((memory, None)) if files.documents else answering_from(memory, self.memory)
-        with usable as (memory, note):
-            if note is not None:
-                console.print(Text(printable(f"note: {note}"), style="yellow"), soft_wrap=True)
+        with usable as (memory, caution):
+            if caution is not None:
+                console.print(Text(printable(f"note: {caution}"), style="yellow"), soft_wrap=True)
             return self._ask(make, model, files, memory, given)
 
     def _ask(

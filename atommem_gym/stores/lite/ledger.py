@@ -308,8 +308,8 @@ class Ledger:
         before = {key: [contents.copy() for contents in self.memories.get(key, [Contents()])] for key in _keys(said)}
         meta = self.meta
         self._done(said)
-        if meta is not None:
-            self.meta = meta
+        # Not known is not checked; it is then written again with the next write.
+        self.meta = meta
         for key, contents in before.items():
             self.memories[key] = _different([*contents, *self.memories.get(key, [Contents()])])
 
