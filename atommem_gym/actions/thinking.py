@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from atommem_gym.actions.tags import TAG, THINK
+from atommem_gym.actions.tags import TAG, THINKS
 
 
 def without_thinking(text: str) -> str:
-    """What is left of a text without ``<think>…</think>``, stripped.
+    """What is left of a text without ``<think>…</think>`` (in any of its spellings, ``THINKS``), stripped.
 
     An unclosed ``<think>`` takes all that follows with it, a ``</think>`` that none opens all before it. Other tags are
     not looked at, so ``<think>`` inside an operation's text, which is part of that text in an action, goes as well.
@@ -19,7 +19,7 @@ def without_thinking(text: str) -> str:
     kept: list[str] = []
     thinking, position = False, 0
     for tag in TAG.finditer(text):
-        if tag[2].lower() != THINK:
+        if tag[2].lower() not in THINKS:
             continue
         if tag[1]:
             if not thinking:
