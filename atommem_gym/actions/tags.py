@@ -17,6 +17,8 @@ _ELEMENT = re.compile(r"<([A-Za-z_][A-Za-z0-9_.:-]*)(?![\w.:-])([^<>]*)>(?:(?<=/
 """A self-closing tag, or one with its closing tag and no ``<`` between: all that there is in an ordinary action."""
 
 THINK = "think"
+THINKS = frozenset({THINK, "thinking", "seed:think"})
+"""Spellings of the tag around reasoning, in lower case; all are one name, ``think`` (SPEC A8)."""
 
 _OPENING, _CLOSING, _SELF_CLOSING = range(3)
 
@@ -48,7 +50,8 @@ def scan(
         others_enclose: Whether no tag counts inside the elements of any other name either, if they are closed.
 
     Everything inside ``<think>…</think>`` is ignored, an unclosed ``<think>`` ignores the rest, and a ``</think>``
-    without an opening one ignores all before it. One inside a closed element is part of its text.
+    without an opening one ignores all before it. One inside a closed element is part of its text. So it is with the
+    other spellings in ``THINKS``.
     """
     plain = _plain(text, names, suspect, others_enclose)
     if plain is not None:
@@ -93,7 +96,7 @@ def scan(
 
 
 def without_thinking(text: str) -> str:
-    """What is left of a model's reply without ``<think>…</think>``, stripped; :func:`scan` has the same rules.
+    """What is left of a model's reply without ``<think>…</think>`` (in any spelling), stripped; :func:`scan` has the same rules.
 
     An unclosed ``<think>`` takes all that follows with it, a ``</think>`` that none opens all before it. Other tags are
     not looked at, so ``<think>`` inside an operation's text, which is part of that text in an action, goes as well.
@@ -106,7 +109,7 @@ def without_thinking(text: str) -> str:
     kept: list[str] = []
     thinking, position = False, 0
     for tag in TAG.finditer(text):
-        if tag[2].lower() != THINK:
+        if tag[2].lower() not in THINKS:
             continue
         if tag[1]:
             if not thinking:
@@ -138,7 +141,7 @@ def _plain(
             elements.append(
                 Element(name, attributes[:-1], "") if content is None else Element(name, attributes, content)
             )
-        elif name == THINK:
+        elif name in THINKS:
             if content is None:
                 return None
         elif not others_enclose and suspect is not None and suspect(name):
@@ -165,6 +168,8 @@ def _tags(text: str, names: Container[str], suspect: Callable[[str], bool] | Non
     code_of: dict[str, int] = {}
     for match in TAG.finditer(text):
         name = match[2].lower()
+        if name in THINKS:
+            name = THINK
         code = code_of.get(name)
         if code is None:
             if not (others_enclose or name in names or name == THINK or (suspect is not None and suspect(name))):

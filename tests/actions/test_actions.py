@@ -129,7 +129,8 @@ def test_A3_the_id_attribute_is_found_among_others() -> None:
         ("<think>a<think>b</think><read>q</read></think><create>x</create>", [Create("x")]),
         ("<think/><read>q</read>", [Read("q")]),
         ("<think><think/><read>q</read></think>", []),
-        ("<thinking><read>q</read></thinking>", [Read("q")]),
+        ("<thinking><read>q</read></thinking>", []),
+        ("<thinker><read>q</read></thinker>", [Read("q")]),
         ("<think></think>", []),
     ],
 )

@@ -244,11 +244,11 @@ class _Bug(Exception):
     pass
 
 
-def test_a_bug_is_not_taken_for_a_failed_episode(fake: FakeModel, tmp_path: Path) -> None:
+def test_a_bug_is_a_failed_episode_and_told_apart(fake: FakeModel, tmp_path: Path) -> None:
     fake.failing, fake.error = [""], _Bug
-    with pytest.raises(_Bug):
-        play(tmp_path / "run", small_plan(agents=["silent", "crud"], model={"name": "m"}, docs=10))
-    assert read_run(tmp_path / "run").failures == ()
+    run, _ = play(tmp_path / "run", small_plan(agents=["silent", "crud"], model={"name": "m"}, docs=10))
+    assert {result.key.agent for result in run.results} == {"silent"}
+    assert {(failure.agent, failure.error, failure.bug) for failure in run.failures} == {("crud", "_Bug", True)}
 
 
 def test_nothing_is_left_running(tmp_path: Path) -> None:

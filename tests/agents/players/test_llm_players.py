@@ -381,7 +381,8 @@ def test_what_was_dropped_reads_as_a_line() -> None:
         ("<THINK>a</Think> b", "b"),
         ("<think/>a <think a=1 />b", "a b"),
         ("<think/>a</think>b", "b"),
-        ("<thinking>a</thinking>", "<thinking>a</thinking>"),
+        ("<thinking>a</thinking>", ""),
+        ("<thinker>a</thinker>", "<thinker>a</thinker>"),
         ("", ""),
     ],
 )
