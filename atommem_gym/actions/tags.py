@@ -96,7 +96,7 @@ def scan(
 
 
 def without_thinking(text: str) -> str:
-    """What is left of a reply without ``<think>…</think>`` (in any spelling), stripped; :func:`scan` has the same rules.
+    """What is left of a reply without ``<think>…</think>`` (in any spelling), stripped; :func:`scan` has its rules.
 
     An unclosed ``<think>`` takes all that follows with it, a ``</think>`` that none opens all before it. Other tags are
     not looked at, so ``<think>`` inside an operation's text, which is part of that text in an action, goes as well.
