@@ -82,10 +82,15 @@ def test_R3_missing_settings_are_named(url: str, model: str, monkeypatch: pytest
         load_scorer("judge")
 
 
-@pytest.mark.parametrize("url", ["localhost:8000/v1", "ftp://host/v1", "http://", "http://a:b:c"])
+@pytest.mark.parametrize("url", ["ftp://host/v1", "http://", "http://a:b:c"])
 def test_a_url_that_is_none(url: str) -> None:
     with pytest.raises(ConfigError, match=r"http://host:port/v1"):
         JudgeScorer(url, "m")
+
+
+def test_finding_2_9_a_url_without_a_scheme_is_named_with_one() -> None:
+    with pytest.raises(ConfigError, match=r"'localhost:8000/v1' .*write http://localhost:8000/v1"):
+        JudgeScorer("localhost:8000/v1", "m")
 
 
 def test_R3_an_empty_answer_is_wrong_without_asking(server: OpenAIServer) -> None:

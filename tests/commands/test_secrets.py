@@ -141,7 +141,7 @@ def test_finding_1_5_no_command_prints_the_control_characters_of_a_path(
     except SystemExit as error:
         status = int(str(error.code))
     printed = capfd.readouterr()
-    assert status
+    assert status or command[0] == "ask", "what is not a record is still a text to ask about"
     assert "\x1b]" not in printed.out + printed.err
     assert not set("\x07\x9b\u202e") & set(printed.out + printed.err)
 
