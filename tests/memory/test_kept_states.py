@@ -55,4 +55,4 @@ def test_M13_an_unreadable_state_is_an_error_that_names_the_memory(state: str | 
 
 def test_M13_every_kept_id_needs_its_text() -> None:
     with pytest.raises(ValueError, match="zip"):
-        Memory.from_kept("k", [1, 2], ["a"], Memory().kept_state("hashing"), "hashing", WORDS)
+        Memory.from_kept("k", [1, 2], ["a"], Memory(next_id=3).kept_state("hashing"), "hashing", WORDS)

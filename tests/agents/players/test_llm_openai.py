@@ -239,7 +239,7 @@ def test_a_server_that_reports_no_usage_is_said_once(
 
 
 def test_the_name_is_asked_for_if_none_is_given(server: OpenAIServer) -> None:
-    listed = {"data": [{"id": "one", "max_model_len": 8192}, {"id": "two"}]}
+    listed = {"data": [{"id": "one", "max_model_len": 8192}]}
     server.answer = lambda request, number: Reply(listed) if request.method == "GET" else chat()
     model = OpenAIModel(server.url)
     complete(model)
