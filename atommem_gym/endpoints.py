@@ -103,7 +103,7 @@ class Endpoint:
         self._client = BlockingClient(
             headers={"Authorization": f"Bearer {key}"} if key else {}, connections=concurrency
         )
-        # Jitter must differ between processes, or all of them would knock again at the same moment.
+        # Jitter must differ between processes, or all of them would try again at the same moment.
         self._jitter = random.Random(f"{url} {os.getpid()}")
 
     def get(self, path: str, read: Callable[[Any], _Result]) -> _Result:
@@ -170,10 +170,8 @@ class Endpoint:
             response = self._client.request(
                 method, self._url + path, body, seconds=self._timeout, largest=self._largest
             )
-        except (httpx.TransportError, TooSlowError) as error:
-            raise TryAgainError(f"{type(error).__name__}: {error}") from error
-        except (httpx.RequestError, UnreadableReplyError) as error:
-            raise unreadable(error) from error
+        except FAILED_EXCHANGE as error:
+            raise try_again(error) from error
         return json_of(response, self._error)
 
 
@@ -252,9 +250,19 @@ def failure_of(state: tenacity.RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-def unreadable(error: Exception) -> OddReplyError:
-    """The error of a reply that came but is too large or cannot be decoded (its ``Content-Encoding`` is not true)."""
-    return OddReplyError(f"one that cannot be read ({type(error).__name__}: {error})")
+FAILED_EXCHANGE = (httpx.RequestError, TooSlowError, UnreadableReplyError)
+"""What :func:`~atommem_gym.exchange.exchange` raises."""
+
+
+def try_again(error: Exception) -> TryAgainError:
+    """The failure of an exchange as one that another try may mend.
+
+    It is odd if a reply came, but is too large or cannot be decoded (its ``Content-Encoding`` is not true).
+    """
+    why = f"{type(error).__name__}: {error}"
+    if isinstance(error, (httpx.TransportError, TooSlowError)):
+        return TryAgainError(why)
+    return OddReplyError(f"one that cannot be read ({why})")
 
 
 def odd_replies(where: str, count: int, last: OddReplyError) -> str:

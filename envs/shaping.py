@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol, TypeAlias
 
 from atommem_gym.episode import Episode
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, suggestion
 from atommem_gym.step import REASONS
 
 FORMAT_REASONS = ("empty", "unclosed", "unknown_tag", "bad_id", "bad_json", "too_long")
@@ -158,9 +157,7 @@ def dump_shaping(shaping: Iterable[Shaping]) -> dict[str, dict[str, Any]]:
 
 def _made(name: str, arguments: object) -> Shaping:
     if name not in SHAPINGS:
-        close = difflib.get_close_matches(str(name), SHAPINGS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(SHAPINGS)}"
-        raise ConfigError(f"unknown shaping {name!r}; {hint}")
+        raise ConfigError(f"unknown shaping {name!r}; {suggestion(name, SHAPINGS)}")
     kind = SHAPINGS[name]
     if not isinstance(arguments, Mapping):
         raise ConfigError(f"shaping {name!r}: its arguments {arguments!r} must be an object, such as {{}}")

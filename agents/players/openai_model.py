@@ -18,6 +18,7 @@ from atommem_gym.agents.players.language_model import Completion, Messages, Samp
 from atommem_gym.agents.players.openai_reply import context_length_error, reply_text
 from atommem_gym.chat_reply import ChatReply, read_chat
 from atommem_gym.endpoints import (
+    FAILED_EXCHANGE,
     LONGEST_WAIT,
     ODD_TRIES,
     OddReplyError,
@@ -27,10 +28,10 @@ from atommem_gym.endpoints import (
     json_of,
     odd_replies,
     shown,
-    unreadable,
+    try_again,
 )
 from atommem_gym.errors import ConfigError, LanguageModelError, ModelUnavailableError
-from atommem_gym.exchange import TooSlowError, UnreadableReplyError, exchange
+from atommem_gym.exchange import exchange
 from atommem_gym.refusals import Refusal, unknown_parameter
 from atommem_gym.trust import checked_key, masked, secret
 
@@ -131,7 +132,7 @@ class OpenAIModel:
         self._odd_noted = False
         self._not_taken: set[str] = set()
         """Parameters that the model has refused, so that no further call sends them."""
-        # Jitter must differ between processes, or all of them would knock again at the same moment.
+        # Jitter must differ between processes, or all of them would try again at the same moment.
         self._jitter = random.Random(f"{url} {os.getpid()}")
 
     async def complete(self, messages: Messages, sampling: Sampling, *, tools: ToolSchemas = ()) -> Completion:
@@ -238,10 +239,8 @@ class OpenAIModel:
                 raise LanguageModelError(
                     f"{method} {self.url}{path} cannot be sent: {error}; check the URL and OPENAI_API_KEY"
                 ) from error
-            except (httpx.TransportError, TooSlowError) as error:
-                raise TryAgainError(f"{type(error).__name__}: {error}") from error
-            except (httpx.RequestError, UnreadableReplyError) as error:
-                raise unreadable(error) from error
+            except FAILED_EXCHANGE as error:
+                raise try_again(error) from error
         if method == "GET" and self.name and response.status_code in _NOT_THERE:
             return {"data": [{"id": self.name}]}
         return json_of(response, LanguageModelError, lambda refusal: self._explain(refusal, body))
