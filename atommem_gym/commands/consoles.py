@@ -1,6 +1,7 @@
 """Where commands print: results to stdout, progress and errors to stderr; tables stay wide without a terminal.
 
-Nothing that is printed can steer the terminal or shows a password: file names, labels and texts come from strangers.
+Nothing that is printed can steer the terminal: file names, labels and texts come from strangers. Log lines show no
+password; what else is printed is masked by whoever prints it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def messages() -> Console:
 
 
 class SafeConsole(Console):
-    """A console that prints control characters as U+FFFD and masks passwords in URLs, whoever prints what."""
+    """A console that prints control characters as U+FFFD, whoever prints what."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """See ``Console.render``; colours are styles and not part of the text."""

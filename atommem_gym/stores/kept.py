@@ -15,10 +15,9 @@ from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.memory.memory import read_state
 from atommem_gym.memory.protocols import Rows, Store, StoredEpisode
 from atommem_gym.memory.ranking import rank
+from atommem_gym.stores.lite.ledger import COLLECTIONS, LOCK
 from atommem_gym.trust import is_said, reaches_out, secret
 
-_LOCK = "LOCK"
-_COLLECTIONS = "collections"
 _KEPT = "atommem"
 """The collection of kept rows on a server."""
 
@@ -117,7 +116,7 @@ def folder_of(where: str) -> Path:
     path = Path(where.removeprefix("milvus://")).expanduser()
     if not path.exists():
         raise StoreError(f"there is no database {str(path)!r} (looked at {path.absolute()}); name the one to look into")
-    if not (path / _COLLECTIONS).is_dir():
+    if not (path / COLLECTIONS).is_dir():
         raise StoreError(f"{str(path)!r} is no memory database: that is a folder which `--memory` or `store=` made")
     return path
 
@@ -142,7 +141,7 @@ def open_kept(where: str) -> Iterator[KeptDatabase]:
         return
     path = folder_of(where)
     with writable_copy(where) as copy:
-        changed = max((file.stat().st_mtime for file in path.rglob("*") if file.name != _LOCK), default=0.0)
+        changed = max((file.stat().st_mtime for file in path.rglob("*") if file.name != LOCK), default=0.0)
         store, embedder = _open_copy(copy, str(path))
         try:
             yield KeptDatabase(str(path), embedder, datetime.fromtimestamp(changed, timezone.utc), store)

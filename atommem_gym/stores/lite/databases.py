@@ -17,14 +17,13 @@ from milvus_lite import DataDirLockedError, MilvusLite
 
 from atommem_gym.errors import StoreError
 from atommem_gym.stores.lite.engine import close_engine, disown, if_dead, open_engine
-from atommem_gym.stores.lite.ledger import Ledger
+from atommem_gym.stores.lite.ledger import LOCK, Ledger
 from atommem_gym.stores.lite.table import LiteTable
 from atommem_gym.stores.lite.verify import SHARED, verify
 
 logger = logging.getLogger(__name__)
 
 _PREFIX = "atommem-gym-"
-_LOCK_NAME = "LOCK"
 _UNFINISHED_AFTER_S = 3600.0
 _TEMPORARY = ""
 """Key of the process's one temporary database among the paths."""
@@ -175,7 +174,7 @@ def remove_leftovers() -> None:
             found = entry.stat(follow_symlinks=False)
             if not entry.is_dir(follow_symlinks=False) or (hasattr(os, "getuid") and found.st_uid != os.getuid()):
                 continue
-            if os.path.exists(os.path.join(entry.path, _LOCK_NAME)):
+            if os.path.exists(os.path.join(entry.path, LOCK)):
                 if_dead(entry.path, functools.partial(shutil.rmtree, entry.path, ignore_errors=True))
             elif time.time() - found.st_mtime > _UNFINISHED_AFTER_S:
                 # Without its lock file a folder is being made or being removed; after an hour nobody is at it any more.

@@ -28,7 +28,11 @@ from atommem_gym.memory.protocols import StoredEpisode, Write
 from atommem_gym.stores.milvus_rows import FORMAT
 
 LEDGER = "acknowledged.log"
-_NOT_SEALED = {LEDGER, LEDGER + ".new", "LOCK"}
+LOCK = "LOCK"
+"""The engine's file whose lock says that a process has the folder open."""
+COLLECTIONS = "collections"
+"""The engine's folder of collections."""
+_NOT_SEALED = {LEDGER, LEDGER + ".new", LOCK}
 _DONE, _UNDER_WAY = b"+", b"~"
 
 
@@ -314,10 +318,9 @@ class Ledger:
             self.memories[key] = _different([*contents, *self.memories.get(key, [Contents()])])
 
     def _rewrite(self) -> None:
-        lines: list[list[Any]] = [["format", FORMAT]]
+        out = [_line(_DONE, ["format", FORMAT])]
         if self.meta is not None:
-            lines.append(["meta", self.meta])
-        out = [_line(_DONE, line) for line in lines]
+            out.append(_line(_DONE, ["meta", self.meta]))
         for key, possible in sorted(self.memories.items()):
             # What may be one or the other stays so: the first as it is, each other one as a write that was cut off.
             out.append(_line(_DONE, ["holds", key, possible[0].entries, possible[0].state]))

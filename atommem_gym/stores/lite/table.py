@@ -64,7 +64,6 @@ class LiteTable:
         name: the shared collection.
         dim: numbers in a vector; a collection that exists keeps its own.
         kept: whether there may be rows from before, and will be readers after.
-
         ledger: of a kept database that has one; older ones get theirs with the first write.
 
     Raises:

@@ -14,13 +14,11 @@ from milvus_lite import MilvusLite
 from atommem_gym.errors import EmbedderError, StoreError, StoreLockedError
 from atommem_gym.memory.protocols import StoredEpisode
 from atommem_gym.stores.lite.engine import Row, close_engine
-from atommem_gym.stores.lite.ledger import Contents, Ledger, checksum_of_text, how_to_save
+from atommem_gym.stores.lite.ledger import COLLECTIONS, LOCK, Contents, Ledger, checksum_of_text, how_to_save
 from atommem_gym.stores.lite.table import LiteTable
 from atommem_gym.stores.milvus_rows import ENTRY, EPISODE, KEY, META_EPISODE, TEXT, key_of, read_meta, stored
 from atommem_gym.stores.write_checks import check_vectors
 
-_LOCK = "LOCK"
-_COLLECTIONS = "collections"
 SHARED = "atommem"
 """The collection of a kept database."""
 
@@ -167,7 +165,7 @@ def held(path: str) -> Iterator[None]:
 
     try:
         # Locked through a handle that cannot write.
-        handle = os.open(os.path.join(path, _LOCK), os.O_RDONLY)
+        handle = os.open(os.path.join(path, LOCK), os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         # Nobody has opened this copy of a database yet.
         yield
@@ -187,5 +185,5 @@ def held(path: str) -> Iterator[None]:
 
 
 def _has_collections(path: str) -> bool:
-    folder = os.path.join(path, _COLLECTIONS)
+    folder = os.path.join(path, COLLECTIONS)
     return os.path.isdir(folder) and any(os.scandir(folder))
