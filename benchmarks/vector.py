@@ -222,9 +222,11 @@ def floors(size: int) -> dict[str, float]:
 
     for number, batch in enumerate(actions(size, 12), 1):
         texts = texts_of(batch)[0]
-        pieces = [stream._piece(stream._place(4000 * number)[0]) for stream in streams]
+        # Generated streams may have fewer chunks than there are batches.
+        places = [(stream, number % stream.num_chunks) for stream in streams]
+        pieces = [stream._piece(stream._place(4000 * chunk)[0]) for stream, chunk in places]
         cuts = [tokenizer.count(piece) // 2 for piece in pieces]
-        chunks = [stream.chunk(number).encode() for stream in streams]
+        chunks = [stream.chunk(chunk).encode() for stream, chunk in places]
         note("making a chunk's text from its bytes", lambda chunks=chunks: [chunk.decode() for chunk in chunks])  # type: ignore[misc]
         note(
             "finding the token at which a document is cut",
