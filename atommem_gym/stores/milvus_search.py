@@ -28,10 +28,7 @@ def widen(
     extra: int = _EXTRA,
     pick: Callable[[list[int]], Rows] | None = None,
 ) -> Rows:
-    """Ask for more and more of the nearest rows until none that could be among the best ``k`` can be missing.
-
-    That is so when fewer came than were asked for, or when the last one lies more than twice the rounding error below
-    the k-th (``ranking.margin``).
+    """The rows of ``sufficient``, or all rows of the episode where too many tie.
 
     Args:
         search: gives the ``limit`` nearest rows of the episode, nearest first.
@@ -41,16 +38,31 @@ def widen(
         extra: how many more to ask for at first.
         pick: gives the rows with these ids, where the engine need not be asked for their vectors.
     """
+    hits = sufficient(search, k, dim, extra=extra)
+    if hits is None:
+        return everything()
+    ids = [hit[0] for hit in hits]
+    return rows_of(ids, [hit[2] for hit in hits], dim) if pick is None else pick(ids)
+
+
+def sufficient(
+    search: Callable[[int], Sequence[Hit]], k: int, dim: int, *, extra: int = _EXTRA
+) -> Sequence[Hit] | None:
+    """Ask for more and more of the nearest rows until none that could be among the best ``k`` can be missing.
+
+    That is so when fewer came than were asked for, or when the last one lies more than twice the rounding error below
+    the k-th (``ranking.margin``). ``None`` if more than ``MAX_LIMIT`` tie, so that no search can tell. The arguments
+    are those of ``widen``.
+    """
     if k <= 0:
-        return rows_of([], [], dim)
+        return []
     limit = k + extra
     while limit <= MAX_LIMIT:
         hits = search(limit)
         if len(hits) < limit or hits[-1][1] < hits[k - 1][1] - 2.0 * margin(dim):
-            ids = [hit[0] for hit in hits]
-            return rows_of(ids, [hit[2] for hit in hits], dim) if pick is None else pick(ids)
+            return hits
         limit = limit * _FACTOR if limit * _FACTOR <= MAX_LIMIT or limit == MAX_LIMIT else MAX_LIMIT
-    return everything()
+    return None
 
 
 def rows_of(ids: Sequence[int], vectors: Sequence[Sequence[float]], dim: int) -> Rows:

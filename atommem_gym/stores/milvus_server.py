@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
+import numpy as np
 from pymilvus import DataType, MilvusClient
 from pymilvus.exceptions import MilvusException
 
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES, Rows, Search, StoredEpisode, Write
+from atommem_gym.stores.known_vectors import KnownVectors
+from atommem_gym.stores.milvus_connection import Connection
 from atommem_gym.stores.milvus_rows import (
     ENTRY,
     EPISODE,
@@ -37,15 +38,15 @@ from atommem_gym.stores.milvus_rows import (
     row,
     stored,
 )
-from atommem_gym.stores.milvus_search import Hit, rows_of, unit, widen
+from atommem_gym.stores.milvus_search import Hit, rows_of, sufficient, unit
 from atommem_gym.stores.write_checks import check_writes
-from atommem_gym.trust import secret
 
-CONNECT_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 60.0
 _MAX_CALL_BYTES = 16 * 2**20
 """Half of the least that servers are configured to accept in one message, and more than any usual step has."""
 _KEYS_PER_CALL = 200
+_SEARCHES_AT_ONCE = 64
+"""A search with strong consistency waits for the server's next time tick (200 ms), so many wait together."""
 
 _Row = dict[str, Any]
 _write_locks: dict[str, threading.Lock] = {}
@@ -59,8 +60,10 @@ class MilvusServerStore:
     """A ``Store`` on a Milvus server; episodes may be used from several threads, each from one at a time.
 
     Rows are kept in one collection, found by a filter on the episode, with strong consistency (a read sees the writes
-    before it) and a FLAT index (an exact search). Temporary rows are deleted at ``drop`` and ``close``; those of a
-    client that was killed stay in the collections ``atommem_temporary_*`` until someone drops these.
+    before it) and a FLAT index (an exact search). A search returns ids and cosines; vectors are asked for only where
+    this client has neither written nor loaded them, or where they contradict the cosine. Temporary rows are deleted at
+    ``drop`` and ``close``; those of a client that was killed stay in the collections ``atommem_temporary_*`` until
+    someone drops these.
     ``milvus-lite server`` must not be written by several processes at once; Milvus itself may.
 
     Args:
@@ -75,24 +78,24 @@ class MilvusServerStore:
     """
 
     def __init__(self, url: str, dim: int, *, keep: bool = False, embedder: str = "") -> None:
-        self.name = re.sub(r"//[^/@]*@", "//", url).rstrip("/")
+        self._connection = Connection(url, self._again)
+        self.name = self._connection.name
         self.dim = dim
         self.kept = keep
-        self._url = url
         self._collection = "atommem" if keep else f"atommem_temporary_{dim}"
         self._process = os.getpid()
         self._closed = False
-        self._prepared = False
-        self._client: MilvusClient | None = None
-        self._client_lock = threading.Lock()
         self._write_lock = _write_locks.setdefault(url, threading.Lock())
         self._heads: dict[str, Head | None] = {}
-        self._own: set[str] = set()
+        self._known = KnownVectors(dim)
+        self._own: dict[str, bool] = {}
+        """Episodes that this store has written, and whether it knows all their rows."""
+        # Its threads begin with the first vector step.
+        self._searchers = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="atommem-search")
         try:
             self._prepare(embedder)
-            self._prepared = True
         except BaseException:
-            self._disconnect()
+            self._hang_up()
             raise
 
     def write(self, writes: Sequence[Write]) -> None:
@@ -103,28 +106,51 @@ class MilvusServerStore:
             StoreError: the server refused or is gone; some rows may have arrived, and the same call may be repeated.
         """
         self._check_usable()
-        check_writes(writes, self.dim)
+        squares = check_writes(writes, self.dim)
         self._load_missing([write.episode for write in writes])
         batch = compose(writes, self._heads.get, self.kept, self.dim)
-        self._own.update(write.episode for write in writes)
-        with self._write_lock, self._connected() as client:
-            for rows in _by_bytes(batch.rows, self.dim):
-                client.upsert(self._collection, rows, timeout=CALL_TIMEOUT_S)
-            for keys in _in_parts(batch.deletes):
-                client.delete(self._collection, ids=keys, timeout=CALL_TIMEOUT_S)
+        for write in writes:
+            self._own.setdefault(write.episode, not self.kept)
+        try:
+            with self._write_lock, self._connection.client() as client:
+                for rows in _by_bytes(batch.rows, self.dim):
+                    client.upsert(self._collection, rows, timeout=CALL_TIMEOUT_S)
+                for keys in _in_parts(batch.deletes):
+                    client.delete(self._collection, ids=keys, timeout=CALL_TIMEOUT_S)
+        except BaseException:
+            # What has arrived of them is not known.
+            for write in writes:
+                self._known.forget(write.episode)
+                self._own[write.episode] = False
+            raise
+        self._known.apply(writes, squares)
         self._heads.update(batch.heads)
 
     def candidates(self, searches: Sequence[Search]) -> list[Rows]:
-        """Candidates of every search, in the order asked; one call of the server each, more where many tie."""
+        """Candidates of every search, in the order asked.
+
+        The searches run at the same time, one call of the server each, more where many tie; then one more for all
+        vectors that are not known.
+        """
         self._check_usable()
         self._load_missing([search.episode for search in searches])
-        return [self._search(search) for search in searches]
+        found = self._hits(searches)
+        self._ask_for_doubtful(searches, found)
+        return [
+            self._everything(search.episode)
+            if hits is None
+            else self._known.pick(search.episode, [hit[0] for hit in hits])
+            for search, hits in zip(searches, found, strict=True)
+        ]
 
     def load(self, episode: str) -> StoredEpisode | None:
         """All that the server has under an episode key, or ``None``."""
         self._check_usable()
         self._load_missing([episode])
-        return stored(self._fetch(all_rows_of([episode]), [EPISODE, ENTRY, TEXT, VECTOR]), self.dim)
+        found = stored(self._fetch(all_rows_of([episode]), [EPISODE, ENTRY, TEXT, VECTOR]), self.dim)
+        if found is not None:
+            self._known.learn(episode, found.ids.tolist(), found.vectors)
+        return found
 
     def episodes(self) -> list[str]:
         """Keys of all episodes in the collection that hold an entry or a state, sorted; other clients' too."""
@@ -144,6 +170,7 @@ class MilvusServerStore:
             self._drop(episodes)
         for episode in episodes:
             self._heads.pop(episode, None)
+            self._known.forget(episode)
 
     def close(self) -> None:
         """Delete temporary rows and hang up. Closing twice is no error; in a forked child it does nothing.
@@ -160,10 +187,10 @@ class MilvusServerStore:
             if not self.kept:
                 self._drop(sorted(self._own))
         finally:
-            self._disconnect()
+            self._hang_up()
 
     def _prepare(self, embedder: str) -> None:
-        with self._write_lock, self._connected() as client:
+        with self._write_lock, self._connection.client() as client:
             if not client.has_collection(self._collection, timeout=CALL_TIMEOUT_S):
                 self._create(client)
             if not client.list_indexes(self._collection, timeout=CALL_TIMEOUT_S):
@@ -191,7 +218,7 @@ class MilvusServerStore:
             )
         if not recorded:
             text = meta_text(self.dim, embedder)
-            with self._write_lock, self._connected() as client:
+            with self._write_lock, self._connection.client() as client:
                 client.upsert(self._collection, [row(META_EPISODE, 0, text, marker(self.dim))], timeout=CALL_TIMEOUT_S)
 
     def _create(self, client: MilvusClient) -> None:
@@ -217,37 +244,65 @@ class MilvusServerStore:
             found = self._fetch(f"{all_rows_of(keys)} and {ENTRY} <= 0", [EPISODE, ENTRY, TEXT])
             heads = {key: Head.of([row_ for row_ in found if row_[EPISODE] == key]) for key in keys}
             late = [key_of(key, entry) for key, head in heads.items() if head for entry in head.deletes]
-            with self._write_lock, self._connected() as client:
+            with self._write_lock, self._connection.client() as client:
                 for part in _in_parts(late):
                     client.delete(self._collection, ids=part, timeout=CALL_TIMEOUT_S)
             self._heads.update(heads)
 
-    def _search(self, search: Search) -> Rows:
+    def _hits(self, searches: Sequence[Search]) -> list[Sequence[Hit] | None]:
+        """What the server finds for each search, at the same time; ``None`` where too many tie for a search."""
+        with self._connection.client() as client:
+            if len(searches) == 1:
+                return [self._search(client, searches[0])]
+            running = [self._searchers.submit(self._search, client, search) for search in searches]
+            # Also after one has failed: none may go on with a client that others have given back.
+            wait(running)
+            return [search.result() for search in running]
+
+    def _search(self, client: MilvusClient, search: Search) -> Sequence[Hit] | None:
         expression, vector = entries_of(search.episode), unit(search.vector)
 
         def nearest(limit: int) -> list[Hit]:
-            with self._connected() as client:
-                found = client.search(
-                    self._collection,
-                    data=[vector],
-                    anns_field=VECTOR,
-                    limit=limit,
-                    filter=expression,
-                    output_fields=[ENTRY, VECTOR],
-                    search_params={"metric_type": "COSINE"},
-                    consistency_level="Strong",
-                    timeout=CALL_TIMEOUT_S,
-                )
-            return [(hit["entity"][ENTRY], hit["distance"], hit["entity"][VECTOR]) for hit in found[0]]
+            found = client.search(
+                self._collection,
+                data=[vector],
+                anns_field=VECTOR,
+                limit=limit,
+                filter=expression,
+                # With vectors among them the server would wait for a second tick.
+                output_fields=[ENTRY],
+                search_params={"metric_type": "COSINE"},
+                consistency_level="Strong",
+                timeout=CALL_TIMEOUT_S,
+            )
+            return [(hit["entity"][ENTRY], hit["distance"], ()) for hit in found[0]]
 
-        def everything() -> Rows:
-            found = self._fetch(expression, [ENTRY, VECTOR])
-            return rows_of([hit[ENTRY] for hit in found], [hit[VECTOR] for hit in found], self.dim)
+        return sufficient(nearest, search.k, self.dim)
 
-        return widen(nearest, everything, search.k, self.dim)
+    def _ask_for_doubtful(self, searches: Sequence[Search], found: Sequence[Sequence[Hit] | None]) -> None:
+        """Learn the vectors of hits that are not known, or not well."""
+        doubtful: dict[str, set[int]] = {}
+        for search, hits in zip(searches, found, strict=True):
+            if hits and (ids := self._known.doubtful(search, hits)):
+                doubtful.setdefault(search.episode, set()).update(ids)
+        if not doubtful:
+            return
+        keys = [key_of(episode, entry) for episode, ids in doubtful.items() for entry in sorted(ids)]
+        rows: dict[str, list[_Row]] = {episode: [] for episode in doubtful}
+        for hit in self._rows(keys, [EPISODE, ENTRY, VECTOR]):
+            rows[hit[EPISODE]].append(hit)
+        for episode, ids in doubtful.items():
+            # One that is gone meanwhile is no candidate any more.
+            self._known.unlearn(episode, sorted(ids))
+            vectors = np.array([hit[VECTOR] for hit in rows[episode]], np.float32).reshape(-1, self.dim)
+            self._known.learn(episode, [hit[ENTRY] for hit in rows[episode]], vectors)
+
+    def _everything(self, episode: str) -> Rows:
+        found = self._fetch(entries_of(episode), [ENTRY, VECTOR])
+        return rows_of([hit[ENTRY] for hit in found], [hit[VECTOR] for hit in found], self.dim)
 
     def _query(self, expression: str, fields: list[str]) -> list[_Row]:
-        with self._connected() as client:
+        with self._connection.client() as client:
             return list(
                 client.query(
                     self._collection,
@@ -260,13 +315,17 @@ class MilvusServerStore:
 
     def _fetch(self, expression: str, fields: list[str]) -> list[_Row]:
         """Like ``_query``, but in two goes, keys first, so that no answer exceeds what a message may hold."""
+        return self._rows([found[KEY] for found in self._query(expression, [KEY])], fields)
+
+    def _rows(self, keys: list[str], fields: list[str]) -> list[_Row]:
+        """The rows with these primary keys, as far as they are there."""
         rows: list[_Row] = []
-        for keys in _in_parts([found[KEY] for found in self._query(expression, [KEY])]):
-            with self._connected() as client:
+        for part in _in_parts(keys):
+            with self._connection.client() as client:
                 rows.extend(
                     client.query(
                         self._collection,
-                        ids=keys,
+                        ids=part,
                         output_fields=fields,
                         consistency_level="Strong",
                         timeout=CALL_TIMEOUT_S,
@@ -275,49 +334,33 @@ class MilvusServerStore:
         return rows
 
     def _drop(self, episodes: Sequence[str]) -> None:
-        for keys in _in_parts(list(episodes)):
-            expression = all_rows_of(keys)
-            with self._write_lock, self._connected() as client:
+        known = [episode for episode in episodes if self._own.get(episode)]
+        # By their keys: a server that is given a filter searches first, and waits for a time tick.
+        for part in _in_parts([key for episode in known for key in self._keys(episode)]):
+            with self._write_lock, self._connection.client() as client:
+                client.delete(self._collection, ids=part, timeout=CALL_TIMEOUT_S)
+        for part in _in_parts([episode for episode in episodes if not self._own.get(episode)]):
+            expression = all_rows_of(part)
+            with self._write_lock, self._connection.client() as client:
                 client.delete(self._collection, filter=expression, timeout=CALL_TIMEOUT_S)
-            for key in keys:
-                self._heads.pop(key, None)
-                self._own.discard(key)
+        for episode in episodes:
+            self._heads.pop(episode, None)
+            self._known.forget(episode)
+            self._own.pop(episode, None)
 
-    @contextlib.contextmanager
-    def _connected(self) -> Iterator[MilvusClient]:
-        """The client, made anew after a failure: a channel that lost its server would keep failing for a while."""
-        try:
-            with self._client_lock:
-                if self._client is None:
-                    self._client = MilvusClient(
-                        self._url,
-                        token=secret("MILVUS_TOKEN", self._url) or "",
-                        timeout=CONNECT_TIMEOUT_S,
-                        dedicated=True,
-                        # gRPC shares connections between the channels of a process: the new client would meet the
-                        # broken one of the client before it.
-                        grpc_options={"grpc.use_local_subchannel_pool": 1},
-                    )
-                    if self._prepared:
-                        # A server that was started again may not have the collection in memory.
-                        self._client.load_collection(self._collection, timeout=CALL_TIMEOUT_S)
-                client = self._client
-            yield client
-        except (MilvusException, grpc.RpcError, OSError) as error:
-            self._disconnect()
-            # Some versions of the client quote the URL, and its password with it.
-            user = re.search(r"//([^/@]*@)", self._url)
-            said = str(error).replace(user[1], "") if user else str(error)
-            raise StoreError(
-                f"the Milvus server {self.name} failed: {said}; check that it runs and can be reached, then repeat "
-                'the same call, or use store="milvus" (embedded, needs no server)'
-            ) from (error if said == str(error) else None)
+    def _keys(self, episode: str) -> list[str]:
+        """The primary keys of all rows of an episode, if they are known."""
+        head = self._heads.get(episode)
+        chunks = 0 if head is None else len(head.chunks())
+        return [key_of(episode, entry) for entry in [*self._known.ids(episode), *range(0, -chunks, -1)]]
 
-    def _disconnect(self) -> None:
-        with self._client_lock:
-            client, self._client = self._client, None
-        if client is not None:
-            client.close()
+    def _again(self, client: MilvusClient) -> None:
+        # A server that was started again may not have the collection in memory.
+        client.load_collection(self._collection, timeout=CALL_TIMEOUT_S)
+
+    def _hang_up(self) -> None:
+        self._searchers.shutdown()
+        self._connection.close()
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -16,6 +16,7 @@ from support.servers import MilvusServer, milvus_server  # noqa: F401
 from support.stores.players import Plan, endless, facts, states
 
 from atommem_gym.errors import StoreError
+from atommem_gym.stores import milvus_connection
 from atommem_gym.stores import milvus_server as module
 from atommem_gym.stores.loading import open_store
 
@@ -153,7 +154,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CALL_TIMEOUT_S", 1.0)
-    monkeypatch.setattr(module, "CONNECT_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(milvus_connection, "CONNECT_TIMEOUT_S", 2.0)
 
 
 def kept_state(url: str, key: str) -> tuple[dict[int, str], int, str]:

@@ -1,16 +1,26 @@
-"""A real server of the Milvus protocol for the tests: `milvus-lite server` on a free loopback port."""
+"""Servers of the Milvus protocol for the tests: `milvus-lite server` on a free loopback port, or a real Milvus.
+
+`make milvus` starts a real Milvus and names its URL in `ATOMMEM_MILVUS`; the tests on a server then run on that one.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+REAL_MILVUS = os.environ.get("ATOMMEM_MILVUS", "")
+"""The URL of a real Milvus, or nothing."""
+needs_real_milvus = pytest.mark.skipif(
+    not REAL_MILVUS, reason="needs a real Milvus, which `make milvus` starts (its URL in ATOMMEM_MILVUS)"
+)
 _READY_WITHIN_S = 60.0
 
 
@@ -56,9 +66,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class RealMilvus:
+    """What the tests use of a `MilvusServer`, of a server that somebody else started."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        port = urlsplit(url).port
+        assert port is not None, f"ATOMMEM_MILVUS={url} names no port"
+        self.port = port
+
+
 @pytest.fixture(scope="session")
-def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer]:
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer | RealMilvus]:
     """One server for the whole session; import it into a test module to use it."""
+    if REAL_MILVUS:
+        yield RealMilvus(REAL_MILVUS)
+        return
     server = MilvusServer(tmp_path_factory.mktemp("milvus"))
     server.start()
     yield server
