@@ -3,7 +3,7 @@ PYTHON ?= python3
 EXTRAS ?= test
 BIN := .venv/bin
 
-.PHONY: verl-environment verl-test verl-smoke verl-learn demo test lowest check lint types layers docs bench slow mutation clean
+.PHONY: milvus-environment milvus pythons verl-environment verl-test verl-smoke verl-learn demo test lowest check lint types layers docs bench slow mutation clean
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -30,6 +30,29 @@ LOWEST := env vector_env vector_wrappers rooms gymnasium_forms curriculum action
 
 lowest: .lowest/installed  ## two minutes of tests on the lowest versions that pyproject.toml allows, in .lowest
 	.lowest/bin/python -m pytest -p no:cacheprovider -n auto $(foreach name,$(LOWEST),$(wildcard tests/*/test_$(name).py tests/*/*/test_$(name).py))
+
+PYTHONS ?= 3.10 3.12 3.13
+PYTHONS_TESTS := env vector_env rooms gymnasium_forms snapshot_item traces_recorder stores milvus_lite numpy_store records cli \
+	golden time_limit drafts
+
+pythons:  ## minutes of tests on the other versions of Python, without torch, in .pythons
+	.ci/pythons $(PYTHONS) -- -q -n auto $(foreach name,$(PYTHONS_TESTS),$(wildcard tests/*/test_$(name).py tests/*/*/test_$(name).py))
+
+# A standalone Milvus server comes in a wheel, without Docker (80 MB, and 260 unpacked), into an environment of its own.
+.milvus/installed:
+	test -x .milvus/bin/python || $(PYTHON) -m venv .milvus
+	.milvus/bin/python -m pip install --quiet --disable-pip-version-check "milvus==2.3.5"
+	touch $@
+
+milvus-environment: .milvus/installed  ## a real Milvus server, in .milvus; tests/support/real_milvus.py starts it
+
+MILVUS_TESTS := tests/stores/test_stores.py tests/stores/test_milvus_server.py tests/stores/test_server_processes.py \
+	tests/stores/test_server_calls.py tests/stores/test_server_speed.py tests/stores/test_properties_stores.py tests/memory/test_properties_memory.py \
+	tests/envs/pool/test_pool.py tests/actions/test_injection.py tests/commands/test_memory_command.py
+
+milvus: .venv/installed .milvus/installed  ## minutes of tests against a real Milvus server, which is started and ended
+	.milvus/bin/python tests/support/real_milvus.py $(BIN)/python -m pytest -p no:cacheprovider -m "milvus and not slow" \
+		--hypothesis-profile milvus $(MILVUS_TESTS)
 
 lint: .venv/installed
 	$(BIN)/ruff format --check .
@@ -87,4 +110,4 @@ mutation: .venv/installed  ## which slips in the core would no test notice (an h
 	$(BIN)/python benchmarks/mutation.py
 
 clean:
-	rm -rf .venv .lowest build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .lowest .milvus .pythons build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

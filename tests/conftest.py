@@ -13,8 +13,22 @@ from hypothesis import settings
 ROOT = Path(__file__).resolve().parent.parent
 
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True)
+settings.register_profile("milvus", max_examples=25, deadline=None, derandomize=True)
 settings.register_profile("slow", max_examples=10_000, deadline=None)
 settings.load_profile("ci")
+
+
+_OTHER_STORES = {"numpy", "mirror", "milvus", "kept", "kept-milvus"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that a server answers, for `-m milvus`; they share one server, and so one worker."""
+    for item in items:
+        spec = getattr(item, "callspec", None)
+        chosen = {value for value in spec.params.values() if isinstance(value, str)} if spec is not None else set()
+        if "milvus_server" in getattr(item, "fixturenames", ()) and not chosen & _OTHER_STORES:
+            item.add_marker(pytest.mark.milvus)
+            item.add_marker(pytest.mark.xdist_group("milvus"))
 
 
 @pytest.fixture(autouse=True, scope="session")

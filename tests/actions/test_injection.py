@@ -15,7 +15,7 @@ import pytest
 from milvus_lite import Collection
 from pymilvus import MilvusClient
 from support.fixed_items import fixed_env, fixed_gym
-from support.servers import MilvusServer, milvus_server  # noqa: F401
+from support.servers import milvus_server, milvus_url  # noqa: F401
 
 from atommem_gym.actions import Answer, Create, Operation, Read, Scratchpad, Update, format_action
 from atommem_gym.cli import main
@@ -135,15 +135,15 @@ def expressions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def stores(tmp_path: Path, server: MilvusServer) -> Iterator[dict[str, Any]]:
+def stores(tmp_path: Path, server: str) -> Iterator[dict[str, Any]]:
     yield {"store": "milvus", "store_reads": "milvus"}
     yield {"store": f"milvus://{tmp_path}/kept.db", "store_reads": "milvus"}
-    yield {"store": server.url, "keep_memory": True}
-    yield {"store": server.url}
+    yield {"store": server, "keep_memory": True}
+    yield {"store": server}
 
 
-def test_M13_no_text_reaches_a_filter(expressions: list[str], tmp_path: Path, milvus_server: MilvusServer) -> None:  # noqa: F811
-    for keywords in stores(tmp_path, milvus_server):
+def test_M13_no_text_reaches_a_filter(expressions: list[str], tmp_path: Path, milvus_url: str) -> None:  # noqa: F811
+    for keywords in stores(tmp_path, milvus_url):
         victim, env = hostile_env(**keywords), hostile_env(**keywords)
         victim.reset(seed=0)
         victim.step("<create>secret</create>")
@@ -197,7 +197,7 @@ def test_M13_a_hostile_memory_key_is_refused_and_the_episode_goes_on(
     if form == "kept":
         keywords = {"store": f"milvus://{tmp_path}/kept.db"}
     if form == "server":
-        keywords = {"store": request.getfixturevalue("milvus_server").url, "keep_memory": True}
+        keywords = {"store": request.getfixturevalue("milvus_url"), "keep_memory": True}
     env = hostile_env(**keywords)
     env.reset(seed=0)
     env.step("<create>bees</create>")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.servers import MilvusServer, milvus_server  # noqa: F401
+from support.servers import milvus_server, milvus_url  # noqa: F401
 
 from atommem_gym.cli import FAILED, main
 from atommem_gym.envs import SyntheticEnv
@@ -163,14 +163,14 @@ def test_another_embedder_is_refused(kept: tuple[str, list[str]], capsys: Captur
     assert "written with embedder 'hashing-v1-1024', but --embedder hashing is 'hashing-v1-512'" in said
 
 
-def test_a_server_is_read_like_a_folder(milvus_server: MilvusServer, capsys: Capture) -> None:  # noqa: F811
-    keys = fill(milvus_server.url, 1, keep_memory=True)
-    listing = json.loads(printed(capsys, "ls", milvus_server.url, "--json"))
+def test_a_server_is_read_like_a_folder(milvus_url: str, capsys: Capture) -> None:  # noqa: F811
+    keys = fill(milvus_url, 1, keep_memory=True)
+    listing = json.loads(printed(capsys, "ls", milvus_url, "--json"))
     assert keys[0] in [one["key"] for one in listing["memories"]]
     assert listing["changed"] is None
-    shown = json.loads(printed(capsys, "show", milvus_server.url, "--key", keys[0], "--json"))
+    shown = json.loads(printed(capsys, "show", milvus_url, "--key", keys[0], "--json"))
     assert [entry["id"] for entry in shown["entries"]] == [2, 3]
-    hits = json.loads(printed(capsys, "search", milvus_server.url, "fisherman", "--key", keys[0], "--json"))["hits"]
+    hits = json.loads(printed(capsys, "search", milvus_url, "fisherman", "--key", keys[0], "--json"))["hits"]
     assert hits[0]["id"] == 3
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pymilvus import MilvusClient
-from support.servers import MilvusServer, free_port, milvus_server  # noqa: F401
+from support.servers import AnyServer, MilvusServer, free_port, milvus_server, own_database  # noqa: F401
 from support.stores.written import DIM, loaded, one
 
 from atommem_gym.errors import StoreError
@@ -22,13 +22,10 @@ from atommem_gym.stores.loading import open_store
 
 
 @pytest.fixture
-def url(milvus_server: MilvusServer) -> str:  # noqa: F811
+def url(milvus_server: AnyServer) -> Iterator[str]:  # noqa: F811
     """A database of its own on the session's server, which also tests that the path of a URL names one."""
-    client = MilvusClient(milvus_server.url)
-    name = f"database_{time.monotonic_ns()}"
-    client.create_database(name)
-    client.close()
-    return f"{milvus_server.url}/{name}"
+    with own_database(milvus_server) as name:
+        yield name
 
 
 def test_nobody_listening_is_an_error_within_seconds_naming_url_and_remedy() -> None:

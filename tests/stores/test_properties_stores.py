@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.properties import RULES, STORES, Databases, Play, every_database, item, milvus_server  # noqa: F401
-from support.servers import MilvusServer
+from support.servers import milvus_url  # noqa: F401
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.memory.protocols import Store
@@ -200,13 +200,13 @@ def test_M15_every_member_of_a_vector_environment_equals_a_plain_one(columns: li
 
 
 @pytest.mark.parametrize("kind", ["numpy", "mirror", "milvus", "kept", "kept-milvus", "server", "kept-server"])
-def test_every_store_passes_the_machine_of_the_kit(kind: str, milvus_server: MilvusServer) -> None:  # noqa: F811
+def test_every_store_passes_the_machine_of_the_kit(kind: str, milvus_url: str) -> None:  # noqa: F811
     from hypothesis.stateful import run_state_machine_as_test
 
     def open_kind(machine: MemoryStoreMachine, dim: int) -> Store:
         reads = "milvus" if kind.endswith("milvus") else "mirror"
         if "server" in kind:
-            return open_store(milvus_server.url, dim, keep=kind == "kept-server")
+            return open_store(milvus_url, dim, keep=kind == "kept-server")
         names = {"numpy": "numpy", "mirror": "milvus", "milvus": "milvus"}
         return open_store(names.get(kind, f"milvus://{machine.folder}/memory.db"), dim, store_reads=reads)
 
@@ -216,10 +216,10 @@ def test_every_store_passes_the_machine_of_the_kit(kind: str, milvus_server: Mil
 
 
 @pytest.mark.parametrize("store", ["numpy", "milvus", "server"])
-def test_M1_to_E11_the_environment_passes_the_machine_of_the_kit(store: str, milvus_server: MilvusServer) -> None:  # noqa: F811
+def test_M1_to_E11_the_environment_passes_the_machine_of_the_kit(store: str, milvus_url: str) -> None:  # noqa: F811
     from hypothesis.stateful import run_state_machine_as_test
 
-    where = milvus_server.url if store == "server" else store
+    where = milvus_url if store == "server" else store
     keywords: dict[str, Any] = {**SMALL, "questions_per_episode": [1, 3], "store": where, "top_k": 3}
 
     class Machine(MemoryEnvMachine):

@@ -9,15 +9,16 @@ from typing import TypeAlias
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from support.servers import MilvusServer, milvus_server  # noqa: F401
+from support.servers import milvus_server, milvus_url  # noqa: F401
 
 from atommem_gym.errors import ConfigError, EmbedderError, StoreError
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES, Rows, Search, Store, Vectors, Write
 from atommem_gym.memory.ranking import rank
 from atommem_gym.stores.loading import open_store
 from atommem_gym.stores.milvus_rows import Head, from_varchar, to_varchar
+from atommem_gym.testing import budget
 
 DIM = 4
 KINDS = ("numpy", "mirror", "milvus", "kept", "kept-milvus", "server", "kept-server")
@@ -26,7 +27,7 @@ _numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory, milvus_server: MilvusServer) -> Iterator[dict[str, Store]]:  # noqa: F811
+def stores(tmp_path_factory: pytest.TempPathFactory, milvus_url: str) -> Iterator[dict[str, Store]]:  # noqa: F811
     folder = tmp_path_factory.mktemp("kept")
     opened = {
         "numpy": open_store("numpy", DIM),
@@ -34,8 +35,8 @@ def stores(tmp_path_factory: pytest.TempPathFactory, milvus_server: MilvusServer
         "milvus": open_store("milvus", DIM, store_reads="milvus"),
         "kept": open_store(f"milvus://{folder}/a.db", DIM),
         "kept-milvus": open_store(f"milvus://{folder}/b.db", DIM, store_reads="milvus"),
-        "server": open_store(milvus_server.url, DIM),
-        "kept-server": open_store(milvus_server.url, DIM, keep=True),
+        "server": open_store(milvus_url, DIM),
+        "kept-server": open_store(milvus_url, DIM, keep=True),
     }
     yield opened
     for store in opened.values():
@@ -99,7 +100,7 @@ def steps(draw: st.DrawFn) -> list[list[tuple[int, dict[int, tuple[str, list[flo
 
 
 @given(steps(), st.lists(st.tuples(coordinates, st.integers(1, 7)), min_size=1, max_size=2), st.text(max_size=5))
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@budget(15)
 def test_M6_every_store_ranks_like_brute_force_to_the_bit(
     stores: dict[str, Store],
     plan: list[list[tuple[int, dict[int, tuple[str, list[float]]], set[int]]]],
@@ -260,8 +261,8 @@ def test_a_malformed_write_is_refused_whole(store: Store, episode: str, name: st
 
 
 @pytest.mark.parametrize("kind", ["numpy", "mirror", "server"])
-def test_a_closed_store_says_so(kind: str, milvus_server: MilvusServer) -> None:  # noqa: F811
-    store = open_store({"mirror": "milvus", "server": milvus_server.url}.get(kind, kind), DIM)
+def test_a_closed_store_says_so(kind: str, milvus_url: str) -> None:  # noqa: F811
+    store = open_store({"mirror": "milvus", "server": milvus_url}.get(kind, kind), DIM)
     store.write([one("x", 1, "t")])
     store.close()
     store.close()

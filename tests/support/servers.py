@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import pytest
@@ -76,8 +78,11 @@ class RealMilvus:
         self.port = port
 
 
+AnyServer: TypeAlias = MilvusServer | RealMilvus
+
+
 @pytest.fixture(scope="session")
-def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusServer | RealMilvus]:
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnyServer]:
     """One server for the whole session; import it into a test module to use it."""
     if REAL_MILVUS:
         yield RealMilvus(REAL_MILVUS)
@@ -86,3 +91,30 @@ def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MilvusSe
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="module")
+def milvus_url(milvus_server: AnyServer) -> Iterator[str]:
+    """A database of the module's own on that server; import both into a test module to use it."""
+    with own_database(milvus_server) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def own_database(server: AnyServer) -> Iterator[str]:
+    """The URL of a database in which is nothing yet, and which is gone afterwards."""
+    from pymilvus import MilvusClient
+
+    client = MilvusClient(server.url)
+    name = f"tests_{time.monotonic_ns()}"
+    client.create_database(name)
+    try:
+        yield f"{server.url}/{name}"
+    finally:
+        # `use_database` asks for what servers of before 2.4 do not know.
+        inside = MilvusClient(f"{server.url}/{name}")
+        for collection in inside.list_collections():
+            inside.drop_collection(collection)
+        inside.close()
+        client.drop_database(name)
+        client.close()

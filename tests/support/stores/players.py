@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -262,3 +263,30 @@ def run_out_of_space(store: str, seed: str, num_envs: int, limit: int, memtable:
 def keys_and_states(keys: Sequence[str], seed: str, steps: int) -> dict[str, tuple[dict[int, str], int, str]]:
     """What must be kept under each key after so many steps of ``run_out_of_space``."""
     return {key: states(f"{seed}-{i}", steps, 150)[-1] for i, key in enumerate(keys)}
+
+
+def play_in_turns(store: str, keywords: dict[str, Any], seed: str, done: int, folder: str, told: Connection) -> None:
+    """Play a plan, one step whenever told to, from its beginning or from the snapshot after ``done`` steps.
+
+    Tells the memory key, then the result of each step; leaves a snapshot after each in ``folder``.
+    """
+    import pickle
+    from pathlib import Path
+
+    env = endless(store=store, **keywords)
+    moves = Plan(seed).actions()
+    if done:
+        env.restore(pickle.loads((Path(folder) / f"{seed}-{done}").read_bytes()))
+        for _ in range(done):
+            next(moves)
+    else:
+        env.reset(seed=0)
+    told.send(env.memory_key)
+    for number in itertools.count(done + 1):
+        if not told.recv():
+            break
+        result = env.step(next(moves))
+        (Path(folder) / f"{seed}-{number}").write_bytes(pickle.dumps(env.snapshot()))
+        told.send(repr(result))
+    env.close()
+    told.send("closed")
