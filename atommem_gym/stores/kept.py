@@ -247,8 +247,9 @@ def _server(url: str) -> Iterator[KeptDatabase]:
     from pymilvus import MilvusClient
     from pymilvus.exceptions import MilvusException
 
+    from atommem_gym.stores.milvus_connection import CONNECT_TIMEOUT_S
     from atommem_gym.stores.milvus_rows import META_EPISODE, TEXT, VECTOR, key_of, read_meta
-    from atommem_gym.stores.milvus_server import CONNECT_TIMEOUT_S, MilvusServerStore
+    from atommem_gym.stores.milvus_server import MilvusServerStore
 
     try:
         client = MilvusClient(url, token=secret("MILVUS_TOKEN", url) or "", timeout=CONNECT_TIMEOUT_S, dedicated=True)
