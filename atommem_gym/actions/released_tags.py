@@ -48,7 +48,7 @@ def parse(text: str) -> list[Operation | Invalid]:
             found.append(_addressed(kind, content))
         elif kind == "answer":
             # An answer without a box still closes its question; it can match nothing (RELEASED item 18).
-            found.append(Answer(boxed(content) or ""))
+            found.append(Answer((boxed(content) or "").strip()))
         else:
             found.append(operation(kind, content, None))
     return found
