@@ -43,7 +43,7 @@ def parse(text: str) -> list[Operation | Invalid]:
     answers may be empty: what that means is for the episode to say.
     """
     found: list[Operation | Invalid] = []
-    for name, _, content in scan(text, _KINDS, others_enclose=True):
+    for name, _, content, _ in scan(text, _KINDS, others_enclose=True):
         kind = _KINDS[name]
         if content is None:
             found.append(unclosed(kind, name))
