@@ -19,6 +19,7 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 
 from atommem_gym.actions import Answer, Create, Delete, Invalid, Operation, Read, Scratchpad, Update, parse, tag_names
+from atommem_gym.actions.operations import text_of
 from atommem_gym.config import EnvConfig
 from atommem_gym.evidence import holds, suggests
 from atommem_gym.memory.memory import Draft, Limits, Memory, Outcome
@@ -32,6 +33,9 @@ from atommem_gym.tokenizers import Tokenizer
 
 class Episode:
     """One episode of one item, by the rules of a config; does no I/O and knows neither store nor embedder."""
+
+    _empty_texts = False
+    """Whether reads, updates and scratchpads may be empty, where a dialect hands them on (SPEC A1)."""
 
     def __init__(
         self,
@@ -126,6 +130,9 @@ class Episode:
     def _apply(self, step: Step, position: int, op: Operation | Invalid) -> None:
         if op.kind not in self._kinds:
             step.report(op.kind, position, "disabled", f"this environment has no {op.kind}")
+            return
+        if isinstance(op, (Read, Update, Scratchpad)) and not (self._empty_texts or text_of(op)):
+            step.report(op.kind, position, "empty", f"{op.kind} needs a text")
             return
         empty_create = isinstance(op, Invalid) and (op.kind, op.reason) == ("create", "empty")
         step.wrote |= empty_create or isinstance(op, (Create, Update))

@@ -1,7 +1,8 @@
 """The control flow of the paper's released code, where it differs from the default (``preset="released"``).
 
 ``RELEASED n`` cites the numbered facts about that code: its reads count only while consecutive, its update deletes
-and adds, a malformed operation ends the action, and an action may close several questions.
+and adds, a malformed operation ends the action, and an action may close several questions. An empty text is carried
+out: an update to nothing deletes, an empty scratchpad clears it, an empty query keeps the one that stands, and counts.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from atommem_gym.step import Closing, Phase, Shown, Step
 
 class ReleasedEpisode(Episode):
     """An episode as the released checkpoint was trained on, with isolated memory and aligned answers."""
+
+    _empty_texts = True
 
     def _apply(self, step: Step, position: int, op: Operation | Invalid) -> None:
         if any(report.reason in ("bad_id", "aborted") for report in step.reports):
@@ -32,9 +35,15 @@ class ReleasedEpisode(Episode):
     def _update(self, step: Step, position: int, op: Update) -> None:
         """Delete the shown entry by content, then add the new text under a new id (RELEASED 12, D6)."""
         text = self._addressed_text(step, position, op)
-        if text is not None:
-            self._forget(step, text)
+        if text is None:
+            return
+        forgotten = self._forget(step, text)
+        if op.text:
             self._outcome(step, position, op, step.draft.create(op.text))
+        elif forgotten:
+            step.applied["update"] += 1
+        else:
+            step.report("update", position, "unknown_id", f"entry {op.id} was deleted before")
 
     def _delete(self, step: Step, position: int, op: Delete) -> None:
         text = self._addressed_text(step, position, op)
@@ -71,7 +80,7 @@ class ReleasedEpisode(Episode):
             self._close_question(step, Closing("read_limit"))
         else:
             step.reads += 1
-            step.query = op.query
+            step.query = op.query or step.query
             step.applied["read"] += 1
 
     def _answer(self, step: Step, position: int, op: Answer) -> None:

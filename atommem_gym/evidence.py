@@ -15,15 +15,37 @@ def _padded(text: str) -> str:
     return f" {normalize(text) or text.casefold().strip()} "
 
 
+def _verbatim(piece: str, text: str) -> bool:
+    """Whether the text holds the piece to the letter, and no word goes on over its edges.
+
+    Where a data set glues sentences ("in 2002.Commonwealth") normalising makes one word of two.
+    """
+    start = text.find(piece) if piece else -1
+    while start >= 0:
+        if not (_within_word(text, start) or _within_word(text, start + len(piece))):
+            return True
+        start = text.find(piece, start + 1)
+    return False
+
+
+def _within_word(text: str, place: int) -> bool:
+    return 0 < place < len(text) and text[place - 1].isalnum() and text[place].isalnum()
+
+
 def holds(evidence: Evidence, text: str) -> bool:
-    """Exact: the normalised evidence is contained in the normalised text. What the oracle reader goes by."""
-    return _padded(evidence.text) in _padded(text)
+    """Exact: the evidence is contained in the text, as normalised words or to the letter; the oracle reader's rule.
+
+    >>> piece = Evidence("Commonwealth Bank", "Commonwealth Bank sponsored it.", "2002")
+    >>> holds(piece, "It began in 2002.Commonwealth Bank sponsored it.")
+    True
+    """
+    return _padded(evidence.text) in _padded(text) or _verbatim(evidence.text.strip(), text)
 
 
 def held(evidence: Sequence[Evidence], text: str) -> list[bool]:
     """:func:`holds` for many pieces and one long text, such as a prompt, of which no copy stays in memory."""
     padded = _padded.__wrapped__(text)
-    return [_padded(piece.text) in padded for piece in evidence]
+    return [_padded(piece.text) in padded or _verbatim(piece.text.strip(), text) for piece in evidence]
 
 
 def suggests(evidence: Evidence, text: str) -> bool:

@@ -36,7 +36,7 @@ class SilentAgent:
         self._writer = ActionWriter(self.config)
 
     def act(self, observation: Observation) -> str:
-        """Nothing while reading (but see ``MOVE_ON``); then a guess."""
+        """No operation while reading (but see ``MOVE_ON``); then a guess."""
         operations: Sequence[Operation] = ()
         if observation["phase"] == Phase.ANSWERING:
             choices = options(observation["question"]) or (UNKNOWN,)

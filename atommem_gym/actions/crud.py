@@ -30,7 +30,7 @@ _INTEGER = re.compile(rf"-?[0-9]{{1,{MAX_ID_DIGITS}}}")
 def parse(text: str) -> list[Operation | Invalid]:
     """Read an action; see :func:`atommem_gym.actions.parse`."""
     found: list[Operation | Invalid] = []
-    for name, attributes, content in scan(text, _NAMES, suspect=lambda name: near_miss(name) is not None):
+    for name, attributes, content, _ in scan(text, _NAMES, suspect=lambda name: near_miss(name) is not None):
         kind = _NAMES.get(name)
         if kind is None:
             found.append(_misspelt(name))

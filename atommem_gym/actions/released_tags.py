@@ -12,6 +12,8 @@ from atommem_gym.actions.operations import (
     Invalid,
     Kind,
     Operation,
+    Read,
+    Scratchpad,
     Update,
     check_formattable,
     operation,
@@ -37,10 +39,11 @@ def parse(text: str) -> list[Operation | Invalid]:
     """Read an action; see :func:`atommem_gym.actions.parse`.
 
     Every closed tag hides what is inside it, whatever its name, and unknown names are ignored (RELEASED item 11). The
-    whole answer is looked at for its box, so that a long one keeps it (RELEASED D16).
+    whole answer is looked at for its box, so that a long one keeps it (RELEASED D16). Reads, updates, scratchpads and
+    answers may be empty: what that means is for the episode to say.
     """
     found: list[Operation | Invalid] = []
-    for name, _, content in scan(text, _KINDS, others_enclose=True):
+    for name, _, content, _ in scan(text, _KINDS, others_enclose=True):
         kind = _KINDS[name]
         if content is None:
             found.append(unclosed(kind, name))
@@ -48,7 +51,11 @@ def parse(text: str) -> list[Operation | Invalid]:
             found.append(_addressed(kind, content))
         elif kind == "answer":
             # An answer without a box still closes its question; it can match nothing (RELEASED item 18).
-            found.append(Answer(boxed(content) or ""))
+            found.append(Answer((boxed(content) or "").strip()))
+        elif kind == "read":
+            found.append(Read(content.strip()))
+        elif kind == "scratchpad":
+            found.append(Scratchpad(content.strip()))
         else:
             found.append(operation(kind, content, None))
     return found
@@ -61,7 +68,8 @@ def _addressed(kind: Kind, text: str) -> Operation | Invalid:
     rest = text[match.end() :]
     if kind == "update" and not rest.startswith(":"):
         return Invalid(kind, "bad_id", "modify_memory is written 'Memory i: new text'")
-    return operation(kind, rest[1:], int(match.group(1)))
+    position = int(match.group(1))
+    return Update(position, rest[1:].strip()) if kind == "update" else Delete(position)
 
 
 def format_operations(operations: Sequence[Operation]) -> str:

@@ -32,6 +32,8 @@ class Element(NamedTuple):
     """What stands between name and ``>``, without the slash of a self-closing tag; empty for an unclosed one."""
     text: str | None = None
     """``None`` if the tag is never closed."""
+    begun: str = ""
+    """What follows a tag that is never closed, up to the next of its name, if :func:`scan` was asked for it."""
 
 
 def scan(
@@ -40,6 +42,7 @@ def scan(
     *,
     suspect: Callable[[str], bool] | None = None,
     others_enclose: bool = False,
+    keep_begun: bool = False,
 ) -> list[Element]:
     """Find the outermost elements of an action, in the order in which they are written.
 
@@ -48,6 +51,7 @@ def scan(
         names: The dialect's names, in lower case. No tag counts inside their elements.
         suspect: Says which other names are reported besides, although they enclose nothing (misspellings).
         others_enclose: Whether no tag counts inside the elements of any other name either, if they are closed.
+        keep_begun: Whether to say what follows a tag that is never closed.
 
     Everything inside ``<think>…</think>`` is ignored, an unclosed ``<think>`` ignores the rest, and a ``</think>``
     without an opening one ignores all before it. One inside a closed element is part of its text. So it is with the
@@ -87,7 +91,10 @@ def scan(
                 elements.append(Element(tags.names[code], attributes, text[stops[i] : starts[j]]))
             i = j + 1
         else:
-            if known[code] or suspect is not None:
+            if known[code] and keep_begun:
+                begun = text[stops[i] : starts[j] if j < end else len(text)]
+                elements.append(Element(tags.names[code], begun=begun))
+            elif known[code] or suspect is not None:
                 elements.append(unclosed[code])
             # Parsing goes on at the later tag of the same name, but reasoning that began in the prompt may end
             # between the two and then takes the first one with it.

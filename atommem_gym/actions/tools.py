@@ -26,7 +26,7 @@ from atommem_gym.actions.tags import TAG, scan
 
 _CALL = "tool_call"
 _NAMES: dict[str, Kind] = {kind: kind for kind in KINDS}
-_NAMED = re.compile(rf'"name"\s*:\s*"({"|".join(KINDS)})"', re.IGNORECASE | re.ASCII)
+_NAMED = re.compile(r"""["']name["']\s*:\s*["']([A-Za-z0-9_-]{1,40})["']""")
 _NO_KIND: Kind = "answer"
 """Stands where a call names no operation: the one kind that no ablation switches off, so the reason is reported."""
 _INTEGER = re.compile(rf"-?[0-9]{{1,{MAX_ID_DIGITS}}}")
@@ -76,12 +76,13 @@ def tool_schemas(kinds: Sequence[Kind] = KINDS) -> list[dict[str, Any]]:
 
 def parse(text: str) -> list[Operation | Invalid]:
     """Read an action; see :func:`atommem_gym.actions.parse`."""
-    return [_call(element.text) for element in scan(text, (_CALL,))]
+    return [
+        unclosed(_meant(element.begun), _CALL) if element.text is None else _call(element.text)
+        for element in scan(text, (_CALL,), keep_begun=True)
+    ]
 
 
-def _call(body: str | None) -> Operation | Invalid:
-    if body is None:
-        return unclosed(_NO_KIND, _CALL)
+def _call(body: str) -> Operation | Invalid:
     try:
         call = _decode(body)
         arguments = call.get("arguments", {}) if isinstance(call, dict) else {}
@@ -94,8 +95,7 @@ def _call(body: str | None) -> Operation | Invalid:
         return Invalid(_meant(body), "bad_json", f'<{_CALL}> needs a "name" and an object of "arguments"')
     kind = _NAMES.get(name.lower())
     if kind is None:
-        meant = near_miss(name.lower()) or _NO_KIND
-        return Invalid(meant, "unknown_tag", f"{name[:40]!r} is no function")
+        return Invalid(near_miss(name.lower()) or _NO_KIND, "unknown_tag", f"{name[:40]!r} is no function")
     text = arguments.get("query" if kind == "read" else "text", "")
     if kind != "delete" and not isinstance(text, str):
         return Invalid(kind, "bad_json", f"{kind} needs its text as a JSON string")
@@ -111,9 +111,10 @@ _decode = json.JSONDecoder(parse_int=_parse_int).decode
 
 
 def _meant(body: str) -> Kind:
-    """The operation that a malformed call names."""
+    """The operation that a malformed or unclosed call names, also where the name is misspelt."""
     named = _NAMED.search(body)
-    return _NAMES[named[1].lower()] if named else _NO_KIND
+    name = named[1].lower() if named else ""
+    return _NAMES.get(name) or near_miss(name) or _NO_KIND
 
 
 def _integer(value: object) -> int | None:

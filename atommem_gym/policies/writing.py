@@ -10,6 +10,9 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.policies.documents import harmless
 from atommem_gym.step import Observation, Phase
 
+SILENCE = "Nothing to store."
+"""The action of a reading step without operations, so that the decision not to store can be read and learned from: free
+text, which the environment ignores (SPEC A2)."""
 MOVE_ON = "Nothing to keep in this chunk."
 """The entry that a chunk costs where ``advance="on_write"`` demands one and the agent has nothing to store."""
 UNKNOWN = "unknown"
@@ -39,7 +42,7 @@ class ActionWriter:
         """The action for these operations.
 
         What names entries or replaces the scratchpad comes first, because it holds for this observation only; then
-        creates, then reads and answers, so that they see what was stored.
+        creates, then reads and answers, so that they see what was stored. Where none is left while reading, it says so.
         """
         config = self._config
         known = [op for op in operations if op.kind in config.kinds]
@@ -62,6 +65,8 @@ class ActionWriter:
             room = left
             self._waiting.popleft()
         self._append(lines, last, room)
+        if not lines and observation["phase"] == Phase.READING and len(SILENCE) <= config.max_action_chars:
+            return SILENCE
         return "\n".join(lines)
 
     def _append(self, lines: list[str], operations: Sequence[Operation], room: int) -> int:

@@ -86,7 +86,7 @@ class _Ledger:
         text = self._before.get(entry_id, "")
         twin = min((i for i, one in self._live.items() if one == text), default=entry_id)
         self._live.pop(twin, None)
-        return self._created(op.text) if isinstance(op, Update) else twin
+        return self._created(op.text) if isinstance(op, Update) and op.text else twin
 
     def _created(self, text: str) -> int:
         entry_id = self._next_id

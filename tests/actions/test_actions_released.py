@@ -72,11 +72,11 @@ def test_A4_memory_0_is_kept_as_position_0_for_the_episode_to_reject() -> None:
     ]
 
 
-@pytest.mark.parametrize("tag", ["add_memory", "update_query", "update_memory"])
-def test_A1_an_empty_text_is_rejected(tag: str) -> None:
-    kind = {"add_memory": "create", "update_query": "read", "update_memory": "scratchpad"}[tag]
-    assert brief(f"<{tag}> </{tag}><{tag}/>") == [f"{kind}:empty"] * 2
-    assert brief("<modify_memory>Memory 1: </modify_memory>") == ["update:empty"]
+def test_A1_an_empty_create_is_rejected_and_other_empty_texts_are_left_to_the_episode() -> None:
+    assert brief("<add_memory> </add_memory><add_memory/>") == ["create:empty"] * 2
+    assert parse("<update_query> </update_query><update_query/>") == [Read("")] * 2
+    assert parse("<update_memory>\n</update_memory><update_memory/>") == [Scratchpad("")] * 2
+    assert parse("<modify_memory>Memory 1: </modify_memory>") == [Update(1, "")]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.game import Game
 
 from atommem_gym.actions import (
     KINDS,
@@ -75,7 +76,10 @@ def test_A5_the_six_calls() -> None:
         ("null", "answer:bad_json"),
         ("NaN", "answer:bad_json"),
         ('"create"', "answer:bad_json"),
-        ("{'name': 'create'}", "answer:bad_json"),
+        ("{'name': 'create'}", "create:bad_json"),
+        ('{"name":"creat","arguments":{"text":"a"}', "create:bad_json"),
+        ('{"name":"raed","arguments":3}', "read:bad_json"),
+        ('{"name":"search","arguments":{"query":"a"}', "answer:bad_json"),
         ('{"name":null,"arguments":{}}', "answer:bad_json"),
         ('{"name":["create"],"arguments":{}}', "answer:bad_json"),
         ('{"name":"create","arguments":{"text":"a"}', "create:bad_json"),
@@ -141,6 +145,43 @@ def test_A3_tags_around_calls() -> None:
     (empty,) = parse("<tool_call/>")
     assert isinstance(empty, Invalid)
     assert empty.reason == "bad_json"
+
+
+@pytest.mark.parametrize(
+    ("action", "kinds"),
+    [
+        ('<tool_call>{"name": "create", "arguments": {"text": "a"}}', ["create"]),
+        ('<tool_call>\n{"name":"Create","arguments":{"text":"a', ["create"]),
+        ("<tool_call>{'name': 'scratchpad', 'arguments'", ["scratchpad"]),
+        ('<tool_call>{"arguments": {"id": 3}, "name" : "delete"}</tool_cal>', ["delete"]),
+        ('<tool_call>{"name": "creat", "arguments": {"text": "a"}}', ["create"]),
+        ('<tool_call>{"name": "search", "arguments": {"query": "a"}}', ["answer"]),
+        ("<tool_call>", ["answer"]),
+        ("<tool_call>create", ["answer"]),
+        ('<tool_call>{"name": "create"}<tool_call>{"name": "read"}', ["create", "read"]),
+        ('<tool_call>{}<tool_call>{"name": "read"}', ["answer", "read"]),
+        ('<tool_call><b>{"name": "update"}</b> x < y', ["update"]),
+        ('<think><tool_call>{"name": "create"}</think><tool_call>{"name": "read"}', ["read"]),
+    ],
+)
+def test_finding_4_7_an_unclosed_call_is_reported_as_what_it_names(action: str, kinds: list[str]) -> None:
+    found = parse(action)
+    assert [(op.kind, op.reason) for op in found if isinstance(op, Invalid)] == [(kind, "unclosed") for kind in kinds]
+    assert len(found) == len(kinds)
+
+
+def test_finding_4_7_what_an_unclosed_call_names_ends_at_the_next_call() -> None:
+    good = block(call("read", query="q"))
+    unclosed, read = parse(f"<tool_call>{good}")
+    assert isinstance(unclosed, Invalid)
+    assert (unclosed.kind, unclosed.detail) == ("answer", "<tool_call> is never closed by </tool_call>")
+    assert read == Read("q")
+    game = Game(dialect="tools", chunks=1)
+    game.step('<tool_call>{"name": "create", "arguments": {"text": "a"}}')
+    assert game.reasons == [("create", 1, "unclosed")]
+    game = Game(dialect="tools", chunks=1, operations=["read", "update", "delete"])
+    game.step('<tool_call>{"name": "create", "arguments": {"text": "a"}}')
+    assert game.reasons == [("create", 1, "disabled")]
 
 
 JSON = st.recursive(

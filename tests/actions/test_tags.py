@@ -49,7 +49,25 @@ def test_A3_what_is_no_whole_tag_opens_nothing(text: str) -> None:
     assert found == ([Element("b")] if text == "<b<b>" else [])
 
 
+@pytest.mark.parametrize(
+    ("text", "begun"),
+    [
+        ("<b x>y", ["y"]),
+        ("<b>y<c>z", ["y<c>z", "z"]),
+        ("<b>y<b>z", ["y", "z"]),
+        ("<b>y<b/>z<b>", ["y", "", ""]),
+        ("<b>y<b>z</b>u", ["y", ""]),
+        ("<think><b>y</think><b>z", ["z"]),
+        ("<b>y</think><b>z", ["z"]),
+        ("<c>y", ["y"]),
+    ],
+)
+def test_A3_what_follows_an_unclosed_tag_is_kept_where_it_is_asked_for(text: str, begun: list[str]) -> None:
+    assert [element.begun for element in scan(text, ("b", "c"), keep_begun=True)] == begun
+    assert not any(element.begun for element in scan(text, ("b", "c")))
+
+
 def test_A3_an_unclosed_or_self_closing_tag_encloses_nothing() -> None:
-    assert scan("<b x>", ("b",))[0]._asdict() == {"name": "b", "attributes": "", "text": None}
-    assert scan("<b x/>", ("b",))[0]._asdict() == {"name": "b", "attributes": " x", "text": ""}
+    assert scan("<b x>y", ("b",)) == [Element("b", "", None)]
+    assert scan("<b x/>y", ("b",)) == [Element("b", " x", "")]
     assert scan("<b/ >x</b>", ("b",)) == [Element("b", "/ ", "x")]

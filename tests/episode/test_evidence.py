@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
+import pytest
 from support.game import DOCUMENTS, QUESTIONS, Game
 
-from atommem_gym.evidence import all_visible, holds, suggests
-from atommem_gym.records.record import Item
+from atommem_gym.evidence import all_visible, held, holds, suggests
+from atommem_gym.records.reading import read
+from atommem_gym.records.record import Item, Record
+from atommem_gym.records.sources import parse
 
 
 def test_E12_evidence_that_was_found_once_hides_none_that_comes_later() -> None:
@@ -53,6 +60,63 @@ def test_E12_evidence_is_held_word_by_word_and_all_of_it_must_be_visible() -> No
     assert not suggests(first, "Canada, Bern")
     assert all_visible(QUESTIONS[0], iter([second.text, "x", first.text]))
     assert not all_visible(QUESTIONS[0], [first.text, first.text])
+
+
+@pytest.mark.parametrize(
+    ("text", "held_there"),
+    [
+        ("It began in 2002.Ada was born in Bern.She moved on.", True),
+        ("It began in 2002.Ada was born in Bern. She moved on.", True),
+        ("Ada was born in Bern.She moved on.", True),
+        ("1815:Ada was born in Bern.", True),
+        ("NevAda was born in Bern.", False),
+        ("7Ada was born in Bern.", False),
+        ("NevAda was born in Bern. 2002.Ada was born in Bern.x", True),
+        ("2002.ada was born in Bern.She", False),
+        ("2002.Ada was  born in Bern.She", False),
+    ],
+)
+def test_finding_4_4_evidence_is_held_to_the_letter_where_sentences_are_glued(text: str, held_there: bool) -> None:
+    first, second = QUESTIONS[0].evidence
+    padded = replace(first, text=f"  {first.text} ")
+    assert holds(first, text) is holds(padded, text) is held_there
+    assert held([first, second, padded], text) == [held_there, False, held_there]
+
+
+def test_finding_4_4_a_piece_within_a_word_is_not_held() -> None:
+    piece = replace(QUESTIONS[0].evidence[0], text="Bern 7")
+    assert not any(holds(piece, text) for text in ("x.Bern 75", "aBern 7.y", "Bern 7é"))
+    assert all(holds(piece, text) for text in ("x.Bern 7", "a.Bern 7.y", "in Bern 75.Bern 7;B"))
+    empty = replace(piece, text=" ")
+    assert holds(empty, "x") is holds(replace(piece, text=""), "x") is False
+
+
+def unheld(records: Iterable[Record]) -> list[tuple[str, str]]:
+    """The pieces of evidence that no document of their record holds."""
+    missing = []
+    for record in records:
+        texts = [f"{document.title}\n{document.text}" for document in record.documents]
+        missing += [(record.id, p.text) for p in record.evidence if not any(holds(p, text) for text in texts)]
+    return missing
+
+
+def test_finding_4_4_a_record_that_glues_sentences_holds_its_evidence(
+    tmp_path: Path, hotpot_raw: Callable[..., dict[str, Any]]
+) -> None:
+    glued = hotpot_raw(1)
+    title, sentences = glued["context"][0]
+    glued["context"][0] = [title, ["It began in 2002.", sentences[0], *sentences[1:]]]
+    path = tmp_path / "dev.jsonl"
+    path.write_text(json.dumps(glued) + "\n")
+    (record,) = (parse("hotpotqa", entry) for entry in read(path))
+    assert "2002.Writer 1 was" in record.documents[0].text
+    assert "Writer 1 was a novelist." in [piece.text for piece in record.evidence]
+    assert unheld([record]) == []
+
+
+def test_finding_4_4_all_real_records_hold_their_evidence(shared_data: Path) -> None:
+    for dataset in ("hotpotqa", "2wikimultihopqa", "musique"):
+        assert unheld(parse(dataset, entry) for entry in read(shared_data / f"{dataset}.jsonl")) == []
 
 
 def told(question: int) -> str:

@@ -114,7 +114,7 @@ READ = "<update_query>q</update_query>"
         ("<modify_memory>Memory 9: a</modify_memory>", True),
         ("<delete_memory>Memory 9</delete_memory>", True),
         ("<update_memory>s</update_memory>", True),
-        ("<update_memory></update_memory>", False),
+        ("<update_memory></update_memory>", True),
         ("", False),
     ],
 )

@@ -17,6 +17,8 @@ from atommem_gym.scoring.boxed_match import WINDOW, boxed, normalize_released, r
         (r"a\\\\b", r"a\\b"),
         (r"\dfrac{a}{b}+\tfrac{c}{d}+\frac{e}{f}", r"\frac{a}{b}+\frac{c}{d}+\frac{e}{f}"),
         (r"\xfrac{a}{b}", r"\xfrac{a}{b}"),
+        ("tfrac", "frac"),
+        (r"\leftarrow", "arrow"),
         (r"\left(1\right)", "(1)"),
         ("left right", "leftright"),
         (r"90^{\circ}-45^\circ", "90-45"),
@@ -24,43 +26,17 @@ from atommem_gym.scoring.boxed_match import WINDOW, boxed, normalize_released, r
         (r"\circ", r"\circ"),
         (r"\$5 $6", "5$6"),
         (r"50\% 60%", "5060%"),
-        (r"5 \text{ km} and more", "5"),
-        (r"5\text{ km", "5"),
-        (r"5\text{km}", r"5\text{km}"),
-        (".5x", "0.5x"),
+        ("\\\n!5", "5"),
+        (r"\\left(1)", "(1)"),
+        (r"\tdfrac{a}{b}", r"\tfrac{a}{b}"),
+        (r"\dtfrac{a}{b}", r"\frac{a}{b}"),
+        (r"a \%.5", "a0.5"),
+        ("{ .5", "{0.5"),
         ("a .5", "a0.5"),
         ("{.5}", "{0.5}"),
         ("a.5", "a.5"),
         ("1.5", "1.5"),
-        ("x=5", "5"),
-        ("xy=5", "5"),
-        ("=5", "5"),
-        ("xyz=5", "xyz=5"),
-        ("x=y=5", "x=y=5"),
-        pytest.param("x==", "x==", marks=pytest.mark.xfail(reason="one = only")),
-        (r"\sqrt3", r"\sqrt{3}"),
-        (r"\sqrt{3}+\sqrt45", r"\sqrt{3}+\sqrt{4}5"),
-        (r"\frac12", r"\frac{1}{2}"),
-        (r"\frac1{2}", r"\frac1{2}"),
-        (r"\frac{1}2", r"\frac{1}2"),
-        (r"\frac 1 2", r"\frac{1}{2}"),
-        (r"x+\frac123", r"x+\frac{1}{2}3"),
-        ("0.5", r"\frac{1}{2}"),
-        (".5", r"\frac{1}{2}"),
-        ("0.50", "0.50"),
-        ("10.5", "10.5"),
-        ("0x5", "0x5"),
-        ("x=0.5", r"\frac{1}{2}"),
-        ("3/4", r"\frac{3}{4}"),
-        ("-3/-14", r"\frac{-3}{-14}"),
-        ("13 / 4", r"\frac{13}{4}"),
-        ("3/4/5", "3/4/5"),
-        ("a/4", "a/4"),
-        ("3/a", "3/a"),
-        ("x3/4", "x3/4"),
-        ("3/4x", "3/4x"),
-        ("-/4", "-/4"),
-        ("3/-", "3/-"),
+        (" 0.5", "0.5"),
     ],
 )
 def test_released_normalisation_of_every_spelling(text: str, normal: str) -> None:
@@ -68,9 +44,34 @@ def test_released_normalisation_of_every_spelling(text: str, normal: str) -> Non
 
 
 @pytest.mark.parametrize(
+    "text",
+    ["x=korea", "=5", r"\sqrt3", r"\frac12", r"\frac1{2}", r"\frac{1}2", "0.5", ".5", "3/4", "-3/-14", r"5\text{km}"],
+)
+def test_finding_4_1_the_rest_of_maths_rewriting_is_no_part_of_the_released_code(text: str) -> None:
+    assert normalize_released(text) == text
+
+
+@pytest.mark.parametrize(
+    ("prediction", "gold"),
+    [
+        (r"\boxed{x=Korea}", "Korea"),
+        (r"\boxed{5\text{ km}}", "5"),
+        (r"\boxed{3/4}", r"\frac{3}{4}"),
+        (r"\boxed{0.5}", r"\frac{1}{2}"),
+        (r"\boxed{.5}", "0.5"),
+        (r"\boxed{\sqrt3}", r"\sqrt{3}"),
+        (r"\boxed{\frac12}", r"\frac{1}{2}"),
+    ],
+)
+def test_finding_4_1_other_spellings_score_nothing(prediction: str, gold: str) -> None:
+    assert released_match(prediction, [gold]) == 0.0
+    assert released_match(prediction, [prediction[len(r"\boxed{") : -1]]) == 1.0
+
+
+@pytest.mark.parametrize(
     ("text", "content"),
     [
-        (r"\boxed{ a }", "a"),
+        (r"\boxed{ a }", " a "),
         (r"\boxed{a}{b}", "a"),
         (r"{\boxed{a}", "a"),
         (r"}\boxed{a}}", "a"),
@@ -99,9 +100,8 @@ def test_released_looks_at_the_last_300_characters() -> None:
         assert released_match(rf"\boxed{{{fits[len(tail) :]}}}{tail}", [fits[len(tail) :]]) == 1.0
         assert released_match(rf"\boxed{{{too_long[len(tail) :]}}}{tail}", [too_long[len(tail) :]]) == 0.0
     assert released_match("y" * 300, ["y" * 300]) == 1.0
-    assert released_match("z" + "y" * 300, ["y" * 300]) == 1.0
-    assert released_match("  y " + " " * 296, ["y"]) == 1.0
-    assert released_match("y" + " " * 300, ["y"]) == 0.0
+    assert released_match("z" + "y" * 300, ["y" * 300]) == 0.0
+    assert released_match("z" + "y" * 300, ["z" + "y" * 300]) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,12 @@ def test_released_looks_at_the_last_300_characters() -> None:
         (r"\boxed Paris", ["Paris", r"\boxed Paris"], 0.0),
         ("boxed", ["Boxed"], 1.0),
         (" Paris ", ["Paris"], 1.0),
-        (r"\boxed{ }", [" "], 0.0),
+        (r"\boxed{a} and \boxed{b", ["a"], 1.0),
+        (r"\BOXED{Paris}", ["Paris"], 0.0),
+        (r"\boxed{İ}", ["i\u0307"], 1.0),
+        (r"\boxed{ .5}", ["0.5"], 1.0),
+        (r"\boxed{5}", [" 5"], 1.0),
+        ("", [" "], 0.0),
         (" ", [" "], 0.0),
     ],
 )

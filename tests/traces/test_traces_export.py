@@ -66,6 +66,43 @@ def test_what_teaches_to_stop_short_is_left_out() -> None:
     assert kept(replace(trace, steps=(*trace.steps[:2], cut))) == [1]
 
 
+def test_finding_4_8_the_decision_not_to_store_is_kept_and_counted() -> None:
+    trace = written(["Nothing to store.", "<create>a</create>", "", RIGHT], chunk_tokens=8)
+    tally = Tally()
+    found = list(examples(trace, Selection(), tally))
+    assert next((example.step, example.response) for example in found) == (1, "Nothing to store.")
+    assert tally.silent == 1
+    assert tally.dropped == {"empty response": len(trace.steps) - len(found)}
+    assert tally.dropped["empty response"] > 0
+    thought = written(["<think><create>a</create></think>", RIGHT])
+    tally = Tally()
+    assert len(list(examples(thought, Selection(), tally))) == 2
+    assert tally.silent == 1
+    tally = Tally()
+    assert [example.step for example in examples(thought, Selection(thinking="strip"), tally)] == [2]
+    assert tally.silent == 0
+
+
+@pytest.mark.parametrize("dialect", ["crud", "tools", "released"])
+def test_finding_4_8_demonstrations_of_the_oracle_hold_silent_steps_and_none_is_empty(
+    tmp_path: Path, dialect: str
+) -> None:
+    traces = list(played("oracle", [1, 2], dialect=dialect, **{**SMALL, "chunk_tokens": 60}))
+    steps = [step for trace in traces for step in trace.steps]
+    silent = [step for step in steps if not step.operations]
+    assert silent
+    assert {step.action for step in silent} == {"Nothing to store."}
+    assert {step.observation["phase"] for step in silent} == {0}
+    write_traces(tmp_path / "t.jsonl", traces)
+    exported = export(
+        [tmp_path / "t.jsonl"], tmp_path / "sft", "messages", Selection(threshold=0, reading_share=0), dev_share=0
+    )
+    assert (exported.train, exported.tally.silent) == (len(steps), len(silent))
+    assert json.loads((tmp_path / "sft" / "export.json").read_text())["tally"]["silent"] == len(silent)
+    rows = [json.loads(line) for line in (tmp_path / "sft" / "train.jsonl").read_text().splitlines()]
+    assert sum(row["messages"][-1]["content"] == "Nothing to store." for row in rows) == len(silent)
+
+
 @pytest.mark.parametrize("reason", ["error", "abort", "content_filter", "unknown", "", None])
 def test_A9_a_response_that_its_server_did_not_end_as_a_stop_is_no_example(reason: str | None) -> None:
     trace = written(["<creat>a</creat>", "", RIGHT])

@@ -78,6 +78,7 @@ def show(exported: Exported, dev_share: float) -> None:
     table.add_column("", justify="right")
     for phase, count in sorted(tally.kept.items()):
         table.add_row(f"kept, {phase}", str(count))
+    table.add_row("kept, without operations", str(tally.silent))
     for reason, count in tally.dropped.most_common():
         table.add_row(f"left out: {reason}", str(count))
     table.add_row("in train", str(exported.train))

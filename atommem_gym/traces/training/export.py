@@ -115,6 +115,7 @@ def export(
             "episodes": tally.episodes,
             "steps": tally.steps,
             "kept": dict(tally.kept),
+            "silent": tally.silent,
             "dropped": dict(tally.dropped),
             "unstripped": tally.unstripped,
         },

@@ -9,7 +9,9 @@ is kept depends on how the *questions* went, not on the episode's mean:
   scored ``threshold``: of many questions one may fail for no fault of the reading;
 - an early answer (SPEC E5) belongs to both, and both rules must hold.
 
-Never kept are empty responses and those that ended at their token limit, because they teach to be cut short.
+A step without operations is an example like any other, of the decision not to store; scripted agents spell it in words.
+Never kept are empty responses, which say nothing to learn from, and those that ended at their token limit, because they
+teach to be cut short.
 """
 
 from __future__ import annotations
@@ -90,6 +92,8 @@ class Tally:
     """By phase."""
     dropped: Counter[str] = field(default_factory=Counter)
     """By reason."""
+    silent: int = 0
+    """Steps kept in which nothing was to be done: their responses hold no operation."""
     unstripped: int = 0
     """Responses whose reasoning could not be taken out without changing their operations; they are kept whole."""
     own_prompt: set[str] = field(default_factory=set)
@@ -136,6 +140,7 @@ def examples(trace: EpisodeTrace, selection: Selection, tally: Tally) -> Iterato
             tally.dropped[reason] += 1
             continue
         tally.kept[phase] += 1
+        tally.silent += not parse(response, _config(_frozen(trace)).dialect)
         yield Example(
             prompt=_prompt(step, trace, selection, tally),
             response=response,
