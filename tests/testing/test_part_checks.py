@@ -23,7 +23,6 @@ from atommem_gym.tokenizers import Offsets, WordTokenizer
 
 CHECKS: dict[str, tuple[Callable[..., None], str]] = {
     "store": (check_store, "support.parts:Store"),
-    "kept store": (check_store, "support.parts:Store"),
     "embedder": (check_embedder, "support.parts:Embedder"),
     "tokenizer": (check_tokenizer, "support.parts:Tokenizer"),
     "dialect": (check_dialect, "support.parts:lines"),
