@@ -126,6 +126,10 @@ class Agent(KeepAllAgent):
     name = "hoarder"
 
 
+class Again(Agent):
+    """Another one of the same name."""
+
+
 class Answering(KeepAllAgent):
     """Answers as soon as it may, by itself."""
 
