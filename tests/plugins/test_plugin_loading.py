@@ -170,20 +170,44 @@ def test_configuring_imports_nothing() -> None:
     assert "not_there_at_all" not in sys.modules
 
 
-def test_an_embedder_may_stand_on_a_built_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "standing.py").write_text(
-        "from atommem_gym.embedders.loading import load_embedder\n"
-        "from atommem_gym.tokenizers import load_tokenizer\n"
-        "class Embedder:\n"
-        "    name = 'standing'\n"
-        "    def __init__(self):\n"
-        "        self.base = load_embedder('hashing')\n"
-        "        self.dim = self.base.dim\n"
-        "    def embed(self, texts, kind):\n"
-        "        return self.base.embed(texts, kind)\n"
+STANDING = """
+from atommem_gym.embedders.loading import load_embedder
+from atommem_gym.tokenizers import load_tokenizer
+
+
+class Embedder:
+    name = "standing"
+
+    def __init__(self):
+        self.base = load_embedder("hashing")
+        self.dim = self.base.dim
+
+    def embed(self, texts, kind):
+        return self.base.embed(texts, kind)
+
+
+class Tokenizer:
+    name = "standing too"
+
+    def __init__(self):
+        self.base = load_tokenizer("words")
+
+    def __getattr__(self, method):
+        return getattr(self.base, method)
+
+
+if __name__ == "__main__":
+    print(load_embedder("standing:Embedder").dim, load_tokenizer("standing:Tokenizer").count("one text"))
+"""
+
+
+def test_a_part_may_stand_on_a_built_in_one(tmp_path: Path) -> None:
+    (tmp_path / "standing.py").write_text(STANDING)
+    # In a process of its own: one that waits for itself would wait for ever.
+    done = subprocess.run(
+        [sys.executable, "standing.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
     )
-    monkeypatch.syspath_prepend(tmp_path)
-    assert load_embedder("standing:Embedder").dim == 1024
+    assert done.stdout == "1024 2\n"
 
 
 def test_the_names_survive_a_spec_s_json_in_another_process(tmp_path: Path) -> None:
