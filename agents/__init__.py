@@ -1,10 +1,11 @@
-"""Who plays: scripted agents, one file each, by name; ``play.py`` lets them play."""
+"""Who plays: scripted agents, one file each, by name, and agents of the user's own; ``play.py`` lets them play."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from atommem_gym.agents.agent import Agent
+from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.agents.scripted.keep_all import KeepAllAgent
 from atommem_gym.agents.scripted.oracle import OracleAgent
 from atommem_gym.agents.scripted.overwrite import OverwriteAgent
@@ -12,6 +13,7 @@ from atommem_gym.agents.scripted.random_agent import RandomAgent
 from atommem_gym.agents.scripted.silent import SilentAgent
 from atommem_gym.agents.scripted.tidy import TidyAgent
 from atommem_gym.errors import ConfigError, suggestion
+from atommem_gym.plugins.loading import check_colon, check_form, is_plugin, load_plugin
 
 AGENTS: dict[str, Callable[[], Agent]] = {
     "random": RandomAgent,
@@ -21,18 +23,60 @@ AGENTS: dict[str, Callable[[], Agent]] = {
     "tidy": TidyAgent,
     "oracle": OracleAgent,
 }
-"""The scripted agents by name, from floor to ceiling."""
+"""The scripted agents by name, from floor to ceiling, and after them what :func:`register_agent` added."""
+
+BUILT_IN = frozenset(AGENTS)
+"""The names of this package's own."""
 
 
 def make_agent(name: str) -> Agent:
-    """The scripted agent of this name.
+    """The agent of this name, made anew.
+
+    Args:
+        name: A key of ``AGENTS``, or ``"package.module:name"``: a class or function of the user's own that makes an
+            agent without arguments.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or one of the user's own has another form (:mod:`atommem_gym.plugins`) or may not be
+            imported (:mod:`atommem_gym.trust`).
     """
+    if is_plugin("agent", name):
+        agent: Agent = load_plugin("agent", name)
+        return agent
     if name not in AGENTS:
-        raise ConfigError(f"unknown agent {name!r}; {suggestion(name, AGENTS)}")
-    return AGENTS[name]()
+        check_colon("agent", name)
+        raise ConfigError(
+            f"unknown agent {name!r}; {suggestion(name, AGENTS)} (one of your own is 'package.module:name', or "
+            "registered by a module that --import names)"
+        )
+    made = AGENTS[name]()
+    if name not in BUILT_IN:
+        check_form("agent", name, made)
+    return made
 
 
-__all__ = ["AGENTS", "Agent", "make_agent"]
+def register_agent(name: str, make: Callable[[], Agent]) -> None:
+    """Let every command know an agent of your own by a short name; ``--import`` the module that calls this.
+
+    >>> register_agent("mine", KeepAllAgent)
+    >>> make_agent("mine").name
+    'keep_all'
+    >>> del AGENTS["mine"]
+
+    Args:
+        name: Letters, digits, ``_`` and ``-``; registering a changed agent again replaces it.
+        make: Makes an agent, without arguments: a class, or a function.
+
+    Raises:
+        ConfigError: the name is taken by an agent or player of this package, or is no name; or nothing can be called.
+    """
+    if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
+        raise ConfigError(f"the agent's name {name!r} must be letters, digits, '-' and '_'")
+    if name in BUILT_IN or name in ROLES:
+        raise ConfigError(f"the name {name!r} is an agent's of this package; choose another one")
+    if not callable(make):
+        raise ConfigError(f"the agent {name!r} is {make!r}; give what makes one, such as its class")
+    AGENTS[name] = make
+
+
+__all__ = ["AGENTS", "BUILT_IN", "Agent", "make_agent", "register_agent"]

@@ -19,7 +19,7 @@ from atommem_gym.commands.data import Data
 from atommem_gym.commands.demo import Demo
 from atommem_gym.commands.envs import Envs
 from atommem_gym.commands.eval import Eval
-from atommem_gym.commands.imports import import_modules
+from atommem_gym.commands.imports import find_modules, import_modules
 from atommem_gym.commands.info import Info
 from atommem_gym.commands.memory import MemoryCommand
 from atommem_gym.commands.run import INTERRUPTED, Run
@@ -29,7 +29,7 @@ from atommem_gym.commands.traces.rescore import Rescore
 from atommem_gym.commands.traces.view import View
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError
-from atommem_gym.trust import command_line, masked
+from atommem_gym.trust import command_line, masked, said_modules
 
 FAILED = 2
 """Exit status of errors that this package raises on purpose, and of wrong command lines."""
@@ -57,7 +57,8 @@ class CommandLine:
 
     command: Command
     imports: Annotated[tuple[str, ...], UseAppendAction, arg(name="import", metavar="MODULE")] = ()
-    """Import this module first: it registers tasks of your own. It may lie in the working directory."""
+    """Import this module first: it registers tasks or agents of your own, or holds what a plan, trace or database
+    names. It may lie in the working directory."""
     trust: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="URL|PATH")] = ()
     """A URL, folder or template that a plan, trace or database names and that you mean too: the URL is called and gets
     your key, the folder and the template are read."""
@@ -74,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with safe_warnings(), command_line(sys.argv[1:] if arguments is None else arguments, given.imports):
             import_modules(given.imports)
+            find_modules(said_modules())
             return given.command.run()
     except AtomMemError as error:
         first, _, rest = masked(str(error)).partition("\n")

@@ -9,8 +9,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from atommem_gym.actions import DIALECTS, KINDS, STORAGE_KINDS, Kind
+from atommem_gym.actions import KINDS, STORAGE_KINDS, Kind
+from atommem_gym.actions.dialects import check_dialect_name
 from atommem_gym.errors import ConfigError
+from atommem_gym.plugins.loading import is_plugin
 from atommem_gym.records.layout import ORDERS, QuestionsPerEpisode, check_questions
 from atommem_gym.scoring import Scorer
 
@@ -29,7 +31,6 @@ _MINIMUM = {
 }
 _OPTIONAL = {"max_entries", "max_steps"}
 _CHOICES: dict[str, tuple[str, ...]] = {
-    "dialect": tuple(DIALECTS),
     "preset": ("paper", "released"),
     "addressing": ("id", "visible"),
     "advance": ("always", "on_write"),
@@ -83,15 +84,18 @@ class EnvConfig:
     chunk_overlap: int = 0
     """Tokens repeated on either side of a chunk."""
     tokenizer: str = "words"
-    """``"words"``, ``"tiktoken:NAME"``, or a Hugging Face name or folder."""
+    """``"words"``, ``"tiktoken:NAME"``, a Hugging Face name or folder, or ``"package.module:name"``."""
     embedder: str = "hashing"
-    """``"hashing"``, ``"minilm"``, a sentence-transformers name or folder, or ``"http://host:port/v1"``."""
+    """``"hashing"``, ``"minilm"``, a sentence-transformers name or folder, ``"http://host:port/v1"``, or
+    ``"package.module:name"``."""
     store: str = "milvus"
-    """``"milvus"``, ``"milvus:///path/to.db"``, ``"http://host:19530"`` or ``"numpy"``."""
+    """``"milvus"``, ``"milvus:///path/to.db"``, ``"http://host:19530"``, ``"numpy"`` or
+    ``"package.module:name"``."""
     store_reads: str = "mirror"
     """Who answers reads of the embedded store: its exact mirror in memory, or ``"milvus"`` itself."""
     keep_memory: bool | None = None
-    """Whether episodes stay in the database after their end; ``None``: only with a ``milvus:///`` path."""
+    """Whether episodes stay in the database after their end; ``None``: only with a ``milvus:///`` path, or if a store
+    of your own says so."""
     top_k: int = 6
     """Entries that a read shows at most."""
     operations: tuple[Kind, ...] = STORAGE_KINDS
@@ -101,7 +105,8 @@ class EnvConfig:
     storage: bool = True
     """``False`` takes the vector store away, and with it all four operations on it."""
     dialect: str = "crud"
-    """How actions are written: ``"crud"`` tags, ``"tools"`` calls, or the tags of the ``"released"`` code."""
+    """How actions are written: ``"crud"`` tags, ``"tools"`` calls, the tags of the ``"released"`` code, or
+    ``"package.module:name"``."""
     template: str | None = None
     """A Jinja2 file that takes the place of the dialect's prompt; the environment itself never reads it."""
     preset: str = "paper"
@@ -226,6 +231,7 @@ class EnvConfig:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must be one of {', '.join(map(repr, choices))}")
+        check_dialect_name(self.dialect)
         for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
                 raise ConfigError(f"{name}={getattr(self, name)!r} must be True or False")
@@ -272,8 +278,10 @@ class EnvConfig:
             raise ConfigError(
                 "addressing='id' contradicts dialect='released', which names entries by their place among those shown"
             )
-        if self.store == "numpy" and self.store_reads == "milvus":
-            raise ConfigError("store_reads='milvus' contradicts store='numpy', which has no Milvus; use store='milvus'")
+        if self.store_reads == "milvus" and (self.store == "numpy" or is_plugin("store", self.store)):
+            raise ConfigError(
+                f"store_reads='milvus' contradicts store={self.store!r}, which has no Milvus; use store='milvus'"
+            )
         if self.keep_memory and self.store in ("milvus", "numpy"):
             raise ConfigError(
                 f"keep_memory=True contradicts store={self.store!r}, which is gone at close; use store='milvus:///path.db'"

@@ -15,6 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from atommem_gym.errors import ConfigError
+from atommem_gym.plugins.forms import FORMS
+from atommem_gym.plugins.loading import check_colon, is_plugin, load_plugin, module_of
+from atommem_gym.trust import check_import
 
 Offsets = npt.NDArray[np.int64]
 
@@ -266,24 +269,28 @@ def _encodable(text: str) -> str:
 
 
 _loaded: dict[str, Tokenizer] = {}
-_loading = threading.Lock()
+_loading = threading.RLock()  # a tokenizer of the user's own may load the one that it stands on
 
 
 def load_tokenizer(name: str) -> Tokenizer:
     """The tokenizer called ``name``, loaded once per process.
 
     Args:
-        name: ``"words"``; ``"tiktoken:NAME"``, such as ``"tiktoken:cl100k_base"``; else a Hugging Face hub name, such
-            as ``"Qwen/Qwen3-8B"``, or a folder that holds a saved tokenizer.
+        name: ``"words"``; ``"tiktoken:NAME"``, such as ``"tiktoken:cl100k_base"``; ``"package.module:name"``, a
+            tokenizer of your own, called without arguments; else a Hugging Face hub name, such as
+            ``"Qwen/Qwen3-8B"``, or a folder that holds a saved tokenizer.
 
     Raises:
-        ConfigError: there is none of that name; the message says what was tried and what helps.
+        ConfigError: there is none of that name, or one of your own has another form (:mod:`atommem_gym.plugins`) or
+            may not be imported (:mod:`atommem_gym.trust`); the message says what was tried and what helps.
     """
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(
             f"tokenizer={name!r}: a tokenizer is named by a non-empty string; "
-            "use 'words', 'tiktoken:NAME', or a Hugging Face name or folder"
+            "use 'words', 'tiktoken:NAME', 'package.module:name', or a Hugging Face name or folder"
         )
+    if is_plugin("tokenizer", name):
+        check_import(module_of(name), f"tokenizer={name!r}")
     with _loading:
         if name not in _loaded:
             _loaded[name] = _load(name)
@@ -295,7 +302,40 @@ def _load(name: str) -> Tokenizer:
         return WordTokenizer()
     if name.startswith("tiktoken:"):
         return TiktokenTokenizer(name, _tiktoken_encoding(name))
+    if is_plugin("tokenizer", name):
+        return _own_tokenizer(name)
+    check_colon("tokenizer", name)
     return HuggingFaceTokenizer(name, _hugging_face_backend(name))
+
+
+def _own_tokenizer(name: str) -> Tokenizer:
+    """A tokenizer of the user's own, which has counted one text as a tokenizer does."""
+    tokenizer: Tokenizer = load_plugin("tokenizer", name)
+    text, remedy = "One text, to begin with.", FORMS["tokenizer"].remedy
+    # Counts are remembered by the name.
+    if tokenizer.name in {"words", *(other.name for other in _loaded.values())}:
+        raise ConfigError(
+            f"tokenizer={name!r} has name={tokenizer.name!r}, which is another tokenizer's; give it {name!r}{remedy}"
+        )
+    try:
+        starts: object = tokenizer.starts(text)
+        count, counts, cut = tokenizer.count(text), tokenizer.counts([text]), tokenizer.cut(text, 1)
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(
+            f"tokenizer={name!r}: its first text raised {type(error).__name__}: {error}{remedy}"
+        ) from error
+    for what, found, fits in (
+        ("starts", starts, isinstance(starts, np.ndarray) and starts.dtype == np.int64 and starts.shape == (count,)),
+        ("count", count, type(count) is int and count > 0),
+        ("counts", counts, counts == [count]),
+        ("cut", cut, isinstance(cut, str) and text.startswith(cut)),
+    ):
+        if not fits:
+            raise ConfigError(
+                f"tokenizer={name!r}: {what} of {text!r} is {found!r}; atommem_gym.tokenizers.Tokenizer says what "
+                f"it must be{remedy}"
+            )
+    return tokenizer
 
 
 def _tiktoken_encoding(name: str) -> Any:

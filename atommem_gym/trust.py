@@ -76,6 +76,30 @@ def is_said(value: str) -> bool:
     return _said is not None and _canonical(value) in _said.values
 
 
+def names_attribute(value: object) -> bool:
+    """Whether a value is written ``package.module:name``, so that using it imports code.
+
+    >>> [names_attribute(value) for value in ("my.rewards:strict", "my.rewards:", "http://h:80/v1", "localhost:80", 3)]
+    [True, False, False, False, False]
+    """
+    return isinstance(value, str) and _ATTRIBUTE.fullmatch(value) is not None
+
+
+def is_module_said(module: str) -> bool:
+    """Whether the command line names a module, with ``--import`` or in a ``module:name``; ``False`` if there is none.
+
+    >>> with command_line(["--agent", "mine:Agent"], imports=["tasks"]):
+    ...     [is_module_said(module) for module in ("mine", "tasks", "others")]
+    [True, True, False]
+    """
+    return _said is not None and module in _said.modules
+
+
+def said_modules() -> frozenset[str]:
+    """All modules that the command line names; none where there is no command line."""
+    return frozenset() if _said is None else _said.modules
+
+
 def checked_key(key: str, where: str) -> str:
     r"""A key as it is sent: without white space around it. No error shows it.
 

@@ -29,7 +29,8 @@ from reports.machine import cpu_name
 
 from atommem_gym.agents.play import draw_items
 from atommem_gym.agents.players.openai_model import OpenAIModel
-from atommem_gym.agents.players.player import ROLES, make_player, player_keywords
+from atommem_gym.agents.players.player import make_player, player_keywords
+from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.agents.rollout import rollout
 from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder, TraceWriter

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -47,6 +48,8 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
 
     Args:
         env_keywords: Over those of the rows: where things are (``store``, ``embedder``), not what the items are.
+        imports: Modules of your own, which are imported first: they register tasks, or hold what the rows name as
+            ``"module:name"``. A row's word alone imports nothing.
         shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``.
         template: A Jinja2 file in place of the dialect's prompt.
         capacity: Episodes at a time in a worker process.
@@ -64,6 +67,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         self,
         *,
         env_keywords: Mapping[str, Any] | None = None,
+        imports: Sequence[str] = (),
         shaping: Mapping[str, Mapping[str, Any]] | None = None,
         template: str | None = None,
         capacity: int = 64,
@@ -78,6 +82,9 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         if isinstance(tries, bool) or not isinstance(tries, int) or tries < 1:
             raise ConfigError(f"tries={tries!r} must be an integer of at least 1")
         self.env_keywords: dict[str, Any] = _plain(env_keywords)
+        self.imports = tuple(imports)
+        for module in self.imports:
+            importlib.import_module(module)
         self.shaping: dict[str, Any] = _plain(shaping)
         self.template = template
         self.capacity = capacity
@@ -98,6 +105,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
             AtomMemError: see the class.
         """
         reference = ItemReference.from_extra_info(row["extra_info"])
+        reference.check_code(self.imports, self.env_keywords)
         global_step = int(row.get("global_steps", 1))
         shuffle_seed = reference.layout(global_step, self.config.data.train_batch_size)
         shared = await shared_pool(

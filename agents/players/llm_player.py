@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import atommem_gym.prompts
-from atommem_gym.actions import Answer, Operation, Scratchpad, format_action, parse, tool_schemas, without_thinking
+from atommem_gym.actions import Answer, Operation, Scratchpad, parse, tool_schemas, without_thinking
 from atommem_gym.agents.players.language_model import Completion, LanguageModel, Sampling
 from atommem_gym.agents.players.player import Dropped, Turn, Usage
 from atommem_gym.agents.players.shortening import Shortener, cut_end
@@ -18,7 +18,7 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
 from atommem_gym.policies.documents import harmless
-from atommem_gym.policies.writing import UNKNOWN, answer
+from atommem_gym.policies.writing import UNKNOWN, answer, write_action
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation, Phase
@@ -181,10 +181,10 @@ class OverwritePlayer(LanguageModelPlayer):
         asked = await self.ask(observation)
         reply, dialect = asked.completion.text, self.config.dialect
         if observation["phase"] == Phase.ANSWERING:
-            return asked.turn(format_action([answer(final_answer(reply, dialect), dialect)], dialect))
+            return asked.turn(write_action([answer(final_answer(reply, dialect), dialect)], dialect))
         tagged = [op.text for op in operations_in(reply, dialect) if isinstance(op, Scratchpad)]
         text = harmless(tagged[-1] if tagged else without_thinking(reply))
-        return asked.turn(format_action([Scratchpad(text)], dialect) if text else "")
+        return asked.turn(write_action([Scratchpad(text)], dialect) if text else "")
 
 
 def operations_in(text: str, dialect: str) -> list[Operation]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from atommem_gym.actions import format_action
 from atommem_gym.agents.players.language_model import LanguageModel
 from atommem_gym.agents.players.llm_player import LanguageModelPlayer, final_answer
 from atommem_gym.agents.players.player import Dropped, Turn
 from atommem_gym.agents.players.shortening import cut_middle
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
-from atommem_gym.policies.writing import answer
+from atommem_gym.policies.writing import answer, write_action
 from atommem_gym.step import Observation, Phase
 from atommem_gym.tokenizers import load_tokenizer
 
@@ -67,7 +66,7 @@ class LongContextPlayer(LanguageModelPlayer):
         documents, dropped = self._fitted
         asked = await self.ask({**observation, "chunk": documents})
         dialect = self.config.dialect
-        action = format_action([answer(final_answer(asked.completion.text, dialect), dialect)], dialect)
+        action = write_action([answer(final_answer(asked.completion.text, dialect), dialect)], dialect)
         return Turn(action, asked.messages, asked.completion.text, (asked.completion,), dropped + asked.dropped)
 
     def _fit(self, text: str) -> tuple[str, tuple[Dropped, ...]]:

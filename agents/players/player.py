@@ -9,8 +9,10 @@ from typing import Any, Protocol
 from atommem_gym.agents import AGENTS, make_agent
 from atommem_gym.agents.agent import Agent
 from atommem_gym.agents.players.language_model import Completion, LanguageModel
+from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError, suggestion
+from atommem_gym.plugins.loading import check_colon, is_plugin
 from atommem_gym.step import Observation
 
 
@@ -132,51 +134,13 @@ class ScriptedPlayer:
         return Turn(action, response=action)
 
 
-@dataclass(frozen=True, slots=True)
-class LanguageModelRole:
-    """One way to play with a language model."""
+def player_names() -> tuple[str, ...]:
+    """Every name that :func:`make_player` knows by now; it knows ``"package.module:name"`` besides.
 
-    summary: str
-    env_keywords: dict[str, Any]
-    """What the environment must be made with."""
-    module: str
-    kind: str
-    """The class in that module; it takes the model and the options."""
-
-
-ROLES: dict[str, LanguageModelRole] = {
-    "crud": LanguageModelRole(
-        "all operations of the environment, through its prompt template", {}, "llm_player", "LanguageModelPlayer"
-    ),
-    "add_only": LanguageModelRole(
-        "stores and reads, never updates or deletes",
-        {"operations": ["create", "read"]},
-        "llm_player",
-        "LanguageModelPlayer",
-    ),
-    "overwrite_llm": LanguageModelRole(
-        "one text, rewritten at every chunk (the scheme of MemAgent, arXiv 2507.02259)",
-        {"storage": False, "scratchpad": True},
-        "llm_player",
-        "OverwritePlayer",
-    ),
-    "long_context": LanguageModelRole(
-        "no memory: all documents that fit stand in one prompt",
-        {"storage": False, "scratchpad": False},
-        "long_context",
-        "LongContextPlayer",
-    ),
-    "retrieve_then_read": LanguageModelRole(
-        "every passage is stored as it is; the model answers from one search",
-        {"operations": ["create", "read"], "storage": True, "scratchpad": False},
-        "retrieve_then_read",
-        "RetrieveThenReadPlayer",
-    ),
-}
-"""The players that need a language model, by name."""
-
-PLAYERS: tuple[str, ...] = (*AGENTS, *ROLES)
-"""Every name that :func:`make_player` knows."""
+    >>> "tidy" in player_names() and "crud" in player_names()
+    True
+    """
+    return (*AGENTS, *ROLES)
 
 
 def player_keywords(name: str) -> dict[str, Any]:
@@ -199,7 +163,7 @@ def make_player(name: str, model: LanguageModel | None = None, **options: Any) -
     'keep_all'
 
     Args:
-        name: One of ``PLAYERS``.
+        name: One of :func:`player_names`, or ``"package.module:name"``, an agent of the user's own.
         model: Shared by all of them; scripted agents need none.
         **options: The player's own, such as ``temperature=0.7`` or ``answering={"max_tokens": 64}``.
 
@@ -210,6 +174,7 @@ def make_player(name: str, model: LanguageModel | None = None, **options: Any) -
     if name not in ROLES:
         if options:
             raise ConfigError(f"the scripted agent {name!r} has no options, but {', '.join(options)} was given")
+        make_agent(name)  # what is wrong with it is an error now, not in the middle of the first episode
         return lambda: ScriptedPlayer(make_agent(name))
     if model is None:
         raise ConfigError(f"the player {name!r} needs a language model, such as an OpenAI-compatible server's URL")
@@ -227,5 +192,10 @@ def make_player(name: str, model: LanguageModel | None = None, **options: Any) -
 
 
 def _check(name: str) -> None:
-    if name not in PLAYERS:
-        raise ConfigError(f"unknown player {name!r}; {suggestion(name, PLAYERS)}")
+    if is_plugin("agent", name) or name in player_names():
+        return
+    check_colon("agent", name)
+    raise ConfigError(
+        f"unknown player {name!r}; {suggestion(name, player_names())} (an agent of your own is 'package.module:name', "
+        "or registered by a module that --import names)"
+    )

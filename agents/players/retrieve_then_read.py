@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from atommem_gym.actions import Create, Read, format_action
+from atommem_gym.actions import Create, Read
 from atommem_gym.agents.players.language_model import LanguageModel
 from atommem_gym.agents.players.llm_player import LanguageModelPlayer, final_answer
 from atommem_gym.agents.players.player import Turn
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
 from atommem_gym.policies.documents import DocumentReader, harmless, split
-from atommem_gym.policies.writing import ActionWriter, answer
+from atommem_gym.policies.writing import ActionWriter, answer, write_action
 from atommem_gym.records.record import Document
 from atommem_gym.step import Observation, Phase
 from atommem_gym.tokenizers import load_tokenizer
@@ -60,11 +60,11 @@ class RetrieveThenReadPlayer(LanguageModelPlayer):
             return _turn(self._writer.write([], observation))
         if not self._searched and self._may_search(observation):
             self._searched = True
-            return _turn(format_action([Read(harmless(observation["question"]))], self.config.dialect))
+            return _turn(write_action([Read(harmless(observation["question"]))], self.config.dialect))
         asked = await self.ask(observation)
         self._searched = False
         dialect = self.config.dialect
-        return asked.turn(format_action([answer(final_answer(asked.completion.text, dialect), dialect)], dialect))
+        return asked.turn(write_action([answer(final_answer(asked.completion.text, dialect), dialect)], dialect))
 
     def passages(self, document: Document) -> list[str]:
         """The passages of a document, each of ``passage_tokens`` tokens at most, title included."""

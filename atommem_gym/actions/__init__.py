@@ -1,6 +1,6 @@
-"""Actions: text to operations and back, in three dialects (SPEC A)."""
+"""Actions: text to operations and back, in three dialects or one of your own (SPEC A)."""
 
-from atommem_gym.actions.dialects import DIALECTS, format_action, parse, tag_names
+from atommem_gym.actions.dialects import DIALECTS, Dialect, format_action, load_dialect, parse, tag_names
 from atommem_gym.actions.operations import (
     KINDS,
     STORAGE_KINDS,
@@ -26,6 +26,7 @@ __all__ = [
     "Answer",
     "Create",
     "Delete",
+    "Dialect",
     "Invalid",
     "Kind",
     "Operation",
@@ -34,6 +35,7 @@ __all__ = [
     "UnicodeText",
     "Update",
     "format_action",
+    "load_dialect",
     "parse",
     "tag_names",
     "tool_schemas",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 from atommem_gym.actions.operations import (
@@ -23,6 +23,8 @@ from atommem_gym.actions.spelling import near_miss
 from atommem_gym.actions.tags import TAG, scan
 
 _NAMES: dict[str, Kind] = {kind: kind for kind in KINDS}
+tag_names: Mapping[str, str] = {}
+"""It calls the operations as they are called."""
 _ATTRIBUTE = re.compile(r"""([^\s=/"']+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"']+(?=\s|$)))?""")
 _INTEGER = re.compile(rf"-?[0-9]{{1,{MAX_ID_DIGITS}}}")
 

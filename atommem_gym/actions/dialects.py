@@ -1,16 +1,104 @@
-"""The three dialects behind two functions: :func:`parse` and its inverse :func:`format_action` (SPEC A6)."""
+"""The dialects behind two functions: :func:`parse` and its inverse :func:`format_action` (SPEC A6)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import ModuleType
+from typing import Protocol
 
 from atommem_gym.actions import crud, tools
 from atommem_gym.actions import released_tags as released
-from atommem_gym.actions.operations import Invalid, Operation
-from atommem_gym.errors import ConfigError
+from atommem_gym.actions.operations import KINDS, Invalid, Operation, check_formattable
+from atommem_gym.errors import ConfigError, suggestion
+from atommem_gym.plugins.forms import FORMS
+from atommem_gym.plugins.loading import check_colon, is_plugin, load_plugin, module_of
+from atommem_gym.trust import check_import
 
-DIALECTS: dict[str, ModuleType] = {"crud": crud, "released": released, "tools": tools}
+
+class Syntax(Protocol):
+    """How operations are written and read."""
+
+    @property
+    def tag_names(self) -> Mapping[str, str]:
+        """What it calls the operations, by kind, where that is another name than the kind; may be empty."""
+        ...
+
+    def parse(self, text: str) -> Sequence[Operation | Invalid]:
+        """The operations of an action in the order in which they are written; what is malformed comes as ``Invalid``.
+
+        No text raises, and time is linear in its length (SPEC A3).
+        """
+        ...
+
+    def format_operations(self, operations: Sequence[Operation]) -> str:
+        r"""Write operations, so that ``parse(format_operations(ops)) == ops`` (SPEC A6).
+
+        Every operation whose text is one line of words can be written. Actions may be joined with ``\n``: what is
+        written one by one and joined is read as what is written at once.
+
+        Raises:
+            ValueError: a text cannot be written.
+            TypeError: something else than an operation, or an operation of wrong types.
+        """
+        ...
+
+
+class Dialect(Syntax, Protocol):
+    """A dialect of the user's own: a module or an object that ``dialect="package.module:name"`` names."""
+
+    @property
+    def template(self) -> str:
+        """The text of its prompt template (Jinja2); it may extend ``base.j2`` and fill in the block ``syntax``."""
+        ...
+
+
+DIALECTS: dict[str, Syntax] = {"crud": crud, "released": released, "tools": tools}
+"""The built-in ones by name; their prompt templates are files of ``atommem_gym.prompts``."""
+
+_loaded: dict[str, Dialect] = {}
+
+
+def load_dialect(name: str) -> Syntax:
+    """The dialect that ``dialect=name`` means.
+
+    Args:
+        name: A key of ``DIALECTS``, or ``"package.module:name"``.
+
+    Raises:
+        ConfigError: there is none, or one of the user's own has another form (:mod:`atommem_gym.plugins`) or may not be
+            imported (:mod:`atommem_gym.trust`).
+    """
+    check_dialect_name(name)
+    if name in DIALECTS:
+        return DIALECTS[name]
+    check_import(module_of(name), f"dialect={name!r}")
+    if name not in _loaded:
+        dialect: Dialect = load_plugin("dialect", name)
+        _check_names(name, dialect)
+        _loaded[name] = dialect
+    return _loaded[name]
+
+
+def check_dialect_name(name: object) -> None:
+    """Refuse what no dialect can be called; nothing is imported.
+
+    Raises:
+        ConfigError: it is neither a key of ``DIALECTS`` nor ``"package.module:name"``.
+    """
+    if not isinstance(name, str) or (name not in DIALECTS and not is_plugin("dialect", name)):
+        if isinstance(name, str):
+            check_colon("dialect", name)
+        choices = ", ".join(map(repr, (*DIALECTS, "package.module:name")))
+        raise ConfigError(f"dialect={name!r} must be one of {choices}; {suggestion(name, DIALECTS)}")
+
+
+def dialect_template(name: str) -> str | None:
+    """The prompt template that a dialect of the user's own brings, as a text; ``None`` for the built-in ones.
+
+    Raises:
+        ConfigError: see :func:`load_dialect`.
+    """
+    load_dialect(name)
+    return None if name in DIALECTS else _loaded[name].template
 
 
 def tag_names(dialect: str) -> Mapping[str, str]:
@@ -19,13 +107,7 @@ def tag_names(dialect: str) -> Mapping[str, str]:
     >>> tag_names("released")["create"]
     'add_memory'
     """
-    return {str(kind): tag for kind, tag in released.TAGS.items()} if dialect == "released" else {}
-
-
-def _dialect(name: str) -> ModuleType:
-    if name not in DIALECTS:
-        raise ConfigError(f"unknown dialect {name!r}; choose one of {', '.join(DIALECTS)}")
-    return DIALECTS[name]
+    return _syntax(dialect).tag_names
 
 
 def parse(text: str, dialect: str = "crud") -> list[Operation | Invalid]:
@@ -39,7 +121,7 @@ def parse(text: str, dialect: str = "crud") -> list[Operation | Invalid]:
     Raises:
         ConfigError: there is no such dialect.
     """
-    return list(_dialect(dialect).parse(text))
+    return list(_syntax(dialect).parse(text))
 
 
 def format_action(operations: Sequence[Operation], dialect: str = "crud") -> str:
@@ -55,4 +137,22 @@ def format_action(operations: Sequence[Operation], dialect: str = "crud") -> str
         TypeError: something else than an operation, or an operation whose text is no string or whose id no integer.
         ConfigError: there is no such dialect.
     """
-    return str(_dialect(dialect).format_operations(operations))
+    syntax = _syntax(dialect)
+    if dialect not in DIALECTS:
+        for op in operations:
+            check_formattable(op)
+    return str(syntax.format_operations(operations))
+
+
+def _syntax(name: str) -> Syntax:
+    """At every step, so nothing is checked again."""
+    return DIALECTS.get(name) or _loaded.get(name) or load_dialect(name)
+
+
+def _check_names(name: str, dialect: Dialect) -> None:
+    wrong = [kind for kind, tag in dialect.tag_names.items() if kind not in KINDS or not (isinstance(tag, str) and tag)]
+    if wrong:
+        raise ConfigError(
+            f"dialect={name!r}: tag_names[{wrong[0]!r}] is {dialect.tag_names[wrong[0]]!r}; its keys are of "
+            f"{', '.join(KINDS)}, its values texts{FORMS['dialect'].remedy}"
+        )

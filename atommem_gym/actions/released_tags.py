@@ -3,7 +3,7 @@ r"""Dialect ``released``: the tags of the paper's code, with positions for ids a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from atommem_gym.actions.operations import (
     MAX_ID_DIGITS,
@@ -32,6 +32,8 @@ _KINDS: dict[str, Kind] = {
     "final_answer": "answer",
 }
 TAGS: dict[Kind, str] = {kind: tag for tag, kind in _KINDS.items()}
+tag_names: Mapping[str, str] = {str(kind): tag for kind, tag in TAGS.items()}
+"""What it calls the operations."""
 _ADDRESS = re.compile(rf"\s*memory\s*([0-9]{{1,{MAX_ID_DIGITS}}})(?!\w|[.,][0-9])\s*", re.IGNORECASE)
 
 

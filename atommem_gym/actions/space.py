@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.spaces import utils as space_utils
 from gymnasium.vector.utils import create_shared_memory
 
-from atommem_gym.actions.dialects import DIALECTS, format_action
+from atommem_gym.actions.dialects import format_action, load_dialect
 from atommem_gym.actions.operations import KINDS, Invalid, Kind, operation
 from atommem_gym.errors import ConfigError
 
@@ -125,8 +125,7 @@ class ActionText(UnicodeText):
         seed: int | np.random.Generator | None = None,
     ) -> None:
         super().__init__(max_length, seed=seed)
-        if dialect not in DIALECTS:
-            raise ConfigError(f"unknown dialect {dialect!r}; choose one of {', '.join(DIALECTS)}")
+        load_dialect(dialect)
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown or not kinds:
             raise ConfigError(f"kinds={kinds!r} must be at least one of {', '.join(KINDS)} and nothing else")

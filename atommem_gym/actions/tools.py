@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from atommem_gym.actions.operations import (
@@ -24,6 +24,8 @@ from atommem_gym.actions.operations import (
 from atommem_gym.actions.spelling import near_miss
 from atommem_gym.actions.tags import TAG, scan
 
+tag_names: Mapping[str, str] = {}
+"""It calls the operations as they are called."""
 _CALL = "tool_call"
 _NAMES: dict[str, Kind] = {kind: kind for kind in KINDS}
 _NAMED = re.compile(r"""["']name["']\s*:\s*["']([A-Za-z0-9_-]{1,40})["']""")

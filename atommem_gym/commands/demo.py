@@ -10,7 +10,7 @@ from atommem_gym.agents import AGENTS, make_agent
 from atommem_gym.agents.play import play_episode
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.contest import Contest
-from atommem_gym.commands.run import INTERRUPTED, open_env, printer
+from atommem_gym.commands.run import INTERRUPTED, make_agents, open_env, printer
 
 ENV_ID = "AtomMem-Synthetic-v0"
 EPISODE = {"num_docs": 8, "chunk_tokens": 280, "max_entries": 4, "top_k": 2}
@@ -43,7 +43,7 @@ class Demo:
             style="bold",
         )
         with open_env(ENV_ID, {"num_docs": self.num_docs, "store": "milvus"}) as env:
-            contest = Contest(env, [make_agent(name) for name in AGENTS], self.episodes, self.seed)
+            contest = Contest(env, make_agents(AGENTS), self.episodes, self.seed)
             contest.run()
         contest.show(console)
         if contest.interrupted:

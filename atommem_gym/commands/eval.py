@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
-from atommem_gym.agents.players.player import ROLES
+from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings
 from atommem_gym.endpoints import lacks_scheme
@@ -28,7 +28,7 @@ from atommem_gym.evaluation.runner import evaluate
 from atommem_gym.evaluation.tables import markdown, notes, terminal_tables, to_csv
 from atommem_gym.evaluation.work import work_lines
 from atommem_gym.registration import resolve_env_id
-from atommem_gym.trust import check_template
+from atommem_gym.trust import check_import, check_template
 
 INCOMPLETE = 1
 """Exit status if episodes failed."""
@@ -52,7 +52,7 @@ class Eval:
     """A plan as YAML."""
     agents: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="agent", metavar="NAME…")] = ()
     """Who plays: random silent keep_all overwrite tidy oracle, or with a language model crud add_only overwrite_llm
-    long_context retrieve_then_read."""
+    long_context retrieve_then_read; or an agent of your own, package.module:name."""
     docs: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N…")] = ()
     """Documents an episode; 200 by default."""
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="S…")] = ()
@@ -115,7 +115,8 @@ class Eval:
         """What to play: the folder's own plan at a resume, else the file's, under what the command line gives.
 
         Raises:
-            ConfigError: something is wrong or missing, or a file names a prompt template and the command line does not.
+            ConfigError: something is wrong or missing, or a file names a prompt template or a module and the command
+                line does not.
         """
         values = self._base()
         given = self._given()
@@ -134,6 +135,8 @@ class Eval:
         plan = Plan.from_values(values)
         for where, template in plan.templates():
             check_template(template, where)
+        for where, module in plan.code():
+            check_import(module, where)
         return plan
 
     def _base(self) -> dict[str, Any]:

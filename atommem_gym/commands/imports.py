@@ -1,11 +1,12 @@
-"""``atommem --import MODULE``: registers custom tasks before a command looks for them."""
+"""``atommem --import MODULE`` registers custom tasks and agents before a command looks for them; names find modules."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from atommem_gym.errors import ConfigError
 
@@ -13,7 +14,7 @@ from atommem_gym.errors import ConfigError
 def import_modules(names: Sequence[str]) -> None:
     """Import modules; as with ``python -m``, they are also looked for in the working directory, and there first.
 
-    Only the command line names modules: plans and traces hold ids, so that opening somebody's file runs no code.
+    What only a file names is imported by none of them (:mod:`atommem_gym.trust`), so that opening it runs no code.
 
     Raises:
         ConfigError: a module, or one that it imports, is not there.
@@ -28,3 +29,14 @@ def import_modules(names: Sequence[str]) -> None:
                 f"--import {name} failed ({error}); give the name of a module that is installed or lies in "
                 f"{os.getcwd()}, such as my_task for my_task.py"
             ) from error
+
+
+def find_modules(names: Iterable[str]) -> None:
+    """Let Python find modules that the command line names within a value, such as ``--set store=my_store:MyStore``.
+
+    The working directory is looked at last, and only for what is nowhere else: nothing in it takes the place of a
+    module that is installed.
+    """
+    for name in names:
+        if importlib.util.find_spec(name.partition(".")[0]) is None and os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())

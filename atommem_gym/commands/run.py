@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 import atommem_gym
-from atommem_gym.agents import AGENTS, make_agent
+from atommem_gym.agents import AGENTS, Agent, make_agent
 from atommem_gym.agents.play import Env, OnStep
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.contest import Contest
@@ -41,7 +41,8 @@ class Run:
     env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID")]
     """AtomMem-HotpotQA-v0 or, for short, HotpotQA; `atommem envs` lists all."""
     agents: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="agent", metavar="NAME…")] = ()
-    """Who plays, of: random silent keep_all overwrite tidy oracle. All if none is named."""
+    """Who plays, of: random silent keep_all overwrite tidy oracle, those that --import registers, or an agent of your
+    own, package.module:name. All with a short name if none is named."""
     episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 20
     """Episodes an agent; all agents meet the same ones."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
@@ -56,7 +57,7 @@ class Run:
 
     def run(self) -> int:
         """Play and print; the exit status."""
-        agents = [make_agent(name) for name in dict.fromkeys(chain.from_iterable(self.agents)) or AGENTS]
+        agents = make_agents(dict.fromkeys(chain.from_iterable(self.agents)) or AGENTS)
         if self.episodes < 1:
             raise ConfigError(f"--episodes {self.episodes} must be at least 1")
         if self.results and not self.results.parent.is_dir():
@@ -71,6 +72,24 @@ class Run:
             write_results(self.results, env_id, keywords, contest)
             console.print(Text(f"{len(contest.records)} records written to {self.results}"))
         return INTERRUPTED if contest.interrupted else int(bool(contest.failures))
+
+
+def make_agents(names: Iterable[str]) -> list[Agent]:
+    """The agents of these names; each has a row of its own in a table.
+
+    Raises:
+        ConfigError: there is none of a name, or two of them call themselves the same.
+    """
+    agents: dict[str, Agent] = {}
+    for name in names:
+        agent = make_agent(name)
+        if agent.name in agents:
+            raise ConfigError(
+                f"the agent {name!r} calls itself {agent.name!r}, as another one does that plays; rows are told apart "
+                "by that: change its `name`, or let it play alone"
+            )
+        agents[agent.name] = agent
+    return list(agents.values())
 
 
 def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, Any]:

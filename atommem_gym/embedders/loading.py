@@ -11,8 +11,11 @@ import numpy as np
 
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.endpoints import lacks_scheme
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.memory.protocols import Embedder, TextKind, Vectors
+from atommem_gym.plugins.forms import FORMS
+from atommem_gym.plugins.loading import check_colon, is_plugin, load_plugin, module_of
+from atommem_gym.trust import check_import
 
 CACHE_SIZE = 1 << 15
 """Vectors that the cache of one embedder keeps by default."""
@@ -111,7 +114,7 @@ def _bytes_of(key: tuple[TextKind, str], vector: Vectors) -> int:
 
 
 _loaded: dict[str, CachedEmbedder] = {}
-_loading = threading.Lock()
+_loading = threading.RLock()  # an embedder of the user's own may load the one that it stands on
 
 
 def load_embedder(name: str, *, cache_size: int = CACHE_SIZE) -> CachedEmbedder:
@@ -119,21 +122,28 @@ def load_embedder(name: str, *, cache_size: int = CACHE_SIZE) -> CachedEmbedder:
 
     Args:
         name: ``"hashing"``, ``"minilm"``, ``"http(s)://host:port/v1"`` (an OpenAI-compatible server; add ``#MODEL`` if
-            it has several models), else a sentence-transformers name or folder.
+            it has several models), ``"package.module:name"`` (an embedder of your own, called without arguments), else
+            a sentence-transformers name or folder.
         cache_size: Vectors to remember; of several calls for one embedder the largest counts.
 
     Raises:
-        ConfigError: a package is missing, or the name is malformed.
+        ConfigError: a package is missing, the name is malformed, or an embedder of your own has another form
+            (:mod:`atommem_gym.plugins`) or may not be imported (:mod:`atommem_gym.trust`).
         EmbedderError: the model cannot be loaded, or the server cannot be reached.
     """
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(
             f"embedder={name!r}: an embedder is named by a non-empty string; use 'hashing', 'minilm', "
-            "a sentence-transformers name or folder, or 'http://host:port/v1'"
+            "a sentence-transformers name or folder, 'http://host:port/v1', or 'package.module:name'"
         )
+    if is_plugin("embedder", name):
+        check_import(module_of(name), f"embedder={name!r}")
     with _loading:
         if name not in _loaded:
             _loaded[name] = CachedEmbedder(_load(name), cache_size)
+            if is_plugin("embedder", name):
+                # What a database records must tell how to find it again, and which version it was.
+                _loaded[name].name = f"{name}#{_loaded[name].name}"
         _loaded[name].enlarge(cache_size)
         return _loaded[name]
 
@@ -149,8 +159,32 @@ def _load(name: str) -> Embedder:
         from atommem_gym.embedders.openai_embedder import EndpointEmbedder
 
         return EndpointEmbedder(name)
+    if is_plugin("embedder", name):
+        return _own_embedder(name)
     if lacks_scheme(name) and not os.path.lexists(name):
         raise ConfigError(f"embedder={name!r} is a URL without a scheme; write http://{name}")
+    check_colon("embedder", name)
     from atommem_gym.embedders.sentence_embedder import SentenceEmbedder
 
     return SentenceEmbedder(name)
+
+
+def _own_embedder(name: str) -> Embedder:
+    """An embedder of the user's own, which has embedded one text as an embedder does."""
+    embedder: Embedder = load_plugin("embedder", name)
+    try:
+        found: object = embedder.embed(["a first text"], "document")
+    except AtomMemError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(
+            f"embedder={name!r}: its first text raised {type(error).__name__}: {error}{FORMS['embedder'].remedy}"
+        ) from error
+    shape = (1, embedder.dim)
+    if not isinstance(found, np.ndarray) or found.dtype != np.float32 or found.shape != shape:
+        what = f"{found.dtype} {list(found.shape)}" if isinstance(found, np.ndarray) else type(found).__name__
+        raise ConfigError(
+            f"embedder={name!r}: its first text became {what}, and must become a float32 array {list(shape)}"
+            f"{FORMS['embedder'].remedy}"
+        )
+    return embedder

@@ -16,7 +16,8 @@ from typing import Any
 from atommem_gym.agents.play import draw_items
 from atommem_gym.agents.players.language_model import LanguageModel, load_model
 from atommem_gym.agents.players.openai_model import OpenAIModel
-from atommem_gym.agents.players.player import ROLES, player_keywords
+from atommem_gym.agents.players.player import player_keywords
+from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.plan import Cell, EnvPlan, ModelPlan, Plan

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 import yaml
 
-from atommem_gym.agents import AGENTS
+from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.errors import AtomMemError, ConfigError, suggestion
+from atommem_gym.plugins.loading import module_of, plugins_in
 from atommem_gym.registration import TASKS, resolve_env_id
 from atommem_gym.trust import without_secrets
 
@@ -174,7 +175,7 @@ class Plan:
         if self.concurrency is not None:
             return self.concurrency
         built_in = all({**self.settings, **env.settings}.get("embedder", "hashing") == "hashing" for env in self.envs)
-        return 4 if built_in and all(agent.name in AGENTS for agent in self.agents) else 32
+        return 4 if built_in and all(agent.name not in ROLES for agent in self.agents) else 32
 
     def env_keywords(self, env: EnvPlan, docs: int) -> dict[str, Any]:
         """Keyword arguments of an environment, without what an agent needs."""
@@ -186,6 +187,17 @@ class Plan:
         named += [(f"the plan for {env.label}", env.settings.get("template")) for env in self.envs]
         named += [(f"the plan for the agent {agent.label}", agent.options.get("template")) for agent in self.agents]
         return [(where, str(template)) for where, template in named if template is not None]
+
+    def code(self) -> list[tuple[str, str]]:
+        """All code of the user's own that the plan names, as pairs of the part that names it and its module."""
+        named = [("the plan", plugins_in(self.settings))]
+        named += [(f"the plan for {env.label}", plugins_in(env.settings)) for env in self.envs]
+        named += [("the plan", plugins_in({"agent": agent.name})) for agent in self.agents]
+        return [
+            (f"{where}: {keyword}={value!r}", module_of(value))
+            for where, parts in named
+            for keyword, value in parts.items()
+        ]
 
     def differences(self, other: Plan) -> list[str]:
         """The settings that differ in another plan and change results; empty if the results of both belong together."""

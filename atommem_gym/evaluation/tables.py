@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.actions import Kind
-from atommem_gym.agents.players.player import player_keywords
+from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.envs.render import printable
 from atommem_gym.evaluation import work
 from atommem_gym.evaluation.report import Report, counts
@@ -244,7 +244,9 @@ def _operation(kind: Kind) -> Callable[[CellSummary], str]:
 
 def _recall(report: Report) -> Callable[[CellSummary], str]:
     """Where there is neither storage nor scratchpad, nothing could be recalled."""
-    keywords = {agent.label: {**report.plan.settings, **player_keywords(agent.name)} for agent in report.plan.agents}
+    # An agent that somebody registered elsewhere is not known here, and asks for no keyword arguments.
+    role = {agent.label: ROLES[agent.name].env_keywords for agent in report.plan.agents if agent.name in ROLES}
+    keywords = {agent.label: {**report.plan.settings, **role.get(agent.label, {})} for agent in report.plan.agents}
     blank = {label for label, own in keywords.items() if own.get("storage") is False and own.get("scratchpad") is False}
     return lambda cell: ABSENT if cell.cell.agent in blank else f"{cell.metrics['evidence_recall'].mean:.2f}"
 

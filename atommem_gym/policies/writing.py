@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from atommem_gym.actions import Answer, Create, Delete, Operation, Read, Scratchpad, Update, format_action
+from atommem_gym.actions import DIALECTS, Answer, Create, Delete, Operation, Read, Scratchpad, Update, format_action
 from atommem_gym.config import EnvConfig
+from atommem_gym.errors import ConfigError
 from atommem_gym.policies.documents import harmless
 from atommem_gym.step import Observation, Phase
 
@@ -72,11 +76,54 @@ class ActionWriter:
     def _append(self, lines: list[str], operations: Sequence[Operation], room: int) -> int:
         """Append the lines of the operations that fit, and return the room that is left."""
         for op in operations:
-            line = format_action([op], self._config.dialect)
+            line = write_action([op], self._config.dialect)
             if len(line) + 1 <= room:
                 lines.append(line)
                 room -= len(line) + 1
         return room
+
+
+def write_action(operations: Sequence[Operation], dialect: str) -> str:
+    r"""The action of these operations: ``format_action``, for texts that nobody has looked at.
+
+    A dialect of the user's own may not be able to write every text. Such a one is written as a single line, and if that
+    does not help either, as its words alone.
+
+    >>> write_action([Create("Ada died."), Read("Ada")], "crud")
+    '<create>Ada died.</create>\n<read>Ada</read>'
+
+    Raises:
+        ConfigError: a dialect of the user's own cannot write a line of words.
+        ValueError: a built-in dialect cannot write the text; :func:`harmless` texts are none of those.
+    """
+    return "\n".join(_line(op, dialect) for op in operations)
+
+
+def _line(op: Operation, dialect: str) -> str:
+    try:
+        return format_action([op], dialect)
+    except ValueError as error:
+        if dialect in DIALECTS:
+            raise
+        refused = error
+    for simpler in (" ".join, lambda parts: " ".join(_WORDS.findall(" ".join(parts))) or UNKNOWN):
+        with contextlib.suppress(ValueError):
+            return format_action([_with_text(op, simpler)], dialect)
+    raise ConfigError(
+        f"dialect={dialect!r} cannot write {op} ({refused}), nor its words alone; a dialect must be able to write "
+        "every text that is one line of words: atommem_gym.testing.check_dialect proves a dialect"
+    )
+
+
+def _with_text(op: Operation, simpler: Callable[[list[str]], str]) -> Operation:
+    if isinstance(op, Delete):
+        return op
+    if isinstance(op, Read):
+        return Read(simpler(op.query.split()))
+    return replace(op, text=simpler(op.text.split()))
+
+
+_WORDS = re.compile(r"\w+")
 
 
 def answer(text: str, dialect: str) -> Answer:

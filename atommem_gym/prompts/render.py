@@ -9,6 +9,7 @@ from typing import Any
 import jinja2
 
 from atommem_gym.actions import tool_schemas
+from atommem_gym.actions.dialects import dialect_template
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.prompts.sandbox import FolderLoader, PromptEnvironment
@@ -24,7 +25,8 @@ class PromptTemplate:
     of the environment, ``kinds`` (the operations there are), ``tool_schemas``, and for the user part every field of
     the observation. ``scratchpad`` is a flag in the system part and the text in the user part, where the flag is
     ``scratchpad_enabled``. A user's template may extend ours, ``{% extends "crud.j2" %}``, and include others of
-    its own folder; it runs in a sandbox, within bounds (:mod:`atommem_gym.prompts.sandbox`), and reads no other file.
+    its own folder; a dialect of the user's own brings its template with it, which ``{% extends dialect ~ ".j2" %}``
+    means too. Each runs in a sandbox, within bounds (:mod:`atommem_gym.prompts.sandbox`), and reads no other file.
 
     Args:
         config: The environment's configuration.
@@ -38,10 +40,14 @@ class PromptTemplate:
         ours = jinja2.PackageLoader("atommem_gym", "prompts")
         path = config.template if path is None else path
         name = f"{config.dialect}.j2"
-        loader: jinja2.BaseLoader = ours
+        loaders: list[jinja2.BaseLoader] = [ours]
+        own = dialect_template(config.dialect)
+        if own is not None:
+            loaders.insert(0, jinja2.DictLoader({name: own}))
         if path is not None:
             name = Path(path).name
-            loader = jinja2.ChoiceLoader([FolderLoader(Path(path)), ours])
+            loaders.insert(0, FolderLoader(Path(path)))
+        loader = jinja2.ChoiceLoader(loaders)
         self._environment = PromptEnvironment(loader)
         try:
             self._template = self._environment.get_template(name)

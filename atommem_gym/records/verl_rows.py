@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atommem_gym.errors import ConfigError
+from atommem_gym.plugins.loading import module_of, plugins_in
 from atommem_gym.records.record import Item, Items
 
 AGENT_NAME = "atommem"
@@ -112,6 +113,27 @@ class ItemReference:
         """
         steps = self.rows_an_epoch // batch_size if self.rows_an_epoch else 0
         return self.shuffle_seed + (max(0, global_step - 1) // steps if steps else 0)
+
+    def check_code(self, imports: Collection[str], overrides: Collection[str] = ()) -> None:
+        """Make sure that the row imports no code that nobody but the row names: it may come from a stranger.
+
+        >>> reference = ItemReference("AtomMem-Synthetic-v0", {"dialect": "mine:lines"}, 3, "synthetic/3", "")
+        >>> reference.check_code(["mine"])
+
+        Args:
+            imports: Modules that whoever trains has named.
+            overrides: Keyword arguments that are not taken from the row.
+
+        Raises:
+            ConfigError: it names another module.
+        """
+        for name, value in plugins_in(self.env_keywords).items():
+            module = module_of(value)
+            if name not in overrides and module not in imports:
+                raise ConfigError(
+                    f"a row names {name}={value!r}, whose module is not imported only because a row says so; if you "
+                    f"trust its code, name the module in the agent loop's settings, imports: [{module}]"
+                )
 
     def check(self, item: Item) -> None:
         """Make sure that an item is the one that the row was made of.

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from atommem_gym.errors import ConfigError
+from atommem_gym.plugins.loading import load_plugin
 from atommem_gym.scoring.answers import exact_match, f1
 from atommem_gym.scoring.boxed_match import released_match
 from atommem_gym.scoring.protocol import Scorer, ScoreRequest
-from atommem_gym.trust import check_import
 
 RewardFunction = Callable[[str, tuple[str, ...], str], float]
 """``(prediction, answers, question) -> score in [0, 1]``."""
@@ -82,24 +81,10 @@ def load_scorer(spec: str | RewardFunction | Scorer) -> Scorer:
 
 
 def _import_function(spec: str) -> RewardFunction:
-    module_name, colon, attributes = spec.partition(":")
-    if not (module_name and colon and attributes):
+    module, _, name = spec.partition(":")
+    if not (module and name):
         raise ConfigError(f"reward={spec!r} is unknown; use {_choices()}")
-    try:
-        check_import(module_name, f"reward={spec!r}")
-        found: Any = importlib.import_module(module_name)
-    except ImportError as error:
-        raise ConfigError(
-            f"reward={spec!r}: module {module_name!r} cannot be imported ({error}); is its folder on PYTHONPATH?"
-        ) from error
-    for attribute in attributes.split("."):
-        try:
-            found = getattr(found, attribute)
-        except AttributeError as error:
-            raise ConfigError(f"reward={spec!r}: {module_name!r} has no {attributes!r} ({error})") from error
-    if not callable(found):
-        raise ConfigError(f"reward={spec!r} is {found!r}, which cannot be called; name a function")
-    function: RewardFunction = found
+    function: RewardFunction = load_plugin("reward", spec)
     return function
 
 

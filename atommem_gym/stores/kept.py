@@ -15,8 +15,9 @@ from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.memory.memory import read_state
 from atommem_gym.memory.protocols import Rows, Store, StoredEpisode
 from atommem_gym.memory.ranking import rank
+from atommem_gym.plugins.loading import is_plugin, module_of
 from atommem_gym.stores.lite.ledger import COLLECTIONS, LOCK
-from atommem_gym.trust import is_said, reaches_out, secret
+from atommem_gym.trust import is_module_said, is_said, reaches_out, secret
 
 _KEPT = "atommem"
 """The collection of kept rows on a server."""
@@ -205,12 +206,21 @@ def embedder_keyword(recorded: str) -> str | None:
 
     >>> embedder_keyword("hashing-v1-1024"), embedder_keyword("minilm"), embedder_keyword("endpoint:qwen")
     ('hashing', 'minilm', None)
-    >>> embedder_keyword("http://localhost:8000/v1"), embedder_keyword("/models/mine")
-    (None, None)
+    >>> [embedder_keyword(recorded) for recorded in ("http://localhost:8000/v1", "/models/mine", "mine:Model#v2")]
+    [None, None, None]
     """
+    own = _own(recorded)
+    if own is not None:
+        return own if is_module_said(module_of(own)) else None
     if recorded.startswith("endpoint:") or (reaches_out(recorded) and not is_said(recorded)):
         return None
     return "hashing" if recorded.startswith("hashing-v") else recorded
+
+
+def _own(recorded: str) -> str | None:
+    """The ``module:name`` in the recorded name of an embedder of the user's own."""
+    name = recorded.partition("#")[0]
+    return name if is_plugin("embedder", name) and not recorded.startswith("endpoint:") else None
 
 
 def unnamed(database: KeptDatabase, option: str) -> str:
@@ -220,6 +230,12 @@ def unnamed(database: KeptDatabase, option: str) -> str:
         return (
             f"{database.where} was written with embedder {recorded!r}, a model behind a server; say where it is now "
             f"with {option}http://host:port/v1"
+        )
+    own = _own(recorded)
+    if own is not None:
+        return (
+            f"{database.where} names the embedder {recorded!r}, whose module is not imported only because a database "
+            f"says so; if you trust its code, say it again with {option}{own}, or add --import {module_of(own)}"
         )
     return (
         f"{database.where} names the embedder {recorded!r}, which is not called or opened only because a database says "

@@ -6,10 +6,11 @@ import os
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.memory.protocols import Store
+from atommem_gym.plugins.loading import check_colon, is_plugin, load_plugin
 
 _FORMS = (
     '"milvus" (Milvus Lite, embedded, temporary), "milvus:///path/to.db" (Milvus Lite, kept), '
-    '"http://host:19530" or "https://…" (a Milvus server), "numpy" (in memory)'
+    '"http://host:19530" or "https://…" (a Milvus server), "numpy" (in memory), "package.module:name" (your own)'
 )
 
 
@@ -20,15 +21,18 @@ def open_store(
 
     Args:
         store: ``"milvus"``, ``"milvus:///absolute/path.db"``, ``"milvus://relative.db"``, ``"http://host:port"``,
-            ``"https://host:port"`` or ``"numpy"``.
+            ``"https://host:port"``, ``"numpy"``, or ``"package.module:name"``: a store of your own, called as
+            ``name(dim, *, keep, embedder)``.
         dim: numbers in a vector, at least 1.
         store_reads: who answers reads of the embedded database: ``"mirror"`` (an exact image in memory) or
             ``"milvus"`` (the engine itself, slower, the same results). A server always answers itself.
-        keep: whether a server keeps the rows after ``close`` (default: no). A path always does, the other forms never.
+        keep: whether a server keeps the rows after ``close`` (default: no). A path always does, the other built-in
+            forms never; a store of your own is told, and decides where this is ``None``.
         embedder: name of the embedder; a kept database records it and names it when another dimension comes along.
 
     Raises:
-        ConfigError: an unknown ``store`` or ``store_reads``, or keywords that contradict each other.
+        ConfigError: an unknown ``store`` or ``store_reads``, keywords that contradict each other, or a store of your
+            own that has another form (:mod:`atommem_gym.plugins`) or may not be imported (:mod:`atommem_gym.trust`).
         StoreLockedError: another process holds the database.
         StoreError: the database cannot be opened, cannot be reached, or holds vectors of another dimension.
     """
@@ -66,7 +70,30 @@ def open_store(
         from atommem_gym.stores.milvus_server import MilvusServerStore
 
         return MilvusServerStore(store, dim, keep=bool(keep), embedder=embedder)
+    if is_plugin("store", store):
+        return _own_store(store, dim, store_reads, keep, embedder)
+    check_colon("store", store)
     raise ConfigError(f"store {store!r} is unknown; valid forms: {_FORMS}")
+
+
+def _own_store(store: str, dim: int, store_reads: str, keep: bool | None, embedder: str) -> Store:
+    if store_reads == "milvus":
+        raise ConfigError(f'store_reads="milvus" contradicts store={store!r}, which has no Milvus; use store="milvus"')
+    opened: Store = load_plugin("store", store, dim, keep=keep, embedder=embedder)
+    wrong = ""
+    if opened.dim != dim:
+        wrong = (
+            f"store={store!r} was opened for vectors of {dim} numbers and has dim={opened.dim}; keep what it is given"
+        )
+    elif keep is not None and opened.kept != keep:
+        wrong = (
+            f"keep_memory={keep} contradicts store={store!r}, which was told so and has kept={opened.kept}; "
+            "leave keep_memory out, or use another store"
+        )
+    if wrong:
+        opened.close()
+        raise ConfigError(wrong)
+    return opened
 
 
 def _refuse_keep(store: str, keep: bool | None) -> None:

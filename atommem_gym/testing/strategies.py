@@ -6,7 +6,19 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from atommem_gym.actions import KINDS, Answer, Create, Delete, Kind, Operation, Read, Scratchpad, Update, format_action
+from atommem_gym.actions import (
+    DIALECTS,
+    KINDS,
+    Answer,
+    Create,
+    Delete,
+    Kind,
+    Operation,
+    Read,
+    Scratchpad,
+    Update,
+    format_action,
+)
 from atommem_gym.testing.hostile import hostile_texts
 
 _WORDS = ("bees", "boats", "honey", "Ada", "Bern", "river", "1815", "the", "née", "東京")
@@ -25,7 +37,7 @@ def operations(
     """One operation.
 
     Args:
-        dialect: ``"crud"``, ``"tools"`` or ``"released"``.
+        dialect: ``"crud"``, ``"tools"``, ``"released"`` or ``"package.module:name"``.
         valid: Whether ``format_action`` can write it in the dialect. Otherwise texts may be empty, padded or full of
             tags, and ids of any size.
         kinds: Which operations there are.
@@ -50,15 +62,18 @@ def actions(
 ) -> st.SearchStrategy[str]:
     """One action: some valid operations of a dialect with free text between them.
 
+    A dialect of one's own may read free text as it likes, so there a new line alone is between them.
+
     Args:
-        dialect: ``"crud"``, ``"tools"`` or ``"released"``.
+        dialect: ``"crud"``, ``"tools"``, ``"released"`` or ``"package.module:name"``.
         hostile: Whether half of the actions are text that was made to break something instead.
         kinds: Which operations there are.
         max_size: Operations in an action, at most.
     """
-    part = st.tuples(operations(dialect, kinds=kinds), st.sampled_from(_AROUND))
+    around = _AROUND if dialect in DIALECTS else ("\n",)
+    part = st.tuples(operations(dialect, kinds=kinds), st.sampled_from(around))
     written = st.lists(part, max_size=max_size).map(
-        lambda parts: "".join(format_action([op], dialect) + around for op, around in parts)
+        lambda parts: "".join(format_action([op], dialect) + free for op, free in parts)
     )
     return st.one_of(written, hostile_texts()) if hostile else written
 

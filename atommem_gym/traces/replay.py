@@ -17,6 +17,7 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Write
+from atommem_gym.plugins.loading import is_plugin, module_of
 from atommem_gym.records.reading import SUFFIXES
 from atommem_gym.registration import task_of
 from atommem_gym.scoring import ScoreRequest
@@ -25,7 +26,7 @@ from atommem_gym.traces.codec import to_json
 from atommem_gym.traces.difference import Difference, first_difference
 from atommem_gym.traces.record import EpisodeTrace, Json, MemoryTrace, StepTrace, TraceError
 from atommem_gym.traces.recorder import TraceRecorder, questions
-from atommem_gym.trust import is_said, reaches_out
+from atommem_gym.trust import is_module_said, is_said, reaches_out
 
 PURE_REWARDS = ("em", "f1", "released")
 """Computed again. Others would call a server or function that the file names, so their recorded scores are used."""
@@ -42,8 +43,8 @@ class Replayer:
 
     Args:
         overrides: Keyword arguments that win over the records', such as ``source`` where the data lies elsewhere. A
-            recorded URL, and a recorded folder or file that holds no records, are used only if they are given here too:
-            a record may come from a stranger.
+            recorded URL, a recorded folder or file that holds no records, and recorded code (``"module:name"``) are
+            used only if they are given here too, or the command line names them: a record may come from a stranger.
         tolerance: How far recorded and replayed scores and rewards may be apart. 0, the default, is what the built-in
             embedder promises; the arithmetic of neural ones depends on the machine.
         env: Play in this environment, as it is, and do not close it: for records of environments over custom
@@ -248,7 +249,17 @@ def make_env(
 
 def _keywords(trace: EpisodeTrace, overrides: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in trace.env.keywords.items() if name not in _STORES_ONLY}
+    for name in _PARTS:
+        value = kept.get(name)
+        if is_plugin(name, value) and name not in overrides and not is_module_said(module_of(value)):
+            raise TraceError(
+                f"the record of item {trace.item!r} names {name}={value!r}, whose module is not imported only because "
+                f"a record says so; if you trust its code, add --import {module_of(value)} (in Python: "
+                f"overrides={{{name!r}: {value!r}}}), or name another one with --set {name}=…"
+            )
     for name, value in kept.items():
+        if name in _PARTS and is_plugin(name, value):
+            continue
         if name in _PLACES and name not in overrides and _PLACES[name](value) and not is_said(str(value)):
             raise TraceError(
                 f"the record of item {trace.item!r} names {name}={value!r}, which is not called or opened only because "
@@ -269,6 +280,8 @@ def _no_records(source: object) -> bool:
     )
 
 
+_PARTS = ("embedder", "tokenizer", "dialect")
+"""Keyword arguments that may name code; what else may is not taken from a record (``store``, ``reward``)."""
 _SOURCES = ("hub", "synthetic", "registered")
 _PLACES: dict[str, Callable[[object], bool]] = {
     "embedder": reaches_out,

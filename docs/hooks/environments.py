@@ -74,7 +74,7 @@ def overview() -> str:
         "(PettingZoo).",
         "",
         "[A task over your own records](../custom_task.md) takes twenty lines, "
-        "[an environment with a generator of its own](../add_an_environment.md) two files. "
+        "[a world with a generator of its own](../plugins/world.md) one file. "
         "[Testing](../testing.md) says how to hold either to the rules.",
     ]
     return "\n".join(lines) + "\n"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from atommem_gym.actions import Create, Delete, Operation, Read, Scratchpad, Update, format_action
+from atommem_gym.actions import Create, Delete, Operation, Read, Scratchpad, Update
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.macro.macro_state import MacroState, Piece, Stored
 from atommem_gym.envs.wrappers.base import plain_base
@@ -21,7 +21,7 @@ from atommem_gym.policies.answering import fill
 from atommem_gym.policies.documents import harmless
 from atommem_gym.policies.oracle_reader import OracleReader
 from atommem_gym.policies.words import content_words, names
-from atommem_gym.policies.writing import answer
+from atommem_gym.policies.writing import answer, write_action
 from atommem_gym.step import Observation, Phase
 
 SKIP, KEEP, MERGE = range(3)
@@ -127,7 +127,7 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
         documents = choices[: self.slots].tolist()
         operations, merged = self._store(documents, bool(choices[-2]), done)
         operations += self._look(int(choices[-1]), done)
-        text = format_action(operations, self.config.dialect) if operations else ""
+        text = write_action(operations, self.config.dialect) if operations else ""
         observation, reward, terminated, truncated, info = self.env.step(text)
         self.macro_state.sent(operations, merged, observation["feedback"])
         if done["answer"]:

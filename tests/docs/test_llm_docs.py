@@ -11,7 +11,7 @@ import pytest
 from support.openai_server import OpenAIServer, Reply, server
 from support.tiny_model import one_thread, tiny_model
 
-from atommem_gym.agents.players.player import ROLES
+from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.cli import main
 
 __all__ = ["one_thread", "server", "tiny_model"]

@@ -14,9 +14,11 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
+from atommem_gym.agents import AGENTS, BUILT_IN, Agent, make_agent
 from atommem_gym.agents.players.language_model import LanguageModel, load_model
 from atommem_gym.agents.players.openai_model import OpenAIModel
-from atommem_gym.agents.players.player import ROLES, Player, ScriptedPlayer, Turn, make_player, player_keywords
+from atommem_gym.agents.players.player import Player, ScriptedPlayer, Turn, make_player, player_keywords
+from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.agents.scripted.quoting import QUOTING, make_quoting_agent
 from atommem_gym.commands.ask.display import Display
 from atommem_gym.commands.ask.episode import Asked, in_sight, play, unscored
@@ -26,6 +28,7 @@ from atommem_gym.commands.run import Repeated, parse_settings
 from atommem_gym.envs import AtomMemEnv
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
+from atommem_gym.plugins.loading import is_plugin
 from atommem_gym.records.own_files import OwnFiles, OwnItems, read_files
 from atommem_gym.step import Observation
 from atommem_gym.traces import EpisodeTrace, TraceWriter
@@ -65,8 +68,8 @@ class Ask:
     ] = ()
     """A question; several are answered in their order."""
     agent: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """Who plays: keep_all, tidy or overwrite, which quote; with --model crud, add_only, overwrite_llm, long_context or
-    retrieve_then_read. By default keep_all, with a model crud."""
+    """Who plays: keep_all, tidy or overwrite, which quote; package.module:name, an agent of your own; with --model
+    crud, add_only, overwrite_llm, long_context or retrieve_then_read. By default keep_all, with a model crud."""
     model: Annotated[str | None, tyro.conf.arg(metavar="URL|NAME")] = None
     """The language model: the URL of an OpenAI-compatible server, or a name or folder for transformers."""
     model_name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
@@ -150,6 +153,11 @@ class Ask:
     def _agent(self) -> str:
         return self.agent or ("keep_all" if self.model is None else "crud")
 
+    @property
+    def _quotes(self) -> bool:
+        """Whether a scripted agent of this package plays, which quotes."""
+        return self._agent in BUILT_IN or not (is_plugin("agent", self._agent) or self._agent in AGENTS)
+
     def _player(self) -> tuple[Callable[[], Player], LanguageModel | None]:
         """A maker of the player, and its model."""
         name = self._agent
@@ -160,14 +168,16 @@ class Ask:
             return make_player(name, model, **options), model
         if options:
             raise ConfigError(f"the scripted agent {name!r} has no options, but {', '.join(options)} was given")
-        agent = make_quoting_agent(name)
+        # An agent of the user's own answers by itself, from what it sees.
+        agent: Agent = make_quoting_agent(name) if self._quotes else make_agent(name)
         return lambda: ScriptedPlayer(agent), None
 
     def _given(self) -> dict[str, Any]:
         """Keyword arguments of the environment that the user gives."""
         given = parse_settings(list(chain.from_iterable(self.settings)))
         for name, why in _FIXED.items():
-            if name in given:
+            # A store of the user's own may keep nothing, or what it keeps elsewhere.
+            if name in given and not (name == "store" and self.memory is None and is_plugin(name, given[name])):
                 raise ConfigError(f"--set {name}=… means nothing here: {why}")
         return given
 
@@ -207,6 +217,8 @@ class Ask:
             who = (
                 f"{self._agent}, which quotes the sentences that share most words with the question (no language model)"
             )
+        elif self._agent not in ROLES:
+            who = f"{self._agent} (no language model)"
         else:
             who = f"{self._agent} with {trace.agent.settings.get('model') or self.model}"
         lines = [f"answered by {who}"]

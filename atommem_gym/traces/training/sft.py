@@ -17,6 +17,7 @@ teach to be cut short.
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -28,12 +29,14 @@ from typing import Literal
 from atommem_gym.actions import parse, without_thinking
 from atommem_gym.chat_reply import ending
 from atommem_gym.config import EnvConfig
+from atommem_gym.plugins.loading import is_plugin, module_of
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.registration import task_of
 from atommem_gym.step import Phase
 from atommem_gym.traces.causes import closings
-from atommem_gym.traces.record import EpisodeTrace, Message, StepTrace
+from atommem_gym.traces.record import EpisodeTrace, Message, StepTrace, TraceError
 from atommem_gym.traces.rescore import recorded_scores
+from atommem_gym.trust import is_module_said
 
 Thinking = Literal["keep", "strip"]
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -116,7 +119,8 @@ def examples(trace: EpisodeTrace, selection: Selection, tally: Tally) -> Iterato
         tally: Is counted up.
 
     Raises:
-        TraceError: the record has no scores of ``selection.scorer``.
+        TraceError: the record has no scores of ``selection.scorer``, or names a dialect of somebody's own that neither
+            the command line nor the program has named.
         ConfigError: the template cannot be used.
     """
     scores = recorded_scores(trace, selection.scorer)
@@ -212,6 +216,12 @@ def _config(env: str) -> EnvConfig:
     env_id, keywords = loads(env)
     # A record may come from a stranger: its template is somebody's program, and its path may be any file's.
     keywords.pop("template", None)
+    dialect = keywords.get("dialect")
+    if is_plugin("dialect", dialect) and not (is_module_said(module_of(dialect)) or module_of(dialect) in sys.modules):
+        raise TraceError(
+            f"the records name dialect={dialect!r}, whose module is not imported only because they say so; if you "
+            f"trust its code, add --import {module_of(dialect)} (in Python: import it first)"
+        )
     task = task_of(env_id)
     return EnvConfig.from_keywords(keywords) if task is None else task.config(keywords)
 

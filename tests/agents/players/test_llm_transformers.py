@@ -13,7 +13,8 @@ from support.tiny_model import CONTEXT, one_thread, save_tiny_model, tiny_model
 
 from atommem_gym.agents.players.batching import Batcher
 from atommem_gym.agents.players.language_model import Completion, Sampling, load_model
-from atommem_gym.agents.players.player import ROLES, make_player, player_keywords
+from atommem_gym.agents.players.player import make_player, player_keywords
+from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.agents.rollout import rollout
 from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError

@@ -12,7 +12,8 @@ import pytest
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents import AGENTS, make_agent
 from atommem_gym.agents.players.language_model import Completion, Sampling
-from atommem_gym.agents.players.player import PLAYERS, ROLES, make_player, player_keywords
+from atommem_gym.agents.players.player import make_player, player_keywords, player_names
+from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 
@@ -61,8 +62,8 @@ def test_a_scripted_turn_has_no_messages() -> None:
 
 
 def test_every_player_is_known_and_makes_a_new_one_each_time() -> None:
-    assert set(PLAYERS) == set(AGENTS) | set(ROLES)
-    for name in PLAYERS:
+    assert set(player_names()) == set(AGENTS) | set(ROLES)
+    for name in player_names():
         make = make_player(name, Model() if name in ROLES else None)
         first, second = make(), make()
         assert first is not second
@@ -70,7 +71,7 @@ def test_every_player_is_known_and_makes_a_new_one_each_time() -> None:
         assert json.loads(json.dumps(first.settings)) == second.settings
 
 
-@pytest.mark.parametrize("name", PLAYERS)
+@pytest.mark.parametrize("name", player_names())
 @pytest.mark.parametrize("preset", ["paper", "released"])
 def test_what_a_player_needs_of_its_environment_is_valid(name: str, preset: str) -> None:
     config = EnvConfig.from_keywords({"preset": preset, **player_keywords(name)})

@@ -1,0 +1,50 @@
+"""The ways to play with a language model: what each demands of the environment, and the class that plays it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageModelRole:
+    """One way to play with a language model."""
+
+    summary: str
+    env_keywords: dict[str, Any]
+    """What the environment must be made with."""
+    module: str
+    kind: str
+    """The class in that module; it takes the model and the options."""
+
+
+ROLES: dict[str, LanguageModelRole] = {
+    "crud": LanguageModelRole(
+        "all operations of the environment, through its prompt template", {}, "llm_player", "LanguageModelPlayer"
+    ),
+    "add_only": LanguageModelRole(
+        "stores and reads, never updates or deletes",
+        {"operations": ["create", "read"]},
+        "llm_player",
+        "LanguageModelPlayer",
+    ),
+    "overwrite_llm": LanguageModelRole(
+        "one text, rewritten at every chunk (the scheme of MemAgent, arXiv 2507.02259)",
+        {"storage": False, "scratchpad": True},
+        "llm_player",
+        "OverwritePlayer",
+    ),
+    "long_context": LanguageModelRole(
+        "no memory: all documents that fit stand in one prompt",
+        {"storage": False, "scratchpad": False},
+        "long_context",
+        "LongContextPlayer",
+    ),
+    "retrieve_then_read": LanguageModelRole(
+        "every passage is stored as it is; the model answers from one search",
+        {"operations": ["create", "read"], "storage": True, "scratchpad": False},
+        "retrieve_then_read",
+        "RetrieveThenReadPlayer",
+    ),
+}
+"""The players that need a language model, by name."""
