@@ -14,6 +14,9 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
     except OSError:
         print("127.0.0.1")'; }
 
+answers() { python -c 'import sys, urllib.request
+urllib.request.urlopen(sys.argv[1], timeout=5)' "$1" 2>/dev/null; }
+
 start_embedding_server() {
   embedding_log=$ATOMMEM_OUT/embedding.log
   local port=${EMBEDDING_PORT:-8001}
@@ -26,7 +29,7 @@ start_embedding_server() {
   ATOMMEM_EMBEDDER=http://${EMBEDDING_HOST:-$(own_address)}:$port/v1
   export ATOMMEM_EMBEDDER
   local waited=0
-  until curl --silent --fail --max-time 5 "$ATOMMEM_EMBEDDER/models" >/dev/null; do
+  until answers "$ATOMMEM_EMBEDDER/models"; do
     if ! kill -0 "$embedding_server" 2>/dev/null; then
       echo "the embedding server has ended; the end of $embedding_log:" >&2
       tail -n 30 "$embedding_log" >&2

@@ -22,12 +22,12 @@ import httpx
 
 GIB = 2**30
 WANTED = {
-    "verl": "0.9.",
-    "vllm": "0.2",
-    "ray": "2.",
-    "transformers": "5.",
-    "TransferQueue": "0.1.",
-    "tensordict": "0.10.",
+    "verl": ("0.9.1",),
+    "vllm": ("0.24.", "0.27.1+cpu"),
+    "ray": ("2.",),
+    "transformers": ("5.9.",),
+    "TransferQueue": ("0.1.11",),
+    "tensordict": ("0.10.",),
 }
 """What the configurations were checked against; versions begin like this."""
 _INSTALL = "install verl_configs/gpu/requirements.txt (docs/train_your_own.md, Install)"
@@ -37,14 +37,14 @@ _SPARE = 6 * GIB
 
 def versions() -> Iterator[tuple[bool, str]]:
     """The packages, and which versions they have."""
-    for name, beginning in WANTED.items():
+    for name, beginnings in WANTED.items():
         try:
             found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             yield False, f"{name} is not installed; {_INSTALL}"
         else:
-            good = found.startswith(beginning)
-            yield good, f"{name} {found}" + ("" if good else f", wanted {beginning}*; {_INSTALL}")
+            good = found.startswith(beginnings)
+            yield good, f"{name} {found}" + ("" if good else f", wanted {beginnings[0]}*; {_INSTALL}")
 
 
 def attention(config: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
