@@ -31,7 +31,9 @@ def overrides(environment: Mapping[str, str]) -> list[str]:
     found = []
     for name, value in sorted(environment.items()):
         if CARRIED.fullmatch(name) and not SECRET.search(name) and name not in OF_THIS_PROCESS:
-            quoted = value.replace("'", "\\'").replace("${", "\\${")
+            # Hydra reads a backslash as itself, but before a quote.
+            quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), value)
+            quoted = quoted.replace("${", "\\${")
             found.append(f"++ray_kwargs.ray_init.runtime_env.env_vars.{name}='{quoted}'")
     return found
 
