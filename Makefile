@@ -80,7 +80,7 @@ gpu-lock: .lowest/installed  ## compile verl_configs/gpu/requirements.txt: what 
 verl-environment: .verl/installed  ## veRL, vLLM and this package for the CPU, in .verl
 
 verl-test: .verl/installed  ## the tests that need veRL, without Ray
-	.verl/bin/python -m pytest -p no:cacheprovider tests/agents/learn/test_verl_*.py tests/agents/learn/test_launch.py tests/agents/learn/test_grpo.py tests/agents/test_verl_session.py tests/benchmarks/test_verl_learn.py
+	.verl/bin/python -m pytest -p no:cacheprovider tests/agents/learn/test_verl_*.py tests/agents/learn/test_launch.py tests/agents/learn/test_grpo.py tests/agents/test_verl_session.py tests/benchmarks/test_verl_*.py
 
 verl-smoke: .verl/installed  ## SFT and GRPO of a tiny Qwen3 with real veRL and real vLLM on the CPU
 	PATH="$(CURDIR)/.verl/bin:$$PATH" verl_configs/cpu/smoke.sh build/verl-smoke
