@@ -3,7 +3,7 @@ PYTHON ?= python3
 EXTRAS ?= test
 BIN := .venv/bin
 
-.PHONY: milvus-environment milvus pythons verl-environment verl-test verl-smoke verl-learn demo test lowest check lint types layers docs bench slow mutation clean
+.PHONY: gpu-lock milvus-environment milvus pythons verl-environment verl-test verl-smoke verl-learn demo test lowest check lint types layers docs bench slow mutation clean
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -89,6 +89,12 @@ bench: .venv/installed  ## every benchmark that this machine can run
 	$(BIN)/python benchmarks/team.py
 	$(MAKE) verl-learn
 
+# An existing file keeps its pins, so this changes nothing unless they no longer fit together or requirements.in changed.
+gpu-lock: .lowest/installed  ## compile verl_configs/gpu/requirements.txt: what GRPO on GPUs is installed from
+	.lowest/bin/uv pip compile --quiet --python-version 3.12 --python-platform x86_64-manylinux_2_39 \
+		--no-emit-package atommem-gym --custom-compile-command "make gpu-lock" \
+		verl_configs/gpu/requirements.in --output-file verl_configs/gpu/requirements.txt
+
 # Real veRL and vLLM without an accelerator: 2.6 GB into an environment of its own, then some 10 minutes on two cores.
 .verl/installed: verl_configs/cpu/install.sh verl_configs/cpu/overrides.txt pyproject.toml
 	PYTHON=$(PYTHON) verl_configs/cpu/install.sh .verl
@@ -97,7 +103,7 @@ bench: .venv/installed  ## every benchmark that this machine can run
 verl-environment: .verl/installed  ## veRL, vLLM and this package for the CPU, in .verl
 
 verl-test: .verl/installed  ## the tests that need veRL, without Ray
-	.verl/bin/python -m pytest -p no:cacheprovider tests/agents/learn/test_verl_*.py tests/agents/learn/test_grpo.py tests/agents/test_verl_session.py tests/benchmarks/test_verl_learn.py
+	.verl/bin/python -m pytest -p no:cacheprovider tests/agents/learn/test_verl_*.py tests/agents/learn/test_launch.py tests/agents/learn/test_grpo.py tests/agents/test_verl_session.py tests/benchmarks/test_verl_*.py
 
 verl-smoke: .verl/installed  ## SFT and GRPO of a tiny Qwen3 with real veRL and real vLLM on the CPU
 	PATH="$(CURDIR)/.verl/bin:$$PATH" verl_configs/cpu/smoke.sh build/verl-smoke

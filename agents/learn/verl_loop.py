@@ -43,7 +43,8 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
 
     **Errors.** A failed call of the model's server is repeated ``tries`` times in all, with growing pauses; so is one
     whose sample the server aborted, or of which it does not say that it was completed (SPEC A9). What still fails, or
-    fails in the environment, ends the session with the error: veRL logs it and drops the prompt's group.
+    fails in the environment, ends the session with the error: veRL logs it, and
+    :class:`~atommem_gym.agents.learn.verl_sampler.GroupSampler` drops the prompt's group.
     Cancelling a session gives its environment back, with its rows.
 
     Args:
@@ -57,6 +58,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         tries: Calls of the model's server for one response at most.
         log: A JSONL file (one line a session: step, item, layout, reward, totals); veRL's own tables show the
             totals of validation sessions only.
+        run: Names this start of the training in the log; a run that goes on from a checkpoint plays some steps again.
         **base: What veRL gives.
 
     Raises:
@@ -74,6 +76,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         overlong_prompt: OverlongPrompt = "shorten",
         tries: int = 3,
         log: str | None = None,
+        run: str = "",
         **base: Any,
     ) -> None:
         super().__init__(**base)
@@ -90,6 +93,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         self.capacity = capacity
         self.tries = tries
         self.log = None if log is None else Path(log)
+        self.start = run
         self.limits = TokenLimits(
             self.rollout_config.prompt_length, self.rollout_config.response_length, overlong_prompt
         )
@@ -107,7 +111,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         reference = ItemReference.from_extra_info(row["extra_info"])
         reference.check_code(self.imports, self.env_keywords)
         global_step = int(row.get("global_steps", 1))
-        shuffle_seed = reference.layout(global_step, self.config.data.train_batch_size)
+        shuffle_seed = reference.layout(global_step)
         shared = await shared_pool(
             reference.env_id,
             {**reference.env_keywords, **self.env_keywords},
@@ -132,6 +136,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
             )
         if self.log is not None:
             line = {
+                "run": self.start,
                 "global_step": global_step,
                 "uid": str(row.get("uid", "")),
                 "session": int(row.get("session_id", 0)),

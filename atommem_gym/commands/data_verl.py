@@ -16,6 +16,7 @@ import tyro
 from rich.text import Text
 
 import atommem_gym
+from atommem_gym.agents.learn.training_numbers import SessionSteps
 from atommem_gym.agents.play import draw_items
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.run import Repeated, parse_settings
@@ -27,6 +28,8 @@ from atommem_gym.records.verl_rows import references, row, write_rows
 from atommem_gym.registration import configure, load_items, resolve_env_id, task_of
 from atommem_gym.task import Task
 
+_LOOKED_AT = 64
+"""Items whose streams are cut to see how long sessions are."""
 _Asked: TypeAlias = tuple[str, tuple[str, ...]]
 """A question with its answers: the same words may be asked of different documents."""
 
@@ -43,7 +46,7 @@ class DataVerl:
     out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="DIR")]
     """Folder for the two files, and verl.json with what they were made of."""
     train: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """Items to train on; 0: all there are. Every epoch has another layout of each."""
+    """Items to train on; 0: all there are. An item that comes again has another layout."""
     validation: Annotated[int, tyro.conf.arg(metavar="N")] = 128
     """Items to validate with, always in the same layout; 0: all there are."""
     settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
@@ -69,21 +72,27 @@ class DataVerl:
             _check_sources(*(_configured(env_id, part_keywords) for part_keywords, _ in parts.values()))
             rows: dict[str, list[dict[str, Any]]] = {}
             questions: dict[str, set[_Asked]] = {}
+            steps: dict[str, SessionSteps] = {}
             for part, (part_keywords, count) in parts.items():
-                rows[part], questions[part] = self._rows(part, env_id, part_keywords, count)
+                rows[part], questions[part], steps[part] = self._rows(part, env_id, part_keywords, count)
             _check_apart(questions["train"], questions["validation"])
             written = {part: write_rows(self.out / f"{part}.parquet", rows[part]) for part in parts}
-            self._describe(env_id, parts, written)
+            self._describe(env_id, parts, written, steps)
         except OSError as error:
             raise AtomMemError(f"--output {self.out} cannot be written: {error.strerror or error}") from error
         for part, count in written.items():
-            output().print(Text(printable(f"wrote {self.out / part}.parquet: {count} items")), soft_wrap=True)
+            known = steps[part]
+            said = (
+                f"wrote {self.out / part}.parquet: {count} items; {known.chunks:.1f} chunks and {known.least:.1f} to "
+                f"{known.most:.1f} steps a session, each step a row for the trainer"
+            )
+            output().print(Text(printable(said)), soft_wrap=True)
         return 0
 
     def _rows(
         self, part: str, env_id: str, keywords: Mapping[str, Any], count: int
-    ) -> tuple[list[dict[str, Any]], set[_Asked]]:
-        """The rows of one file, and their questions."""
+    ) -> tuple[list[dict[str, Any]], set[_Asked], SessionSteps]:
+        """The rows of one file, their questions, and how many steps sessions of some of them have."""
         if count < 0:
             raise ConfigError(f"--{part} {count} must be 0 (all items) or more")
         keywords = _absolute(keywords)
@@ -100,14 +109,19 @@ class DataVerl:
         for reference, item in references(env_id, keywords, items, indices, part=part):
             rows.append(row(reference, item, data_source=data_source))
             questions.update((question.question, question.answers) for question in item.questions)
-        return rows, questions
+        return rows, questions, SessionSteps.of(items, config, indices[:: -(-len(indices) // _LOOKED_AT)])
 
-    def _describe(self, env_id: str, parts: Mapping[str, Any], written: Mapping[str, int]) -> None:
+    def _describe(
+        self, env_id: str, parts: Mapping[str, Any], written: Mapping[str, int], steps: Mapping[str, SessionSteps]
+    ) -> None:
         """Write down what the files were made of."""
         about = {
             "env_id": env_id,
             "seed": self.seed,
-            "parts": {part: {"keywords": parts[part][0], "items": count} for part, count in written.items()},
+            "parts": {
+                part: {"keywords": parts[part][0], "items": count, "steps": steps[part].as_json()}
+                for part, count in written.items()
+            },
             "versions": {
                 "atommem_gym": atommem_gym.__version__,
                 "pyarrow": importlib.metadata.version("pyarrow"),

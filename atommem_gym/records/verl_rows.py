@@ -48,8 +48,8 @@ SCHEMA = pa.schema(
 class ItemReference:
     """Which episode a row stands for.
 
-    >>> ItemReference("AtomMem-Synthetic-v0", {}, 3, "synthetic/3", "", rows_an_epoch=16).layout(5, batch_size=8)
-    2
+    >>> ItemReference("AtomMem-Synthetic-v0", {}, 3, "synthetic/3", "", rows_an_epoch=16).layout(5)
+    5
     """
 
     env_id: str
@@ -61,11 +61,11 @@ class ItemReference:
     item_hash: str
     """What :func:`item_hash` said when the row was written."""
     shuffle_seed: int = 0
-    """The layout of the first epoch."""
+    """The layout, or what training steps count from."""
     part: str = "train"
     """``train`` or ``validation``, for logs."""
     rows_an_epoch: int = 0
-    """How many rows the file has, if every epoch shall have another layout; 0: always the same one."""
+    """How many rows the file has, if an item shall have another layout whenever it comes; 0: always the same one."""
 
     @classmethod
     def from_extra_info(cls, extra_info: Mapping[str, Any]) -> ItemReference:
@@ -104,15 +104,15 @@ class ItemReference:
             "item_hash": self.item_hash,
         }
 
-    def layout(self, global_step: int, batch_size: int) -> int:
-        """The ``shuffle_seed`` at a training step: one for all of a GRPO group, another one in every epoch (SPEC E8).
+    def layout(self, global_step: int) -> int:
+        """The ``shuffle_seed`` at a training step (SPEC E8): one for all of a GRPO group, another one in every step.
+
+        An item comes again in another epoch, hence in another step, however many prompts a step consumed.
 
         Args:
-            global_step: veRL's, from 1.
-            batch_size: Prompts a step; veRL drops an epoch's last batch if it is not full.
+            global_step: veRL's, from 1: that of the step in which the prompt was drawn, the same for all its sessions.
         """
-        steps = self.rows_an_epoch // batch_size if self.rows_an_epoch else 0
-        return self.shuffle_seed + (max(0, global_step - 1) // steps if steps else 0)
+        return self.shuffle_seed + (global_step if self.rows_an_epoch else 0)
 
     def check_code(self, imports: Collection[str], overrides: Collection[str] = ()) -> None:
         """Make sure that the row imports no code that nobody but the row names: it may come from a stranger.
@@ -180,14 +180,14 @@ def references(
     shuffle_seed: int = 0,
     part: str = "train",
 ) -> Iterator[tuple[ItemReference, Item]]:
-    """References to these items, each with its item; those of ``train`` get another layout in every epoch.
+    """References to these items, each with its item; those of ``train`` get another layout in every training step.
 
     Args:
         env_id: The environment's id.
         env_keywords: Its keyword arguments.
         items: Its items.
         indices: Which of them.
-        shuffle_seed: The layout of all, or of the first epoch.
+        shuffle_seed: The layout of all, or what training steps count from.
         part: ``train`` or ``validation``.
     """
     rows = len(indices) if part == "train" else 0

@@ -4,56 +4,45 @@
 #   ATOMMEM_DATA      folder of train.parquet and validation.parquet (atommem data verl)
 #   ATOMMEM_OUT       folder for checkpoints, sessions.jsonl and metrics; a run that was stopped goes on from there
 #   ATOMMEM_MODEL     folder or hub name; by default the configuration's
+#   ATOMMEM_UPDATES   optimizer updates a training step (1)
 #   ATOMMEM_EMBEDDER  hashing (default), minilm, or http://host:port/v1 of a server that runs already
-#   EMBEDDING_MODEL   e.g. Qwen/Qwen3-Embedding-0.6B: a vLLM server for it is started here and stopped at the end
+#   EMBEDDING_MODEL   e.g. Qwen/Qwen3-Embedding-0.6B: a vLLM server for it is started here (embedding_server.sh) and stopped at the end
 #   ATOMMEM_STORE     milvus (default: embedded, one a worker), numpy, or http://host:19530
-# For several nodes: `ray start --head` here and `ray start --address=HEAD:6379` on the others first; set ATOMMEM_NODES;
-# data, model and (if local) sources must be at the same path on every node.
+# For several nodes: `ray start --head` here and `ray start --address=HEAD:6379` on the others first; set ATOMMEM_NODES. Workers
+# on all nodes are told these settings and those of veRL, vLLM and Hugging Face (worker_environment.py). ATOMMEM_OUT,
+# ATOMMEM_DATA, the model and local sources must be at the same path on every node, on a shared disk.
 set -euo pipefail
-configs=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+launch=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+configs=$(dirname "$launch")
 config=${1:?usage: launch/grpo.sh CONFIG [veRL overrides]}
 shift
 : "${ATOMMEM_DATA:?folder of train.parquet and validation.parquet, see atommem data verl}" "${ATOMMEM_OUT:?folder for what comes out}"
 mkdir -p "$ATOMMEM_OUT"
-export ATOMMEM_DATA ATOMMEM_OUT
-export ATOMMEM_AGENT_LOOP=${ATOMMEM_AGENT_LOOP:-$configs/agent_loop.yaml}
+# Workers have working directories of their own.
+ATOMMEM_OUT=$(cd "$ATOMMEM_OUT" && pwd)
+ATOMMEM_DATA=$(cd "$ATOMMEM_DATA" && pwd)
+if [ -d "${ATOMMEM_MODEL:-}" ]; then ATOMMEM_MODEL=$(cd "$ATOMMEM_MODEL" && pwd); export ATOMMEM_MODEL; fi
+started=$(date -u +%Y%m%dT%H%M%SZ)
+export ATOMMEM_DATA ATOMMEM_OUT ATOMMEM_RUN=${ATOMMEM_RUN:-$started}
+export ATOMMEM_AGENT_LOOP=${ATOMMEM_AGENT_LOOP:-$configs/agent_loop.yaml} ATOMMEM_STORE=${ATOMMEM_STORE:-milvus}
 export ATOMMEM_SESSIONS=${ATOMMEM_SESSIONS:-$ATOMMEM_OUT/sessions.jsonl}
 # veRL begins this file anew at every start.
-export VERL_FILE_LOGGER_PATH=${VERL_FILE_LOGGER_PATH:-$ATOMMEM_OUT/metrics-$(date -u +%Y%m%dT%H%M%SZ).jsonl}
+export VERL_FILE_LOGGER_PATH=${VERL_FILE_LOGGER_PATH:-$ATOMMEM_OUT/metrics-$started.jsonl}
 
-urls=()
+. "$launch/embedding_server.sh"
+run=()
 if [ -n "${EMBEDDING_MODEL:-}" ]; then
-  port=${EMBEDDING_PORT:-8001}
-  CUDA_VISIBLE_DEVICES=${EMBEDDING_GPU:-0} vllm serve "$EMBEDDING_MODEL" --runner pooling --port "$port" \
-    --gpu-memory-utilization "${EMBEDDING_MEMORY:-0.05}" >"$ATOMMEM_OUT/embedding.log" 2>&1 &
-  server=$!
-  trap 'kill "$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true' EXIT
-  export ATOMMEM_EMBEDDER=http://${EMBEDDING_HOST:-$(hostname -i | cut -d" " -f1)}:$port/v1
+  start_embedding_server
+  run=(with_embedding_server)
 fi
-case ${ATOMMEM_EMBEDDER:-} in http*) urls+=("${ATOMMEM_EMBEDDER%/}/models") ;; esac
+export ATOMMEM_EMBEDDER=${ATOMMEM_EMBEDDER:-hashing}
+servers=()
+case $ATOMMEM_EMBEDDER in http*) servers=(--url "${ATOMMEM_EMBEDDER%/}/models") ;; esac
 
-case $config in
-  *8b_multinode)
-    need=(--gpus 8 --gpu-gib 70 --host-gib 250)
-    python - "${ATOMMEM_NODES:-4}" <<'PY'
-import sys
-import time
-
-import ray
-
-ray.init(address="auto", logging_level="ERROR")
-wanted, deadline = int(sys.argv[1]), time.monotonic() + 600
-while (alive := sum(node["Alive"] for node in ray.nodes())) < wanted:
-    if time.monotonic() > deadline:
-        sys.exit(f"only {alive} of {wanted} Ray nodes after 10 minutes; `ray status` tells which")
-    time.sleep(5)
-print(f"{alive} Ray nodes")
-PY
-    ;;
-  *8b) need=(--gpus 8 --gpu-gib 70 --host-gib 250) ;;
-  *) need=(--gpus 1 --gpu-gib 20 --host-gib 30) ;;
-esac
-python "$configs/launch/preflight.py" "${need[@]}" \
-  --files "$ATOMMEM_DATA/train.parquet" "$ATOMMEM_DATA/validation.parquet" "$ATOMMEM_AGENT_LOOP" \
-  --urls ${urls[@]+"${urls[@]}"}
-python -m verl.trainer.main_ppo --config-dir "$configs" --config-name "$config" "$@"
+case $config in *multinode) python "$launch/ray_nodes.py" "${ATOMMEM_NODES:-4}" ;; esac
+ATOMMEM_MINI_BATCH=${ATOMMEM_MINI_BATCH:-$(python "$launch/training_numbers.py" "$config" --data "$ATOMMEM_DATA" --mini-batch "$@")}
+export ATOMMEM_MINI_BATCH
+python "$launch/preflight.py" "$config" --data "$ATOMMEM_DATA" --out "$ATOMMEM_OUT" --file "$ATOMMEM_AGENT_LOOP" \
+  ${servers[@]+"${servers[@]}"} "$@"
+mapfile -d '' settings < <(python "$launch/worker_environment.py")
+${run[@]+"${run[@]}"} python -m verl.trainer.main_ppo --config-dir "$configs" --config-name "$config" "${settings[@]}" "$@"

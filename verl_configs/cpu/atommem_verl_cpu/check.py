@@ -20,6 +20,12 @@ def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def latest(sessions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The training sessions that count: of a step that was played again only those of the last start."""
+    last = {one["global_step"]: one.get("run", "") for one in sessions if one["part"] == "train"}
+    return [one for one in sessions if one["part"] == "train" and one.get("run", "") == last[one["global_step"]]]
+
+
 def problems(sessions: list[dict[str, Any]], metrics: list[dict[str, Any]], steps: int, each: int) -> list[str]:
     """What is wrong with a run; nothing if the list is empty.
 
@@ -30,7 +36,7 @@ def problems(sessions: list[dict[str, Any]], metrics: list[dict[str, Any]], step
         each: Sessions a step.
     """
     found = []
-    training = [one for one in sessions if one["part"] == "train"]
+    training = latest(sessions)
     if len(training) != steps * each:
         found.append(f"{len(training)} training sessions, not {steps} x {each}")
     layouts = defaultdict(set)
@@ -52,9 +58,8 @@ def problems(sessions: list[dict[str, Any]], metrics: list[dict[str, Any]], step
 def table(sessions: list[dict[str, Any]]) -> str:
     """Markdown, a row a training step."""
     steps: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for one in sessions:
-        if one["part"] == "train":
-            steps[one["global_step"]].append(one)
+    for one in latest(sessions):
+        steps[one["global_step"]].append(one)
     lines = ["| step | reward | EM | operations | rejected | groups without variance |", "|---|---|---|---|---|---|"]
     for step, group in sorted(steps.items()):
         rewards = defaultdict(list)

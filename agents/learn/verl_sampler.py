@@ -1,0 +1,98 @@
+"""Chooses what veRL's synchronous trainer trains on: whole groups, and mini-batches that all hold real rows (veRL 0.9).
+
+Named in a configuration by ``trainer.v1.sampler.custom_sampler``, see ``verl_configs/base/grpo.yaml``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+from verl.trainer.ppo.padding_utils import upsample_batch_to_divisible_size
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+
+from atommem_gym.errors import AtomMemError, ConfigError
+
+_PADDING_TOKEN = 0
+"""What padding rows consist of; any token will do, since they carry no loss."""
+
+
+class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # veRL has no types
+    """veRL's sampler for its synchronous trainer, with two rules of its own.
+
+    **A group in which a session failed is dropped** and another prompt is played in its place. veRL's own sampler goes
+    on with the sessions that are left: their group mean is another one, and a lone survivor's advantage is its reward.
+
+    **Padding is spread.** veRL fills a batch up to a multiple of the mini-batch with rows that carry no loss, all at
+    its end, so that the last optimizer update of a step may rest on a handful of real rows. Here they are mixed in.
+
+    Its options stand in ``trainer.v1.sampler.sampler_kwargs``:
+
+    - ``train_batch_size``: Prompts a step.
+    - ``mini_batch_size``, ``sessions``: The actor's ``ppo_mini_batch_size`` and ``rollout.n``, whose product is the
+      rows of an optimizer update.
+    - ``most_failures``: Groups that may fail for one step before the run ends; by default twice the prompts.
+    - ``filter_groups``: Of the algorithm: a group whose sessions all have the same reward is dropped as well if its
+      ``enable`` is true.
+
+    Raises:
+        ConfigError: an option is missing or unknown.
+    """
+
+    def __init__(self, *, sampler_kwargs: Mapping[str, Any], **base: Any) -> None:
+        options = dict(sampler_kwargs)
+        try:
+            batch_size = int(options.pop("train_batch_size"))
+            self._mini_batch_rows = int(options.pop("mini_batch_size")) * int(options.pop("sessions"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"trainer.v1.sampler.sampler_kwargs={dict(sampler_kwargs)!r} must hold train_batch_size, "
+                f"mini_batch_size and sessions, three integers ({type(error).__name__}: {error})"
+            ) from error
+        self._most_failures = int(options.pop("most_failures", None) or 2 * batch_size)
+        filtering = options.pop("filter_groups", None) or {}
+        if options:
+            raise ConfigError(
+                f"trainer.v1.sampler.sampler_kwargs has {', '.join(map(repr, options))}, unknown to GroupSampler"
+            )
+        self._failures = 0
+        super().__init__(
+            sampler_kwargs=sampler_kwargs,
+            filter_groups_metric=filtering.get("metric", "reward") if filtering.get("enable") else None,
+            train_batch_size=batch_size,
+            gen_batch_size=1,
+            max_inflight_gen_batches=filtering.get("max_inflight_gen_batches", 1),
+            sync_refill_failed_groups=True,
+            **base,
+        )
+
+    def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, Any]]:
+        """A batch of whole groups; waits until there is one.
+
+        Raises:
+            AtomMemError: more than ``most_failures`` groups failed: something is broken for good.
+        """
+        self._failures = 0
+        batch, metrics = super().sample(global_steps=global_steps, partition_id=partition_id, batch_size=batch_size)
+        if partition_id == "train":
+            batch = upsample_batch_to_divisible_size(batch, self._mini_batch_rows, _PADDING_TOKEN)
+            order = list(range(len(batch)))
+            Random(global_steps).shuffle(order)
+            batch.reorder(order)
+        return batch, metrics
+
+    def _terminal_eviction_reasons(
+        self, global_steps: int, partition_id: str
+    ) -> tuple[set[str], set[str], set[str], Counter[float]]:
+        stale, flat, _, counts = super()._terminal_eviction_reasons(global_steps, partition_id)
+        failed = set() if partition_id == "val" else set(self.failure_keys[partition_id])
+        self._failures += len(failed)
+        if self._failures > self._most_failures:
+            raise AtomMemError(
+                f"{self._failures} groups had a failed session while step {global_steps} was played, more than "
+                f"most_failures={self._most_failures}; the errors stand in the log of the rollout workers "
+                "(is the embedding server, the Milvus server, or a source gone?)"
+            )
+        return stale, flat, failed, counts
