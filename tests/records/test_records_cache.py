@@ -15,7 +15,8 @@ import pytest
 from support.records.files import Make, expected, fresh, records, write_lines  # noqa: F401
 
 from atommem_gym.errors import DatasetUnavailableError
-from atommem_gym.records import cache, sources
+from atommem_gym.files import cache
+from atommem_gym.records import sources
 from atommem_gym.records.corpus import RECORDS_FILE
 from atommem_gym.records.sources import load_split
 
