@@ -137,16 +137,6 @@ def test_the_process_that_finishes_first_wins(tmp_path: Path, monkeypatch: pytes
     assert [entry.name for entry in (tmp_path / "cache").iterdir()] == ["name"]
 
 
-def test_the_cache_folder_is_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("ATOMMEM_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert cache.cache_folder() == tmp_path / "atommem-gym"
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert cache.cache_folder() == tmp_path / "local" / "atommem-gym"
-
-
 MEASURE = """
 import sys, time
 def resident():  # without the pages of mapped files, which the system takes back when it needs them
