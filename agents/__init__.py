@@ -1,4 +1,4 @@
-"""Who plays: scripted agents, one file each, by name; ``play.py`` lets them play."""
+"""Who plays: scripted agents, one file each, by name; ``play.py`` lets them play, ``playing.py`` is in every loop."""
 
 from __future__ import annotations
 
