@@ -1,4 +1,4 @@
-"""Who plays: scripted agents, one file each, by name, and agents of the user's own; ``play.py`` lets them play."""
+"""Who plays: scripted agents, one file each, by name, and agents of the user's own; ``playing.py`` is in every loop."""
 
 from __future__ import annotations
 

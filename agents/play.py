@@ -2,79 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import gymnasium as gym
 
 from atommem_gym.agents.agent import Agent
-from atommem_gym.envs import AtomMemEnv
-from atommem_gym.errors import ConfigError
+from atommem_gym.agents.playing import EpisodeRecord, Playing
+from atommem_gym.envs.wrappers.base import atommem_env
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation
 
 Env: TypeAlias = gym.Env[Observation, str]
 OnStep: TypeAlias = Callable[[str, Observation, dict[str, Any]], None]
 """Called after the reset (with an empty action) and after each step with action, observation and info."""
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodeRecord:
-    """What became of one episode; JSON values only."""
-
-    agent: str
-    item: str
-    index: int
-    shuffle_seed: int
-    seed: int
-    reward: float
-    em: float
-    f1: float
-    operations: dict[str, int]
-    """Executed operations by kind."""
-    rejected: int
-    """Rejected and cut operations."""
-    peak_entries: int
-    final_entries: int
-    evidence_recall: float
-    """By the lenient heuristic (SPEC E12)."""
-    evidence_recall_exact: float
-    steps: int
-    truncated: bool
-    env_ms: float
-    """Milliseconds a step spent in the environment, reset left out; the agent's own time does not count."""
-    agent_ms: float
-    """Milliseconds a step spent in the agent."""
-
-    @classmethod
-    def of(cls, info: Mapping[str, Any], **played: Any) -> EpisodeRecord:
-        """The record of a finished episode.
-
-        Args:
-            info: Of its last step; the item and the metrics are taken from it.
-            **played: The fields that the environment does not know: who played, how, and what it took.
-        """
-        metrics = info["episode_metrics"]
-        measured = ("em", "f1", "rejected", "peak_entries", "final_entries", "evidence_recall", "evidence_recall_exact")
-        return cls(
-            item=info["item"],
-            operations=dict(metrics["operations"]),
-            **{name: metrics[name] for name in measured},
-            **played,
-        )
-
-
-def atommem_env(env: Env) -> AtomMemEnv:
-    """The environment under all wrappers.
-
-    Raises:
-        ConfigError: it is none of this family.
-    """
-    if not isinstance(env.unwrapped, AtomMemEnv):
-        raise ConfigError(f"{env} is no AtomMem environment; make one with gymnasium.make('AtomMem-…-v0')")
-    return env.unwrapped
 
 
 def play_episode(
@@ -91,36 +32,17 @@ def play_episode(
         on_step: Called after every step.
     """
     base = atommem_env(env)
-    observation, info = env.reset(options={"index": index, "shuffle_seed": shuffle_seed})
-    generator = stable_rng("play", agent.name, seed, index, shuffle_seed)
-    agent.reset(base.episode, int(generator.integers(2**31)))
-    if on_step:
-        on_step("", observation, info)
-    steps, reward, in_env, in_agent, over, truncated = 0, 0.0, 0.0, 0.0, False, False
-    while not over:
-        started = time.perf_counter()
-        action = agent.act(observation)
-        acted = time.perf_counter()
-        observation, gained, terminated, truncated, info = env.step(action)
-        in_env += time.perf_counter() - acted
-        in_agent += acted - started
-        steps += 1
-        reward += float(gained)
-        over = terminated or truncated
-        if on_step:
-            on_step(action, observation, info)
-    return EpisodeRecord.of(
-        info,
-        agent=agent.name,
-        index=index,
-        shuffle_seed=shuffle_seed,
-        seed=seed,
-        reward=reward,
-        steps=steps,
-        truncated=truncated,
-        env_ms=1000 * in_env / steps,
-        agent_ms=1000 * in_agent / steps,
-    )
+    playing = Playing(agent.name, index, shuffle_seed, seed, on_step)
+    observation, info = env.reset(options=playing.options)
+    agent.reset(base.episode, playing.agent_seed())
+    playing.begin("", observation, info)
+    while not playing.over:
+        with playing.acting():
+            action = agent.act(playing.observation)
+        with playing.stepping():
+            result = env.step(action)
+        playing.step(action, *result)
+    return playing.record()
 
 
 def draw_items(num_items: int, episodes: int, seed: int) -> list[tuple[int, int]]:
@@ -178,3 +100,6 @@ def play(
     >>> env.close()
     """
     return list(iterate(env, agent, episodes, seed, on_step))
+
+
+__all__ = ["Env", "EpisodeRecord", "OnStep", "atommem_env", "draw_items", "iterate", "play", "play_episode"]

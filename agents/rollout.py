@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from atommem_gym.agents.players.player import Player, Turn
+from atommem_gym.agents.playing import Playing
 from atommem_gym.config import EnvConfig
 from atommem_gym.episode import Episode
-from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation
-from atommem_gym.traces import AgentTrace, EpisodeTrace, StepSeconds, TraceRecorder
+from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder
 from atommem_gym.traces.env_keywords import CUSTOM_ID, config_keywords
 
 OnStep: TypeAlias = Callable[[Turn | None, Observation, Mapping[str, Any]], None]
@@ -81,23 +80,19 @@ async def rollout(
     Raises:
         AtomMemError: the environment's I/O or the player's model failed.
     """
-    observation, info = await env.areset(options={"index": index, "shuffle_seed": shuffle_seed})
-    generator = stable_rng("play", player.name, seed, index, shuffle_seed)
-    player.reset(env.episode, int(generator.integers(2**31)))
+    playing = Playing[Turn | None, Observation](player.name, index, shuffle_seed, seed, on_step)
+    observation, info = await env.areset(options=playing.options)
+    player.reset(env.episode, playing.agent_seed())
     if recorder is None:
         agent = AgentTrace(player.name, player.settings)
         recorder = TraceRecorder(CUSTOM_ID, config_keywords(env.config), agent, seed)
     recorder.reset(env.episode, observation, info)
-    if on_step:
-        on_step(None, observation, info)
-    while not recorder.over:
-        started = time.perf_counter()
-        turn = await player.act(observation)
-        acted = time.perf_counter()
-        result = await env.astep(turn.action)
-        seconds = StepSeconds(agent=acted - started, env=time.perf_counter() - acted)
-        recorder.step(turn, *result, seconds=seconds)
-        observation, _, _, _, info = result
-        if on_step:
-            on_step(turn, observation, info)
+    playing.begin(None, observation, info)
+    while not playing.over:
+        with playing.acting():
+            turn = await player.act(playing.observation)
+        with playing.stepping():
+            result = await env.astep(turn.action)
+        recorder.step(turn, *result, seconds=playing.seconds)
+        playing.step(turn, *result)
     return recorder.finish()

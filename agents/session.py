@@ -6,13 +6,13 @@ them is decoded, for the environment. Nothing here needs veRL; ``verl_loop.py`` 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from atommem_gym.actions import KINDS
 from atommem_gym.agents.players.shortening import Shortener
+from atommem_gym.agents.playing import EpisodeRecord, Playing
 from atommem_gym.chat_reply import ending
 from atommem_gym.envs.pool.pool_env import PoolEnv
 from atommem_gym.errors import ContextLengthError, LanguageModelError
@@ -135,26 +135,23 @@ async def play_session(
             the sample as a stop or at the length limit (SPEC A9).
         AtomMemError: the environment's I/O failed.
     """
-    observation, info = await env.areset(options={"index": reference.index, "shuffle_seed": shuffle_seed})
+    playing = Playing[str, Observation]("policy", reference.index, shuffle_seed)
+    observation, info = await env.areset(options=playing.options)
     reference.check(env.item)
+    playing.begin("", observation, info)
     steps: list[SessionStep] = []
-    reward = 0.0
-    over = truncated = False
-    while not over:
-        prompt_ids, shortened = await _prompt(observation, prompt, encode, limits)
-        began = time.perf_counter()
-        generated = await generate(prompt_ids)
-        answered = time.perf_counter()
+    while not playing.over:
+        prompt_ids, shortened = await _prompt(playing.observation, prompt, encode, limits)
+        with playing.acting():
+            generated = await generate(prompt_ids)
         check_generated(generated)
         action = await decode(generated.token_ids)
-        phase = int(observation["phase"])
-        acted = time.perf_counter()
-        observation, gained, terminated, truncated, info = await env.astep(action)
-        reward += gained
-        over = terminated or truncated
+        with playing.stepping():
+            result = await env.astep(action)
+        info = result[-1]
         facts = {
-            "step": len(steps),
-            "phase": phase,
+            "step": playing.steps,
+            "phase": int(playing.observation["phase"]),
             "operations": dict(info["applied"]),
             "rejected": len(info["rejected"]),
             "entries": info["entries"],
@@ -162,8 +159,10 @@ async def play_session(
             "prompt_shortened": shortened,
             "response_cut": len(generated.token_ids) >= limits.response,
         }
-        steps.append(SessionStep(prompt_ids, generated, facts, answered - began, time.perf_counter() - acted))
-    return Session(steps, reward, _totals(steps, reward, info["episode_metrics"], truncated))
+        steps.append(SessionStep(prompt_ids, generated, facts, playing.seconds.agent, playing.seconds.env))
+        playing.step(action, *result)
+    record = playing.record()
+    return Session(steps, record.reward, _totals(steps, record, playing.info["episode_metrics"]["answers"]))
 
 
 async def _prompt(
@@ -211,24 +210,23 @@ def check_generated(generated: Generated) -> None:
 
 
 def _totals(
-    steps: Sequence[SessionStep], reward: float, metrics: Mapping[str, Any], truncated: bool
+    steps: Sequence[SessionStep], record: EpisodeRecord, answers: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:
-    scores = [answer["score"] for answer in metrics["answers"]]
-    env_reward = sum(scores) / len(scores)
+    env_reward = sum(answer["score"] for answer in answers) / len(answers)
     totals = {
-        "acc": metrics["em"],
-        "em": metrics["em"],
-        "f1": metrics["f1"],
+        "acc": record.em,
+        "em": record.em,
+        "f1": record.f1,
         "env_reward": env_reward,
-        "shaping": reward - env_reward,
-        "evidence_recall": metrics["evidence_recall"],
-        "evidence_recall_exact": metrics["evidence_recall_exact"],
-        "steps": metrics["steps"],
-        "truncated": truncated,
-        **{f"op_{kind}": metrics["operations"].get(kind, 0) for kind in KINDS},
-        "rejected": metrics["rejected"],
-        "peak_entries": metrics["peak_entries"],
-        "final_entries": metrics["final_entries"],
+        "shaping": record.reward - env_reward,
+        "evidence_recall": record.evidence_recall,
+        "evidence_recall_exact": record.evidence_recall_exact,
+        "steps": record.steps,
+        "truncated": record.truncated,
+        **{f"op_{kind}": record.operations.get(kind, 0) for kind in KINDS},
+        "rejected": record.rejected,
+        "peak_entries": record.peak_entries,
+        "final_entries": record.final_entries,
         "prompts_shortened": sum(step.facts["prompt_shortened"] for step in steps),
         "responses_cut": sum(step.facts["response_cut"] for step in steps),
         "prompt_tokens": sum(len(step.prompt_ids) for step in steps),

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from atommem_gym.agents.agent import Agent
-from atommem_gym.agents.play import EpisodeRecord
 from atommem_gym.agents.players.player import Player
+from atommem_gym.agents.playing import EpisodeRecord, Playing
 from atommem_gym.agents.team import Team
 from atommem_gym.envs.team.team import TeamEnv
-from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation
 
 
@@ -41,12 +37,11 @@ def play_team(
     (1.0, 0)
     >>> env.close()
     """
-    game = _Game(env, name, index, shuffle_seed, seed)
-    observations = game.begin(team)
-    while env.agents:
-        started = time.perf_counter()
-        actions = {agent: team[agent].act(observations[agent]) for agent in env.agents}
-        observations = game.step(actions, time.perf_counter() - started)
+    game = _Game(env, team, name, index, shuffle_seed, seed)
+    while not game.over:
+        with game.acting():
+            actions = {agent: team[agent].act(game.observation[agent]) for agent in env.agents}
+        game.round(actions)
     return game.record()
 
 
@@ -69,69 +64,37 @@ async def aplay_team(
     Raises:
         LanguageModelError: a model gave no usable reply; the others of its round are given up.
     """
-    game = _Game(env, name, index, shuffle_seed, seed)
-    observations = game.begin(team)
-    while env.agents:
-        started = time.perf_counter()
-        asked = [asyncio.ensure_future(team[agent].act(observations[agent])) for agent in env.agents]
-        try:
-            turns = await asyncio.gather(*asked)
-        except BaseException:
-            for one in asked:
-                one.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
-            raise
-        actions = {agent: turn.action for agent, turn in zip(env.agents, turns, strict=True)}
-        observations = game.step(actions, time.perf_counter() - started)
+    game = _Game(env, team, name, index, shuffle_seed, seed)
+    while not game.over:
+        with game.acting():
+            asked = [asyncio.ensure_future(team[agent].act(game.observation[agent])) for agent in env.agents]
+            try:
+                turns = await asyncio.gather(*asked)
+            except BaseException:
+                for one in asked:
+                    one.cancel()
+                await asyncio.gather(*asked, return_exceptions=True)
+                raise
+        game.round({agent: turn.action for agent, turn in zip(env.agents, turns, strict=True)})
     return game.record()
 
 
-@dataclass(slots=True)
-class _Game:
-    """One episode of a team, and what it took so far."""
+class _Game(Playing[dict[str, str], dict[str, Observation]]):
+    """One episode of a team: reward, end and metrics of a round are the same for all."""
 
-    env: TeamEnv
-    name: str
-    index: int
-    shuffle_seed: int
-    seed: int
-    steps: int = 0
-    reward: float = 0.0
-    truncated: bool = False
-    in_env: float = 0.0
-    in_agents: float = 0.0
-    info: dict[str, Any] | None = None
+    def __init__(
+        self, env: TeamEnv, team: Mapping[str, Agent | Player], name: str, index: int, shuffle_seed: int, seed: int
+    ) -> None:
+        super().__init__(name, index, shuffle_seed, seed)
+        self.env = env
+        observations, infos = env.reset(options=self.options)
+        for part, member in env.episode.members.items():
+            team[part].reset(member, self.agent_seed(part))
+        self.begin({}, observations, next(iter(infos.values())))
 
-    def begin(self, team: Mapping[str, Agent | Player]) -> dict[str, Observation]:
-        observations, _ = self.env.reset(options={"index": self.index, "shuffle_seed": self.shuffle_seed})
-        for agent, member in self.env.episode.members.items():
-            generator = stable_rng("play a team", self.name, agent, self.seed, self.index, self.shuffle_seed)
-            team[agent].reset(member, int(generator.integers(2**31)))
-        return observations
-
-    def step(self, actions: Mapping[str, str], seconds: float) -> dict[str, Observation]:
-        started = time.perf_counter()
-        observations, rewards, _, truncations, infos = self.env.step(actions)
-        self.in_env += time.perf_counter() - started
-        self.in_agents += seconds
-        self.steps += 1
-        # Reward, end and metrics are the same for all.
-        self.reward += next(iter(rewards.values()))
-        self.truncated = next(iter(truncations.values()))
-        self.info = next(iter(infos.values()))
-        return observations
-
-    def record(self) -> EpisodeRecord:
-        assert self.info is not None
-        return EpisodeRecord.of(
-            self.info,
-            agent=self.name,
-            index=self.index,
-            shuffle_seed=self.shuffle_seed,
-            seed=self.seed,
-            reward=self.reward,
-            steps=self.steps,
-            truncated=self.truncated,
-            env_ms=1000 * self.in_env / self.steps,
-            agent_ms=1000 * self.in_agents / self.steps,
-        )
+    def round(self, actions: dict[str, str]) -> None:
+        """Let all act."""
+        with self.stepping():
+            observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        first = next(iter(infos))
+        self.step(actions, observations, rewards[first], terminations[first], truncations[first], infos[first])

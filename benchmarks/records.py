@@ -25,7 +25,7 @@ from reports.machine import memory
 from rich.console import Console
 from rich.table import Table
 
-from atommem_gym.records.cache import ENVIRONMENT_VARIABLE
+from atommem_gym.files.cache import ENVIRONMENT_VARIABLE
 from atommem_gym.records.items import RecordItems
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.records.sources import load_split

@@ -37,8 +37,8 @@ from workloads.vector import GROUP, TASK, actions, interleaved, ours, plain_envs
 import atommem_gym.actions.dialects
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.envs.wrappers import vector as vector_wrappers
+from atommem_gym.files.cache import ENVIRONMENT_VARIABLE
 from atommem_gym.prompts import PromptTemplate
-from atommem_gym.records.cache import ENVIRONMENT_VARIABLE
 from atommem_gym.records.stream import Stream
 from atommem_gym.tokenizers import WordTokenizer
 

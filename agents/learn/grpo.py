@@ -31,10 +31,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents.play import draw_items
+from atommem_gym.agents.playing import Playing
 from atommem_gym.envs.shaping import load_shaping, shaped
 from atommem_gym.envs.vector_env import AtomMemVectorEnv
 from atommem_gym.errors import ConfigError
 from atommem_gym.prompts import PromptTemplate
+from atommem_gym.step import Observation
 
 
 @dataclass
@@ -126,14 +128,13 @@ def play(envs: AtomMemVectorEnv, policy: Policy, items: Sequence[tuple[int, int]
         shaping: See ``Options``.
     """
     prompt, extra = PromptTemplate(envs.config), load_shaping(json.loads(shaping))
-    observations, _ = envs.reset(
-        options={"index": [index for index, _ in items], "shuffle_seed": [layout for _, layout in items]}
-    )
+    games = [Playing[str, Observation]("policy", *item) for item in items]
+    observations, _ = envs.reset(options={name: [game.options[name] for game in games] for name in games[0].options})
+    for i, game in enumerate(games):
+        game.begin("", _member(observations, i), {})
     rows: list[Row] = []
-    rewards, exact = torch.zeros(len(items)), [0.0] * len(items)
-    playing = list(range(len(items)))
-    while playing:
-        messages = [prompt.messages({name: value[i] for name, value in observations.items()}) for i in playing]
+    while playing := [i for i, game in enumerate(games) if not game.over]:
+        messages = [prompt.messages(games[i].observation) for i in playing]
         pairs = policy.respond(messages)
         rows += [Row(i, *pair) for i, pair in zip(playing, pairs, strict=True)]
         texts = dict(zip(playing, policy.texts([response for _, response in pairs]), strict=True))
@@ -142,12 +143,16 @@ def play(envs: AtomMemVectorEnv, policy: Policy, items: Sequence[tuple[int, int]
         for i in playing:
             step = envs.stepped[i]
             assert step is not None
-            rewards[i] += shaped(float(gained[i]), extra, step.info, step.episode)
-            if terminations[i] or truncations[i]:
-                # No bootstrapping after a truncation: the reward is final (SPEC E6).
-                exact[i] = step.info["episode_metrics"]["em"]
-        playing = [i for i in playing if not (terminations[i] or truncations[i])]
-    return Played(rows, rewards, float(np.mean(exact)))
+            # No bootstrapping after a truncation: the reward is final (SPEC E6).
+            reward = shaped(float(gained[i]), extra, step.info, step.episode)
+            seen = _member(observations, i)
+            games[i].step(texts[i], seen, reward, bool(terminations[i]), bool(truncations[i]), step.info)
+    rewards = torch.tensor([game.reward for game in games])
+    return Played(rows, rewards, float(np.mean([game.record().em for game in games])))
+
+
+def _member(observations: Observation, i: int) -> Observation:
+    return {name: value[i] for name, value in observations.items()}
 
 
 @dataclass(frozen=True)

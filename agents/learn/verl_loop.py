@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import importlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,8 @@ from atommem_gym.agents.session import (
     check_generated,
     play_session,
 )
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.files.json_lines import JsonLines
 from atommem_gym.records.verl_rows import ItemReference
 
 
@@ -56,8 +55,8 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         capacity: Episodes at a time in a worker process.
         overlong_prompt: See :class:`~atommem_gym.agents.session.TokenLimits`.
         tries: Calls of the model's server for one response at most.
-        log: A JSONL file (one line a session: step, item, layout, reward, totals); veRL's own tables show the
-            totals of validation sessions only.
+        log: A JSONL file (one line a session: step, item, layout, reward, totals), which all worker processes share;
+            veRL's own tables show the totals of validation sessions only.
         run: Names this start of the training in the log; a run that goes on from a checkpoint plays some steps again.
         **base: What veRL gives.
 
@@ -146,7 +145,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
                 "reward": session.reward,
                 **session.totals,
             }
-            await asyncio.to_thread(_append, self.log, json.dumps(line))
+            await asyncio.to_thread(_append, self.log, line)
         return outputs(session)
 
     async def _encode(self, messages: list[dict[str, str]]) -> list[int]:
@@ -208,9 +207,7 @@ def _plain(value: Mapping[str, Any] | None) -> dict[str, Any]:
     return plain
 
 
-def _append(path: Path, line: str) -> None:
+def _append(path: Path, line: Mapping[str, Any]) -> None:
     """Append a line; the worker processes of a machine write one file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(f"{line}\n".encode())
+    JsonLines(path, AtomMemError, "go on, or name another file as log", shared=True).append(line)

@@ -14,7 +14,8 @@ from rich.text import Text
 
 from atommem_gym.actions import Kind
 from atommem_gym.agents.agent import Agent
-from atommem_gym.agents.play import Env, EpisodeRecord, OnStep, atommem_env, draw_items, play_episode
+from atommem_gym.agents.play import Env, OnStep, atommem_env, draw_items, play_episode
+from atommem_gym.agents.playing import EpisodeRecord
 from atommem_gym.commands.consoles import messages
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError, ConfigError

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import logging
-import os
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.evaluation.plan import Plan, read_plan, write_plan
 from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
-
-logger = logging.getLogger(__name__)
+from atommem_gym.files.json_lines import JsonLines, read_lines
 
 PLAN = "plan.yaml"
 RESULTS = "results.jsonl"
@@ -34,71 +29,13 @@ class EvaluationError(AtomMemError, RuntimeError):
     """The folder of an evaluation cannot be used; the message says why and what to do."""
 
 
-class RowFile:
-    """Appends JSON rows to a file, each whole or not at all; a torn last row of a killed writer is cut away.
+def row_file(path: Path) -> JsonLines:
+    """A file of rows, opened for appending by this process alone.
 
-    One process writes a file at a time; a lock says so to a second one and goes when its process dies.
+    Raises:
+        EvaluationError: the file cannot be written, or another process writes it.
     """
-
-    def __init__(self, path: Path) -> None:
-        """Open for appending.
-
-        Raises:
-            EvaluationError: the file cannot be written, or another process writes it.
-        """
-        self.path = path
-        try:
-            self._file: BinaryIO = open(path, "a+b", buffering=0)  # noqa: SIM115  (closed by close)
-        except OSError as error:
-            raise EvaluationError(f"{path} cannot be written ({error.strerror}); name another folder") from error
-        try:
-            self._lock()
-            self._repair()
-        except BaseException:
-            self._file.close()
-            raise
-
-    def append(self, values: Mapping[str, Any]) -> None:
-        """Write one row; it survives the death of the process when this returns.
-
-        Raises:
-            EvaluationError: the file cannot be written (disk full).
-        """
-        line = json.dumps(values, ensure_ascii=True, allow_nan=False).encode("ascii") + b"\n"
-        end = self._file.seek(0, os.SEEK_END)
-        try:
-            written = self._file.write(line)
-            if written != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        except OSError as error:
-            self._file.truncate(end)
-            raise EvaluationError(
-                f"{self.path} cannot be written ({error.strerror}); free some space and go on with --resume"
-            ) from error
-
-    def close(self) -> None:
-        """Close the file and release the lock."""
-        self._file.close()
-
-    def _lock(self) -> None:
-        if sys.platform == "win32":
-            return
-        import fcntl
-
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise EvaluationError(
-                f"{self.path} is being written by another process; wait for it or name another folder"
-            ) from error
-
-    def _repair(self) -> None:
-        self._file.seek(0)
-        content = self._file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            logger.warning("%s ended in a torn row, which is cut away: its episode is played again", self.path)
-            self._file.truncate(whole)
+    return JsonLines(path, EvaluationError, "go on with --resume, or name another folder")
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -109,21 +46,15 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """
     if not path.is_file():
         return
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.endswith(b"\n"):
-                # What a killed writer left, or one that is just writing.
-                return
-            where = f"{path}, line {number}"
-            try:
-                values = json.loads(line)
-            except ValueError as error:
-                raise EvaluationError(
-                    f"{where} is not JSON: {error}; remove the line to play its episode again"
-                ) from error
-            if not isinstance(values, dict):
-                raise EvaluationError(f"{where} is not a JSON object; remove the line to play its episode again")
-            yield where, values
+    for number, line in read_lines(path):
+        where = f"{path}, line {number}"
+        try:
+            values = json.loads(line)
+        except ValueError as error:
+            raise EvaluationError(f"{where} is not JSON: {error}; remove the line to play its episode again") from error
+        if not isinstance(values, dict):
+            raise EvaluationError(f"{where} is not a JSON object; remove the line to play its episode again")
+        yield where, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +129,7 @@ class RunWriter:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EvaluationError(f"the folder {path} cannot be made ({error.strerror}); name another one") from error
-        self._results = RowFile(path / RESULTS)
+        self._results = row_file(path / RESULTS)
         self._files = [self._results]
         try:
             self._check_plan(resume)
@@ -244,8 +175,8 @@ class RunWriter:
     ) -> None:
         self.close()
 
-    def _open(self, name: str) -> RowFile:
-        file = RowFile(self.path / name)
+    def _open(self, name: str) -> JsonLines:
+        file = row_file(self.path / name)
         self._files.append(file)
         return file
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from atommem_gym.agents.playing import EpisodeRecord
 from atommem_gym.errors import AtomMemError
 from atommem_gym.evaluation.plan import Cell
 from atommem_gym.traces.record import EpisodeTrace
@@ -107,32 +108,19 @@ class EpisodeResult:
             trace: A finished episode.
             cell: The row of a table that it belongs to.
         """
-        metrics = trace.metrics
+        record = EpisodeRecord.from_trace(trace)
         completions = [completion for step in trace.steps for completion in step.completions]
         reasons = Counter(report["reason"] for step in trace.steps for report in step.info["rejected"])
         return cls(
             env=cell.env,
             docs=cell.docs,
             agent=cell.agent,
-            seed=trace.seed,
-            index=trace.index,
-            shuffle_seed=trace.shuffle_seed,
-            item=trace.item,
-            reward=trace.reward,
-            em=metrics["em"],
-            f1=metrics["f1"],
+            **{name: getattr(record, name) for name in _OF_RECORD},
             questions=tuple(
                 QuestionResult(answer["id"], answer["type"], answer["em"], answer["f1"], answer["closed"], cause)
-                for answer, cause in zip(metrics["answers"], trace.causes, strict=True)
+                for answer, cause in zip(trace.metrics["answers"], trace.causes, strict=True)
             ),
-            operations=dict(metrics["operations"]),
             rejected=dict(sorted(reasons.items())),
-            peak_entries=metrics["peak_entries"],
-            final_entries=metrics["final_entries"],
-            evidence_recall=metrics["evidence_recall"],
-            evidence_recall_exact=metrics["evidence_recall_exact"],
-            steps=metrics["steps"],
-            truncated=bool(trace.steps) and trace.steps[-1].truncated,
             calls=len(completions),
             prompt_tokens=_sum(completion.prompt_tokens for completion in completions),
             completion_tokens=_sum(completion.completion_tokens for completion in completions),
@@ -206,6 +194,14 @@ class FailedEpisode:
     def key(self) -> EpisodeKey:
         """What tells it apart from the plan's other episodes."""
         return EpisodeKey(self.env, self.docs, self.agent, self.seed, self.index, self.shuffle_seed)
+
+
+_OF_RECORD = tuple(
+    field.name
+    for field in fields(EpisodeRecord)
+    # Rows have the agent's label, rejections by reason, and the time of every step.
+    if field.name not in ("agent", "rejected", "agent_ms", "env_ms")
+)
 
 
 def _sum(numbers: Any) -> int | None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
-from atommem_gym.records.cache import cache_key, cached_folder
+from atommem_gym.files.cache import cache_key, cached_folder
 from atommem_gym.records.corpus import (
     DOCUMENTS_FILE,
     FORMAT_VERSION,

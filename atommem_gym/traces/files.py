@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 from collections.abc import Iterable, Iterator
-from io import FileIO
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from atommem_gym.files.json_lines import JsonLines, read_lines, unwritable
 from atommem_gym.traces.codec import dumps, loads
-from atommem_gym.traces.lines import append, open_for_appending, read_lines
+from atommem_gym.traces.lines import check_head
 from atommem_gym.traces.parquet import ParquetTraces, count_parquet, read_parquet
 from atommem_gym.traces.record import EpisodeTrace, TraceError
 
 SUFFIXES = (".jsonl.gz", ".jsonl", ".parquet")
+_REMEDY = "try again, or name another file"
 
 
 class TraceWriter:
@@ -45,18 +46,23 @@ class TraceWriter:
         self.path = Path(path)
         self.written = 0
         """Episodes that this writer has appended."""
-        self.torn_bytes = 0
-        """How much of a torn record it has cut away."""
-        self._file: FileIO | None = None
+        self._lines: JsonLines | None = None
         self._table: ParquetTraces | None = None
-        self._gzipped = suffix(self.path) == ".jsonl.gz"
+        if suffix(self.path) != ".parquet":
+            gzipped = suffix(self.path) == ".jsonl.gz"
+            self._lines = JsonLines(
+                self.path, TraceError, _REMEDY, gzipped=gzipped, check=partial(check_head, self.path)
+            )
+            return
         try:
-            if suffix(self.path) == ".parquet":
-                self._table = ParquetTraces(self.path)
-            else:
-                self._file, self.torn_bytes = open_for_appending(self.path, gzipped=self._gzipped)
+            self._table = ParquetTraces(self.path)
         except OSError as error:
             raise _unwritable(self.path, error) from error
+
+    @property
+    def torn_bytes(self) -> int:
+        """How much of a torn record it has cut away."""
+        return 0 if self._lines is None else self._lines.torn_bytes
 
     def write(self, trace: EpisodeTrace) -> None:
         """Append an episode, whole or not at all.
@@ -65,25 +71,23 @@ class TraceWriter:
             TraceError: the record holds something that JSON has not, or the file cannot be written.
         """
         line = dumps(trace)
-        try:
-            if self._table is not None:
+        if self._lines is not None:
+            self._lines.append(line)
+        elif self._table is not None:
+            try:
                 self._table.append(trace, line)
-            elif self._file is not None:
-                data = f"{line}\n".encode("ascii")
-                # A member of its own for every episode: what stands before it never changes.
-                append(self._file, gzip.compress(data, 6, mtime=0) if self._gzipped else data)
-            else:
-                raise TraceError(f"{self.path} is closed; open another TraceWriter")
-        except OSError as error:
-            raise _unwritable(self.path, error) from error
+            except OSError as error:
+                raise _unwritable(self.path, error) from error
+        else:
+            raise TraceError(f"{self.path} is closed; open another TraceWriter")
         self.written += 1
 
     def close(self) -> None:
         """Finish the file; closing twice is not an error."""
-        file, table, self._file, self._table = self._file, self._table, None, None
+        if self._lines is not None:
+            self._lines.close()
+        table, self._table = self._table, None
         try:
-            if file is not None:
-                file.close()
             if table is not None:
                 table.close()
         except OSError as error:
@@ -112,7 +116,7 @@ def read_traces(path: str | Path) -> Iterator[EpisodeTrace]:
             for number, record in enumerate(read_parquet(path), 1):
                 yield loads(record, f"{path}, row {number}")
         else:
-            for number, line in enumerate(read_lines(path, gzipped=suffix(path) == ".jsonl.gz"), 1):
+            for number, line in enumerate(_lines(path), 1):
                 yield loads(line, f"{path}, record {number}")
     except OSError as error:
         raise TraceError(f"{path} cannot be read ({error.strerror or error})") from error
@@ -128,7 +132,7 @@ def count_traces(path: str | Path) -> int:
     try:
         if suffix(path) == ".parquet":
             return count_parquet(path)
-        return sum(1 for _ in read_lines(path, gzipped=suffix(path) == ".jsonl.gz"))
+        return sum(1 for _ in _lines(path))
     except OSError as error:
         raise TraceError(f"{path} cannot be read ({error.strerror or error})") from error
 
@@ -143,17 +147,17 @@ def write_traces(path: str | Path, traces: Iterable[EpisodeTrace]) -> int:
     """
     path = Path(path)
     suffix(path)
-    partial = path.with_name(f".new-{path.name}")
+    new = path.with_name(f".new-{path.name}")
     try:
-        partial.unlink(missing_ok=True)
-        with TraceWriter(partial) as writer:
+        new.unlink(missing_ok=True)
+        with TraceWriter(new) as writer:
             for trace in traces:
                 writer.write(trace)
-        os.replace(partial, path)
+        os.replace(new, path)
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:
-        partial.unlink(missing_ok=True)
+        new.unlink(missing_ok=True)
     return writer.written
 
 
@@ -177,8 +181,9 @@ def _existing(path: str | Path) -> Path:
     return path
 
 
+def _lines(path: Path) -> Iterator[bytes]:
+    return (line for _, line in read_lines(path, gzipped=suffix(path) == ".jsonl.gz", error=TraceError))
+
+
 def _unwritable(path: Path, error: OSError) -> TraceError:
-    return TraceError(
-        f"{path} cannot be written ({error.strerror or error}); the episodes in it are whole: make room or name "
-        "another file"
-    )
+    return TraceError(unwritable(path, error, _REMEDY))

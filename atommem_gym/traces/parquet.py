@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atommem_gym.traces.lines import lock
+from atommem_gym.files.json_lines import locked
 from atommem_gym.traces.record import EpisodeTrace, TraceError
 
 SCHEMA = pa.schema(
@@ -45,23 +46,21 @@ class ParquetTraces:
         self._partial = path.with_name(f".partial-{path.name}")
         self._rows: list[dict[str, object]] = []
         self._bytes = 0
-        self._file = open(self._partial, "ab")  # noqa: SIM115  (closed by close)
-        try:
-            lock(self._file, path)
-        except BaseException:
-            self._file.close()
-            raise
-        self._file.truncate(0)
-        self._writer = pq.ParquetWriter(self._file, SCHEMA, compression="zstd")
-        try:
-            if path.is_file():
-                for batch in _batches(path, SCHEMA.names):
-                    self._writer.write_batch(batch)
-        except BaseException:
-            self._writer.close()
-            self._file.close()
-            self._partial.unlink()
-            raise
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(open(self._partial, "ab"))
+            stack.enter_context(locked(file, self._partial))
+            file.truncate(0)
+            self._writer = pq.ParquetWriter(file, SCHEMA, compression="zstd")
+            try:
+                if path.is_file():
+                    for batch in _batches(path, SCHEMA.names):
+                        self._writer.write_batch(batch)
+            except BaseException:
+                self._writer.close()
+                stack.close()
+                self._partial.unlink()
+                raise
+            self._held = stack.pop_all()
 
     def append(self, trace: EpisodeTrace, line: str) -> None:
         """Add an episode; ``line`` is its JSON."""
@@ -86,9 +85,9 @@ class ParquetTraces:
 
     def close(self) -> None:
         """Write the index and put the file in its place."""
-        self._flush()
-        self._writer.close()
-        self._file.close()
+        with self._held:
+            self._flush()
+            self._writer.close()
         os.replace(self._partial, self._path)
 
     def _flush(self) -> None:

@@ -16,6 +16,18 @@ from atommem_gym.errors import ConfigError
 VectorEnvs: TypeAlias = VectorEnv[Any, Sequence[str], Any]
 
 
+def atommem_env(env: object) -> AtomMemEnv:
+    """The environment under all wrappers.
+
+    Raises:
+        ConfigError: it is none of this family.
+    """
+    base = getattr(env, "unwrapped", None)
+    if not isinstance(base, AtomMemEnv):
+        raise ConfigError(f"{env} is no AtomMem environment; make one with gymnasium.make('AtomMem-…-v0')")
+    return base
+
+
 def plain_base(wrapper: object, env: object) -> AtomMemEnv:
     """The environment under all wrappers, for a wrapper of plain environments.
 
@@ -26,11 +38,8 @@ def plain_base(wrapper: object, env: object) -> AtomMemEnv:
     Raises:
         ConfigError: it is a vector environment, or none of this family; the message says what to type instead.
     """
-    base = getattr(env, "unwrapped", None)
-    if isinstance(base, AtomMemEnv):
-        return base
     name, twin = type(wrapper).__name__, _name_in_both_rooms(wrapper)
-    if isinstance(base, AtomMemVectorEnv) and twin is not None:
+    if isinstance(getattr(env, "unwrapped", None), AtomMemVectorEnv) and twin is not None:
         raise ConfigError(
             f"{name} wraps single environments, and {env} is a vector environment; "
             f"take atommem_gym.envs.wrappers.vector.{twin}"
@@ -40,7 +49,7 @@ def plain_base(wrapper: object, env: object) -> AtomMemEnv:
             f"{name} wraps single environments, and {env} is a vector environment; put it into each of them: "
             f"gymnasium.make_vec('AtomMem-…-v0', num_envs=…, vectorization_mode='sync', wrappers=[{name}])"
         )
-    raise ConfigError(f"{env} is no AtomMem environment; make one with gymnasium.make('AtomMem-…-v0')")
+    return atommem_env(env)
 
 
 def vector_base(wrapper: object, env: object) -> AtomMemVectorEnv:

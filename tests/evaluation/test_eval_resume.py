@@ -16,7 +16,7 @@ import pytest
 from support.evaluations import play, small_plan, timeless, timeless_traces
 
 from atommem_gym.errors import ConfigError
-from atommem_gym.evaluation.folder import FAILURES, RESULTS, SESSIONS, EvaluationError, RowFile, read_run
+from atommem_gym.evaluation.folder import FAILURES, RESULTS, SESSIONS, EvaluationError, read_run, row_file
 from atommem_gym.evaluation.plan import write_plan
 from atommem_gym.traces import EpisodeTrace, TraceError, TraceWriter, read_traces
 
@@ -93,11 +93,11 @@ def test_killed_between_a_trace_and_its_row(done: int, undisturbed: Path, tmp_pa
     assert_as_undisturbed(tmp_path / "run", undisturbed)
 
 
-@pytest.mark.parametrize("share", [0.0001, 0.5, 0.9999])
-def test_killed_in_the_middle_of_a_row(share: float, undisturbed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("keep", "rows"), [(1, 9), (200, 9), (-2, 9), (-1, 10)])
+def test_killed_in_the_middle_of_a_row(keep: int, rows: int, undisturbed: Path, tmp_path: Path) -> None:
     line = (undisturbed / RESULTS).read_bytes().splitlines(keepends=True)[9]
-    cut(undisturbed, tmp_path / "run", 9, 10, torn=line[: max(1, int(len(line) * share))])
-    assert len(read_run(tmp_path / "run").results) == 9, "half a row is no result"
+    cut(undisturbed, tmp_path / "run", 9, 10, torn=line[:keep])
+    assert len(read_run(tmp_path / "run").results) == rows, "half a row is no result, one without its line end is"
     play(tmp_path / "run", resume=True)
     assert_as_undisturbed(tmp_path / "run", undisturbed)
 
@@ -234,7 +234,7 @@ def test_compressed_traces_are_gone_on_with_as_well(undisturbed: Path, tmp_path:
 
 def test_two_evaluations_cannot_write_one_folder(undisturbed: Path, tmp_path: Path) -> None:
     cut(undisturbed, tmp_path / "run", 5, 5)
-    writer = RowFile(tmp_path / "run" / RESULTS)
+    writer = row_file(tmp_path / "run" / RESULTS)
     try:
         with pytest.raises(EvaluationError, match="is being written by another process"):
             play(tmp_path / "run", resume=True)

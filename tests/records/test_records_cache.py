@@ -15,7 +15,8 @@ import pytest
 from support.records.files import Make, expected, fresh, records, write_lines  # noqa: F401
 
 from atommem_gym.errors import DatasetUnavailableError
-from atommem_gym.records import cache, sources
+from atommem_gym.files import cache
+from atommem_gym.records import sources
 from atommem_gym.records.corpus import RECORDS_FILE
 from atommem_gym.records.sources import load_split
 
@@ -134,16 +135,6 @@ def test_the_process_that_finishes_first_wins(tmp_path: Path, monkeypatch: pytes
 
     assert (cache.cached_folder("name", fill) / "file").read_text("utf-8") == "first"
     assert [entry.name for entry in (tmp_path / "cache").iterdir()] == ["name"]
-
-
-def test_the_cache_folder_is_the_platforms(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("ATOMMEM_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(sys, "platform", "linux")
-    assert cache.cache_folder() == tmp_path / "atommem-gym"
-    monkeypatch.setattr(sys, "platform", "win32")
-    monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
-    assert cache.cache_folder() == tmp_path / "local" / "atommem-gym"
 
 
 MEASURE = """

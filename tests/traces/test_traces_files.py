@@ -187,7 +187,7 @@ def test_a_full_disk_leaves_whole_records(trace: EpisodeTrace, tmp_path: Path, m
                     raise OSError(28, "No space left on device")
                 return self.file.write(data[:1500])  # type: ignore[attr-defined,no-any-return]
 
-        monkeypatch.setattr(writer, "_file", Full(writer._file))
+        monkeypatch.setattr(writer._lines, "_file", Full(writer._lines._file))
         with pytest.raises(TraceError, match="No space left"):
             writer.write(trace)
     assert path.read_bytes().endswith(b"\n")

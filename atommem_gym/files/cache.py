@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import platformdirs
 
 from atommem_gym.errors import DatasetUnavailableError
 
@@ -24,13 +25,8 @@ def cache_folder() -> Path:
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     if named:
         return Path(named).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "atommem-gym"
+    # Without "opinion" it is on Windows, too, the folder itself and not one named Cache in it.
+    return platformdirs.user_cache_path("atommem-gym", appauthor=False, opinion=False)
 
 
 def cache_key(*parts: str | int) -> str:
