@@ -3,12 +3,14 @@
     python benchmarks/stores.py                     # all that is installed: about a quarter of an hour
     python benchmarks/stores.py --quick             # a minute; prints the table and writes nothing
     python benchmarks/stores.py --stores floor numpy milvus faiss
+    .milvus/bin/python tests/support/real_milvus.py .venv/bin/python benchmarks/stores.py --stores real-search real
 
 A step is one create (200 characters), 0.3 updates, 0.1 deletes and one read (the best 6 of that episode) in each of N
 episodes of 40 steps. Vectors of 384 numbers are given, so no embedding is measured. Every store plays in a process of
 its own, one at a time and round after round, so that all meet the machine in the same moods; every answer is compared
 with brute force. A store that is not installed is listed as not run. Peers come from their own packages:
-``pip install faiss-cpu hnswlib usearch qdrant-client chromadb lancedb langgraph langmem mem0ai``.
+``pip install faiss-cpu hnswlib usearch qdrant-client chromadb lancedb langgraph langmem mem0ai``. The real Milvus is
+the one that ``ATOMMEM_MILVUS`` names, as in the last line above (``make milvus-environment`` installs it).
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS_VERSION = 1
 STEPS = 40
 READY_WITHIN_S = 120.0
+REAL_MILVUS = ours.REAL_MILVUS
 
 Save: TypeAlias = Callable[[list["Cell"], list["LongRun"], dict[str, str]], None]
 
@@ -58,6 +61,8 @@ class Entrant:
     package: str = ""
     """Distribution that it comes from; empty for ours."""
     module: str = ""
+    variable: str = ""
+    """Environment variable that must say where it is."""
     kept: bool = False
     long: bool = False
     """Whether it also plays a thousand episodes one after the other."""
@@ -76,6 +81,8 @@ ENTRANTS = {
     ),
     "milvus-reads-kept": Entrant("**… kept on disk**", lambda dim: ours.Kept(dim, "milvus"), kept=True),
     "server": Entrant("**milvus-lite server, through a port**", ours.Served, kept=True),
+    "real-search": Entrant("one strong search of a real Milvus, nothing else", ours.StrongSearch, variable=REAL_MILVUS),
+    "real": Entrant("**a real Milvus, standalone**", ours.RealMilvus, variable=REAL_MILVUS, kept=True),
     "faiss": Entrant("faiss, flat index an episode", indices.Faiss, "faiss-cpu", "faiss"),
     "hnswlib": Entrant("hnswlib, index an episode", indices.Hnswlib, "hnswlib", "hnswlib"),
     "usearch": Entrant("usearch, index an episode", indices.Usearch, "usearch", "usearch"),
@@ -145,10 +152,10 @@ def main(options: Options) -> int:
         raise ConfigError(f"--stores {' '.join(unknown)}: unknown; valid names: {', '.join(ENTRANTS)}")
     if options.quick:
         options = dataclasses.replace(options, envs=(1, 64), entries=(), rounds=1, seconds=1.0, episodes=0)
-    present = [name for name in options.stores if not ENTRANTS[name].module or _installed(ENTRANTS[name].module)]
-    absent = {name: ENTRANTS[name].package for name in options.stores if name not in present}
-    for name, package in absent.items():
-        console.print(f"{name} is not run: pip install {package}", style="yellow")
+    absent = {name: why for name in options.stores if (why := why_absent(ENTRANTS[name]))}
+    present = [name for name in options.stores if name not in absent]
+    for name, why in absent.items():
+        console.print(f"{name} is not run: {why}", style="yellow")
     made = _made(present)
     labels = {name: entrant.label for name, entrant in ENTRANTS.items()}
 
@@ -173,6 +180,15 @@ def main(options: Options) -> int:
 
     play_all(options, present, console, save)
     return 0
+
+
+def why_absent(entrant: Entrant) -> str:
+    """Why a store cannot be played here; empty if it can."""
+    if entrant.module and not _installed(entrant.module):
+        return f"`{entrant.package}` is not installed"
+    if entrant.variable and not os.environ.get(entrant.variable):
+        return f"`{entrant.variable}` names no server; the head of `benchmarks/stores.py` says how to start one"
+    return ""
 
 
 def play_all(options: Options, present: list[str], console: Console, save: Save) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -21,9 +22,12 @@ from atommem_gym.memory.ranking import rank_all
 from atommem_gym.stores.lite.engine import schema
 from atommem_gym.stores.loading import open_store
 from atommem_gym.stores.milvus_rows import entry_of, key_of, row
+from atommem_gym.stores.milvus_server import MilvusServerStore
 from contestants.per_episode import PerEpisode
 
 SERVER_START_S = 60.0
+REAL_MILVUS = "ATOMMEM_MILVUS"
+"""The environment variable with the URL of a real Milvus."""
 
 
 class Contestant(Protocol):
@@ -223,3 +227,35 @@ class Served(Ours):
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.2)
+
+
+class RealMilvus(Ours):
+    """The server store on a real Milvus that somebody has started."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(open_store(os.environ[REAL_MILVUS], dim))
+
+
+class StrongSearch:
+    """One search that waits for the time tick of a real Milvus, whatever the moves: no step can be faster."""
+
+    def __init__(self, dim: int) -> None:
+        store = open_store(os.environ[REAL_MILVUS], dim)
+        assert isinstance(store, MilvusServerStore)
+        self._store = store
+        self._nobody = Search("nobody", np.ones(dim, np.float32), TOP_K)
+
+    def begin(self, num_envs: int) -> None:
+        """See ``Contestant``."""
+
+    def step(self, moves: Sequence[Move]) -> list[list[int]]:
+        """See ``Contestant``; it finds nothing."""
+        self._store.candidates([self._nobody])
+        return [[] for _ in moves]
+
+    def end(self) -> None:
+        """See ``Contestant``."""
+
+    def close(self) -> None:
+        """See ``Contestant``."""
+        self._store.close()

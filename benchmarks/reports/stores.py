@@ -14,6 +14,10 @@ TARGETS = {
     "numpy": {1: 0.03, 64: 0.02, 256: 0.025},
 }
 """What was aimed at, ms per episode step by number of episodes."""
+REAL_STEP = 1.2
+"""How many strong searches a step over a real Milvus may cost."""
+REAL_MANY, REAL_MANY_MS = 64, 5.0
+"""How many ms an episode step may cost there where so many episodes run."""
 # Okabe and Ito's palette for ours, which colour-blind readers can tell apart; the others stay in the background.
 COLOURS = {
     "floor": "#000000",
@@ -82,7 +86,7 @@ def markdown(
         cells: What was measured.
         longs: Runs of many episodes.
         labels: What the stores are called, by their names, in the order of the tables.
-        absent: Stores that are not installed, and the packages that would bring them.
+        absent: Stores that cannot be played here, and why.
         failed: Stores that failed, and their errors.
         made: Date, processor, versions, command.
     """
@@ -122,6 +126,7 @@ def markdown(
         ),
     ]
     parts += _targets(by_size, labels)
+    parts += _real(by_size, sizes)
     parts += _steadiness(by_size, names, sizes, labels)
     starts = sorted({cell.entries for cell in cells if cell.entries})
     if starts:
@@ -163,7 +168,7 @@ def markdown(
         ]
     if absent or failed:
         parts += ["", "## Not run", ""]
-        parts += [f"- {labels[name]}: `{package}` is not installed" for name, package in absent.items()]
+        parts += [f"- {labels[name]}: {why}" for name, why in absent.items()]
         parts += [f"- {labels[name]}: {error}" for name, error in failed.items()]
     return "\n".join(parts) + "\n"
 
@@ -184,6 +189,29 @@ def _targets(by_size: Mapping[tuple[str, int], Cell], labels: Mapping[str, str])
         return []
     note = "The floor under reads that Milvus Lite answers is its engine alone, within the noise of both."
     return ["", "## Targets", "", *_table(["store", "N", "target", "measured", "floor", "met"], rows), "", note]
+
+
+def _real(by_size: Mapping[tuple[str, int], Cell], sizes: Sequence[int]) -> list[str]:
+    rows = []
+    for n in sizes:
+        cell, search = by_size.get(("real", n)), by_size.get(("real-search", n))
+        if cell is None or search is None:
+            continue
+        step, alone = n * cell.median_ms, n * search.median_ms
+        target, met = "", ""
+        if n == 1:
+            target, met = f"{REAL_STEP:g} searches", "yes" if step <= REAL_STEP * alone else "no"
+        elif n == REAL_MANY:
+            target, met = f"{REAL_MANY_MS:g} ms an episode step", "yes" if cell.median_ms <= REAL_MANY_MS else "no"
+        rows.append([str(n), f"{step:.0f}", f"{alone:.0f}", f"{step / alone:.2f}", _ms(cell.median_ms), target, met])
+    if not rows:
+        return []
+    heads = ["N", "ms a vector step", "ms one strong search", "step / search", "ms an episode step", "target", "met"]
+    note = (
+        "A read sees the writes before it, so a step waits for the server's next time tick (200 ms unless configured "
+        "otherwise): once, and all episodes of a vector step together."
+    )
+    return ["", "## A real Milvus", "", *_table(heads, rows), "", note]
 
 
 def _steadiness(
@@ -211,7 +239,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def _cost(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    cpu = "–" if cell.store == "server" else _ms(cell.cpu_ms)
+    cpu = "–" if cell.store in ("server", "real", "real-search") else _ms(cell.cpu_ms)
     return f"{_ms(cell.median_ms)}{'' if cell.complete else '*'} ({cpu})"
 
 

@@ -71,10 +71,30 @@ def test_the_report_says_what_was_met_what_was_cut_short_and_what_was_not_run() 
     runs = [LongRun("numpy", 1000, 0.02, 0.021, 50.0, 51.0, (9, 2), (9, 2))]
     made = {name: name for name in ("date", "cpu", "python", "versions", "command")}
     labels = {"floor": "floor", "numpy": "numpy", "milvus": "Milvus", "faiss": "faiss", "mem0": "mem0"}
-    text = markdown(cells, runs, labels, {"faiss": "faiss-cpu"}, {"mem0": "ValueError: no"}, made)
+    text = markdown(cells, runs, labels, {"faiss": "`faiss-cpu` is not installed"}, {"mem0": "ValueError: no"}, made)
     assert "| numpy | 64 | 0.02 | 0.019 (0.018) | 0.006 (0.018) | yes |" in text
     assert "| Milvus | 64 | 0.15 | 0.200* (0.140) | 0.006 (0.018) | on the processor, but cut short |" in text
     assert "| Milvus | 0.200* (0.140) | 50.0 % | no |" in text
     assert "| numpy | 2.6 | 1.30 |" in text
     assert "- faiss: `faiss-cpu` is not installed" in text
     assert "- mem0: ValueError: no" in text
+
+
+def test_finding_3_9_a_real_milvus_is_measured_beside_one_strong_search_of_the_same_run() -> None:
+    def cell(store: str, num_envs: int, median_ms: float) -> Cell:
+        return Cell(store, num_envs, 0, median_ms, 0.1, 1.0, 1.0, 1.0, 1.0, 40, True, False)
+
+    cells = [cell("real", 1, 210.0), cell("real-search", 1, 200.0), cell("real", 64, 6.0), cell("real-search", 64, 3.0)]
+    made = {name: name for name in ("date", "cpu", "python", "versions", "command")}
+    text = markdown(cells, [], {"real-search": "search", "real": "real"}, {}, {}, made)
+    assert "| 1 | 210 | 200 | 1.05 | 210 | 1.2 searches | yes |" in text
+    assert "| 64 | 384 | 192 | 2.00 | 6.00 | 5 ms an episode step | no |" in text
+    assert "| real | 210 (–) | 6.00 (–) |" in text
+
+
+def test_finding_3_9_without_a_server_its_rows_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ATOMMEM_MILVUS", raising=False)
+    assert "`ATOMMEM_MILVUS` names no server" in stores.why_absent(stores.ENTRANTS["real"])
+    monkeypatch.setenv("ATOMMEM_MILVUS", "http://localhost:19530")
+    assert stores.why_absent(stores.ENTRANTS["real"]) == ""
+    assert stores.why_absent(stores.ENTRANTS["numpy"]) == ""

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from support.real_milvus import RUN_FOLDERS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "tests" / "support" / "real_milvus.py"
@@ -74,7 +75,7 @@ def test_finding_3_9_the_command_finds_the_server_and_its_status_is_passed_on(tm
 def test_finding_3_9_ctrl_c_and_sigterm_end_the_server(tmp_path: Path, number: int, status: int) -> None:
     process = started(tmp_path, "sh", "-c", "echo begun; exec sleep 300")
     said(process, "begun")
-    assert len(servers(tmp_path)) == 1
+    (server,) = servers(tmp_path)
     if number == signal.SIGINT:
         # A terminal sends it to the whole group.
         os.killpg(process.pid, number)
@@ -84,6 +85,7 @@ def test_finding_3_9_ctrl_c_and_sigterm_end_the_server(tmp_path: Path, number: i
     assert process.returncode == status
     assert servers(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+    assert [folder for folder in RUN_FOLDERS if (folder / f"server_id_{server}").exists()] == []
 
 
 @installed

@@ -34,6 +34,8 @@ PORTS = {2379: "etcd's clients", 2380: "etcd's peers", 9091: "health and metrics
 HEALTH_URL = "http://127.0.0.1:9091/healthz"
 READY_WITHIN_S = 240.0
 STOP_WITHIN_S = 10.0
+RUN_FOLDERS = (Path("/run/milvus"), Path("/tmp/milvus"))
+"""Where the server leaves files whatever it is told; the second alone if it may not write to the first."""
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 
 
@@ -139,6 +141,7 @@ def server(folder: Path) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        _tidy(process.pid)
 
 
 def binaries() -> Path:
@@ -193,6 +196,19 @@ def _wait(process: subprocess.Popen[bytes], log: Path) -> None:
             say(f"waiting for the server, {waited:.0f} of at most {READY_WITHIN_S:.0f} s")
         time.sleep(0.2)
     raise Refusal(f"the server did not answer within {READY_WITHIN_S:.0f} s:\n{_end_of(log)}")
+
+
+def _tidy(pid: int) -> None:
+    """Remove what a server that has ended left outside its folder."""
+    for folder in RUN_FOLDERS:
+        with contextlib.suppress(OSError):
+            (folder / f"server_id_{pid}").unlink()
+        with contextlib.suppress(OSError):
+            if (folder / "standalone.pid").read_text().strip() == str(pid):
+                (folder / "standalone.pid").unlink()
+        with contextlib.suppress(OSError):
+            # Only if it is empty: there may be other servers.
+            folder.rmdir()
 
 
 def _end_of(log: Path) -> str:

@@ -23,7 +23,7 @@ REAL_MILVUS = os.environ.get("ATOMMEM_MILVUS", "")
 needs_real_milvus = pytest.mark.skipif(
     not REAL_MILVUS, reason="needs a real Milvus, which `make milvus` starts (its URL in ATOMMEM_MILVUS)"
 )
-_READY_WITHIN_S = 60.0
+_READY_WITHIN_S = 120.0
 
 
 class MilvusServer:

@@ -135,10 +135,8 @@ def _kept(path: str) -> LiteDatabase:
     checked = verify(path)
     engine = open_engine(path)
     try:
-        ledger = Ledger.read(path)
-        if checked is not None and ledger is not None and ledger.size == checked.size:
-            # It knows more: which of several possible contents was found.
-            ledger = checked
+        # What was checked also knows which of several possible contents was found.
+        ledger = checked if checked is not None and checked.is_whole() else Ledger.read(path)
         return LiteDatabase(path, path, engine, ledger)
     except BaseException:
         engine.close()

@@ -169,10 +169,11 @@ class Ledger:
         ledger._rewrite()
         return ledger
 
-    @property
-    def size(self) -> int:
-        """Length of the file in bytes."""
-        return self._end
+    def is_whole(self) -> bool:
+        """Whether the file ends where it was read to: nobody has written since, and no line was cut off."""
+        with contextlib.suppress(OSError):
+            return os.path.getsize(self._path) == self._end
+        return False
 
     def files(self) -> dict[str, list[int]]:
         """By path size and checksum of every file of the database."""
