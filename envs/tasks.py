@@ -110,8 +110,9 @@ class TwoWikiMultiHopQAEnv(AtomMemEnv):
 
     Types: *compositional*, *inference*, *comparison* and *bridge_comparison* (four paragraphs: two bridges, then a
     comparison). Evidence is the official supporting sentences, or the gold paragraphs of a record whose sentence
-    numbers are not official. Ho et al. 2020, "Constructing A Multi-hop QA Dataset for Comprehensive Evaluation of
-    Reasoning Steps".
+    numbers are not official. The record's answer alone is accepted: the aliases and demonyms of its `answer_id`, which
+    the official scorer takes from a file of their own, are not read, so exact match may be lower than there. Ho et al.
+    2020, "Constructing A Multi-hop QA Dataset for Comprehensive Evaluation of Reasoning Steps".
     """
 
     task = "2WikiMultiHopQA"

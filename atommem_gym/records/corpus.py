@@ -14,8 +14,9 @@ import pyarrow.ipc
 from atommem_gym.errors import RecordError
 from atommem_gym.records.documents import BATCH, Hashes, Indices, Pool, Strings, body
 from atommem_gym.records.record import Document, Evidence, Record
+from atommem_gym.scoring import normalize
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Bumped with every change of the schemas or of what a record is parsed to; older cache files are then ignored."""
 
 RECORDS_FILE = "records.arrow"
@@ -44,8 +45,12 @@ _DOCUMENTS = pa.schema(
 
 
 def normalised(text: str) -> str:
-    """``text`` without letter case and runs of white space: what titles and texts are compared by (SPEC D3)."""
-    return " ".join(text.casefold().split())
+    """What titles and texts are compared by (SPEC D3): as scoring normalises answers; raw, if that leaves nothing.
+
+    >>> normalised("The  Beatles!"), normalised("The The")
+    ('beatles', 'the the')
+    """
+    return normalize(text) or " ".join(text.casefold().split())
 
 
 def normalised_hash(text: str) -> int:

@@ -25,6 +25,8 @@ class Curriculum(gym.Wrapper[Observation, str, Observation, str], RecordConstruc
     ``level`` (of the next), ``mean`` (of the window), ``episodes``. ``reset(options={"difficulty": d})`` plays an
     episode at ``d`` that does not count.
 
+    A snapshot of the environment does not hold where the curriculum stands: keep :meth:`state_dict` beside it.
+
     Args:
         env: An AtomMem environment whose task has difficulties (all registered ones do).
         **schedule: Fields of :class:`CurriculumSchedule`.

@@ -20,6 +20,8 @@ from atommem_gym.step import Observation
 class ShapedReward(gym.Wrapper[Observation, str, Observation, str], RecordConstructorArgs):
     """Adds shaping to the reward of every step, in the order given.
 
+    A snapshot of the environment does not hold the shaping: an episode that is restored goes on with this wrapper's.
+
     Args:
         env: An AtomMem environment.
         shaping: Its JSON form, or objects, see :func:`atommem_gym.envs.shaping.load_shaping`.

@@ -23,6 +23,7 @@ from atommem_gym.records.items import RecordItems
 from atommem_gym.records.layout import ORDERS, arrange, partition, stable_rng
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.records.sources import load_split
+from atommem_gym.scoring import normalize
 
 ROOT = Path(__file__).resolve().parents[2]
 Make = Callable[..., dict[str, Any]]
@@ -204,6 +205,41 @@ def test_D3_no_distractor_shares_title_or_text_with_gold(musique_raw: Make) -> N
             assert not {normalised(d.title) for d in others} & {normalised(d.title) for d in gold}
             assert not {normalised(d.text) for d in others} & {normalised(d.text) for d in gold}
             assert len({normalised(d.text) for d in others}) == len(others)
+
+
+@pytest.mark.parametrize(
+    "text", ["The Beatles", "beatles!", "A Band, the Beatles", "Ada  Lovelace", "U.S.", "İzmir", "naïve", "“x”", "x_y"]
+)
+def test_finding_4_7_titles_and_texts_are_normalised_as_scoring_does(text: str) -> None:
+    assert normalised(text) == normalize(text)
+
+
+def test_finding_4_7_what_normalises_to_nothing_is_told_apart_as_it_is_written() -> None:
+    texts = ["The", "A", "the the", "!?", "!", "", "«»"]
+    assert len({normalised(text) for text in texts}) == len(texts)
+    assert normalised("The  THE") == normalised("the the")
+
+
+def test_finding_4_7_D3_a_distractor_differs_from_gold_by_more_than_articles_and_marks(musique_raw: Make) -> None:
+    def crowded(number: int) -> Record:
+        raw = musique_raw(number)
+        gold = next(paragraph for paragraph in raw["paragraphs"] if paragraph["is_supporting"])
+        for idx, title, text in (
+            (90, f"The {gold['title']}.", f"About {number}."),
+            (91, f"Copy {number}", gold["paragraph_text"].replace(" ", ", the ", 1) + "!"),
+        ):
+            raw["paragraphs"].append({"idx": idx, "title": title, "paragraph_text": text, "is_supporting": False})
+        return musique.parse(raw)
+
+    records = [crowded(number) for number in range(40)]
+    made = items(from_records("musique", "train", iter(records)), num_docs=100)
+    for index in range(made.num_items):
+        item = made.item(index, 0)
+        gold = gold_of(item)
+        others = [document for document in item.documents if document not in gold]
+        assert len(others) == 100 - len(gold)
+        assert not {normalize(d.title) for d in others} & {normalize(d.title) for d in gold}
+        assert not {normalize(d.text) for d in others} & {normalize(d.text) for d in gold}
 
 
 def test_D3_gold_that_questions_share_is_there_once() -> None:
