@@ -23,6 +23,7 @@ from atommem_gym.actions.operations import (
 )
 from atommem_gym.actions.spelling import near_miss
 from atommem_gym.actions.tags import TAG, scan
+from atommem_gym.errors import is_integer
 
 _CALL = "tool_call"
 _NAMES: dict[str, Kind] = {kind: kind for kind in KINDS}
@@ -117,7 +118,7 @@ def _meant(body: str) -> Kind:
 
 
 def _integer(value: object) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if is_integer(value):
         return value
     digits = value.strip() if isinstance(value, str) else ""
     return int(digits) if _INTEGER.fullmatch(digits) else None
