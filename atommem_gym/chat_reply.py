@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from atommem_gym.endpoints import OddReplyError, decoded, shown
+from atommem_gym.errors import is_integer
 
 Ending: TypeAlias = Literal["stop", "length", "tool_calls"]
 """How a reply ended that counts: by itself or at a stop string, at the length limit, or with a tool call."""
@@ -203,4 +204,4 @@ def _call_text(name: str, arguments: Any) -> str:
 
 def _count(usage: Any, name: str) -> int | None:
     count = usage.get(name) if isinstance(usage, dict) else None
-    return count if isinstance(count, int) and not isinstance(count, bool) and 0 <= count <= _MOST_TOKENS else None
+    return count if is_integer(count) and 0 <= count <= _MOST_TOKENS else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
@@ -11,7 +10,7 @@ import numpy as np
 
 from atommem_gym.actions import KINDS, STORAGE_KINDS, Kind
 from atommem_gym.actions.dialects import check_dialect_name
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_integer, suggestion
 from atommem_gym.plugins.loading import is_plugin
 from atommem_gym.records.layout import ORDERS, QuestionsPerEpisode, check_questions
 from atommem_gym.scoring import Scorer
@@ -226,8 +225,7 @@ class EnvConfig:
             value = getattr(self, name)
             if value is None and name in _OPTIONAL:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < minimum:
-                raise ConfigError(f"{name}={value!r} must be an integer of at least {minimum}")
+            check_integer(name, value, minimum)
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name}={getattr(self, name)!r} must be one of {', '.join(map(repr, choices))}")
@@ -318,11 +316,7 @@ def _check_known(keywords: Mapping[str, Any], known: Sequence[str], own: Sequenc
     for name in keywords:
         if name in known or name in own:
             continue
-        close = difflib.get_close_matches(name, [*own, *known], n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(sorted(known))}"
-        if own and not close:
-            hint += f"; and of this task {', '.join(own)}"
-        raise ConfigError(f"unknown keyword argument {name!r}; {hint}")
+        raise ConfigError(f"unknown keyword argument {name!r}; {suggestion(name, sorted(known), own)}")
 
 
 def _operations(value: object) -> tuple[Kind, ...]:

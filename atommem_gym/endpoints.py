@@ -8,6 +8,7 @@ import os
 import random
 import re
 import reprlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 import httpx
 import tenacity
 
-from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError, is_integer
 from atommem_gym.exchange import LARGEST_REPLY, BlockingClient, TooSlowError, UnreadableReplyError
 from atommem_gym.refusals import Refusal, too_long
 from atommem_gym.trust import MASK, checked_key, masked, secret
@@ -27,6 +28,9 @@ LONGEST_WAIT = 60.0
 
 ODD_TRIES = 5
 """How many odd replies one call may get: a passing fault has passed by then, and another one will not mend itself."""
+
+REACHABLE = "Is the server running and reachable from here, and is the URL right?"
+"""What to look at when nothing usable came."""
 
 _RETRIED_STATUS = frozenset({408, 409, 425, 429})
 _Job = TypeVar("_Job")
@@ -47,6 +51,80 @@ class OddReplyError(TryAgainError):
 
     Another try may bring a right one, but ``ODD_TRIES`` tell; then the call fails with the project's error.
     """
+
+
+class Retries:
+    """When one call is tried again, and when it is given up: the same rule for all servers.
+
+    A failure that another try may mend (:class:`TryAgainError`) is tried again after an exponentially growing wait with
+    jitter, or after the server's ``Retry-After`` if that is longer, and ``LONGEST_WAIT`` at most; an odd reply until
+    ``ODD_TRIES`` have come. Besides, tries end after a number of them, or after a time. One object serves one call.
+
+    Args:
+        jitter: Draws; one for each server and process.
+        first_wait: Seconds before the second try; doubled before each further one.
+        longest_wait: The longest of these.
+        tries: In all, if they are counted.
+        patience: Seconds since the first failure, if they are; no wait goes beyond.
+        note: Is told of every failure.
+    """
+
+    def __init__(
+        self,
+        jitter: random.Random,
+        *,
+        first_wait: float,
+        longest_wait: float = LONGEST_WAIT,
+        tries: int | None = None,
+        patience: float | None = None,
+        note: Callable[[TryAgainError], None] = lambda failure: None,
+    ) -> None:
+        self.odd = 0
+        """Odd replies so far."""
+        self.tries = 0
+        """Failed tries so far."""
+        self._jitter = jitter
+        self._first_wait = first_wait
+        self._longest_wait = longest_wait
+        self._most = tries
+        self._patience = patience
+        self._note = note
+        self._failing_since: float | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """For ``tenacity.Retrying`` and ``tenacity.AsyncRetrying``."""
+        again = tenacity.retry_if_exception_type(TryAgainError)
+        # Tenacity calls "after" first.
+        return {"after": self._failed, "wait": self._wait, "stop": self._give_up, "retry": again, "reraise": True}
+
+    def _failed(self, state: tenacity.RetryCallState) -> None:
+        failure = _failure_of(state)
+        self.tries += 1
+        self.odd += isinstance(failure, OddReplyError)
+        if self._failing_since is None:
+            self._failing_since = time.monotonic()
+        self._note(failure)
+
+    def _give_up(self, state: tenacity.RetryCallState) -> bool:
+        return self.odd >= ODD_TRIES or self.tries == self._most or self._left() <= 0
+
+    def _wait(self, state: tenacity.RetryCallState) -> float:
+        growing = min(self._first_wait * 2.0 ** min(self.tries - 1, 30), self._longest_wait)
+        asked = min(_failure_of(state).wait, LONGEST_WAIT)
+        return min(max(asked, growing * self._jitter.uniform(0.5, 1.0)), self._left())
+
+    def _left(self) -> float:
+        """Seconds of patience."""
+        if self._patience is None or self._failing_since is None:
+            return math.inf
+        return max(0.0, self._failing_since + self._patience - time.monotonic())
+
+
+def _failure_of(state: tenacity.RetryCallState) -> TryAgainError:
+    failure = state.outcome.exception() if state.outcome else None
+    assert isinstance(failure, TryAgainError)
+    return failure
 
 
 class Endpoint:
@@ -87,9 +165,7 @@ class Endpoint:
             ConfigError: ``url`` is no HTTP URL, or a number is out of range.
         """
         http_url(url)
-        for name, value in (("timeout", timeout), ("tries", tries), ("concurrency", concurrency)):
-            if value <= 0:
-                raise ConfigError(f"{name}={value} of the server {masked(url)} must be positive")
+        check_positive(url, timeout=timeout, tries=tries, concurrency=concurrency)
         self.url = masked(url.rstrip("/"))
         """For messages; a password in it is masked."""
         self._url = url.rstrip("/")
@@ -97,14 +173,10 @@ class Endpoint:
         self._error = error
         self._tries = tries
         self._backoff = backoff
-        key = secret("OPENAI_API_KEY", url) if api_key is None else checked_key(api_key, "api_key")
         self._timeout = timeout
         self._largest = largest
-        self._client = BlockingClient(
-            headers={"Authorization": f"Bearer {key}"} if key else {}, connections=concurrency
-        )
-        # Jitter must differ between processes, or all of them would try again at the same moment.
-        self._jitter = random.Random(f"{url} {os.getpid()}")
+        self._client = BlockingClient(headers=authorization(url, api_key), connections=concurrency)
+        self._jitter = jitter_of(url)
 
     def get(self, path: str, read: Callable[[Any], _Result]) -> _Result:
         """What ``read`` makes of the JSON that ``GET url/path`` answers.
@@ -139,31 +211,15 @@ class Endpoint:
         self._client.close()
 
     def _call(self, method: str, path: str, body: dict[str, Any] | None, read: Callable[[Any], _Result]) -> _Result:
-        odd = 0
-
-        def give_up(state: tenacity.RetryCallState) -> bool:
-            nonlocal odd
-            odd += isinstance(failure_of(state), OddReplyError)
-            return state.attempt_number >= self._tries or odd >= ODD_TRIES
-
-        retrying = tenacity.Retrying(
-            stop=give_up, wait=self._wait, retry=tenacity.retry_if_exception_type(TryAgainError), reraise=True
-        )
+        retries = Retries(self._jitter, first_wait=self._backoff, tries=self._tries)
         try:
-            return retrying(lambda: read(self._try(method, path, body)))
+            return tenacity.Retrying(**retries.settings)(lambda: read(self._try(method, path, body)))
         except OddReplyError as error:
-            raise self._error(odd_replies(f"{method} {self.url}{path}", odd, error)) from error
+            raise self._error(odd_replies(f"{method} {self.url}{path}", retries.odd, error)) from error
         except TryAgainError as error:
             raise self._error(
-                f"{method} {self.url}{path} failed {self._tries} times, last: {error}. "
-                "Is the server running and reachable from here, and is the URL right?"
+                f"{method} {self.url}{path} failed {self._tries} times, last: {error}. {REACHABLE}"
             ) from error
-
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        failure = failure_of(state)
-        asked = failure.wait if isinstance(failure, TryAgainError) else 0.0
-        growing = self._backoff * 2.0 ** (state.attempt_number - 1) * self._jitter.uniform(0.5, 1.5)
-        return min(max(asked, growing), LONGEST_WAIT)
 
     def _try(self, method: str, path: str, body: dict[str, Any] | None) -> Any:
         try:
@@ -173,6 +229,36 @@ class Endpoint:
         except FAILED_EXCHANGE as error:
             raise try_again(error) from error
         return json_of(response, self._error)
+
+
+def check_positive(url: str, **numbers: float) -> None:
+    """Refuse a setting of a server that makes no sense.
+
+    Raises:
+        ConfigError: one of them is not positive.
+    """
+    for name, value in numbers.items():
+        if value <= 0:
+            raise ConfigError(f"{name}={value} of the server {masked(url)} must be positive")
+
+
+def authorization(url: str, api_key: str | None) -> dict[str, str]:
+    """The header that goes with every request to a server: with the key, or else the one of the environment.
+
+    Args:
+        url: The server.
+        api_key: As given; ``None``: ``OPENAI_API_KEY``, if the URL is the user's own word.
+
+    Raises:
+        ConfigError: the key cannot be sent.
+    """
+    key = secret("OPENAI_API_KEY", url) if api_key is None else checked_key(api_key, "api_key")
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+def jitter_of(url: str) -> random.Random:
+    """What waits are drawn from; it differs between processes, or all would try again at the same moment."""
+    return random.Random(f"{url} {os.getpid()}")
 
 
 def json_of(
@@ -243,11 +329,6 @@ def decoded(text: str | bytes) -> Any:
 def shown(value: object) -> str:
     """The start of a decoded value for a message, however long, deep or large it is."""
     return _SHORT.repr(value)[:300]
-
-
-def failure_of(state: tenacity.RetryCallState) -> BaseException | None:
-    """What the last try raised."""
-    return state.outcome.exception() if state.outcome else None
 
 
 FAILED_EXCHANGE = (httpx.RequestError, TooSlowError, UnreadableReplyError)
@@ -328,7 +409,7 @@ def _error_status(code: object) -> int | None:
     """The HTTP status of an error that a code means; ``None`` for any other code."""
     if isinstance(code, str) and len(code) == 3 and code.isascii() and code.isdecimal():
         code = int(code)
-    return code if isinstance(code, int) and not isinstance(code, bool) and 400 <= code <= 599 else None
+    return code if is_integer(code) and 400 <= code <= 599 else None
 
 
 def _start(response: httpx.Response) -> str:

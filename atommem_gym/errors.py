@@ -1,9 +1,14 @@
-"""Every exception that the package raises on purpose; each message names the value, the rule and the remedy."""
+"""Every exception that the package raises on purpose; each message names the value, the rule and the remedy.
+
+What many of them say alike has its one wording here: :func:`suggestion` and :func:`check_integer`.
+"""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from numbers import Integral
+from typing import TypeGuard
 
 
 class AtomMemError(Exception):
@@ -73,14 +78,70 @@ class StepFailedError(AtomMemError, RuntimeError):
         self.env_id = env_id
 
 
-def suggestion(name: object, known: Iterable[str]) -> str:
+def suggestion(name: object, known: Iterable[str] | Mapping[str, str], of_task: Iterable[str] = ()) -> str:
     """What an error about an unknown name proposes: the known name that is spelt most alike, or else all known names.
+
+    Args:
+        name: What was given.
+        known: The names; or, of each spelling that is taken, the name that it stands for.
+        of_task: More names, which a task adds.
 
     >>> suggestion("tidi", ["tidy", "oracle"])
     "did you mean 'tidy'?"
     >>> suggestion("x", ["tidy", "oracle"])
     'known are tidy, oracle'
+    >>> suggestion("drfit", {"drift": "AtomMem-Drift-v0", "atommem-drift-v0": "AtomMem-Drift-v0"})
+    "did you mean 'AtomMem-Drift-v0'?"
     """
-    names = list(known)
-    close = difflib.get_close_matches(str(name), names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
+    names = dict(known) if isinstance(known, Mapping) else {one: one for one in known}
+    own = list(of_task)
+    close = difflib.get_close_matches(str(name), [*names, *own], n=1)
+    if close:
+        return f"did you mean {names.get(close[0], close[0])!r}?"
+    listed = f"known are {', '.join(dict.fromkeys(names.values()))}"
+    return f"{listed}; and of this task {', '.join(own)}" if own else listed
+
+
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether a value is an integer as JSON has it: ``True`` is none, nor is ``1.0`` or one of NumPy's."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def check_integer(
+    name: str,
+    value: object,
+    least: int | None = None,
+    most: int | None = None,
+    *,
+    or_else: str = "",
+    numpy: bool = False,
+) -> int:
+    """An argument that must be an integer.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        least: It may not be less.
+        most: It may not be more.
+        or_else: What else the caller takes, for the message.
+        numpy: Whether it may be one of NumPy's, such as a generator draws; for callers that go on with what is
+            returned, since JSON has no such number.
+
+    >>> check_integer("top_k", 3, 1)
+    3
+    >>> check_integer("top_k", True, 1, or_else=", or None")
+    Traceback (most recent call last):
+    atommem_gym.errors.ConfigError: top_k=True must be an integer of at least 1, or None
+
+    Returns:
+        It, as one of Python's.
+
+    Raises:
+        ConfigError: it is no integer, or out of range.
+    """
+    if is_integer(value) or (numpy and isinstance(value, Integral) and not isinstance(value, bool)):
+        number = int(value)
+        if (least is None or number >= least) and (most is None or number <= most):
+            return number
+    bounds = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
+    raise ConfigError(f"{name}={value!r} must be an integer{bounds}{or_else}")

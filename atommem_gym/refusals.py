@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from atommem_gym.errors import is_integer
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -167,7 +169,7 @@ _UNKNOWN = re.compile(
 
 
 def _integer(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_TOKENS else None
+    return value if is_integer(value) and 0 < value <= _MOST_TOKENS else None
 
 
 def _first(patterns: Sequence[re.Pattern[str]], message: str) -> int | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, suggestion
 from atommem_gym.task import ItemsFactory, Task
 from atommem_gym.worlds import drift, needle, synthetic
 
@@ -129,11 +128,9 @@ def resolve_env_id(name: str) -> str:
     known = {key.casefold(): task.env_id for task in TASKS.values() for key in (task.name, task.env_id)}
     found = known.get(name.casefold())
     if found is None:
-        ids = [task.env_id for task in TASKS.values()]
-        close = difflib.get_close_matches(name.casefold(), known, n=1)
-        hint = f"did you mean {known[close[0]]}?" if close else f"there are {', '.join(ids)}"
         raise ConfigError(
-            f"unknown environment {name!r}; {hint} (`atommem envs` describes them; `--import MODULE` adds your own)"
+            f"unknown environment {name!r}; {suggestion(name.casefold(), known)} (`atommem envs` describes them; "
+            "`--import MODULE` adds your own)"
         )
     return found
 

@@ -12,7 +12,7 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.render import render_step
 from atommem_gym.episode import Episode
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.record import Item, Items
 from atommem_gym.step import Step, StepResult
 from atommem_gym.task import ItemsByDifficulty
@@ -135,16 +135,12 @@ def chosen(
     config = None
     if options.get("difficulty") is not None:
         config, items = by_difficulty.at(options["difficulty"])
-    index = options.get("index")
-    index = int(rng.integers(items.num_items)) if index is None else _integer("index", index)
-    item = items.item(index, _integer("shuffle_seed", options.get("shuffle_seed", 0)))
+    index = rng.integers(items.num_items) if options.get("index") is None else options["index"]
+    item = items.item(
+        check_integer("reset option index", index, numpy=True),
+        check_integer("reset option shuffle_seed", options.get("shuffle_seed", 0), numpy=True),
+    )
     key = options.get("memory")
     if key is not None and not isinstance(key, str):
         raise ConfigError(f"reset option memory={key!r} must be a key, see env.unwrapped.memory_key")
     return config, item, key
-
-
-def _integer(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise ConfigError(f"reset option {name}={value!r} must be an integer")
-    return int(value)

@@ -23,7 +23,7 @@ from atommem_gym.agents.session import (
     check_generated,
     play_session,
 )
-from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError, check_integer
 from atommem_gym.files.json_lines import JsonLines
 from atommem_gym.records.verl_rows import ItemReference
 
@@ -81,8 +81,6 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         super().__init__(**base)
         if overlong_prompt not in ("shorten", "error"):
             raise ConfigError(f"overlong_prompt={overlong_prompt!r} must be 'shorten' or 'error'")
-        if isinstance(tries, bool) or not isinstance(tries, int) or tries < 1:
-            raise ConfigError(f"tries={tries!r} must be an integer of at least 1")
         self.env_keywords: dict[str, Any] = _plain(env_keywords)
         self.imports = tuple(imports)
         for module in self.imports:
@@ -90,7 +88,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         self.shaping: dict[str, Any] = _plain(shaping)
         self.template = template
         self.capacity = capacity
-        self.tries = tries
+        self.tries = check_integer("tries", tries, 1)
         self.log = None if log is None else Path(log)
         self.start = run
         self.limits = TokenLimits(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Protocol, TypeAlias
 
 from atommem_gym.endpoints import lacks_scheme
-from atommem_gym.errors import ConfigError, suggestion
+from atommem_gym.errors import ConfigError, check_integer, suggestion
 
 Messages: TypeAlias = Sequence[Mapping[str, str]]
 """Chat messages, each with ``role`` and ``content``."""
@@ -42,19 +42,19 @@ class Sampling:
     """The same seed, prompt and settings draw the same completion, as far as the model's arithmetic allows."""
 
     def __post_init__(self) -> None:
-        for name, value, number, low, high, rule in (
-            ("temperature", self.temperature, (int, float), 0, float("inf"), "a number of at least 0"),
-            ("top_p", self.top_p, (int, float), 1e-9, 1, "a number above 0 and at most 1"),
-            ("top_k", self.top_k, int, 0, float("inf"), "an integer of at least 0"),
-            ("max_tokens", self.max_tokens, int, 1, float("inf"), "an integer of at least 1"),
+        for name, value, low, high, rule in (
+            ("temperature", self.temperature, 0, float("inf"), "a number of at least 0"),
+            ("top_p", self.top_p, 1e-9, 1, "a number above 0 and at most 1"),
         ):
-            if isinstance(value, bool) or not isinstance(value, number) or not low <= value <= high:
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
                 raise ConfigError(f"sampling: {name}={value!r} must be {rule}")
+        check_integer("sampling: top_k", self.top_k, 0)
+        check_integer("sampling: max_tokens", self.max_tokens, 1)
         stop: object = self.stop
         if not isinstance(stop, (list, tuple)) or not all(isinstance(text, str) and text for text in stop):
             raise ConfigError(f"sampling: stop={stop!r} must be a list of non-empty strings")
-        if self.seed is not None and (isinstance(self.seed, bool) or not isinstance(self.seed, int)):
-            raise ConfigError(f"sampling: seed={self.seed!r} must be an integer or None")
+        if self.seed is not None:
+            check_integer("sampling: seed", self.seed, or_else=" or None")
         object.__setattr__(self, "stop", tuple(self.stop))
 
     def with_values(self, values: Mapping[str, Any]) -> Sampling:

@@ -9,7 +9,7 @@ from atommem_gym.agents.players.llm_player import LanguageModelPlayer, final_ans
 from atommem_gym.agents.players.player import Dropped, Turn
 from atommem_gym.agents.players.shortening import cut_middle
 from atommem_gym.episode import Episode
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import check_integer
 from atommem_gym.policies.writing import answer, write_action
 from atommem_gym.step import Observation, Phase
 from atommem_gym.tokenizers import load_tokenizer
@@ -34,8 +34,8 @@ class LongContextPlayer(LanguageModelPlayer):
 
     def __init__(self, name: str, model: LanguageModel, *, context_tokens: int | None = None, **options: Any) -> None:
         super().__init__(name, model, **options)
-        if context_tokens is not None and (isinstance(context_tokens, bool) or context_tokens < 1):
-            raise ConfigError(f"context_tokens={context_tokens!r} must be an integer of at least 1, or None")
+        if context_tokens is not None:
+            context_tokens = check_integer("context_tokens", context_tokens, 1, or_else=", or None")
         self._context_tokens = context_tokens
 
     @property

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import random
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,21 +17,23 @@ from atommem_gym.agents.players.openai_reply import context_length_error, reply_
 from atommem_gym.chat_reply import ChatReply, read_chat
 from atommem_gym.endpoints import (
     FAILED_EXCHANGE,
-    LONGEST_WAIT,
-    ODD_TRIES,
+    REACHABLE,
     OddReplyError,
+    Retries,
     TryAgainError,
-    failure_of,
+    authorization,
+    check_positive,
     http_url,
+    jitter_of,
     json_of,
     odd_replies,
     shown,
     try_again,
 )
-from atommem_gym.errors import ConfigError, LanguageModelError, ModelUnavailableError
+from atommem_gym.errors import ConfigError, LanguageModelError, ModelUnavailableError, is_integer
 from atommem_gym.exchange import exchange
 from atommem_gym.refusals import Refusal, unknown_parameter
-from atommem_gym.trust import checked_key, masked, secret
+from atommem_gym.trust import masked
 
 logger = logging.getLogger(__name__)
 
@@ -108,9 +108,7 @@ class OpenAIModel:
         opens_think: bool = False,
     ) -> None:
         http_url(url)
-        for name, value in (("timeout", timeout), ("concurrency", concurrency)):
-            if value <= 0:
-                raise ConfigError(f"{name}={value} of the server {masked(url)} must be positive")
+        check_positive(url, timeout=timeout, concurrency=concurrency)
         if patience < 0:
             raise ConfigError(f"patience={patience} of the server {masked(url)} must be at least 0 seconds")
         self.url = masked(url.rstrip("/"))
@@ -124,16 +122,14 @@ class OpenAIModel:
         self._concurrency = concurrency
         self._extra_body = dict(extra_body or {})
         self._opens_think = opens_think
-        key = secret("OPENAI_API_KEY", url) if api_key is None else checked_key(api_key, "api_key")
-        self._headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._headers = authorization(url, api_key)
         self._connections: _Connections | None = None
         self._usage_missed = False
         self._failing = False
         self._odd_noted = False
         self._not_taken: set[str] = set()
         """Parameters that the model has refused, so that no further call sends them."""
-        # Jitter must differ between processes, or all of them would try again at the same moment.
-        self._jitter = random.Random(f"{url} {os.getpid()}")
+        self._jitter = jitter_of(url)
 
     async def complete(self, messages: Messages, sampling: Sampling, *, tools: ToolSchemas = ()) -> Completion:
         """See :class:`~atommem_gym.agents.players.language_model.LanguageModel`."""
@@ -180,7 +176,7 @@ class OpenAIModel:
             raise LanguageModelError(f"the server {self.url} has no model {name!r}; it has {_listed(by_name)}")
         self.name = name
         limit = by_name[name].get("max_model_len")
-        self.context_limit = limit if isinstance(limit, int) and not isinstance(limit, bool) else None
+        self.context_limit = limit if is_integer(limit) else None
 
     async def aclose(self) -> None:
         """Close all connections; a later call opens new ones."""
@@ -254,67 +250,44 @@ class OpenAIModel:
         read: Callable[[Any], _Read],
     ) -> tuple[_Read, int]:
         """What is read from a reply, and how many tries it took: for so many seconds after the first failure."""
-        failing_since: list[float] = []
-        odd = 0
-        unreachable = False
-
-        def give_up(state: tenacity.RetryCallState) -> bool:
-            nonlocal odd, unreachable
-            failure = failure_of(state)
-            if isinstance(failure, OddReplyError):
-                odd += 1
-                self._note_odd(failure)
-            elif not unreachable:
-                unreachable = True
-                self._note_failure(failure, patience)
-            return odd >= ODD_TRIES or time.monotonic() >= failing_since[0] + patience
+        retries = Retries(
+            self._jitter,
+            first_wait=_FIRST_WAIT,
+            longest_wait=_LONGEST_WAIT,
+            patience=patience,
+            note=lambda failure: self._note(failure, patience),
+        )
 
         async def attempt() -> _Read:
             # Whoever waits for a server only to be there does not wait for long for one try.
             seconds = self._timeout if method == "POST" or not patience else min(self._timeout, patience)
             return read(await self._try(method, path, body, seconds))
 
-        def wait(state: tenacity.RetryCallState) -> float:
-            if not failing_since:
-                failing_since.append(time.monotonic())
-            # No server can ask for more than is left of the patience.
-            return min(self._wait(state), max(0.0, failing_since[0] + patience - time.monotonic()))
-
-        retrying = tenacity.AsyncRetrying(
-            stop=give_up, wait=wait, retry=tenacity.retry_if_exception_type(TryAgainError), reraise=True
-        )
         try:
-            reply: _Read = await retrying(attempt)
+            reply: _Read = await tenacity.AsyncRetrying(**retries.settings)(attempt)
         except OddReplyError as error:
-            raise LanguageModelError(odd_replies(f"{method} {self.url}{path}", odd, error)) from error
+            raise LanguageModelError(odd_replies(f"{method} {self.url}{path}", retries.odd, error)) from error
         except TryAgainError as error:
-            tries = retrying.statistics["attempt_number"]
             raise ModelUnavailableError(
-                f"the server {self.url} gave no answer for {patience:.0f} seconds ({tries} tries), last: {error}. "
-                f"Is it running and reachable from here, and is the URL right?{_REPEAT if method == 'POST' else ''}"
+                f"the server {self.url} gave no answer for {patience:.0f} seconds ({retries.tries} tries), last: "
+                f"{error}. {REACHABLE}{_REPEAT if method == 'POST' else ''}"
             ) from error
         if self._failing:
             self._failing = False
             logger.warning("%s answers again", self.url)
-        return reply, int(retrying.statistics["attempt_number"])
+        return reply, retries.tries + 1
 
-    def _note_failure(self, failure: BaseException | None, patience: float) -> None:
+    def _note(self, failure: TryAgainError, patience: float) -> None:
         """Say so once, not once for each of hundreds of calls under way."""
-        if not self._failing:
+        if isinstance(failure, OddReplyError):
+            if not self._odd_noted:
+                self._odd_noted = True
+                logger.warning(
+                    "%s sent a reply that cannot be used (%s); such calls are tried again", self.url, failure
+                )
+        elif not self._failing:
             self._failing = True
             logger.warning("%s failed (%s); every call is tried again for %.0f seconds", self.url, failure, patience)
-
-    def _note_odd(self, failure: OddReplyError) -> None:
-        """Say so once; later ones are counted in the tries of their completion, or fail."""
-        if not self._odd_noted:
-            self._odd_noted = True
-            logger.warning("%s sent a reply that cannot be used (%s); such calls are tried again", self.url, failure)
-
-    def _wait(self, state: tenacity.RetryCallState) -> float:
-        failure = failure_of(state)
-        asked = min(failure.wait, LONGEST_WAIT) if isinstance(failure, TryAgainError) else 0.0
-        growing = min(_FIRST_WAIT * 2.0 ** min(state.attempt_number - 1, 10), _LONGEST_WAIT)
-        return max(asked, growing * self._jitter.uniform(0.5, 1.0))
 
     def _connect(self) -> _Connections:
         loop = asyncio.get_running_loop()

@@ -9,7 +9,7 @@ from atommem_gym.agents.players.language_model import LanguageModel
 from atommem_gym.agents.players.llm_player import LanguageModelPlayer, final_answer
 from atommem_gym.agents.players.player import Turn
 from atommem_gym.episode import Episode
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import check_integer
 from atommem_gym.policies.documents import DocumentReader, harmless, split
 from atommem_gym.policies.writing import ActionWriter, answer, write_action
 from atommem_gym.records.record import Document
@@ -34,9 +34,7 @@ class RetrieveThenReadPlayer(LanguageModelPlayer):
 
     def __init__(self, name: str, model: LanguageModel, *, passage_tokens: int = 200, **options: Any) -> None:
         super().__init__(name, model, **options)
-        if isinstance(passage_tokens, bool) or not isinstance(passage_tokens, int) or passage_tokens < 1:
-            raise ConfigError(f"passage_tokens={passage_tokens!r} must be an integer of at least 1")
-        self._passage_tokens = passage_tokens
+        self._passage_tokens = check_integer("passage_tokens", passage_tokens, 1)
 
     @property
     def settings(self) -> dict[str, Any]:

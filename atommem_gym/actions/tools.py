@@ -23,6 +23,7 @@ from atommem_gym.actions.operations import (
 )
 from atommem_gym.actions.spelling import near_miss
 from atommem_gym.actions.tags import TAG, scan
+from atommem_gym.errors import is_integer
 
 tag_names: Mapping[str, str] = {}
 """It calls the operations as they are called."""
@@ -120,7 +121,7 @@ def _meant(body: str) -> Kind:
 
 
 def _integer(value: object) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if is_integer(value):
         return value
     digits = value.strip() if isinstance(value, str) else ""
     return int(digits) if _INTEGER.fullmatch(digits) else None

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from atommem_gym.agents.players.roles import ROLES
-from atommem_gym.errors import AtomMemError, ConfigError, suggestion
+from atommem_gym.errors import AtomMemError, ConfigError, check_integer, suggestion
 from atommem_gym.plugins.loading import module_of, plugins_in
 from atommem_gym.registration import TASKS, resolve_env_id
 from atommem_gym.trust import without_secrets
@@ -135,8 +135,8 @@ class Plan:
                 **known,
                 "envs": tuple(_env(value) for value in _list("envs", values.get("envs"))),
                 "agents": tuple(_agent(value) for value in _list("agents", values.get("agents"))),
-                "docs": tuple(_whole("docs", n, 1) for n in _list("docs", values.get("docs", 200))),
-                "seeds": tuple(_whole("seeds", n, 0) for n in _list("seeds", values.get("seeds", 0))),
+                "docs": tuple(check_integer("docs", n, 1) for n in _list("docs", values.get("docs", 200))),
+                "seeds": tuple(check_integer("seeds", n, 0) for n in _list("seeds", values.get("seeds", 0))),
                 "settings": _mapping("settings", values.get("settings")),
                 "model": _model(values.get("model")),
             }
@@ -205,11 +205,9 @@ class Plan:
         return [line for name in mine for line in _differences(name, mine[name], others[name])]
 
     def _check(self) -> None:
-        for name in ("episodes", "give_up_after"):
-            _whole(name, getattr(self, name), 1)
-        if self.concurrency is not None:
-            _whole("concurrency", self.concurrency, 1)
-        _whole("items_seed", self.items_seed, 0)
+        for name, least in (("episodes", 1), ("give_up_after", 1), ("concurrency", 1), ("items_seed", 0)):
+            if name != "concurrency" or self.concurrency is not None:
+                check_integer(name, getattr(self, name), least)
         if self.traces not in TRACES:
             raise ConfigError(f"traces={self.traces!r} must be one of {', '.join(TRACES)}")
         _distinct("docs", self.docs, "give each document count once")
@@ -298,12 +296,6 @@ def _mapping(name: str, value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
         raise ConfigError(f"{name}={value!r} must be a mapping of names to values")
     return dict(value)
-
-
-def _whole(name: str, value: object, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ConfigError(f"{name}={value!r} must be a whole number of at least {least}")
-    return value
 
 
 def _text(name: str, value: object) -> str:

@@ -7,18 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 
+from atommem_gym.embedders.function_words import FUNCTION_WORDS
+
 _WORD = re.compile(r"[^\W_]+")
 _NUMBERING = re.compile(r"^\d+\. ", re.MULTILINE)
-_STOP_WORDS = frozenset(
-    _WORD.findall(
-        """
-a about after also an and any are as at be been before both but by can could did do does during for from had has have
-he her him his how if in into is it its many more most much name no not of on one or other out over same she so some
-such than that the their them then there these they this those through to too under until up was were what when where
-which while who whom whose why will with would you your
-""",
-    )
-)
+# What questions ask with ("how many", "the name of", "the same or another one") says nothing of what they ask for. The
+# embedder keeps these words: in documents they are content.
+_STOP_WORDS = FUNCTION_WORDS | {"many", "much", "name", "one", "other", "same"}
 
 
 def content_words(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.documents import Hashes, Indices, Pool
 from atommem_gym.records.layout import QuestionsPerEpisode, arrange, check_order, partition, stable_rng
 from atommem_gym.records.record import Item
@@ -41,11 +41,9 @@ class RecordItems:
             ConfigError: an argument is invalid, an item has more gold documents than ``num_docs``, or the split has
                 fewer distinct documents than ``num_docs``.
         """
-        if not isinstance(num_docs, int | np.integer) or isinstance(num_docs, bool) or num_docs < 1:
-            raise ConfigError(f"num_docs={num_docs!r} is invalid: it must be a whole number from 1")
+        self.num_docs = check_integer("num_docs", num_docs, 1, numpy=True)
         check_order(order)
         self.name = f"{split.dataset}/{split.split}"
-        self.num_docs = int(num_docs)
         self._split = split
         self._order = order
         rng = stable_rng("partition", split.dataset, split.split)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Literal, TypeAlias, TypeVar, overload
+from typing import Literal, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,9 @@ ORDERS = ("shuffled", "gold_first", "gold_last", "gold_spread", "gold_together")
 
 QuestionsPerEpisode: TypeAlias = int | tuple[int, int] | Literal["released"]
 
+SINGLE_RELEASED = 0.5
 MAX_RELEASED_QUESTIONS = 10
-"""The released data: one question with probability 1/2, else a uniform number from 2 to this."""
+"""The released data: one question with probability ``SINGLE_RELEASED``, else a uniform number from 2 to this."""
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 T = TypeVar("T")
@@ -127,8 +128,7 @@ def partition(
     """Groups of record numbers for the episodes of a split, every record in exactly one (SPEC E4, E8).
 
     A number gives groups of that size, a range ``(lo, hi)`` uniform sizes from ``lo`` to ``hi`` inclusive,
-    ``"released"`` one question with probability 1/2, else 2 to 10 (RELEASED.md, section 1, 15). The last group
-    takes what is left and may be smaller.
+    ``"released"`` sizes as :func:`draw_questions` has them. The last group takes what is left and may be smaller.
 
     Raises:
         ConfigError: ``questions_per_episode`` is none of these.
@@ -136,8 +136,9 @@ def partition(
     low, high = check_questions(questions_per_episode)
     order: Indices = rng.permutation(num_records).astype(np.int64)
     if questions_per_episode == "released":
-        single = rng.random(num_records) < 0.5
-        sizes = np.where(single, 1, rng.integers(2, MAX_RELEASED_QUESTIONS + 1, num_records))
+        # As draw_questions has it, for all at once.
+        single = rng.random(num_records) < SINGLE_RELEASED
+        sizes = np.where(single, 1, rng.integers(2, high + 1, num_records))
     elif low == high:
         sizes = np.full(-(-num_records // low), low)
     else:
@@ -148,16 +149,46 @@ def partition(
     return Partition(order, bounds.astype(np.int64))
 
 
-def draw_questions(questions_per_episode: QuestionsPerEpisode, rng: np.random.Generator) -> int:
-    """How many questions one episode has, drawn like the size of a group of :func:`partition`.
+class Draws(Protocol):
+    """A source of random draws."""
+
+    def chance(self, p: float, /) -> bool:
+        """True with probability ``p``."""
+        ...
+
+    def between(self, low: int, high: int, /) -> int:
+        """An integer in ``[low, high]``."""
+        ...
+
+
+class GeneratorDraws:
+    """Draws of a generator of NumPy."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+
+    def chance(self, p: float, /) -> bool:
+        """True with probability ``p``."""
+        return bool(self._rng.random() < p)
+
+    def between(self, low: int, high: int, /) -> int:
+        """An integer in ``[low, high]``."""
+        return int(self._rng.integers(low, high + 1))
+
+
+def draw_questions(questions_per_episode: QuestionsPerEpisode, draws: Draws) -> int:
+    """How many questions one episode has.
+
+    A number is that many, a range ``(lo, hi)`` any number from ``lo`` to ``hi`` inclusive, ``"released"`` one with
+    probability 1/2, else 2 to 10 (RELEASED.md, section 1, 15).
 
     Raises:
-        ConfigError: ``questions_per_episode`` is none of those that :func:`partition` takes.
+        ConfigError: ``questions_per_episode`` is none of these.
     """
     low, high = check_questions(questions_per_episode)
     if questions_per_episode == "released":
-        return 1 if rng.random() < 0.5 else int(rng.integers(2, high + 1))
-    return int(rng.integers(low, high + 1))
+        return 1 if draws.chance(SINGLE_RELEASED) else draws.between(2, high)
+    return draws.between(low, high)
 
 
 def check_questions(questions_per_episode: object) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What generated worlds check alike: settings that contradict a world of their own making, and whole numbers."""
+"""What generated worlds check alike: settings that contradict a world of their own making."""
 
 from __future__ import annotations
 
@@ -16,9 +16,3 @@ def check_generated(config: EnvConfig, env_id: str, why: str) -> None:
         raise ConfigError(f"source={config.source!r} contradicts {env_id}, which generates its documents; leave it out")
     if config.order != "shuffled":
         raise ConfigError(f"order={config.order!r} contradicts {env_id}: {why}; leave it out")
-
-
-def check_whole(name: str, value: object, least: int, most: int) -> None:
-    """Raise ``ConfigError`` unless ``value`` is a whole number from ``least`` to ``most``."""
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ConfigError(f"{name}={value!r} must be a whole number from {least} to {most}")

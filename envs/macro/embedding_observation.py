@@ -14,7 +14,7 @@ from atommem_gym.envs.macro.macro_actions import MacroActions
 from atommem_gym.envs.macro.macro_state import MacroState, Measures
 from atommem_gym.envs.macro.relevance import Array
 from atommem_gym.envs.wrappers.base import plain_base
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation, Phase
 
@@ -105,10 +105,8 @@ class EmbeddingObservation(gym.Wrapper[Any, Any, Observation, Any], RecordConstr
         plain_base(self, env)
         super().__init__(env)
         self._macro = _macro_actions(env)
-        if vectors is not None and (isinstance(vectors, bool) or not isinstance(vectors, int) or vectors < 0):
-            raise ConfigError(f"vectors={vectors!r} must be a number of dimensions, 0 for none, or None for all")
         dim = self._macro.macro_state.dim
-        self.vectors = dim if vectors is None else vectors
+        self.vectors = dim if vectors is None else check_integer("vectors", vectors, 0, or_else=", or None for all")
         self._projection = None
         if vectors:
             draw = stable_rng("embedding observation", dim, vectors).standard_normal((dim, vectors))

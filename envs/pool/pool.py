@@ -24,7 +24,7 @@ from atommem_gym.envs.pool.pool_env import Finish, Flight, Lease, PoolEnv
 from atommem_gym.envs.pool.send_recv import EnvIds, PoolBatches, Received
 from atommem_gym.envs.pool.stages import Pipeline, StageStats
 from atommem_gym.envs.shaping import Shaping, ShapingSpec, load_shaping
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import StepResult
@@ -104,9 +104,7 @@ class AtomMemPool:
         shaping: ShapingSpec | Iterable[Shaping] = (),
         **keywords: Any,
     ) -> None:
-        for name, value in (("capacity", capacity), ("max_batch", max_batch)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigError(f"{name}={value!r} must be an integer of at least 1")
+        capacity, max_batch = check_integer("capacity", capacity, 1), check_integer("max_batch", max_batch, 1)
         if isinstance(max_wait_ms, bool) or not isinstance(max_wait_ms, (int, float)) or not max_wait_ms >= 0:
             raise ConfigError(f"max_wait_ms={max_wait_ms!r} must be a number of milliseconds, 0 or more")
         env_class, defaults = _env_class(env_id)

@@ -35,7 +35,7 @@ from atommem_gym.envs.team.episode import (
     reader_names,
     sampled_kinds,
 )
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.record import Item, Items
 from atommem_gym.registration import TASKS, configure, load_items, resolve_env_id, task_of
 from atommem_gym.step import Observation, Phase, StepResult
@@ -147,8 +147,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         render_mode: str | None = None,
         **keywords: Any,
     ) -> None:
-        if isinstance(readers, bool) or not isinstance(readers, int) or readers < 1:
-            raise ConfigError(f"readers={readers!r} must be an integer of at least 1")
+        readers = check_integer("readers", readers, 1)
         if parts not in PARTS:
             raise ConfigError(f"parts={parts!r} must be one of {', '.join(map(repr, PARTS))}")
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -306,9 +305,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
 
     def _checked_cycles(self) -> int | None:
         cycles = self.max_cycles
-        if cycles is not None and (isinstance(cycles, bool) or not isinstance(cycles, int) or cycles < 1):
-            raise ConfigError(f"max_cycles={cycles!r} must be an integer of at least 1, or None")
-        return cycles
+        return None if cycles is None else check_integer("max_cycles", cycles, 1, or_else=", or None")
 
     def _show(self, actions: Mapping[str, str], step: TeamStep, results: Mapping[str, StepResult]) -> None:
         if self.render_mode is not None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.layout import stable_rng
 
 
@@ -45,8 +45,7 @@ class CurriculumSchedule:
             raise ConfigError(f"bounds={self.bounds!r} and target={band!r} must have the smaller number first")
         if not low <= _share("start", self.start) <= high:
             raise ConfigError(f"start={self.start!r} must lie within bounds={self.bounds!r}")
-        if isinstance(self.window, bool) or not isinstance(self.window, int) or self.window < 1:
-            raise ConfigError(f"window={self.window!r} must be a whole number from 1")
+        check_integer("window", self.window, 1)
         if not _share("step", self.step) > 0 or not _share("review", self.review) < 1:
             raise ConfigError(f"step={self.step!r} must be above 0, and review={self.review!r} below 1")
 

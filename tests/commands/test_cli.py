@@ -92,7 +92,7 @@ def test_run_without_a_number_of_agents_plays_all(capsys: Capture) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["run", "Hotpot"], "unknown environment 'Hotpot'; did you mean AtomMem-HotpotQA-v0?"),
+        (["run", "Hotpot"], "unknown environment 'Hotpot'; did you mean 'AtomMem-HotpotQA-v0'?"),
         (["run", "Synthetic", "--set", "nmdocs=3"], "unknown keyword argument 'nmdocs'; did you mean 'num_docs'?"),
         (["run", "Synthetic", "--set", "num_docs"], "--set 'num_docs' is not KEY=VALUE"),
         (["run", "Synthetic", "--set", "num_docs=many"], "num_docs='many'"),

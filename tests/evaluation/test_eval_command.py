@@ -114,7 +114,7 @@ def test_settings_of_one_environment_find_it_by_label_or_id(tmp_path: Path) -> N
         ([], "no environments given; for instance: atommem eval Synthetic --agent"),
         (["Synthetic"], "no agents (--agent) given"),
         (["Synthetic", "--agent", "tidy", "--source", "HotpotQA=x"], "settings are given for 'HotpotQA', which is not"),
-        (["Synthetic", "--agent", "tidy", "--source", "Hotpot=x"], "did you mean AtomMem-HotpotQA-v0"),
+        (["Synthetic", "--agent", "tidy", "--source", "Hotpot=x"], "did you mean 'AtomMem-HotpotQA-v0'"),
         (["HotpotQA", "--agent", "tidy", "--source", "x.json"], "--source 'x.json' is not ENV=PATH"),
         (["Synthetic", "--agent", "tidy", "--set", "top_k"], "--set 'top_k' is not KEY=VALUE"),
         (["Synthetic", "--agent", "tidy", "--option", "temperature"], "--option 'temperature' is not KEY=VALUE"),

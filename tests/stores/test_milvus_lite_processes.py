@@ -16,6 +16,8 @@ from support.stores.written import DIM, ids, loaded
 
 from atommem_gym.errors import StoreLockedError
 from atommem_gym.memory.protocols import Search
+from atommem_gym.stores.lite.engine import open_engine
+from atommem_gym.stores.lite.verify import held
 from atommem_gym.stores.loading import open_store
 
 __all__ = ["kept", "program"]
@@ -259,3 +261,17 @@ signal.pause()
     store = open_store(kept, DIM)
     assert ids(store, "e") == [1]
     store.close()
+
+
+def test_whoever_finds_a_database_in_use_says_the_same(tmp_path: Path) -> None:
+    path = str(tmp_path / "kept.db")
+    engine = open_engine(path)
+    try:
+        with pytest.raises(StoreLockedError) as opening:
+            open_engine(path)
+        with pytest.raises(StoreLockedError) as looking, held(path):
+            pass
+    finally:
+        engine.close()
+    assert str(opening.value) == str(looking.value)
+    assert "close that process, wait until it is done" in str(opening.value)

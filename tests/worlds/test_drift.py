@@ -161,7 +161,7 @@ def test_options_change_the_world() -> None:
     [
         ({"order": "gold_first"}, "order='gold_first' contradicts AtomMem-Drift-v0"),
         ({"source": "hub"}, "source='hub' contradicts AtomMem-Drift-v0"),
-        ({"changes_per_fact": 0}, "changes_per_fact=0 must be a whole number from 1"),
+        ({"changes_per_fact": 0}, "changes_per_fact=0 must be an integer from 1"),
         ({"change_per_fact": 3}, "did you mean 'changes_per_fact'"),
         ({"xyzzy": 3}, "known are .*num_docs.*; and of this task .*turnover"),
         ({"question_kinds": {"lastest": 1}}, "question_kinds holds 'lastest'"),

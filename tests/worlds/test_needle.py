@@ -182,7 +182,7 @@ def test_D4_a_million_tokens_take_no_more_memory() -> None:
         ({"text": "a.txt"}, "text='a.txt' contradicts haystack='synthetic'"),
         ({"depth": 1.5}, "depth=1.5 must be a number from 0 to 1"),
         ({"depth": []}, r"depth=\[\] must be"),
-        ({"length": 0}, "length=0 must be a whole number from 1"),
+        ({"length": 0}, "length=0 must be an integer from 1"),
         ({"needles": 3}, "needles=3 contradicts kind='single'"),
         ({"kind": "multi_key", "distractors": 0}, "distractors=0 contradicts kind='multi_key'"),
         ({"kind": "multi_query", "questions_per_episode": 2}, "questions_per_episode=2 contradicts kind='multi_query'"),

@@ -12,7 +12,7 @@ import pytest
 from atommem_gym import worlds
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
-from atommem_gym.records.layout import draw_questions, stable_rng
+from atommem_gym.records.layout import GeneratorDraws, draw_questions, stable_rng
 from atommem_gym.registration import TASKS, load_items
 from atommem_gym.task import load_attribute
 
@@ -50,7 +50,7 @@ def test_a_world_takes_no_records(name: str) -> None:
 @pytest.mark.parametrize("given", [1, (2, 5), "released"])
 def test_E4_the_number_of_questions_is_drawn_from_what_was_given(given: int | tuple[int, int] | str) -> None:
     questions = EnvConfig.from_keywords({"questions_per_episode": given}).questions_per_episode
-    drawn = [draw_questions(questions, stable_rng("number", i)) for i in range(400)]
+    drawn = [draw_questions(questions, GeneratorDraws(stable_rng("number", i))) for i in range(400)]
     wanted = {1: {1}, (2, 5): {2, 3, 4, 5}, "released": set(range(1, 11))}[given]
     assert set(drawn) == wanted
     if given == "released":

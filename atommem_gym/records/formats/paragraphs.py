@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
-from atommem_gym.errors import RecordError
+from atommem_gym.errors import RecordError, is_integer
 from atommem_gym.records.formats.fields import Raw, document, is_list, rows, shown
 from atommem_gym.records.record import Document
 
@@ -106,7 +106,7 @@ def _supporting(raw: Raw, known: Container[str]) -> dict[str, list[int]]:
         where = f"field 'supporting_facts', row {row}"
         if not isinstance(title, str) or title.strip() not in known:
             raise RecordError(f"{where}: title {shown(title)} is not in the context")
-        if not isinstance(number, int) or isinstance(number, bool):
+        if not is_integer(number):
             raise RecordError(f"{where}: the sentence number must be an integer, it is {shown(number)}")
         numbers = wanted.setdefault(title.strip(), [])
         if number not in numbers:

@@ -63,10 +63,7 @@ def open_engine(path: str) -> MilvusLite:
     try:
         return MilvusLite(path)
     except DataDirLockedError as error:
-        raise StoreLockedError(
-            f"the database {path!r} is held by another process; one process may use it at a time: close that process, "
-            "choose another path, or share a Milvus server (store='http://host:19530')"
-        ) from error
+        raise held_by_another(path) from error
     except FileExistsError as error:
         raise StoreError(
             f"the database {path!r} cannot be a folder because a file of that name (or on the way to it) exists; "
@@ -76,6 +73,14 @@ def open_engine(path: str) -> MilvusLite:
         raise StoreError(
             f"the database {path!r} cannot be opened: {error}; check that the folder exists, is writable and has space"
         ) from error
+
+
+def held_by_another(path: str) -> StoreLockedError:
+    """The error of a database folder that is in use."""
+    return StoreLockedError(
+        f"the database {path!r} is held by another process; one process may use it at a time: close that process, wait "
+        "until it is done, choose another path, or share a Milvus server (store='http://host:19530')"
+    )
 
 
 def schema(dim: int) -> CollectionSchema:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from milvus_lite import MilvusLite
 
-from atommem_gym.errors import EmbedderError, StoreError, StoreLockedError
+from atommem_gym.errors import EmbedderError, StoreError
 from atommem_gym.memory.protocols import StoredEpisode
-from atommem_gym.stores.lite.engine import Row, close_engine
+from atommem_gym.stores.lite.engine import Row, close_engine, held_by_another
 from atommem_gym.stores.lite.ledger import COLLECTIONS, LOCK, Contents, Ledger, checksum_of_text, how_to_save
 from atommem_gym.stores.lite.table import LiteTable
 from atommem_gym.stores.milvus_rows import ENTRY, EPISODE, KEY, META_EPISODE, TEXT, key_of, read_meta, stored
@@ -174,11 +174,7 @@ def held(path: str) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StoreLockedError(
-                f"the database {path!r} is held by another process; one process may use it at a time: close that "
-                "process, wait until it is done, choose another path, or share a Milvus server "
-                "(store='http://host:19530')"
-            ) from error
+            raise held_by_another(path) from error
         yield
     finally:
         os.close(handle)

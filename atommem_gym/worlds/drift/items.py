@@ -8,7 +8,7 @@ from typing import Final
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
-from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, draw_questions, stable_rng
+from atommem_gym.records.layout import GeneratorDraws, QuestionsPerEpisode, check_questions, draw_questions, stable_rng
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.worlds.checks import check_generated
 from atommem_gym.worlds.dice import Dice
@@ -137,7 +137,7 @@ class DriftItems:
         ways = zip(*(_ways(fact, dice) for fact in facts), strict=True)
         asked = [pair for of_all in ways for pair in zip(facts, of_all, strict=True)]
         rng = stable_rng("drift questions", ITEMS_VERSION, self.name, index)
-        number = draw_questions(self._questions_per_episode, rng)
+        number = draw_questions(self._questions_per_episode, GeneratorDraws(rng))
         records = (_record(world, *one, dice, f"{self.name}-{index}-{i}") for i, one in enumerate(asked[:number]))
         return _Content(index, world, tuple(records))
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.layout import check_questions
-from atommem_gym.worlds.checks import check_whole
 from atommem_gym.worlds.drift.attributes import ATTRIBUTES
 from atommem_gym.worlds.drift.phrases import PAPERS
 
@@ -48,15 +47,13 @@ class DriftOptions:
     """Shares of ``latest``, ``as_of``, ``count`` and ``known``; they are divided by their sum."""
 
     def __post_init__(self) -> None:
-        check_whole("attributes", self.attributes, 1, len(ATTRIBUTES))
-        check_whole("changes_per_fact", self.changes_per_fact, 1, 12)
-        check_whole("sources", self.sources, 1, len(PAPERS))
-        if self.entities is not None:
-            check_whole("entities", self.entities, 1, 1000)
-        if self.distance is not None:
-            check_whole("distance", self.distance, 1, 1_000_000)
-        for name, most in (("distractors", 0.9), ("hearsay", 1.0), ("corrections", 1.0), ("turnover", 4.0)):
-            _share(name, getattr(self, name), most)
+        for name, most in (("attributes", len(ATTRIBUTES)), ("changes_per_fact", 12), ("sources", len(PAPERS))):
+            check_integer(name, getattr(self, name), 1, most)
+        for name, most in (("entities", 1000), ("distance", 1_000_000)):
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), 1, most)
+        for name, share in (("distractors", 0.9), ("hearsay", 1.0), ("corrections", 1.0), ("turnover", 4.0)):
+            _share(name, getattr(self, name), share)
         object.__setattr__(self, "question_kinds", _kinds(self.question_kinds))
 
 

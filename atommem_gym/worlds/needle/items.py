@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
-from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, draw_questions, stable_rng
+from atommem_gym.records.layout import GeneratorDraws, QuestionsPerEpisode, check_questions, draw_questions, stable_rng
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.records.stream import LazyDocuments, as_streamed
 from atommem_gym.tokenizers import Tokenizer, load_tokenizer
@@ -141,7 +141,7 @@ class NeedleItems:
     def _item(self, index: int, shuffle_seed: int) -> Item:
         options = self.options
         rng = stable_rng("needle questions", ITEMS_VERSION, self.name, index)
-        number = draw_questions(self._questions_per_episode, rng)
+        number = draw_questions(self._questions_per_episode, GeneratorDraws(rng))
         asked, others = make_keys(Dice("needle", ITEMS_VERSION, self.name, index), options, number)
         length, depth = options.place(index)
         dice = Dice("needle layout", ITEMS_VERSION, self.name, index, shuffle_seed)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.errors import ConfigError
-from atommem_gym.worlds.checks import check_whole
+from atommem_gym.errors import ConfigError, check_integer
 
 NEEDLE_KINDS: Final = ("single", "multi_key", "multi_value", "multi_query")
 HAYSTACKS: Final = ("synthetic", "noise", "text")
@@ -82,7 +81,7 @@ class NeedleOptions:
     def _needles(self) -> int:
         default = 4 if self.kind in _SEVERAL else 1
         value = default if self.needles is None else self.needles
-        check_whole("needles", value, 1, MOST_NEEDLES)
+        check_integer("needles", value, 1, MOST_NEEDLES)
         if value > 1 and self.kind not in _SEVERAL:
             raise ConfigError(
                 f"needles={value} contradicts kind={self.kind!r}; use kind='multi_value', 'multi_query' or distractors"
@@ -92,7 +91,7 @@ class NeedleOptions:
     def _distractors(self) -> int:
         default = 3 if self.kind == "multi_key" else 0
         value = default if self.distractors is None else self.distractors
-        check_whole("distractors", value, 0, MOST_NEEDLES)
+        check_integer("distractors", value, 0, MOST_NEEDLES)
         if not value and self.kind == "multi_key":
             raise ConfigError("distractors=0 contradicts kind='multi_key'; use kind='single'")
         return value
@@ -111,12 +110,8 @@ def at_difficulty(difficulty: float, config: EnvConfig) -> dict[str, Any]:
 
 def _lengths(value: object) -> int | tuple[int, ...] | None:
     if isinstance(value, (list, tuple)) and value:
-        for one in value:
-            check_whole("length", one, 1, MOST_TOKENS)
-        return tuple(value)
-    if value is not None:
-        check_whole("length", value, 1, MOST_TOKENS)
-    return value  # type: ignore[return-value]  # a whole number or None
+        return tuple(check_integer("length", one, 1, MOST_TOKENS) for one in value)
+    return None if value is None else check_integer("length", value, 1, MOST_TOKENS)
 
 
 def _depths(value: object) -> float | str | tuple[float, ...]:

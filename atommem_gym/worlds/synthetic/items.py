@@ -10,7 +10,14 @@ from typing import Any, Final
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
-from atommem_gym.records.layout import QuestionsPerEpisode, arrange, check_order, check_questions, stable_rng
+from atommem_gym.records.layout import (
+    QuestionsPerEpisode,
+    arrange,
+    check_order,
+    check_questions,
+    draw_questions,
+    stable_rng,
+)
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.synthetic.distractors import distractors
@@ -75,15 +82,15 @@ class SyntheticItems:
         _check_choice("shape", shape, tuple(SHAPES))
         _check_choice("split", split, SPLITS)
         check_order(order)
-        self._most = check_questions(questions_per_episode)
+        most = check_questions(questions_per_episode)
         if num_items < 1:
             raise ConfigError(f"num_items={num_items} is invalid: it must be at least 1")
         max_gold = SHAPES[shape].max_gold
-        worst = self._most[1] * max_gold
+        worst = most[1] * max_gold
         if num_docs < worst:
             raise ConfigError(
-                f"num_docs={num_docs} is too small: {self._most[1]} question(s) of shape {shape!r} can have "
-                f"{self._most[1]} x {max_gold} = {worst} gold documents; set num_docs to {worst} or more, "
+                f"num_docs={num_docs} is too small: {most[1]} question(s) of shape {shape!r} can have "
+                f"{most[1]} x {max_gold} = {worst} gold documents; set num_docs to {worst} or more, "
                 "or lower questions_per_episode"
             )
         self.name = f"synthetic-{shape}-{split}"
@@ -142,7 +149,7 @@ class SyntheticItems:
         world = SyntheticWorld(dice, self.split)
         world.settle()
         shape = SHAPES[self.shape]
-        plans = [shape.plan(world) for _ in range(self._number_of_questions(dice))]
+        plans = [shape.plan(world) for _ in range(draw_questions(self._questions_per_episode, dice))]
         near = [distractors(world, plan, shape.documents - len(plan.gold)) for plan in plans]
         taken = _taken(plans)
         pages: dict[Entity, Page] = {}
@@ -167,12 +174,6 @@ class SyntheticItems:
         filler = [page(world.next_filler()).document for _ in range(room - len(own))]
         facts = {entity.title: entity.facts for entity in pages}
         return _Content(index, records, gold, (*own, *filler), facts, tuple(plan.query for plan in plans))
-
-    def _number_of_questions(self, dice: Dice) -> int:
-        low, high = self._most
-        if self._questions_per_episode == "released":
-            return 1 if dice.chance(0.5) else dice.between(2, high)
-        return dice.between(low, high)
 
 
 def from_config(config: EnvConfig) -> SyntheticItems:
