@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from atommem_gym.errors import AtomMemError
 from atommem_gym.records.record import Evidence
+from atommem_gym.step import Became
 
 TRACE_VERSION = 1
 """Of the record; any change of a field or of its meaning raises it."""
@@ -22,8 +23,6 @@ Cause = Literal[
     "not shown",
     "retrieved but answered wrong",
 ]
-
-OperationOutcome = Literal["applied", "cut", "rejected"]
 
 
 class TraceError(AtomMemError, ValueError):
@@ -135,7 +134,7 @@ class OperationTrace:
     """``create``, ``read``, ``update``, ``delete``, ``scratchpad`` or ``answer``; ``action`` for the whole action."""
     position: int
     """Place in the action, from 1; 0 for the action as a whole."""
-    outcome: OperationOutcome
+    outcome: Became
     """``cut``: executed with a text cut to its limit; the position 0: the end of the action was not read."""
     text: str | None = None
     """Of create, update, scratchpad and answer, as written."""

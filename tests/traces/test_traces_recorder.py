@@ -121,6 +121,26 @@ def test_RELEASED_D6_update_and_delete_name_the_entries_that_they_hit() -> None:
     assert [(one.id, one.text) for one in trace.steps[1].memory.created] == [(3, "new")]
 
 
+def test_finding_4_6_a_trace_names_the_entry_that_the_episode_deleted() -> None:
+    trace = written(
+        [
+            "<add_memory>one two</add_memory><update_query>one two</update_query>",
+            "<delete_memory>Memory 1</delete_memory><add_memory>one two three</add_memory>"
+            "<delete_memory>Memory 1</delete_memory>",
+            "<final_answer>\\boxed{Thames}</final_answer>",
+        ],
+        preset="released",
+        questions_per_episode=1,
+        max_entry_tokens=2,
+        max_memory_tokens=64,
+    )
+    assert outcomes(trace, 1) == [
+        ("delete", "applied", None, 1),
+        ("create", "cut", "cut", 2),
+        ("delete", "applied", None, 2),
+    ]
+
+
 @pytest.mark.parametrize("preset", ["paper", "released"])
 @pytest.mark.parametrize("dialect", ["crud", "tools", "released"])
 def test_memory_changes_lead_from_the_beginning_to_the_end(preset: str, dialect: str) -> None:
