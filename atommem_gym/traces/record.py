@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from atommem_gym.errors import AtomMemError
 from atommem_gym.records.record import Evidence
@@ -16,13 +16,17 @@ Json: TypeAlias = Any
 """``None``, ``bool``, ``int``, finite ``float``, ``str``, ``list`` or ``dict`` with ``str`` keys."""
 Message: TypeAlias = dict[str, str]
 Cause = Literal[
-    "not answered",
     "never stored",
     "stored then lost",
     "stored but not retrieved",
     "not shown",
     "retrieved but answered wrong",
+    "not answered",
 ]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+"""Why a question failed, in the order of an episode's life, in which tables and plots show them."""
+WITHOUT_MEMORY: Cause = "not shown"
+"""The one that only agents without a memory can have."""
 
 
 class TraceError(AtomMemError, ValueError):
