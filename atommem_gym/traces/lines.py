@@ -13,7 +13,7 @@ from json import loads
 from pathlib import Path
 from typing import BinaryIO
 
-from atommem_gym.traces.record import TRACE_VERSION, TraceError
+from atommem_gym.traces.record import READ_VERSIONS, TRACE_VERSION, TraceError
 
 if sys.platform != "win32":
     import fcntl
@@ -147,7 +147,7 @@ def _log_cut(path: Path, size: int) -> None:
 def _check_head(head: bytes, path: Path) -> None:
     """Refuse a file that does not hold records, before anything is appended to it or cut."""
     found = _HEAD.match(head)
-    if found is not None and int(found[1]) != TRACE_VERSION:
+    if found is not None and int(found[1]) not in READ_VERSIONS:
         raise TraceError(
             f"{path} holds records of version {int(found[1])}, this package writes version "
             f"{TRACE_VERSION}; name another file"

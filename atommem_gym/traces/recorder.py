@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from importlib import metadata
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, SupportsFloat, TypeAlias
 
 import numpy as np
+from msgspec.structs import replace
 
 from atommem_gym.actions import Delete, Invalid, Read, Update
 from atommem_gym.episode import Episode

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import gymnasium as gym
 import pytest
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
+from msgspec.structs import replace
 from support.fixed_items import fixed_env
 from support.made_traces import DOCUMENTS, QUESTION, SMALL, SYNTHETIC, played, written
 
