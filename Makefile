@@ -25,8 +25,8 @@ check: lint types layers test  ## everything that must hold before a commit
 	.lowest/bin/uv pip install --quiet --python .lowest/bin/python --resolution lowest-direct --editable ".[test,team,plots,ask]"
 	touch $@
 
-LOWEST := env vector_env vector_wrappers rooms gymnasium_forms curriculum action_space snapshot_item traces_recorder stores \
-	milvus_lite records namesakes cli eval_report ask_files golden judge team
+LOWEST := env vector_env vector_wrappers rooms gymnasium_forms curriculum action_space snapshot_item traces_recorder traces_files \
+	traces_versions stores milvus_lite records namesakes cli eval_report ask_files golden judge team
 
 lowest: .lowest/installed  ## two minutes of tests on the lowest versions that pyproject.toml allows, in .lowest
 	.lowest/bin/python -m pytest -p no:cacheprovider -n auto $(foreach name,$(LOWEST),$(wildcard tests/*/test_$(name).py tests/*/*/test_$(name).py))

@@ -27,7 +27,7 @@ from atommem_gym.records.identity import identity
 from atommem_gym.records.record import Item
 from atommem_gym.records.stream import Stream
 from atommem_gym.scoring import ScoreRequest, exact_match, f1
-from atommem_gym.step import Closing, EpisodeState, Observation, Phase, Shown, Step, StepResult
+from atommem_gym.step import Closing, EpisodeState, Observation, OperationOutcome, Phase, Shown, Step, StepResult
 from atommem_gym.tokenizers import Tokenizer
 
 
@@ -54,6 +54,8 @@ class Episode:
         self._kinds = config.kinds
         self._tokenizer = tokenizer
         self._limits = Limits(config.max_entry_tokens, config.max_scratchpad_tokens, config.max_entries)
+        self.outcomes: tuple[OperationOutcome, ...] = ()
+        """What became of each operation of the last action; empty after a reset, and after a restored snapshot."""
 
     @property
     def phase(self) -> Phase:
@@ -106,7 +108,7 @@ class Episode:
         limit = self.config.max_action_chars
         if len(action) > limit:
             gone = f"an action may have {limit} characters; the last {len(action) - limit} were not read"
-            step.report("action", 0, "too_long", gone)
+            step.note(0, None, Outcome(True, reason="too_long", detail=gone))
             action = action[:limit]
         step.operations = [encodable(op) for op in parse(action, self.config.dialect)]
         for position, op in enumerate(step.operations, 1):
@@ -129,23 +131,23 @@ class Episode:
 
     def _apply(self, step: Step, position: int, op: Operation | Invalid) -> None:
         if op.kind not in self._kinds:
-            step.report(op.kind, position, "disabled", f"this environment has no {op.kind}")
+            step.reject(position, op, "disabled", f"this environment has no {op.kind}")
             return
         if isinstance(op, (Read, Update, Scratchpad)) and not (self._empty_texts or text_of(op)):
-            step.report(op.kind, position, "empty", f"{op.kind} needs a text")
+            step.reject(position, op, "empty", f"{op.kind} needs a text")
             return
         empty_create = isinstance(op, Invalid) and (op.kind, op.reason) == ("create", "empty")
         step.wrote |= empty_create or isinstance(op, (Create, Update))
         if isinstance(op, Invalid):
-            step.report(op.kind, position, op.reason, op.detail)
+            step.reject(position, op, op.reason, op.detail)
         elif isinstance(op, Create):
-            self._outcome(step, position, op, step.draft.create(op.text))
+            step.note(position, op, step.draft.create(op.text))
         elif isinstance(op, Update):
             self._update(step, position, op)
         elif isinstance(op, Delete):
             self._delete(step, position, op)
         elif isinstance(op, Scratchpad):
-            self._outcome(step, position, op, step.draft.write_scratchpad(op.text))
+            step.note(position, op, step.draft.write_scratchpad(op.text))
         elif isinstance(op, Read):
             self._read(step, position, op)
         else:
@@ -154,35 +156,35 @@ class Episode:
     def _update(self, step: Step, position: int, op: Update) -> None:
         entry_id = self._resolve(step, position, op)
         if entry_id is not None:
-            self._outcome(step, position, op, step.draft.update(entry_id, op.text))
+            step.note(position, op, step.draft.update(entry_id, op.text))
 
     def _delete(self, step: Step, position: int, op: Delete) -> None:
         entry_id = self._resolve(step, position, op)
         if entry_id is not None:
-            self._outcome(step, position, op, step.draft.delete(entry_id))
+            step.note(position, op, step.draft.delete(entry_id))
 
     def _read(self, step: Step, position: int, op: Read) -> None:
         if step.closings:
-            step.report("read", position, "question_closed", _ONE_QUESTION)
+            step.reject(position, op, "question_closed", _ONE_QUESTION)
             return
         if self.phase is Phase.ANSWERING:
             limit = self.config.max_reads_per_question
             if step.reads >= limit:
-                step.report("read", position, "read_limit", f"a question allows {limit} reads; it is closed unanswered")
+                step.reject(position, op, "read_limit", f"a question allows {limit} reads; it is closed unanswered")
                 self._close_question(step, Closing("read_limit"))
                 return
             step.reads += 1
         step.query = op.query
-        step.applied["read"] += 1
+        step.note(position, op, Outcome(True))
 
     def _answer(self, step: Step, position: int, op: Answer) -> None:
         if self.phase is Phase.READING and not self.config.early_answer:
-            step.report("answer", position, "not_yet", "questions are answered after the last chunk")
+            step.reject(position, op, "not_yet", "questions are answered after the last chunk")
         elif step.closings:
-            step.report("answer", position, "question_closed", _ONE_QUESTION)
+            step.reject(position, op, "question_closed", _ONE_QUESTION)
         else:
             self._score_answer(step, op)
-            step.applied["answer"] += 1
+            step.note(position, op, Outcome(True))
 
     def _score_answer(self, step: Step, op: Answer) -> None:
         question = self.item.questions[self.open_question + len(step.closings)]
@@ -199,24 +201,16 @@ class Episode:
             if 1 <= op.id <= len(self.state.addressable):
                 return self.state.addressable[op.id - 1]
             shown = len(self.state.addressable)
-            step.report(op.kind, position, "unknown_id", f"there was no Memory {op.id} among the {shown} shown")
+            step.reject(position, op, "unknown_id", f"there was no Memory {op.id} among the {shown} shown")
             return None
         if self.config.addressing == "visible" and op.id not in self.state.addressable:
             unknown = step.draft.entry(op.id) is None
             reason = (
                 ("unknown_id", "there is no") if unknown else ("not_visible", "the current observation does not show")
             )
-            step.report(op.kind, position, reason[0], f"{reason[1]} entry {op.id}")
+            step.reject(position, op, reason[0], f"{reason[1]} entry {op.id}")
             return None
         return op.id
-
-    def _outcome(self, step: Step, position: int, op: Operation, outcome: Outcome) -> None:
-        if outcome.applied:
-            step.applied[op.kind] += 1
-        if isinstance(op, Create) and outcome.applied:
-            step.feedback.append(f"created {outcome.id}")
-        if outcome.reason is not None:
-            step.report(op.kind, position, outcome.reason, outcome.detail)
 
     # What follows a step.
 
@@ -227,6 +221,7 @@ class Episode:
         """All that a step changes but the entries."""
         state = self.state
         state.peak_entries = max(state.peak_entries, len(state.memory.entries))
+        self.outcomes = tuple(step.outcomes)
         for kind, count in step.applied.items():
             state.applied[kind] += count
         state.rejected += len(step.reports)
@@ -282,8 +277,9 @@ class Episode:
 
     def _info(self, step: Step) -> dict[str, Any]:
         """What every step reports (SPEC E11)."""
+        applied = step.applied
         return {
-            "applied": {kind: step.applied.get(kind, 0) for kind in self._kinds},
+            "applied": {kind: applied.get(kind, 0) for kind in self._kinds},
             "rejected": [
                 {"operation": r.operation, "position": r.position, "reason": r.reason, "detail": r.detail}
                 for r in step.reports

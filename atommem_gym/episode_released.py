@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from atommem_gym.actions import Answer, Create, Delete, Invalid, Operation, Read, Scratchpad, Update
 from atommem_gym.episode import Episode
+from atommem_gym.memory.memory import Outcome
 from atommem_gym.step import Closing, Phase, Shown, Step
 
 
@@ -20,9 +21,9 @@ class ReleasedEpisode(Episode):
     _empty_texts = True
 
     def _apply(self, step: Step, position: int, op: Operation | Invalid) -> None:
-        if any(report.reason in ("bad_id", "aborted") for report in step.reports):
+        if step.outcomes and any(report.reason in ("bad_id", "aborted") for report in step.outcomes[-1].reports):
             # RELEASED D4b: the rest of the action is lost and the chunk does not advance.
-            step.report(op.kind, position, "aborted", "a malformed operation before it ended the action")
+            step.reject(position, op, "aborted", "a malformed operation before it ended the action")
             step.wrote = False
             return
         super()._apply(step, position, op)
@@ -39,20 +40,21 @@ class ReleasedEpisode(Episode):
             return
         forgotten = self._forget(step, text)
         if op.text:
-            self._outcome(step, position, op, step.draft.create(op.text))
-        elif forgotten:
-            step.applied["update"] += 1
+            step.note(position, op, step.draft.create(op.text))
+        elif forgotten is not None:
+            step.note(position, op, Outcome(True, forgotten))
         else:
-            step.report("update", position, "unknown_id", f"entry {op.id} was deleted before")
+            step.reject(position, op, "unknown_id", f"entry {op.id} was deleted before")
 
     def _delete(self, step: Step, position: int, op: Delete) -> None:
         text = self._addressed_text(step, position, op)
         if text is None:
             return
-        if self._forget(step, text):
-            step.applied["delete"] += 1
+        twin = self._forget(step, text)
+        if twin is None:
+            step.reject(position, op, "unknown_id", f"entry {op.id} was deleted before")
         else:
-            step.report("delete", position, "unknown_id", f"entry {op.id} was deleted before")
+            step.note(position, op, Outcome(True, twin))
 
     def _addressed_text(self, step: Step, position: int, op: Update | Delete) -> str | None:
         """The text that the addressed entry had when it was shown; reports and returns ``None`` if there is none."""
@@ -61,36 +63,36 @@ class ReleasedEpisode(Episode):
             return None
         entry = self.state.memory.entries.get(entry_id) or step.draft.entry(entry_id)
         if entry is None:
-            step.report(op.kind, position, "unknown_id", f"there is no entry {op.id}")
+            step.reject(position, op, "unknown_id", f"there is no entry {op.id}")
             return None
         return entry.text
 
-    def _forget(self, step: Step, text: str) -> bool:
-        """Delete the first live entry with this text."""
+    def _forget(self, step: Step, text: str) -> int | None:
+        """Delete the first live entry with this text; its id, ``None`` if there is none."""
         twin = step.draft.find(text)
-        return twin is not None and step.draft.delete(twin).applied
+        return twin if twin is not None and step.draft.delete(twin).applied else None
 
     def _read(self, step: Step, position: int, op: Read) -> None:
         """The fourth consecutive read gives the open question up, also while reading (RELEASED 14, D7)."""
         if self._all_closed(step):
-            step.report("read", position, "question_closed", "no question is open")
+            step.reject(position, op, "question_closed", "no question is open")
         elif step.reads >= self.config.max_reads_per_question:
             limit = self.config.max_reads_per_question
-            step.report("read", position, "read_limit", f"{limit} reads in a row are allowed; the question is given up")
+            step.reject(position, op, "read_limit", f"{limit} reads in a row are allowed; the question is given up")
             self._close_question(step, Closing("read_limit"))
         else:
             step.reads += 1
             step.query = op.query or step.query
-            step.applied["read"] += 1
+            step.note(position, op, Outcome(True))
 
     def _answer(self, step: Step, position: int, op: Answer) -> None:
         """Every answer moves on to the next question; only the sole answer of an action is scored (RELEASED 15, 18)."""
         if self.phase is Phase.READING and not self.config.early_answer:
-            step.report("answer", position, "not_yet", "questions are answered after the last chunk")
+            step.reject(position, op, "not_yet", "questions are answered after the last chunk")
         elif self._all_closed(step):
-            step.report("answer", position, "question_closed", "no question is open")
+            step.reject(position, op, "question_closed", "no question is open")
         else:
-            step.applied["answer"] += 1
+            step.note(position, op, Outcome(True))
             if sum(isinstance(other, Answer) for other in step.operations) == 1:
                 self._score_answer(step, op)
             else:

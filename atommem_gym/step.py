@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from atommem_gym.actions import Invalid, Operation
-from atommem_gym.memory.memory import Draft, Memory
+from atommem_gym.actions import Create, Invalid, Operation
+from atommem_gym.memory.memory import Draft, Memory, Outcome
 from atommem_gym.scoring import ScoreRequest
 
 Observation: TypeAlias = dict[str, Any]
@@ -72,6 +72,34 @@ REASONS: dict[str, str] = {
 }
 """Every reason code of ``info["rejected"]``, with its meaning."""
 _CUTS = ("too_long", "cut")
+WHOLE_ACTION = "action"
+"""The kind of a report that is about the action and not about one of its operations."""
+Became = Literal["applied", "cut", "rejected"]
+
+
+class OperationOutcome(NamedTuple):
+    """What became of one operation of an action: decided by the episode, and read by everything that tells of it."""
+
+    position: int
+    """Place in the action, counted from 1; 0 means the action as a whole."""
+    operation: Operation | Invalid | None
+    """As it was written; ``None`` if this is about the action as a whole."""
+    applied: bool
+    """Whether it was executed, with its text cut or not."""
+    entry_id: int | None = None
+    """The entry that was created, updated or deleted."""
+    reports: tuple[OperationReport, ...] = ()
+    """Why it was rejected, or what was cut; empty if it was executed as it stands."""
+
+    @property
+    def kind(self) -> str:
+        """The operation's name."""
+        return WHOLE_ACTION if self.operation is None else self.operation.kind
+
+    @property
+    def became(self) -> Became:
+        """In a word."""
+        return ("cut" if self.reports else "applied") if self.applied else "rejected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,10 +151,11 @@ class Step:
     requests: list[ScoreRequest] = field(default_factory=list)
     """Answers to score, in the order of ``closings`` that are ``answered``."""
     closings: list[Closing] = field(default_factory=list)
-    applied: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    reports: list[OperationReport] = field(default_factory=list)
-    feedback: list[str] = field(default_factory=list)
     operations: list[Operation | Invalid] = field(default_factory=list)
+    outcomes: list[OperationOutcome] = field(default_factory=list)
+    """What was decided, one for each operation, in the order in which they are written."""
+    remarks: list[str] = field(default_factory=list)
+    """Lines of feedback that are not about an operation of this action."""
     reads: int = 0
     wrote: bool = False
     """Holds a create or a well-formed update (what ``advance="on_write"`` waits for)."""
@@ -135,11 +164,43 @@ class Step:
     opening: bool = False
     """The step that leads to the first observation."""
 
-    def report(self, operation: str, position: int, reason: str, detail: str) -> None:
-        """Note a rejected or cut operation."""
-        report = OperationReport(operation, position, reason, detail, self.names.get(operation, ""))
-        self.reports.append(report)
-        self.feedback.append(report.line)
+    def note(self, position: int, operation: Operation | Invalid | None, outcome: Outcome) -> None:
+        """Note what became of an operation, or of the action as a whole (``None``, position 0)."""
+        applied, entry_id, reason, detail = outcome
+        reports: tuple[OperationReport, ...] = ()
+        if reason is not None:
+            kind = WHOLE_ACTION if operation is None else operation.kind
+            reports = (OperationReport(kind, position, reason, detail, self.names.get(kind, "")),)
+        self.outcomes.append(OperationOutcome(position, operation, applied, entry_id, reports))
+
+    def reject(self, position: int, operation: Operation | Invalid, reason: str, detail: str) -> None:
+        """Note that an operation is not executed."""
+        self.note(position, operation, Outcome(False, reason=reason, detail=detail))
+
+    @property
+    def applied(self) -> Mapping[str, int]:
+        """How many operations of each kind are executed."""
+        counts: dict[str, int] = {}
+        for _, operation, applied, _, _ in self.outcomes:
+            if applied and operation is not None:
+                counts[operation.kind] = counts.get(operation.kind, 0) + 1
+        return counts
+
+    @property
+    def reports(self) -> list[OperationReport]:
+        """What was rejected or cut, in the order in which it is written."""
+        return [report for outcome in self.outcomes for report in outcome.reports]
+
+    @property
+    def feedback(self) -> list[str]:
+        """The next observation's: an executed create is confirmed with its id, every report has a line (SPEC M11)."""
+        lines = []
+        for _, operation, applied, entry_id, reports in self.outcomes:
+            if applied and type(operation) is Create:
+                lines.append(f"created {entry_id}")
+            if reports:
+                lines += [report.line for report in reports]
+        return lines + self.remarks
 
 
 @dataclass(frozen=True, slots=True)

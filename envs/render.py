@@ -45,7 +45,7 @@ def render_step(episode: Episode, action: str, step: Step, result: StepResult) -
         parts.append(_section("action", Text(printable(action, 400) or "(nothing)", style="cyan")))
     if step.draft.writes or step.draft.deletes:
         parts.append(_section(f"memory after it · {result.info['entries']} entries", _memory(episode, step)))
-    if step.applied["scratchpad"]:
+    if step.applied.get("scratchpad"):
         parts.append(_section("scratchpad", Text(printable(observation["scratchpad"], 240), style="magenta")))
     if observation["feedback"]:
         parts.append(_section("feedback", _feedback(observation["feedback"])))

@@ -11,7 +11,8 @@ import numpy as np
 from atommem_gym.errors import AtomMemError
 from atommem_gym.evaluation.grids import Grid, find_grids, heat_maps
 from atommem_gym.evaluation.report import Report, counts
-from atommem_gym.evaluation.summary import CAUSES, CellSummary
+from atommem_gym.evaluation.summary import CellSummary
+from atommem_gym.traces.record import CAUSES
 
 DPI = 150
 # Okabe and Ito's palette, which colour-blind readers can tell apart; markers tell more than eight agents apart.

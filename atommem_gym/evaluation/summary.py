@@ -13,18 +13,10 @@ from atommem_gym.actions import KINDS
 from atommem_gym.evaluation.plan import Cell
 from atommem_gym.evaluation.results import EpisodeResult
 from atommem_gym.evaluation.statistics import RESAMPLES, Interval, bootstrap, percentile
+from atommem_gym.traces.record import CAUSES
 
 METRICS = ("em", "f1", "reward", "evidence_recall", "evidence_recall_exact")
 """Fields of a result that have a mean with an interval."""
-CAUSES = (
-    "never stored",
-    "stored then lost",
-    "stored but not retrieved",
-    "not shown",
-    "retrieved but answered wrong",
-    "not answered",
-)
-"""Why a question failed, in the order of an episode's life."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from atommem_gym.envs.render import printable
 from atommem_gym.evaluation import work
 from atommem_gym.evaluation.report import Report, counts
 from atommem_gym.evaluation.statistics import RESAMPLES
-from atommem_gym.evaluation.summary import CAUSES, CellSummary
-from atommem_gym.traces.causes import WITHOUT_MEMORY
+from atommem_gym.evaluation.summary import CellSummary
+from atommem_gym.traces.record import CAUSES, WITHOUT_MEMORY
 
 NARROW = 120
 """Columns of a terminal below which tables have no shares and little space."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from msgspec import Struct
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -15,8 +17,7 @@ class Document:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True, forbid_unknown_fields=True):
     """One piece that is needed to answer a question (SPEC E12): a gold sentence, or a whole gold paragraph."""
 
     title: str

@@ -1,8 +1,8 @@
 """Traces: the versioned record of an episode, written, read, checked and explained."""
 
-from atommem_gym.traces.causes import CAUSES, evidence_fates, failure_causes
+from atommem_gym.traces.causes import evidence_fates, failure_causes
 from atommem_gym.traces.files import TraceWriter, count_traces, read_traces, write_traces
-from atommem_gym.traces.record import AgentTrace, EpisodeTrace, StepSeconds, StepTrace, TraceError
+from atommem_gym.traces.record import CAUSES, AgentTrace, EpisodeTrace, StepSeconds, StepTrace, TraceError
 from atommem_gym.traces.recorder import TraceRecorder
 
 __all__ = [

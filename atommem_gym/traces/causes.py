@@ -34,20 +34,9 @@ from typing import Literal, TypeAlias
 from atommem_gym.evidence import held, holds, suggests
 from atommem_gym.records.record import Evidence
 from atommem_gym.step import Phase
-from atommem_gym.traces.record import Cause, EpisodeTrace, StepTrace
+from atommem_gym.traces.record import CAUSES, Cause, EpisodeTrace, StepTrace
 
 Fate = Literal["retrieved", "stored but not retrieved", "stored then lost", "never stored", "not shown"]
-CAUSES: tuple[Cause, ...] = (
-    "not answered",
-    "never stored",
-    "stored then lost",
-    "stored but not retrieved",
-    "not shown",
-    "retrieved but answered wrong",
-)
-"""In the order in which they are decided."""
-WITHOUT_MEMORY: Cause = "not shown"
-"""The one that only agents without a memory can have."""
 Pieces: TypeAlias = frozenset[int]
 """Which of the episode's distinct pieces of evidence."""
 
@@ -101,13 +90,8 @@ def closings(step: StepTrace) -> int:
 def _cause(closed: str, fates: Sequence[Fate]) -> Cause:
     if closed != "answered":
         return "not answered"
-    broken: tuple[Literal["never stored", "stored then lost", "stored but not retrieved", "not shown"], ...] = (
-        "never stored",
-        "stored then lost",
-        "stored but not retrieved",
-        "not shown",
-    )
-    return next((link for link in broken if link in fates), "retrieved but answered wrong")
+    # In the order of an episode's life the earliest broken link comes first.
+    return next((link for link in CAUSES if link in fates), "retrieved but answered wrong")
 
 
 def _has_memory(trace: EpisodeTrace) -> bool:

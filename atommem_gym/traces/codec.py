@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import json
 import math
 import re
-import types
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
-from functools import lru_cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NoReturn
 
+import msgspec
 import numpy as np
 
-from atommem_gym.traces.record import TRACE_VERSION, EpisodeTrace, Json, TraceError
+from atommem_gym.traces.record import READ_VERSIONS, SINCE_2, TRACE_VERSION, EpisodeTrace, Json, TraceError
 
-T = TypeVar("T")
 _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_NOT_JSON = (
+    *(bytes, bytearray, decimal.Decimal, uuid.UUID),
+    *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta),
+)
+"""What msgspec would write as a text, which no reader could tell from one."""
+_LEAVES = frozenset({str, int, float, bool, type(None)})
+MOST_SHOWN = 200
+"""Characters of a field's name or place in a message; a file may come from anywhere."""
+_PLACE = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
+_STEPS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 def plain(value: object) -> Json:
@@ -50,50 +60,125 @@ def plain(value: object) -> Json:
 
 
 def to_json(record: object) -> Json:
-    """A record as JSON values."""
-    if is_dataclass(record) and not isinstance(record, type):
-        return {name: to_json(getattr(record, name)) for name in _names(type(record))}
-    if isinstance(record, (list, tuple)):
-        return [to_json(one) for one in record]
-    return plain(record)
+    """A record, or something that holds records, as JSON values; tuples stay tuples, which JSON writes as lists.
+
+    Raises:
+        TraceError: something in it has no JSON form.
+    """
+    try:
+        values = msgspec.to_builtins(record, builtin_types=_NOT_JSON, enc_hook=plain)
+        _check((values,))
+    except RecursionError as error:
+        raise TraceError(f"the record is nested too deeply to be written ({error})") from None
+    return values
 
 
 def dumps(trace: EpisodeTrace) -> str:
-    """A trace as one line of ASCII: no reader can stumble over U+2028, NUL or half a surrogate pair."""
-    return json.dumps(to_json(trace), ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    """A trace as one line of ASCII: no reader can stumble over U+2028, NUL or half a surrogate pair.
+
+    Raises:
+        TraceError: something in it has no JSON form, or its version does not know a field that it has.
+    """
+    values = to_json(trace)
+    for part, names in _parts(values):
+        for name in names:
+            if not part[name]:
+                del part[name]
+    _check_version(values, "the record")
+    try:
+        return json.dumps(values, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    except ValueError as error:
+        raise TraceError(f"the record cannot be written ({error}); it holds finite numbers only") from error
 
 
 def loads(line: str | bytes, where: str = "the record") -> EpisodeTrace:
     """The trace of a line.
 
     Args:
-        line: What :func:`dumps` wrote.
+        line: What :func:`dumps` wrote, in this version or an earlier one of ``READ_VERSIONS``.
         where: File and line, for messages.
 
     Raises:
         TraceError: the line is not JSON, not a record, or a record of a version that this package does not read.
     """
     try:
-        value = json.loads(line)
+        value = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise TraceError(f"{where} is no JSON ({error}); every line must be one episode") from error
     if not isinstance(value, dict) or "version" not in value or "steps" not in value:
         raise TraceError(
             f"{where} is no record of an episode: it has no version and steps; `atommem run` writes others"
         )
-    if value["version"] != TRACE_VERSION:
+    version = value["version"]
+    if type(version) is not int or version not in READ_VERSIONS:
         raise TraceError(
-            f"{where} has version {value['version']!r}, this package reads version {TRACE_VERSION}; install the "
-            f"release of atommem-gym that wrote it ({_writer(value)}), or record the episode again"
+            f"{where} has version {repr(version)[:20]}, this package reads {' and '.join(map(str, READ_VERSIONS))}; "
+            f"install the release of atommem-gym that wrote it ({_writer(value)}), or record the episode again"
         )
     try:
-        trace = _read(value, EpisodeTrace, "")
-    except _Mismatch as mismatch:
+        trace = msgspec.convert(value, EpisodeTrace)
+    except msgspec.ValidationError as error:
         raise TraceError(
-            f"{where} is no record of version {TRACE_VERSION}: {mismatch}; it was changed by hand?"
+            f"{where} is no record of version {version}: {_mismatch(value, str(error))}; it was changed by hand?"
         ) from None
-    assert isinstance(trace, EpisodeTrace)
+    _check_version(value, where)
     return trace
+
+
+def _parts(values: dict[str, Json]) -> Iterator[tuple[dict[str, Json], tuple[str, ...]]]:
+    """The parts of a record that may have fields of version 2, each with the names of these."""
+    yield values, SINCE_2["episode"]
+    for held in ("questions", "steps"):
+        for part in values[held]:
+            yield part, SINCE_2[held]
+
+
+def _check_version(values: dict[str, Json], where: str) -> None:
+    """Refuse fields of version 2 in a record that says it is of version 1."""
+    if values["version"] >= 2:
+        return
+    for part, names in _parts(values):
+        for name in names:
+            if name in part:
+                raise TraceError(
+                    f"{where} is no record of version 1: it has the field {name!r}, which came with version 2; "
+                    f"give it version={TRACE_VERSION}"
+                )
+
+
+def _check(held: Iterable[object]) -> None:
+    """Refuse values that JSON has not, and keys that it would turn into texts."""
+    for value in held:
+        kind = type(value)
+        if kind in _LEAVES:
+            continue
+        if kind is dict:
+            for key in value:  # type: ignore[attr-defined]
+                if type(key) is not str:
+                    _key(key)
+            _check(value.values())  # type: ignore[attr-defined]
+        elif kind is list or kind is tuple:
+            _check(value)  # type: ignore[arg-type]
+        else:
+            plain(value)
+
+
+def _mismatch(value: Json, error: str) -> str:
+    """What msgspec found wrong, with the value that is there.
+
+    >>> _mismatch({"steps": [{"reward": "high"}]}, "Expected `float`, got `str` - at `$.steps[0].reward`")
+    "steps[0].reward = 'high': Expected `float`, got `str`"
+    """
+    found = _PLACE.fullmatch(error)
+    if found is None or not found["path"]:
+        return error[:MOST_SHOWN]
+    path, what = found["path"][:MOST_SHOWN], found["what"][:MOST_SHOWN]
+    for name, index in _STEPS.findall(path):
+        try:
+            value = value[int(index) if index else name]
+        except (LookupError, TypeError):
+            return f"{path}: {what}"
+    return f"{path}: {what}" if isinstance(value, (dict, list)) else f"{path} = {str(value)[:60]!r}: {what}"
 
 
 def _writer(value: dict[str, Any]) -> str:
@@ -101,64 +186,8 @@ def _writer(value: dict[str, Any]) -> str:
     return f"{versions.get('atommem_gym', 'unknown')}" if isinstance(versions, dict) else "unknown"
 
 
-class _Mismatch(Exception):
-    """A value that is not what its field's type says."""
-
-
-def _read(value: Any, kind: Any, path: str) -> Any:
-    """``value`` as the type ``kind`` says."""
-    if is_dataclass(kind):
-        return _read_record(value, kind, path)
-    origin, arguments = get_origin(kind), get_args(kind)
-    if origin is tuple:
-        _expect(isinstance(value, list), "a list", value, path)
-        return tuple(_read(one, arguments[0], f"{path}[{i}]") for i, one in enumerate(value))
-    if origin is list:
-        _expect(isinstance(value, list), "a list", value, path)
-        return [_read(one, arguments[0], f"{path}[{i}]") for i, one in enumerate(value)]
-    if origin is dict:
-        _expect(isinstance(value, dict), "an object", value, path)
-        return {key: _read(one, arguments[1], f"{path}.{key}") for key, one in value.items()}
-    if origin in (Union, types.UnionType):
-        return None if value is None else _read(value, next(a for a in arguments if a is not type(None)), path)
-    if origin is Literal:
-        _expect(value in arguments, f"one of {', '.join(map(repr, arguments))}", value, path)
-    elif kind is float:
-        _expect(isinstance(value, (int, float)) and not isinstance(value, bool), "a number", value, path)
-        return float(value)
-    elif kind is int:
-        _expect(isinstance(value, int) and not isinstance(value, bool), "a whole number", value, path)
-    elif kind is not Any:
-        _expect(isinstance(value, kind), {str: "a text", bool: "true or false"}.get(kind, kind.__name__), value, path)
-    return value
-
-
-def _read_record(value: Any, kind: Any, path: str) -> Any:
-    _expect(isinstance(value, dict), "an object", value, path)
-    types_, required = _fields(kind)
-    unknown, missing = value.keys() - types_.keys(), required - value.keys()
-    if unknown or missing:
-        name = min(unknown or missing)
-        raise _Mismatch(f"{path or 'it'} has {'an unknown' if unknown else 'no'} field {name!r}")
-    prefix = f"{path}." if path else ""
-    return kind(**{name: _read(one, types_[name], f"{prefix}{name}") for name, one in value.items()})
-
-
-def _expect(right: bool, rule: str, value: object, path: str) -> None:
-    if not right:
-        raise _Mismatch(f"{path} = {str(value)[:60]!r} must be {rule}")
-
-
-@lru_cache(maxsize=64)
-def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(kind))
-
-
-@lru_cache(maxsize=64)
-def _fields(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
-    """Types of a record's fields, and the names of those without a default."""
-    required = (one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING)
-    return get_type_hints(kind), frozenset(required)
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _key(key: object) -> str:

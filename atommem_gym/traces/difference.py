@@ -59,7 +59,7 @@ def _differences(one: Any, other: Any, path: str, tolerance: float) -> Iterator[
         for name in dict.fromkeys([*one, *other]):
             here = f"{path}.{name}" if path else name
             yield from _differences(one.get(name, _ABSENT), other.get(name, _ABSENT), here, tolerance)
-    elif isinstance(one, list) and isinstance(other, list):
+    elif isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
         for i, pair in enumerate(zip(one, other, strict=False)):
             yield from _differences(*pair, f"{path}[{i}]", tolerance)
         if len(one) != len(other):

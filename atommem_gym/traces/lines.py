@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from atommem_gym.traces.record import TRACE_VERSION, TraceError
+from atommem_gym.traces.record import READ_VERSIONS, TRACE_VERSION, TraceError
 
 _HEAD = re.compile(rb'\s*\{\s*"version"\s*:\s*(\d+)')
 _START = b'{"version":'
@@ -14,7 +14,7 @@ _START = b'{"version":'
 def check_head(path: Path, head: bytes) -> None:
     """Refuse a file that does not hold records, before anything is appended to it or cut."""
     found = _HEAD.match(head)
-    if found is not None and int(found[1]) != TRACE_VERSION:
+    if found is not None and int(found[1]) not in READ_VERSIONS:
         raise TraceError(
             f"{path} holds records of version {int(found[1])}, this package writes version "
             f"{TRACE_VERSION}; name another file"

@@ -1,57 +1,68 @@
-"""The record of an episode: everything that was seen, done and decided, as frozen dataclasses of JSON values."""
+"""The record of an episode: everything that was seen, done and decided, as frozen structs of JSON values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
+
+from msgspec import Struct
 
 from atommem_gym.errors import AtomMemError
 from atommem_gym.records.record import Evidence
+from atommem_gym.step import Became
 
-TRACE_VERSION = 1
-"""Of the record; any change of a field or of its meaning raises it."""
+TRACE_VERSION = 2
+"""Of the records that are made; any change of a field or of its meaning raises it."""
+READ_VERSIONS = (1, 2)
+"""Of the records that are read. One of version 1 keeps its version when it is written again."""
 
 Json: TypeAlias = Any
 """``None``, ``bool``, ``int``, finite ``float``, ``str``, ``list`` or ``dict`` with ``str`` keys."""
 Message: TypeAlias = dict[str, str]
 Cause = Literal[
-    "not answered",
     "never stored",
     "stored then lost",
     "stored but not retrieved",
     "not shown",
     "retrieved but answered wrong",
+    "not answered",
 ]
-
-OperationOutcome = Literal["applied", "cut", "rejected"]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
+"""Why a question failed, in the order of an episode's life, in which tables and plots show them."""
+WITHOUT_MEMORY: Cause = "not shown"
+"""The one that only agents without a memory can have."""
 
 
 class TraceError(AtomMemError, ValueError):
     """A record cannot be read, written or used; the message names the file and the line."""
 
 
-@dataclass(frozen=True, slots=True)
-class EnvTrace:
+class TracePart(Struct, frozen=True, forbid_unknown_fields=True):
+    """What all parts of a record share: they are frozen, and refuse fields that they do not know.
+
+    ``msgspec.structs.replace(part, field=value)`` makes a changed copy. Fields of version 2 that are ``None`` or empty
+    are left out of the line.
+    """
+
+
+class EnvTrace(TracePart):
     """What makes the environment again."""
 
     id: str
     """The Gymnasium id; ``AtomMem-Custom`` if the environment was made over custom items."""
     keywords: dict[str, Json]
     """As they were given; a callable ``reward`` is named ``package.module:function``."""
-    shaping: dict[str, dict[str, Json]] = field(default_factory=dict)
+    shaping: dict[str, dict[str, Json]] = {}
     """What was added to the reward, in the JSON form of ``atommem_gym.envs.shaping``."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentTrace:
+class AgentTrace(TracePart):
     """Who played."""
 
     name: str
-    settings: dict[str, Json] = field(default_factory=dict)
+    settings: dict[str, Json] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionTrace:
+class QuestionTrace(TracePart):
     """A question with its gold answers and its evidence (SPEC E12)."""
 
     id: str
@@ -60,6 +71,8 @@ class QuestionTrace:
     aliases: tuple[str, ...]
     type: str
     evidence: tuple[Evidence, ...]
+    date: str | None = None
+    """When it is asked, ISO 8601, where it says so (SPEC D8). Since version 2."""
 
     @property
     def answers(self) -> tuple[str, ...]:
@@ -67,16 +80,14 @@ class QuestionTrace:
         return (self.answer, *self.aliases)
 
 
-@dataclass(frozen=True, slots=True)
-class EntryTrace:
+class EntryTrace(TracePart):
     """An entry of memory."""
 
     id: int
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateTrace:
+class UpdateTrace(TracePart):
     """An entry whose text changed."""
 
     id: int
@@ -84,8 +95,7 @@ class UpdateTrace:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class RetrievedTrace:
+class RetrievedTrace(TracePart):
     """An entry as a read shows it."""
 
     id: int
@@ -94,16 +104,14 @@ class RetrievedTrace:
     """Cosine similarity to the query."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScratchpadTrace:
+class ScratchpadTrace(TracePart):
     """A scratchpad that was replaced."""
 
     before: str
     after: str
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryTrace:
+class MemoryTrace(TracePart):
     """The whole memory at the episode's beginning: empty, unless it went on with a kept one (SPEC M13)."""
 
     entries: tuple[EntryTrace, ...] = ()
@@ -111,8 +119,7 @@ class MemoryTrace:
     scratchpad: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class MemoryDiff:
+class MemoryDiff(TracePart):
     """The net effect of one action on memory, each by ascending id.
 
     An entry created and deleted by one action is in neither list; the ``released`` preset's update deletes an entry
@@ -127,15 +134,14 @@ class MemoryDiff:
     """``None`` if it is as before."""
 
 
-@dataclass(frozen=True, slots=True)
-class OperationTrace:
+class OperationTrace(TracePart):
     """One operation of an action, and what became of it."""
 
     kind: str
     """``create``, ``read``, ``update``, ``delete``, ``scratchpad`` or ``answer``; ``action`` for the whole action."""
     position: int
     """Place in the action, from 1; 0 for the action as a whole."""
-    outcome: OperationOutcome
+    outcome: Became
     """``cut``: executed with a text cut to its limit; the position 0: the end of the action was not read."""
     text: str | None = None
     """Of create, update, scratchpad and answer, as written."""
@@ -150,8 +156,7 @@ class OperationTrace:
     """The entry that was created, updated or deleted."""
 
 
-@dataclass(frozen=True, slots=True)
-class CompletionTrace:
+class CompletionTrace(TracePart):
     """The cost of one call of a language model."""
 
     prompt_tokens: int | None
@@ -163,8 +168,7 @@ class CompletionTrace:
     tries: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class DroppedTrace:
+class DroppedTrace(TracePart):
     """What the model was not shown, or not given, because its context was too small."""
 
     what: str
@@ -173,16 +177,34 @@ class DroppedTrace:
     unit: str
 
 
-@dataclass(frozen=True, slots=True)
-class StepSeconds:
+class ReaderTrace(TracePart):
+    """What a frozen reader, which answers in the policy's place, saw and said when a question closed (SPEC E13)."""
+
+    question: str
+    memories: tuple[RetrievedTrace, ...]
+    scratchpad: str
+    answer: str
+    completions: tuple[CompletionTrace, ...] = ()
+    """What its calls cost, where it is a language model."""
+
+
+class BranchTrace(TracePart):
+    """Where an episode parted from the one that it was forked from (SPEC M14)."""
+
+    parent: str
+    """The ``id`` of that episode's record."""
+    step: int
+    """How many steps they share: the first ones of both records, up to the fork."""
+
+
+class StepSeconds(TracePart):
     """Wall time of a step."""
 
     agent: float = 0.0
     env: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class StepTrace:
+class StepTrace(TracePart):
     """One step: what was seen, what was done, and what the environment made of it."""
 
     observation: dict[str, Json]
@@ -204,10 +226,11 @@ class StepTrace:
     completions: tuple[CompletionTrace, ...] = ()
     dropped: tuple[DroppedTrace, ...] = ()
     seconds: StepSeconds = StepSeconds()
+    reader: tuple[ReaderTrace, ...] = ()
+    """One for each question that the step closed and a frozen reader answered. Since version 2."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rescore:
+class Rescore(TracePart):
     """What another scorer made of the answers (``atommem rescore``)."""
 
     scorer: str
@@ -219,12 +242,12 @@ class Rescore:
     """Why each question failed, by these scores."""
 
 
-@dataclass(frozen=True, slots=True)
-class EpisodeTrace:
+class EpisodeTrace(TracePart):
     """One finished episode."""
 
     version: int
-    """``TRACE_VERSION`` of this module."""
+    """``TRACE_VERSION`` when it was recorded. In version 1, which worked out ``entry_id`` from the action, some ids are
+    wrong under ``preset="released"``."""
     env: EnvTrace
     agent: AgentTrace
     seed: int
@@ -256,3 +279,15 @@ class EpisodeTrace:
     reward: float
     """Sum over the steps."""
     rescores: tuple[Rescore, ...] = ()
+    id: str | None = None
+    """What its branches call it by; only an episode that was forked has one. Since version 2, as all that follow."""
+    branch: BranchTrace | None = None
+    """Where it was forked from another one."""
+    context: str | None = None
+    """The id of the context that the item's questions belong to (SPEC E14)."""
+    dates: tuple[str | None, ...] = ()
+    """Of ``documents``, ISO 8601, ``None`` for one without; empty if none has any (SPEC D7)."""
+
+
+SINCE_2 = {"episode": ("id", "branch", "context", "dates"), "questions": ("date",), "steps": ("reader",)}
+"""The fields that version 2 added, to the episode and to each of its questions and steps; all may be absent."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timezone
 from functools import lru_cache
 from importlib import metadata
@@ -13,15 +12,16 @@ from pathlib import Path
 from typing import Any, Protocol, SupportsFloat, TypeAlias
 
 import numpy as np
+from msgspec.structs import replace
 
+from atommem_gym.actions import Delete, Invalid, Read, Update
 from atommem_gym.episode import Episode
 from atommem_gym.memory.memory import Memory
 from atommem_gym.records.record import Item
 from atommem_gym.scoring import Scorer
-from atommem_gym.step import Observation
+from atommem_gym.step import Observation, OperationOutcome
 from atommem_gym.traces.causes import failure_causes
 from atommem_gym.traces.codec import plain
-from atommem_gym.traces.operations import read_operations
 from atommem_gym.traces.record import (
     TRACE_VERSION,
     AgentTrace,
@@ -34,6 +34,7 @@ from atommem_gym.traces.record import (
     MemoryDiff,
     MemoryTrace,
     Message,
+    OperationTrace,
     QuestionTrace,
     RetrievedTrace,
     ScratchpadTrace,
@@ -211,16 +212,13 @@ class TraceRecorder:
         action = turn if isinstance(turn, str) else turn.action
         result: dict[str, Json] = plain(observation)
         memory = episode.state.memory
-        operations = read_operations(
-            action, episode.config, info["rejected"], self._texts, self._next_id, self._addressable, memory
-        )
         self._steps.append(
             StepTrace(
                 observation=self._observation,
                 messages=None if isinstance(turn, str) else plain(turn.messages),
                 response=plain(action if isinstance(turn, str) else turn.response),
                 action=plain(action),
-                operations=operations,
+                operations=tuple(map(_operation, episode.outcomes)),
                 memory=_difference(self._texts, self._scratchpad, memory),
                 retrieved=tuple(RetrievedTrace(m["id"], m["text"], m["score"]) for m in result["memories"]),
                 reward=plain(float(reward)),
@@ -280,11 +278,8 @@ class TraceRecorder:
 
     def _take(self, memory: Memory) -> None:
         """Note the memory as the next step finds it."""
-        assert self._episode is not None
         self._texts: Texts = {i: entry.text for i, entry in memory.entries.items()}
-        self._next_id = memory.next_id
         self._scratchpad = memory.scratchpad
-        self._addressable = self._episode.state.addressable
 
 
 def json_keywords(keywords: Mapping[str, Any]) -> dict[str, Json]:
@@ -323,6 +318,22 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue  # an optional one that is not installed changes nothing
     return found
+
+
+def _operation(outcome: OperationOutcome) -> OperationTrace:
+    """What the episode noted of an operation; of several reports the first counts."""
+    op, report = outcome.operation, next(iter(outcome.reports), None)
+    return OperationTrace(
+        kind=outcome.kind,
+        position=outcome.position,
+        outcome=outcome.became,
+        text=None if op is None or isinstance(op, (Invalid, Read, Delete)) else op.text,
+        query=op.query if isinstance(op, Read) else None,
+        id=op.id if isinstance(op, (Update, Delete)) else None,
+        reason=None if report is None else report.reason,
+        detail="" if report is None else plain(report.detail),
+        entry_id=outcome.entry_id,
+    )
 
 
 def _difference(texts: Texts, scratchpad: str, memory: Memory) -> MemoryDiff:

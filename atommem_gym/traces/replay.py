@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import WrapperSpec
+from msgspec.structs import replace
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import load_embedder
@@ -31,7 +31,8 @@ from atommem_gym.trust import is_module_said, is_said, reaches_out
 PURE_REWARDS = ("em", "f1", "released")
 """Computed again. Others would call a server or function that the file names, so their recorded scores are used."""
 _STORES_ONLY = ("store", "store_reads", "keep_memory")
-_OF_THE_AGENT = ("messages", "response", "completions", "dropped", "seconds")
+_GIVEN = ("messages", "response", "completions", "dropped", "seconds", "reader")
+"""Of a step, what agents, frozen readers and clocks gave; everything else is an effect of the action."""
 _KEY = "replayed"
 
 
@@ -52,7 +53,7 @@ class Replayer:
 
     Example:
         >>> import atommem_gym
-        >>> from dataclasses import replace
+        >>> from msgspec.structs import replace
         >>> from atommem_gym.traces.examples import example_trace
         >>> trace = example_trace()
         >>> with Replayer() as replayer:
@@ -77,11 +78,16 @@ class Replayer:
         self._made_for: object = None
         self._env: gym.Env[Any, Any] | None = None
         self._scorer = RecordedScores()
+        self.wrong_ids: list[Difference] = []
+        """Of the record checked last, the entry ids that version 1 worked out wrong, which is no difference."""
 
     def check(
         self, trace: EpisodeTrace, on_step: Callable[[int, Difference | None], None] | None = None
     ) -> Difference | None:
         """Play a record again up to the first difference.
+
+        Version 1 worked out the ``entry_id`` of an operation from the action, under ``preset="released"`` at times
+        wrong. One that differs in such a record is noted in :attr:`wrong_ids`, and is no difference.
 
         Args:
             trace: The record.
@@ -91,6 +97,7 @@ class Replayer:
             TraceError: its environment cannot be made again, or names a server or folder that ``overrides`` does not.
             DatasetUnavailableError, ConfigError, StoreError, EmbedderError: the same, from the environment itself.
         """
+        self.wrong_ids = []
         for number, difference in enumerate(self._differences(trace)):
             if on_step is not None:
                 on_step(number, difference)
@@ -171,7 +178,17 @@ class Replayer:
         following = trace.steps[number].observation if number < len(trace.steps) else trace.final_observation
         recorded = {**_effects(trace.steps[number - 1]), "next_observation": following}
         replayed = {**_effects(recorder.last), "next_observation": recorder.observation}
+        if trace.version == 1 and trace.env.keywords.get("preset") == "released":
+            self._take_ids(number, recorded["operations"], replayed["operations"])
         return first_difference(recorded, replayed, step=number, tolerance=self._tolerance)
+
+    def _take_ids(self, number: int, recorded: Sequence[dict[str, Json]], replayed: Sequence[dict[str, Json]]) -> None:
+        """Put the replayed entry ids into recorded operations that are the same otherwise."""
+        for place, (one, other) in enumerate(zip(recorded, replayed, strict=False)):
+            if one | {"entry_id": other["entry_id"]} == other and one != other:
+                path = f"operations[{place}].entry_id"
+                self.wrong_ids.append(Difference(number, path, repr(one["entry_id"]), repr(other["entry_id"])))
+                one["entry_id"] = other["entry_id"]
 
     def _compare_end(self, trace: EpisodeTrace, recorder: TraceRecorder) -> Difference | None:
         if not recorder.over:
@@ -295,7 +312,7 @@ _PLACES: dict[str, Callable[[object], bool]] = {
 def _effects(step: StepTrace) -> dict[str, Json]:
     """What the environment made of an action."""
     effects = to_json(replace(step, observation={}))
-    for name in ("observation", *_OF_THE_AGENT):
+    for name in ("observation", *_GIVEN):
         del effects[name]
     return {name: effects[name] for name in ("action", "operations", "memory", *effects)}
 

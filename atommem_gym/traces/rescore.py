@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import islice
 
 import numpy as np
+from msgspec.structs import replace
 
 from atommem_gym.scoring import Scorer, ScoreRequest
 from atommem_gym.traces.causes import failure_causes

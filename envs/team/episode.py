@@ -21,7 +21,7 @@ from atommem_gym.envs.current_episode import chosen
 from atommem_gym.envs.jobs import EpisodeWithKey, Job
 from atommem_gym.envs.team.memory import Conflict, TeamDraft, TeamMemory
 from atommem_gym.episode import Episode
-from atommem_gym.memory.memory import Limits
+from atommem_gym.memory.memory import Limits, Outcome
 from atommem_gym.records.documents import PoolDocuments
 from atommem_gym.records.record import Document, Item, Items
 from atommem_gym.records.stream import LazyDocuments, Stream
@@ -75,10 +75,10 @@ class ReaderEpisode(MemberEpisode):
 
     def _read(self, step: Step, position: int, op: Read) -> None:
         step.query = op.query
-        step.applied["read"] += 1
+        step.note(position, op, Outcome(True))
 
     def _answer(self, step: Step, position: int, op: Answer) -> None:
-        step.report("answer", position, "disabled", "readers do not answer, the answerer does")
+        step.reject(position, op, "disabled", "readers do not answer, the answerer does")
 
 
 class AnswererEpisode(MemberEpisode):
@@ -185,7 +185,7 @@ class TeamEpisode:
         for name, member in self.members.items():
             step.steps[name] = member.begin(actions[name], step.draft.of_member(name, member.state.memory))
         for conflict in step.draft.conflicts:
-            step.steps[conflict.kept].feedback.append(conflict.line)
+            step.steps[conflict.kept].remarks.append(conflict.line)
         return step
 
     def finish(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from msgspec.structs import replace
 from support.audited import Ran, audited
 from support.made_traces import SMALL, SYNTHETIC, played
 from support.openai_server import OpenAIServer, Reply, Request, server  # noqa: F401

@@ -15,11 +15,12 @@ from support.evaluations import row, small_plan
 
 from atommem_gym.evaluation.folder import Run
 from atommem_gym.evaluation.plan import Cell
+from atommem_gym.evaluation.plots import CAUSE_COLOURS, CORRECT
 from atommem_gym.evaluation.report import Report, make_report
 from atommem_gym.evaluation.results import EpisodeResult, FailedEpisode, QuestionResult
-from atommem_gym.evaluation.summary import CAUSES, summarize
+from atommem_gym.evaluation.summary import summarize
 from atommem_gym.evaluation.tables import markdown, notes, terminal_tables, to_csv
-from atommem_gym.traces import CAUSES as TRACE_CAUSES
+from atommem_gym.traces import CAUSES
 
 CELL = Cell("HotpotQA", 200, "tidy")
 PLAN = small_plan(
@@ -99,7 +100,7 @@ def test_tokens_that_one_episode_does_not_know_are_not_guessed() -> None:
 
 
 def test_causes_are_those_of_the_traces_and_later_ones_are_shown() -> None:
-    assert set(CAUSES) == set(TRACE_CAUSES)
+    assert set(CAUSE_COLOURS) == {*CAUSES, CORRECT}
     questions = tuple(
         QuestionResult(f"q{i}", "", 0.0, 0.0, "answered", cause) for i, cause in enumerate((*CAUSES, "new"))
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from atommem_gym.evaluation.folder import Run
 from atommem_gym.evaluation.plan import Plan

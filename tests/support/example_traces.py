@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 
 import gymnasium as gym
+from msgspec.structs import replace
 
 import atommem_gym  # noqa: F401
 from atommem_gym.agents import make_agent

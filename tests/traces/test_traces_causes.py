@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from support.fixed_items import fixed_env
 from support.made_traces import BORN, DOCUMENTS, OTHER, QUESTION, RIVER, SMALL, played, written
 
@@ -205,5 +206,5 @@ def test_a_memory_that_is_too_small_loses(shared_data: Path) -> None:
 
 def test_the_record_alone_is_enough() -> None:
     [trace] = played("tidy", [2], questions_per_episode=2, **SMALL)
-    blind = replace(loads(dumps(trace)), causes=())
+    blind = structs.replace(loads(dumps(trace)), causes=())
     assert failure_causes(blind) == trace.causes

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from support.made_traces import SMALL, played
 
 from atommem_gym.cli import main
@@ -92,7 +92,7 @@ def test_wrong_commands_say_what_is_right(path: Path, capsys: pytest.CaptureFixt
 
 
 def test_an_unknown_version_is_one_red_line(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path.write_text(path.read_text().replace('{"version":1,', '{"version":99,'))
+    path.write_text(path.read_text().replace('{"version":2,', '{"version":99,'))
     status, _, err = run(capsys, "replay", path, "--check")
     assert (status, "has version 99" in err, "Traceback" in err) == (2, True, False)
 
@@ -229,4 +229,4 @@ def test_keys_move_through_the_steps_of_a_terminal(path: Path) -> None:
 
 def test_lines_of_a_record_begin_with_its_version(path: Path) -> None:
     """What the writer looks for before it appends to, or cuts, a file."""
-    assert all(dumps(trace).startswith('{"version":1,') for trace in read_traces(path))
+    assert all(dumps(trace).startswith('{"version":2,') for trace in read_traces(path))

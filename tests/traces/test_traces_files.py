@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import gzip
 import json
 import logging
@@ -9,19 +10,21 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import fields, replace
 from support.made_traces import SMALL, played
 
 from atommem_gym.testing.hostile import HOSTILE_TEXTS
 from atommem_gym.traces import EpisodeTrace, TraceError, TraceWriter, count_traces, read_traces, write_traces
 from atommem_gym.traces.codec import dumps, loads, plain
 from atommem_gym.traces.examples import example_trace
-from atommem_gym.traces.record import TRACE_VERSION
+from atommem_gym.traces.record import SINCE_2, TRACE_VERSION
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 
@@ -246,13 +249,23 @@ def test_an_unknown_version_raises_and_says_what_helps(trace: EpisodeTrace, tmp_
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda v: v.pop("seed"), "it has no field 'seed'"),
-        (lambda v: v.update(colour=1), "it has an unknown field 'colour'"),
-        (lambda v: v["steps"][1].update(reward="high"), r"steps\[1\].reward = 'high' must be a number"),
-        (lambda v: v["steps"][0]["operations"][0].update(outcome="lost"), "outcome = 'lost' must be one of"),
-        (lambda v: v.update(index=True), "index = 'True' must be a whole number"),
-        (lambda v: v.update(questions={}), "questions = '{}' must be a list"),
-        (lambda v: v["steps"][0].pop("memory"), r"steps\[0\] has no field 'memory'"),
+        (lambda v: v.pop("seed"), "Object missing required field `seed`"),
+        (lambda v: v.update(colour=1), "Object contains unknown field `colour`"),
+        (lambda v: v["questions"][0]["evidence"][0].update(colour=1), r"evidence\[0\]: .* unknown field `colour`"),
+        (lambda v: v["steps"][1].update(reward="high"), r"steps\[1\].reward = 'high': Expected `float`, got `str`"),
+        (lambda v: v["steps"][0]["operations"][0].update(outcome="lost"), r"operations\[0\].outcome = 'lost': Invalid"),
+        (lambda v: v.update(index=True), "index = 'True': Expected `int`, got `bool`"),
+        (lambda v: v.update(index=1.0), "index = '1.0': Expected `int`, got `float`"),
+        (lambda v: v.update(seconds=10**400), r"seconds = '10{59}': .*[Rr]ange"),
+        (lambda v: v.update(questions={}), "questions: Expected `array`, got `object`"),
+        (lambda v: v.update(env=None), "env = 'None': Expected `object`, got `null`"),
+        (lambda v: v["steps"][0].pop("memory"), r"steps\[0\]: Object missing required field `memory`"),
+        (
+            lambda v: v["steps"][2]["memory"].update(created=[{"id": 1, "text": 2}]),
+            r"created\[0\].text = '2': Expected",
+        ),
+        (lambda v: v["steps"][0].update(messages=[{"role": 1}]), r"steps\[0\].messages\[0\]\[...\]: Expected `str`"),
+        (lambda v: v.update({"x" * 9_999: 1}), "unknown field `x{50,200}; it was"),
     ],
 )
 def test_a_damaged_record_names_the_field(trace: EpisodeTrace, change: object, words: str) -> None:
@@ -260,6 +273,61 @@ def test_a_damaged_record_names_the_field(trace: EpisodeTrace, change: object, w
     change(value)  # type: ignore[operator]
     with pytest.raises(TraceError, match=words):
         loads(json.dumps(value), "traces.jsonl, record 1")
+
+
+DEEP = 100_000
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * DEEP, "record 7 is no JSON"),
+        ('{"a":' * DEEP + "1" + "}" * DEEP, "record 7 is no JSON"),
+        ("9" * 10_000, "record 7 is no JSON .*digits"),
+        ("NaN", "record 7 is no JSON .NaN is no JSON number"),
+        ("-Infinity", "record 7 is no JSON .-Infinity is no JSON number"),
+    ],
+    ids=["lists", "objects", "integer", "nan", "infinity"],
+)
+def test_what_no_json_reader_should_take_is_refused_with_its_place(trace: EpisodeTrace, text: str, words: str) -> None:
+    line = dumps(trace).replace('"reset_info":{', f'"reset_info":{{"hostile":{text},', 1)
+    with pytest.raises(TraceError, match=words):
+        loads(line, "traces.jsonl, record 7")
+
+
+def deep() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    inner = found
+    for _ in range(DEEP):
+        inner["a"] = {}
+        inner = inner["a"]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (float("nan"), "finite"),
+        (float("inf"), "finite"),
+        ({1: 2}, "the key 1 is no text"),
+        ({"a": [{None: 2}]}, "the key None is no text"),
+        (object(), "object"),
+        (b"bytes", "bytes"),
+        (datetime.datetime(2026, 1, 1), "datetime"),
+        (deep(), "nested too deeply"),
+    ],
+    ids=["nan", "infinity", "key", "inner key", "object", "bytes", "date", "deep"],
+)
+def test_a_record_of_what_json_has_not_is_not_written(trace: EpisodeTrace, value: object, words: str) -> None:
+    with pytest.raises(TraceError, match=words):
+        dumps(replace(trace, reset_info={"hostile": value}))
+
+
+def test_numpy_s_numbers_are_written_as_python_s(trace: EpisodeTrace) -> None:
+    written = replace(
+        trace, reset_info={"n": np.int64(3), "f": np.float64(0.5), "a": np.array([1, 2]), "s": np.str_("x")}
+    )
+    assert loads(dumps(written)).reset_info == {"n": 3, "f": 0.5, "a": [1, 2], "s": "x"}
 
 
 def test_other_files_of_this_package_are_told_apart() -> None:
@@ -270,7 +338,7 @@ def test_other_files_of_this_package_are_told_apart() -> None:
 
 def test_records_are_json_values_only(trace: EpisodeTrace) -> None:
     value = json.loads(dumps(trace), parse_constant=lambda name: pytest.fail(name))
-    assert list(value) == [field.name for field in fields(EpisodeTrace)]
+    assert list(value) == [field.name for field in fields(EpisodeTrace) if field.name not in SINCE_2["episode"]]
     assert value["steps"][0]["observation"]["progress"] == [0, value["steps"][0]["observation"]["progress"][1]]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import gymnasium as gym
 import pytest
 from gymnasium.vector import AutoresetMode
 from hypothesis import given, settings
+from msgspec.structs import replace
 from support.fixed_items import fixed_env
 from support.made_traces import DOCUMENTS, QUESTION, SMALL, SYNTHETIC, played, written
 
@@ -119,6 +119,26 @@ def test_RELEASED_D6_update_and_delete_name_the_entries_that_they_hit() -> None:
     assert outcomes(trace, 1) == [("update", "applied", None, 3), ("delete", "applied", None, 2)]
     assert [one.id for one in trace.steps[1].memory.deleted] == [1, 2]
     assert [(one.id, one.text) for one in trace.steps[1].memory.created] == [(3, "new")]
+
+
+def test_finding_4_6_a_trace_names_the_entry_that_the_episode_deleted() -> None:
+    trace = written(
+        [
+            "<add_memory>one two</add_memory><update_query>one two</update_query>",
+            "<delete_memory>Memory 1</delete_memory><add_memory>one two three</add_memory>"
+            "<delete_memory>Memory 1</delete_memory>",
+            "<final_answer>\\boxed{Thames}</final_answer>",
+        ],
+        preset="released",
+        questions_per_episode=1,
+        max_entry_tokens=2,
+        max_memory_tokens=64,
+    )
+    assert outcomes(trace, 1) == [
+        ("delete", "applied", None, 1),
+        ("create", "cut", "cut", 2),
+        ("delete", "applied", None, 2),
+    ]
 
 
 @pytest.mark.parametrize("preset", ["paper", "released"])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 import pytest
+from msgspec.structs import replace
 from support.fixed_items import OneItem
 from support.made_traces import DOCUMENTS, QUESTION, SMALL, SYNTHETIC, played, written
 

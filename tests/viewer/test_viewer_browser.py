@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from support.browser import Sight, chromium  # noqa: F401
 from support.example_traces import HOSTILE, example_traces, hostile_trace, long_trace
 

@@ -70,7 +70,9 @@ class Replay:
                 raise ConfigError(f"{len(self.files)} files are named; name one to step through, or add --check")
             number, trace = find_episode(self.files[0], self.episode)
             difference = None if self.no_check else replayer.check(trace)
-            return show(output(), trace, number, difference, checked=not self.no_check)
+            status = show(output(), trace, number, difference, checked=not self.no_check)
+            _print_wrong_ids(output(), len(replayer.wrong_ids))
+            return status
 
 
 def find_episode(path: Path, wanted: str) -> tuple[int, EpisodeTrace]:
@@ -90,7 +92,7 @@ def find_episode(path: Path, wanted: str) -> tuple[int, EpisodeTrace]:
 def check_files(paths: tuple[Path, ...], replayer: Replayer) -> int:
     """Check every episode of these files and print what differs; the exit status."""
     total = sum(map(count_traces, paths))
-    checked, steps, different, recorded_scores = 0, 0, 0, 0
+    checked, steps, different, recorded_scores, wrong_ids = 0, 0, 0, 0, 0
     console = output()
     with _progress() as progress:
         task = progress.add_task("replayed", total=total)
@@ -101,6 +103,7 @@ def check_files(paths: tuple[Path, ...], replayer: Replayer) -> int:
                 _print_difference(
                     progress.console if progress.console.is_terminal else console, path, number, difference
                 )
+            wrong_ids += len(replayer.wrong_ids)
             checked += 1
             steps += len(trace.steps)
             recorded_scores += trace.env.keywords.get("reward", "em") not in PURE_REWARDS
@@ -109,6 +112,7 @@ def check_files(paths: tuple[Path, ...], replayer: Replayer) -> int:
     console.print(Text(summary, style="bold red" if different else "bold green"))
     if recorded_scores:
         console.print(f"{recorded_scores} of them with the recorded scores: their reward is a judge or a function")
+    _print_wrong_ids(console, wrong_ids)
     return DIFFERENT if different else 0
 
 
@@ -150,6 +154,16 @@ def _episodes(paths: tuple[Path, ...]) -> Iterator[tuple[Path, int, EpisodeTrace
 
 def _print_difference(console: Console, path: Path, number: int, difference: Difference) -> None:
     console.print(Text(printable(f"{path}, episode {number}: {difference.line}"), style="red"), soft_wrap=True)
+
+
+def _print_wrong_ids(console: Console, count: int) -> None:
+    if count:
+        what = "1 entry id is" if count == 1 else f"{count} entry ids are"
+        console.print(
+            f"{what} not as recorded, which is no difference: version 1 of the records worked them out from the "
+            'action, under preset="released" at times wrong',
+            soft_wrap=True,
+        )
 
 
 def _progress() -> Progress:

@@ -22,7 +22,7 @@ from atommem_gym.evaluation.statistics import bootstrap
 from atommem_gym.scoring import load_scorer
 from atommem_gym.scoring.judge import JudgeScorer
 from atommem_gym.traces import CAUSES, EpisodeTrace, TraceWriter, count_traces, read_traces
-from atommem_gym.traces.causes import WITHOUT_MEMORY
+from atommem_gym.traces.record import WITHOUT_MEMORY
 from atommem_gym.traces.rescore import recorded_scores, rescore
 
 
