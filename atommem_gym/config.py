@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from atommem_gym.actions import DIALECTS, KINDS, STORAGE_KINDS, Kind
+from atommem_gym.actions import DIALECTS, KINDS, STORAGE_KINDS, Kind, parse
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.layout import ORDERS, QuestionsPerEpisode, check_questions
+from atommem_gym.replies.thinking import Pairs, checked_pairs
 from atommem_gym.scoring import Scorer
 
 _MINIMUM = {
@@ -102,6 +103,8 @@ class EnvConfig:
     """``False`` takes the vector store away, and with it all four operations on it."""
     dialect: str = "crud"
     """How actions are written: ``"crud"`` tags, ``"tools"`` calls, or the tags of the ``"released"`` code."""
+    thinking: Pairs | None = None
+    """What reasoning stands between, a pair or a list of pairs; ``None``: ``<think>`` and the other known ones."""
     template: str | None = None
     """A Jinja2 file that takes the place of the dialect's prompt; the environment itself never reads it."""
     preset: str = "paper"
@@ -181,6 +184,8 @@ class EnvConfig:
                 values[name] = int(values[name])
         if "operations" in values:
             values["operations"] = _operations(values["operations"])
+        if values.get("thinking") is not None:
+            values["thinking"] = checked_pairs(values["thinking"])
         if "questions_per_episode" in values:
             count = values["questions_per_episode"]
             check_questions(count)
@@ -272,6 +277,12 @@ class EnvConfig:
             raise ConfigError(
                 "addressing='id' contradicts dialect='released', which names entries by their place among those shown"
             )
+        for delimiter in (text for pair in self.thinking or () for text in pair):
+            if parse(delimiter, self.dialect, ()):
+                raise ConfigError(
+                    f"thinking names {delimiter!r}, which dialect={self.dialect!r} reads as an operation; reasoning "
+                    "needs delimiters of its own"
+                )
         if self.store == "numpy" and self.store_reads == "milvus":
             raise ConfigError("store_reads='milvus' contradicts store='numpy', which has no Milvus; use store='milvus'")
         if self.keep_memory and self.store in ("milvus", "numpy"):

@@ -9,6 +9,7 @@ from atommem_gym.actions import crud, tools
 from atommem_gym.actions import released_tags as released
 from atommem_gym.actions.operations import Invalid, Operation
 from atommem_gym.errors import ConfigError
+from atommem_gym.replies.thinking import Pairs
 
 DIALECTS: dict[str, ModuleType] = {"crud": crud, "released": released, "tools": tools}
 
@@ -28,7 +29,7 @@ def _dialect(name: str) -> ModuleType:
     return DIALECTS[name]
 
 
-def parse(text: str, dialect: str = "crud") -> list[Operation | Invalid]:
+def parse(text: str, dialect: str = "crud", thinking: Pairs | None = None) -> list[Operation | Invalid]:
     """The operations of an action in the order in which they are written; what is malformed comes as ``Invalid``.
 
     No text raises, and time is linear in its length (SPEC A3).
@@ -36,10 +37,15 @@ def parse(text: str, dialect: str = "crud") -> list[Operation | Invalid]:
     >>> parse('I note it. <create>Ada was born in 1815.</create> <delete id="x"/>')
     [Create(text='Ada was born in 1815.'), Invalid(kind='delete', reason='bad_id', detail='delete needs an integer id')]
 
+    Args:
+        text: The action.
+        dialect: How it is written.
+        thinking: Pairs of delimiters of reasoning, which is ignored; ``None`` for the known ones (SPEC A8).
+
     Raises:
         ConfigError: there is no such dialect.
     """
-    return list(_dialect(dialect).parse(text))
+    return list(_dialect(dialect).parse(text, thinking))
 
 
 def format_action(operations: Sequence[Operation], dialect: str = "crud") -> str:

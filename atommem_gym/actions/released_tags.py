@@ -18,7 +18,8 @@ from atommem_gym.actions.operations import (
     text_of,
     unclosed,
 )
-from atommem_gym.actions.tags import TAG, scan
+from atommem_gym.actions.tags import scan
+from atommem_gym.replies.thinking import TAG, Pairs, delimiters
 from atommem_gym.scoring.boxed_match import BOX, boxed
 
 _KINDS: dict[str, Kind] = {
@@ -33,14 +34,14 @@ TAGS: dict[Kind, str] = {kind: tag for tag, kind in _KINDS.items()}
 _ADDRESS = re.compile(rf"\s*memory\s*([0-9]{{1,{MAX_ID_DIGITS}}})(?!\w|[.,][0-9])\s*", re.IGNORECASE)
 
 
-def parse(text: str) -> list[Operation | Invalid]:
+def parse(text: str, thinking: Pairs | None = None) -> list[Operation | Invalid]:
     """Read an action; see :func:`atommem_gym.actions.parse`.
 
     Every closed tag hides what is inside it, whatever its name, and unknown names are ignored (RELEASED item 11). The
     whole answer is looked at for its box, so that a long one keeps it (RELEASED D16).
     """
     found: list[Operation | Invalid] = []
-    for name, _, content in scan(text, _KINDS, others_enclose=True):
+    for name, _, content in scan(text, _KINDS, thinking=delimiters(thinking), others_enclose=True):
         kind = _KINDS[name]
         if content is None:
             found.append(unclosed(kind, name))

@@ -22,7 +22,8 @@ from atommem_gym.actions.operations import (
     unclosed,
 )
 from atommem_gym.actions.spelling import near_miss
-from atommem_gym.actions.tags import TAG, scan
+from atommem_gym.actions.tags import scan
+from atommem_gym.replies.thinking import TAG, Pairs, delimiters
 
 _CALL = "tool_call"
 _NAMES: dict[str, Kind] = {kind: kind for kind in KINDS}
@@ -74,9 +75,9 @@ def tool_schemas(kinds: Sequence[Kind] = KINDS) -> list[dict[str, Any]]:
     ]
 
 
-def parse(text: str) -> list[Operation | Invalid]:
+def parse(text: str, thinking: Pairs | None = None) -> list[Operation | Invalid]:
     """Read an action; see :func:`atommem_gym.actions.parse`."""
-    return [_call(element.text) for element in scan(text, (_CALL,))]
+    return [_call(element.text) for element in scan(text, (_CALL,), thinking=delimiters(thinking))]
 
 
 def _call(body: str | None) -> Operation | Invalid:

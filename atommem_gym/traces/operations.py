@@ -37,7 +37,7 @@ def read_operations(
     if 0 in reports:
         found.append(OperationTrace("action", 0, "cut", reason=reports[0]["reason"], detail=reports[0]["detail"]))
     ledger = _Ledger(config, dict(texts), next_id, addressable, memory)
-    for position, op in enumerate(parse(action[: config.max_action_chars], config.dialect), 1):
+    for position, op in enumerate(parse(action[: config.max_action_chars], config.dialect, config.thinking), 1):
         op = encodable(op)
         report = reports.get(position)
         outcome: OperationOutcome = "applied" if report is None else "cut" if report["reason"] == "cut" else "rejected"
