@@ -46,7 +46,8 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
     Cancelling a session gives its environment back, with its rows.
 
     Args:
-        env_keywords: Over those of the rows: where things are (``store``, ``embedder``), not what the items are.
+        env_keywords: Over those of the rows: where things are (``store``, ``embedder``), not what the items are. What
+            a row names is opened, called or imported only if it is named here too.
         shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``.
         template: A Jinja2 file in place of the dialect's prompt.
         capacity: Episodes at a time in a worker process.
@@ -98,6 +99,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
             AtomMemError: see the class.
         """
         reference = ItemReference.from_extra_info(row["extra_info"])
+        reference.check_keywords({**self.env_keywords, "template": self.template})
         global_step = int(row.get("global_steps", 1))
         shuffle_seed = reference.layout(global_step, self.config.data.train_batch_size)
         shared = await shared_pool(

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Item, Items
+from atommem_gym.trust import unsaid
 
 AGENT_NAME = "atommem"
 """The agent loop that plays the rows, as veRL's list of agent loops calls it."""
@@ -112,6 +113,24 @@ class ItemReference:
         """
         steps = self.rows_an_epoch // batch_size if self.rows_an_epoch else 0
         return self.shuffle_seed + (max(0, global_step - 1) // steps if steps else 0)
+
+    def check_keywords(self, named: Mapping[str, Any]) -> None:
+        """Make sure that all that the row would open, call or import is the user's word, or is replaced by it.
+
+        Args:
+            named: Keyword arguments that the user gives, which win over those of the row.
+
+        Raises:
+            ConfigError: the row names a server, folder, file, model or function, and the user does not.
+        """
+        given = {name for name, value in named.items() if value is not None}
+        for name, value in unsaid(self.env_keywords):
+            if name not in given:
+                where = "template" if name == "template" else f"env_keywords.{name}"
+                raise ConfigError(
+                    f"the row of {self.item!r} names {name}={value!r}, which is not opened, called or imported only "
+                    f"because a row says so; if you mean it, write it into the agent loop's configuration ({where})"
+                )
 
     def check(self, item: Item) -> None:
         """Make sure that an item is the one that the row was made of.

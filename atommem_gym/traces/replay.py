@@ -42,8 +42,8 @@ class Replayer:
 
     Args:
         overrides: Keyword arguments that win over the records', such as ``source`` where the data lies elsewhere. A
-            recorded URL, and a recorded folder or file that holds no records, are used only if they are given here too:
-            a record may come from a stranger.
+            recorded URL, a recorded name on a hub, and a recorded folder or file that holds no records, are used only
+            if they are given here too: a record may come from a stranger.
         tolerance: How far recorded and replayed scores and rewards may be apart. 0, the default, is what the built-in
             embedder promises; the arithmetic of neural ones depends on the machine.
         env: Play in this environment, as it is, and do not close it: for records of environments over custom
@@ -248,6 +248,9 @@ def make_env(
 
 def _keywords(trace: EpisodeTrace, overrides: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in trace.env.keywords.items() if name not in _STORES_ONLY}
+    task = task_of(trace.env.id)
+    if task is not None and task.dataset is not None and "source" not in kept:
+        kept["source"] = EnvConfig().source
     for name, value in kept.items():
         if name in _PLACES and name not in overrides and _PLACES[name](value) and not is_said(str(value)):
             raise TraceError(
@@ -259,7 +262,7 @@ def _keywords(trace: EpisodeTrace, overrides: Mapping[str, Any]) -> dict[str, An
 
 
 def _no_records(source: object) -> bool:
-    """Whether a recorded source is a path, and not one of records."""
+    """Whether a recorded source is the hub, or a path that is not one of records."""
     if source in _SOURCES or not isinstance(source, str):
         return False
     path = Path(source).expanduser()
@@ -269,7 +272,7 @@ def _no_records(source: object) -> bool:
     )
 
 
-_SOURCES = ("hub", "synthetic", "registered")
+_SOURCES = ("synthetic", "registered")
 _PLACES: dict[str, Callable[[object], bool]] = {
     "embedder": reaches_out,
     "tokenizer": reaches_out,

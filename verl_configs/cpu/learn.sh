@@ -12,6 +12,7 @@ mkdir -p "$out"
 out=$(cd "$out" && pwd)
 configs=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export ATOMMEM_AGENT_LOOP=$configs/agent_loop.yaml ATOMMEM_STORE=numpy ATOMMEM_EMBEDDER=hashing
+export ATOMMEM_TEMPLATE=$configs/cpu/ledger.j2
 . "$configs/cpu/environment.sh"
 cd "$out"
 export ATOMMEM_SFT=$out/sft ATOMMEM_DATA=$out/data ATOMMEM_SFT_STEPS=${ATOMMEM_SFT_STEPS:-400}
