@@ -17,6 +17,7 @@ from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.folder import EvaluationError, read_run
 from atommem_gym.evaluation.report import make_report
+from atommem_gym.evaluation.results import EpisodeResult
 
 __all__ = ["server"]
 
@@ -25,9 +26,11 @@ def failures(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("error", [RecursionError, KeyError, MemoryError, AssertionError, UnicodeDecodeError])
+@pytest.mark.parametrize(
+    "error", [RecursionError, KeyError, MemoryError, AssertionError, UnicodeDecodeError, SystemExit]
+)
 def test_whatever_an_episode_raises_is_its_failure_with_a_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     act = SilentAgent.act
     raised = []
@@ -114,3 +117,19 @@ def test_finding_2_9_a_url_without_a_scheme_is_named_as_one(
     arguments = ["eval", "Synthetic", "--agent", "crud", "--model", url, "--model-name", "m"]
     assert main([*arguments, "-o", str(tmp_path / "run")]) == FAILED
     assert f"http://{url}" in capfd.readouterr().err.replace("\n", "")
+
+
+def test_an_episode_that_cannot_be_written_down_is_its_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from_trace = EpisodeResult.from_trace
+    odd: list[str] = []
+
+    def broken(trace: Any, cell: Any) -> EpisodeResult:
+        odd.append(trace.item)
+        if len(odd) == 1:
+            raise ValueError("Out of range float values are not JSON compliant")
+        return from_trace(trace, cell)
+
+    monkeypatch.setattr(EpisodeResult, "from_trace", staticmethod(broken))
+    run, _ = play(tmp_path, small_plan(agents=["silent"], docs=[5], seeds=[0]))
+    assert (len(run.results), [failure.error for failure in run.failures]) == (2, ["ValueError"])
+    assert failures(tmp_path)[0]["bug"] is True
