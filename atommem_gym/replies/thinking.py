@@ -23,8 +23,10 @@ KNOWN: Pairs = (
     ("[THINK]", "[/THINK]"),  # Magistral
     ("<|START_THINKING|>", "<|END_THINKING|>"),  # Command A Reasoning
     ("◁think▷", "◁/think▷"),  # Kimi-VL
+    ("<mm:think>", "</mm:think>"),  # MiniMax
+    ("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
 )
-"""What is recognised by default, besides the channels of gpt-oss.
+"""What is recognised by default, besides the channels of gpt-oss: as in the parsers of vLLM 0.11 and SGLang 0.5.
 
 Those write ``<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…``: reasoning is what
 stands in the channel ``analysis``, up to its end or to the next channel. An ``<|end|>`` that ends no analysis ends no
