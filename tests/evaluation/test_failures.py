@@ -133,3 +133,27 @@ def test_an_episode_that_cannot_be_written_down_is_its_failure(tmp_path: Path, m
     run, _ = play(tmp_path, small_plan(agents=["silent"], docs=[5], seeds=[0]))
     assert (len(run.results), [failure.error for failure in run.failures]) == (2, ["ValueError"])
     assert failures(tmp_path)[0]["bug"] is True
+
+
+def test_finding_2_9_several_models_of_an_embedding_server_are_listed(server: OpenAIServer) -> None:
+    server.answer = lambda request, number: Reply({"data": [{"id": "small"}, {"id": "large"}]})
+    with pytest.raises(ConfigError, match=r"has 2 models \(small, large\)"):
+        load_embedder(server.url)
+    assert [request.path for request in server.requests] == ["/v1/models"]
+
+
+@pytest.mark.parametrize("command", ["ask", "run"])
+def test_finding_2_9_several_models_are_listed_by_every_command(
+    server: OpenAIServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    server.answer = lambda request, number: Reply({"data": [{"id": "small\x1b[2J"}, {"id": "large"}]})
+    (tmp_path / "notes.txt").write_text("The bridge is red.")
+    arguments = {
+        "ask": ["ask", str(tmp_path / "notes.txt"), "-q", "Which?", "--model", server.url],
+        "run": ["run", "Synthetic", "--agent", "tidy", "--set", "num_docs=5", f"embedder={server.url}"],
+    }
+    assert main(arguments[command]) == FAILED
+    printed = capfd.readouterr().err
+    assert "has 2 models" in printed
+    assert "large" in printed
+    assert "\x1b[2J" not in printed
