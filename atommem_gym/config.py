@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from atommem_gym.actions import KINDS, STORAGE_KINDS, Kind
+from atommem_gym.actions import KINDS, STORAGE_KINDS, Kind, parse
 from atommem_gym.actions.dialects import check_dialect_name
 from atommem_gym.errors import ConfigError, check_integer, suggestion
 from atommem_gym.plugins.loading import is_plugin
 from atommem_gym.records.layout import ORDERS, QuestionsPerEpisode, check_questions
+from atommem_gym.replies.thinking import Pairs, checked_pairs
 from atommem_gym.scoring import Scorer
 
 _MINIMUM = {
@@ -106,6 +107,8 @@ class EnvConfig:
     dialect: str = "crud"
     """How actions are written: ``"crud"`` tags, ``"tools"`` calls, the tags of the ``"released"`` code, or
     ``"package.module:name"``."""
+    thinking: Pairs | None = None
+    """What reasoning stands between, a pair or a list of pairs; ``None``: ``<think>`` and the other known ones."""
     template: str | None = None
     """A Jinja2 file that takes the place of the dialect's prompt; the environment itself never reads it."""
     preset: str = "paper"
@@ -185,6 +188,8 @@ class EnvConfig:
                 values[name] = int(values[name])
         if "operations" in values:
             values["operations"] = _operations(values["operations"])
+        if values.get("thinking") is not None:
+            values["thinking"] = checked_pairs(values["thinking"])
         if "questions_per_episode" in values:
             count = values["questions_per_episode"]
             check_questions(count)
@@ -276,6 +281,12 @@ class EnvConfig:
             raise ConfigError(
                 "addressing='id' contradicts dialect='released', which names entries by their place among those shown"
             )
+        for delimiter in (text for pair in self.thinking or () for text in pair):
+            if not is_plugin("dialect", self.dialect) and parse(delimiter, self.dialect, ()):
+                raise ConfigError(
+                    f"thinking names {delimiter!r}, which dialect={self.dialect!r} reads as an operation; reasoning "
+                    "needs delimiters of its own"
+                )
         if self.store_reads == "milvus" and (self.store == "numpy" or is_plugin("store", self.store)):
             raise ConfigError(
                 f"store_reads='milvus' contradicts store={self.store!r}, which has no Milvus; use store='milvus'"

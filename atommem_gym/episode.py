@@ -110,7 +110,7 @@ class Episode:
             gone = f"an action may have {limit} characters; the last {len(action) - limit} were not read"
             step.note(0, None, Outcome(True, reason="too_long", detail=gone))
             action = action[:limit]
-        step.operations = [encodable(op) for op in parse(action, self.config.dialect)]
+        step.operations = [encodable(op) for op in parse(action, self.config.dialect, self.config.thinking)]
         for position, op in enumerate(step.operations, 1):
             self._apply(step, position, op)
         return step

@@ -78,6 +78,22 @@ class StepFailedError(AtomMemError, RuntimeError):
         self.env_id = env_id
 
 
+def refused_for_good(error: BaseException) -> bool:
+    """Whether a server refuses the key or does not know the model, as it will at every other call, too.
+
+    >>> error = LanguageModelError("refused")
+    >>> error.refused = 401
+    >>> refused_for_good(error), refused_for_good(LanguageModelError("gone"))
+    (True, False)
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AtomMemError) and cause.refused in (401, 403, 404):
+            return True
+        cause = cause.__cause__
+    return False
+
+
 def suggestion(name: object, known: Iterable[str] | Mapping[str, str], of_task: Iterable[str] = ()) -> str:
     """What an error about an unknown name proposes: the known name that is spelt most alike, or else all known names.
 

@@ -52,7 +52,16 @@ _WORDS = re.compile(
             r"(?:prompt|input) too (?:long|large)\b",
             r"maximum (?:prompt|sequence|model|input|allowed input) length\b",
             r"max_(?:model|seq|sequence|input)_len(?:gth)?\b",
-            r"must have less than \d+ tokens",
+            r"must have less than \d+ (?:tokens|characters)",
+            r"(?:prompt|input)\b[^.]{0,40}\btoo many tokens",
+            r"too many (?:input|prompt) tokens",
+            r"current length is \d+ while limit is \d",
+            r"input (?:text )?length should not exceed \d",
+            r"expected maxLength: \d+, actual",
+            r"prompt: length: \d",
+            r"exceeds? the KV memory budget",
+            r"request payload size exceeds",
+            r"^length limit exceeded",
             r"`?inputs`? tokens \+ `?max_new_tokens`? must be",
             r"(?:tokens?|token count)\b[^.]{0,60}?\bexceed\w*\b[^.]{0,50}?(?:limit|maximum|max|allowed)\b[^.]{0,30}?\d",
             r"exceed\w* (?:the )?(?:model|max\w*) tokens? limit",
@@ -76,7 +85,9 @@ _LIMIT = tuple(
         rf"context (?:length|size|window)(?:(?! by )[^\d.]){{0,40}}(?P<n>{_N})",
         rf"(?P<n>{_N}) (?:maximum context|context length)",
         rf"tokens? > (?P<n>{_N}) maximum",
-        rf"maximum (?:prompt|sequence|model|input|allowed input|allowed) length\D{{0,20}}(?P<n>{_N})",
+        rf"maximum (?:prompt|sequence|model|input|allowed input|embedding input|allowed) length\D{{0,20}}(?P<n>{_N})",
+        rf"max input tokens:? (?P<n>{_N})",
+        rf"should not exceed (?P<n>{_N})",
         rf"maximum number of tokens allowed \(?(?P<n>{_N})",
         rf"max_(?:model|seq|sequence|input)_len\w*\D{{0,10}}(?P<n>{_N})",
         rf"(?:limit|maximum)(?: of| is|:)* (?P<n>{_N})",
@@ -87,12 +98,15 @@ _PROMPT = tuple(
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
         rf"(?P<n>{_N}) (?:input|prompt) tokens",
-        rf"(?<!maximum )(?:input|prompt) (?:length|token count) (?:of |is )?\(?(?P<n>{_N})",
+        rf"(?<!maximum )(?<!embedding )(?:input|prompt) (?:length|token count):? (?:of |is )?\(?(?P<n>{_N})",
+        rf"prompt \((?:total )?length (?P<n>{_N})",
+        rf"current length is (?P<n>{_N})",
+        rf"input_len=(?P<n>{_N})",
         rf"(?P<n>{_N}) \+ {_N} > {_N}",
         rf"{_N} tokens: (?P<n>{_N}) tokens from the input",
         rf"(?P<n>{_N}) tokens from the input",
         rf"(?P<n>{_N}) of (?:the )?text input",
-        rf"(?P<n>{_N}) (?:tokens )?in the messages",
+        rf"(?P<n>{_N}) (?:tokens )?in the (?:messages|input)",
         rf"(?P<n>{_N}) `?inputs`? tokens",
         rf"given: (?P<n>{_N})",
         rf"(?:resulted in|contains) (?P<n>{_N}) tokens",
@@ -104,6 +118,10 @@ _MOST_TOKENS = 10**9
 
 # vLLM stops counting at its limit, and counts characters only where there are far too many of them.
 _VAGUE = re.compile(r"at least \d|upper bound", re.IGNORECASE)
+
+
+_NO_TOKENS = re.compile(r"\d (?:characters|bytes)\b|maxLength", re.IGNORECASE)
+"""Lengths in something else than tokens."""
 
 
 def too_long(refusal: Refusal) -> bool:
@@ -136,6 +154,8 @@ def lengths(refusal: Refusal) -> tuple[int | None, int | None]:
     (9000, 8192)
     """
     message, details = refusal.message, refusal.details
+    if _NO_TOKENS.search(message):
+        return None, None
     limit = _integer(details.get("n_ctx")) or _first(_LIMIT, message)
     prompt = _integer(details.get("n_prompt_tokens"))
     if prompt is None and not _VAGUE.search(message):

@@ -16,7 +16,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,7 +26,6 @@ from atommem_gym.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 _ATTRIBUTE = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(?:/[A-Za-z0-9][\w.-]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,16 +211,67 @@ def check_template(path: str, where: str) -> None:
 
 
 def reaches_out(value: object) -> bool:
-    """Whether a recorded embedder or tokenizer would call a URL or open a folder: all but built-in and hub names.
+    """Whether a recorded embedder or tokenizer would call a server, ask a hub or open a folder: all but built-in ones.
 
-    >>> [reaches_out(name) for name in ("minilm", "tiktoken:cl100k_base", "Qwen/Qwen3-Embedding-0.6B")]
+    >>> [reaches_out(name) for name in ("words", "hashing", "minilm")]
     [False, False, False]
-    >>> [reaches_out(name) for name in ("http://localhost:8000/v1", "/models/mine", "../mine", "a/b/c")]
-    [True, True, True, True]
+    >>> [reaches_out(name) for name in ("http://localhost:8000/v1", "/models/mine", "Qwen/Qwen3-Embedding-0.6B")]
+    [True, True, True]
     """
-    if not isinstance(value, str) or value.startswith("tiktoken:"):
-        return False
-    return not _HUB_NAME.fullmatch(value) or (value not in ("words", "hashing", "minilm") and os.path.lexists(value))
+    return isinstance(value, str) and value not in _BUILT_IN
+
+
+_BUILT_IN = frozenset({"words", "hashing", "minilm"})
+_KEYWORDS: Mapping[str, Callable[[object], bool]] = {
+    "embedder": reaches_out,
+    "tokenizer": reaches_out,
+    "model": lambda name: bool(name),
+    "template": lambda path: path is not None,
+    "text": lambda path: path is not None,
+    "store": lambda store: isinstance(store, str) and store not in ("milvus", "numpy"),
+}
+"""Keyword arguments of environments, and which of their values open or call what they name. A ``source`` has a rule of
+its own: records are read wherever they lie. So has code (``"module:name"``): see ``check_import``."""
+
+_MAY_BE_CODE = ("embedder", "tokenizer", "store")
+
+
+def unsaid(keywords: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The keyword arguments of a file that open or call something that the user has not named; code aside.
+
+    >>> unsaid({"embedder": "/models/mine", "tokenizer": "words", "top_k": 3})
+    [('embedder', '/models/mine')]
+    """
+    return [
+        (name, keywords[name])
+        for name, reaches in _KEYWORDS.items()
+        if name in keywords
+        and reaches(keywords[name])
+        and not is_said(str(keywords[name]))
+        and not (name in _MAY_BE_CODE and names_attribute(keywords[name]))
+    ]
+
+
+def check_plan(keywords: Mapping[str, Any], where: str) -> None:
+    """Refuse what the keyword arguments of a plan would open, unless the command line names it too.
+
+    Servers may be called, since that is what playing a plan means; modules and templates have checks of their own.
+
+    Args:
+        keywords: Of an environment; besides ``model``, a language model that is loaded from a folder or a hub.
+        where: Who names them, for the message.
+
+    Raises:
+        ConfigError: one of them is only the plan's word.
+    """
+    if _said is None:
+        return
+    for name, value in unsaid(keywords):
+        if name != "template" and not str(value).startswith(("http://", "https://")):
+            raise ConfigError(
+                f"{where} names {name}={value!r}, a file, a folder or a name on a hub, which is opened only if this "
+                f"command line names it too; if you mean it, add --trust {value}"
+            )
 
 
 def _parts(argument: str) -> Iterator[str]:

@@ -21,7 +21,7 @@ from reports.machine import cpu_name
 from rich.console import Console
 
 from atommem_gym.actions import Answer, Create, Delete, Operation, Read, Scratchpad, Update, format_action, parse
-from atommem_gym.actions.tags import TAG
+from atommem_gym.replies.thinking import TAG
 
 RESULTS = Path(__file__).resolve().parent / "results"
 DIALECTS = ("crud", "released", "tools")

@@ -117,7 +117,7 @@ def main(options: Options) -> int:
     if "ATOMMEM_DATA" not in os.environ:
         print("name the folder of hotpotqa.jsonl: ATOMMEM_DATA=…", file=sys.stderr)
         return 1
-    for name in ("AGENT_LOOP", "STORE", "EMBEDDER", "SESSIONS", "RUN", "OUT"):
+    for name in ("AGENT_LOOP", "STORE", "EMBEDDER", "SESSIONS", "RUN", "TEMPLATE", "OUT"):
         os.environ.setdefault(f"ATOMMEM_{name}", "unused")
     os.environ.setdefault("VERL_FILE_LOGGER_PATH", "unused")
     found, lines = [], []

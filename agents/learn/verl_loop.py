@@ -47,7 +47,8 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
     Cancelling a session gives its environment back, with its rows.
 
     Args:
-        env_keywords: Over those of the rows: where things are (``store``, ``embedder``), not what the items are.
+        env_keywords: Over those of the rows: where things are (``store``, ``embedder``), not what the items are. What
+            a row names is opened or called only if it is named here too.
         imports: Modules of your own, which are imported first: they register tasks, or hold what the rows name as
             ``"module:name"``. A row's word alone imports nothing.
         shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``.
@@ -86,10 +87,10 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         for module in self.imports:
             importlib.import_module(module)
         self.shaping: dict[str, Any] = _plain(shaping)
-        self.template = template
+        self.template = template or None
         self.capacity = capacity
         self.tries = check_integer("tries", tries, 1)
-        self.log = None if log is None else Path(log)
+        self.log = Path(log) if log else None
         self.start = run
         self.limits = TokenLimits(
             self.rollout_config.prompt_length, self.rollout_config.response_length, overlong_prompt
@@ -107,6 +108,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         """
         reference = ItemReference.from_extra_info(row["extra_info"])
         reference.check_code(self.imports, self.env_keywords)
+        reference.check_keywords({**self.env_keywords, "template": self.template})
         global_step = int(row.get("global_steps", 1))
         shuffle_seed = reference.layout(global_step)
         shared = await shared_pool(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import atommem_gym.prompts
-from atommem_gym.actions import Answer, Operation, Scratchpad, parse, tool_schemas, without_thinking
+from atommem_gym.actions import Answer, Operation, Scratchpad, parse, tool_schemas
 from atommem_gym.agents.players.language_model import Completion, LanguageModel, Sampling
 from atommem_gym.agents.players.player import Dropped, Turn, Usage
 from atommem_gym.agents.players.shortening import Shortener, cut_end
@@ -21,6 +21,7 @@ from atommem_gym.policies.documents import harmless
 from atommem_gym.policies.writing import UNKNOWN, answer, write_action
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.records.layout import stable_rng
+from atommem_gym.replies.thinking import Pairs, without_thinking
 from atommem_gym.step import Observation, Phase
 
 _LABEL = re.compile(r"^(?:the |final )*answer\s*(?:is)?\s*:\s*", re.IGNORECASE)
@@ -179,36 +180,36 @@ class OverwritePlayer(LanguageModelPlayer):
     async def play(self, observation: Observation) -> Turn:
         """A new scratchpad, or the answer."""
         asked = await self.ask(observation)
-        reply, dialect = asked.completion.text, self.config.dialect
+        reply, dialect, thinking = asked.completion.text, self.config.dialect, self.config.thinking
         if observation["phase"] == Phase.ANSWERING:
-            return asked.turn(write_action([answer(final_answer(reply, dialect), dialect)], dialect))
-        tagged = [op.text for op in operations_in(reply, dialect) if isinstance(op, Scratchpad)]
-        text = harmless(tagged[-1] if tagged else without_thinking(reply))
+            return asked.turn(write_action([answer(final_answer(reply, dialect, thinking), dialect)], dialect))
+        tagged = [op.text for op in operations_in(reply, dialect, thinking) if isinstance(op, Scratchpad)]
+        text = harmless(tagged[-1] if tagged else without_thinking(reply, thinking))
         return asked.turn(write_action([Scratchpad(text)], dialect) if text else "")
 
 
-def operations_in(text: str, dialect: str) -> list[Operation]:
+def operations_in(text: str, dialect: str, thinking: Pairs | None = None) -> list[Operation]:
     """The well-formed operations of a reply, in the environment's dialect; where it has none, in ``crud``.
 
     The prompts of the baselines ask for tags of ``crud`` whatever the dialect is.
     """
     for name in dict.fromkeys((dialect, "crud")):
-        found = [op for op in parse(text, name) if isinstance(op, Operation)]
+        found = [op for op in parse(text, name, thinking) if isinstance(op, Operation)]
         if found:
             return found
     return []
 
 
-def final_answer(text: str, dialect: str) -> str:
+def final_answer(text: str, dialect: str, thinking: Pairs | None = None) -> str:
     r"""The answer in a reply: that of its answer tag, else the first line that is not reasoning, else ``unknown``.
 
     >>> final_answer("It was <answer>Ada</answer>", "crud"), final_answer("Answer: Ada\nShe was a countess.", "crud")
     ('Ada', 'Ada')
     """
-    for op in operations_in(text, dialect):
+    for op in operations_in(text, dialect, thinking):
         if isinstance(op, Answer):
             return op.text
-    lines = (_LABEL.sub("", line.strip()).strip() for line in without_thinking(text).splitlines())
+    lines = (_LABEL.sub("", line.strip()).strip() for line in without_thinking(text, thinking).splitlines())
     return next((line for line in lines if line), UNKNOWN)
 
 

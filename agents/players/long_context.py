@@ -66,7 +66,8 @@ class LongContextPlayer(LanguageModelPlayer):
         documents, dropped = self._fitted
         asked = await self.ask({**observation, "chunk": documents})
         dialect = self.config.dialect
-        action = write_action([answer(final_answer(asked.completion.text, dialect), dialect)], dialect)
+        found = final_answer(asked.completion.text, dialect, self.config.thinking)
+        action = write_action([answer(found, dialect)], dialect)
         return Turn(action, asked.messages, asked.completion.text, (asked.completion,), dropped + asked.dropped)
 
     def _fit(self, text: str) -> tuple[str, tuple[Dropped, ...]]:

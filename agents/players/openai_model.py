@@ -42,7 +42,7 @@ _LONGEST_WAIT = 15.0
 """Seconds between two tries at most, unless the server asks for more (up to ``LONGEST_WAIT``): a server that is back
 is soon noticed."""
 _NOT_THERE = (404, 405, 501)
-_THINK = "<think>\n"
+_THINK = "<think>"
 _MAX_TOKENS = "max_completion_tokens"
 """What newer hosted models call ``max_tokens``."""
 _OPTIONAL = ("temperature", "top_p", "top_k", "stop", "seed")
@@ -89,7 +89,8 @@ class OpenAIModel:
         concurrency: Requests under way at a time at most; further calls wait their turn.
         extra_body: Added to every request, such as ``{"chat_template_kwargs": {"enable_thinking": False}}``.
         opens_think: The chat template opens ``<think>`` in the prompt and the server leaves it in the text: then it
-            is put before every reply, so that reasoning that was cut off is not taken for operations.
+            is put before every reply, so that reasoning that was cut off is not taken for operations. Where it opens
+            reasoning with something else, such as ``"[THINK]"``, that.
 
     Raises:
         ConfigError: ``url`` is no HTTP URL, or a number is out of range.
@@ -105,7 +106,7 @@ class OpenAIModel:
         patience: float = 900.0,
         concurrency: int = 256,
         extra_body: Mapping[str, Any] | None = None,
-        opens_think: bool = False,
+        opens_think: bool | str = False,
     ) -> None:
         http_url(url)
         check_positive(url, timeout=timeout, concurrency=concurrency)
@@ -121,7 +122,7 @@ class OpenAIModel:
         self._patience = patience
         self._concurrency = concurrency
         self._extra_body = dict(extra_body or {})
-        self._opens_think = opens_think
+        self._opened = f"{_THINK if opens_think is True else opens_think}\n" if opens_think else ""
         self._headers = authorization(url, api_key)
         self._connections: _Connections | None = None
         self._usage_missed = False
@@ -140,7 +141,7 @@ class OpenAIModel:
         text = reply_text(reply, sampling.stop)
         prompt_tokens, completion_tokens = self._usage(reply)
         return Completion(
-            text=_THINK + text if self._opens_think else text,
+            text=self._opened + text,
             prompt_tokens=prompt_tokens,
             completion_tokens=completion_tokens,
             seconds=time.perf_counter() - started,

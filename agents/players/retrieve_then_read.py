@@ -62,7 +62,8 @@ class RetrieveThenReadPlayer(LanguageModelPlayer):
         asked = await self.ask(observation)
         self._searched = False
         dialect = self.config.dialect
-        return asked.turn(write_action([answer(final_answer(asked.completion.text, dialect), dialect)], dialect))
+        found = final_answer(asked.completion.text, dialect, self.config.thinking)
+        return asked.turn(write_action([answer(found, dialect)], dialect))
 
     def passages(self, document: Document) -> list[str]:
         """The passages of a document, each of ``passage_tokens`` tokens at most, title included."""

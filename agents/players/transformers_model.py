@@ -14,8 +14,7 @@ from atommem_gym.agents.players.batching import Batcher
 from atommem_gym.agents.players.language_model import Completion, Messages, Sampling, ToolSchemas, encodable
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
 from atommem_gym.records.layout import stable_rng
-
-_THINK = "<think>"
+from atommem_gym.replies.thinking import KNOWN
 
 
 @dataclass(slots=True)
@@ -31,8 +30,8 @@ class _Request:
 class _Prompt:
     request: _Request
     ids: list[int]
-    opens_think: bool
-    """The chat template began the reasoning, so the reply lacks its opening tag."""
+    opened: str
+    """How the chat template began the reasoning, which the reply lacks then; empty if it did not."""
 
 
 class TransformersModel:
@@ -142,7 +141,7 @@ class TransformersModel:
         # A chat template writes the special tokens itself.
         special = not self._tokenizer.chat_template
         ids = self._tokenizer(text, add_special_tokens=special)["input_ids"]
-        return _Prompt(request, ids, text.rstrip().endswith(_THINK))
+        return _Prompt(request, ids, next((opening for opening, _ in KNOWN if text.rstrip().endswith(opening)), ""))
 
     def _generate(self, requests: Sequence[_Request]) -> list[Completion | Exception]:
         """Completions, or what went wrong, for each request of a batch; runs in the batcher's thread."""
@@ -223,7 +222,7 @@ class TransformersModel:
         stops = [(text.index(stop) + len(stop)) for stop in prompt.request.sampling.stop if stop in text]
         text = text[: min(stops)] if stops else text
         return Completion(
-            text=f"{_THINK}\n{text}" if prompt.opens_think else text,
+            text=f"{prompt.opened}\n{text}" if prompt.opened else text,
             prompt_tokens=len(prompt.ids),
             completion_tokens=drawn,
             seconds=0.0,

@@ -15,8 +15,8 @@ from atommem_gym.actions.operations import (
     Update,
 )
 from atommem_gym.actions.space import ActionText, UnicodeText
-from atommem_gym.actions.tags import without_thinking
 from atommem_gym.actions.tools import tool_schemas
+from atommem_gym.replies.thinking import without_thinking
 
 __all__ = [
     "DIALECTS",

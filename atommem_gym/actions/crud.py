@@ -20,7 +20,8 @@ from atommem_gym.actions.operations import (
     unclosed,
 )
 from atommem_gym.actions.spelling import near_miss
-from atommem_gym.actions.tags import TAG, scan
+from atommem_gym.actions.tags import scan
+from atommem_gym.replies.thinking import TAG, Pairs, delimiters
 
 _NAMES: dict[str, Kind] = {kind: kind for kind in KINDS}
 tag_names: Mapping[str, str] = {}
@@ -29,10 +30,12 @@ _ATTRIBUTE = re.compile(r"""([^\s=/"']+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"']+(?=\s
 _INTEGER = re.compile(rf"-?[0-9]{{1,{MAX_ID_DIGITS}}}")
 
 
-def parse(text: str) -> list[Operation | Invalid]:
+def parse(text: str, thinking: Pairs | None = None) -> list[Operation | Invalid]:
     """Read an action; see :func:`atommem_gym.actions.parse`."""
     found: list[Operation | Invalid] = []
-    for name, attributes, content, _ in scan(text, _NAMES, suspect=lambda name: near_miss(name) is not None):
+    for name, attributes, content, _ in scan(
+        text, _NAMES, thinking=delimiters(thinking), suspect=lambda name: near_miss(name) is not None
+    ):
         kind = _NAMES.get(name)
         if kind is None:
             found.append(_misspelt(name))

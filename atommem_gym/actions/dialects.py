@@ -11,6 +11,7 @@ from atommem_gym.actions.operations import KINDS, Invalid, Operation, check_form
 from atommem_gym.errors import ConfigError, suggestion
 from atommem_gym.plugins.forms import FORMS
 from atommem_gym.plugins.loading import check_colon, is_plugin, load_plugin, module_of
+from atommem_gym.replies.thinking import Pairs, without_thinking
 from atommem_gym.trust import check_import
 
 
@@ -51,7 +52,15 @@ class Dialect(Syntax, Protocol):
         ...
 
 
-DIALECTS: dict[str, Syntax] = {"crud": crud, "released": released, "tools": tools}
+class BuiltIn(Syntax, Protocol):
+    """A dialect of this package, which knows how reasoning is delimited."""
+
+    def parse(self, text: str, thinking: Pairs | None = None) -> Sequence[Operation | Invalid]:
+        """See :func:`parse`."""
+        ...
+
+
+DIALECTS: dict[str, BuiltIn] = {"crud": crud, "released": released, "tools": tools}
 """The built-in ones by name; their prompt templates are files of ``atommem_gym.prompts``."""
 
 _loaded: dict[str, Dialect] = {}
@@ -110,7 +119,7 @@ def tag_names(dialect: str) -> Mapping[str, str]:
     return _syntax(dialect).tag_names
 
 
-def parse(text: str, dialect: str = "crud") -> list[Operation | Invalid]:
+def parse(text: str, dialect: str = "crud", thinking: Pairs | None = None) -> list[Operation | Invalid]:
     """The operations of an action in the order in which they are written; what is malformed comes as ``Invalid``.
 
     No text raises, and time is linear in its length (SPEC A3).
@@ -118,10 +127,19 @@ def parse(text: str, dialect: str = "crud") -> list[Operation | Invalid]:
     >>> parse('I note it. <create>Ada was born in 1815.</create> <delete id="x"/>')
     [Create(text='Ada was born in 1815.'), Invalid(kind='delete', reason='bad_id', detail='delete needs an integer id')]
 
+    Args:
+        text: The action.
+        dialect: How it is written.
+        thinking: Pairs of delimiters of reasoning, which is ignored; ``None`` for the known ones (SPEC A8).
+
     Raises:
         ConfigError: there is no such dialect.
     """
-    return list(_syntax(dialect).parse(text))
+    builtin = DIALECTS.get(dialect)
+    if builtin is not None:
+        return list(builtin.parse(text, thinking))
+    # A dialect of the user's own reads reasoning in delimiters of its own, unless the environment names them.
+    return list(_syntax(dialect).parse(text if thinking is None else without_thinking(text, thinking)))
 
 
 def format_action(operations: Sequence[Operation], dialect: str = "crud") -> str:

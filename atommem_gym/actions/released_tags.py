@@ -20,7 +20,8 @@ from atommem_gym.actions.operations import (
     text_of,
     unclosed,
 )
-from atommem_gym.actions.tags import TAG, scan
+from atommem_gym.actions.tags import scan
+from atommem_gym.replies.thinking import TAG, Pairs, delimiters
 from atommem_gym.scoring.boxed_match import BOX, boxed
 
 _KINDS: dict[str, Kind] = {
@@ -37,7 +38,7 @@ tag_names: Mapping[str, str] = {str(kind): tag for kind, tag in TAGS.items()}
 _ADDRESS = re.compile(rf"\s*memory\s*([0-9]{{1,{MAX_ID_DIGITS}}})(?!\w|[.,][0-9])\s*", re.IGNORECASE)
 
 
-def parse(text: str) -> list[Operation | Invalid]:
+def parse(text: str, thinking: Pairs | None = None) -> list[Operation | Invalid]:
     """Read an action; see :func:`atommem_gym.actions.parse`.
 
     Every closed tag hides what is inside it, whatever its name, and unknown names are ignored (RELEASED item 11). The
@@ -45,7 +46,7 @@ def parse(text: str) -> list[Operation | Invalid]:
     answers may be empty: what that means is for the episode to say.
     """
     found: list[Operation | Invalid] = []
-    for name, _, content, _ in scan(text, _KINDS, others_enclose=True):
+    for name, _, content, _ in scan(text, _KINDS, thinking=delimiters(thinking), others_enclose=True):
         kind = _KINDS[name]
         if content is None:
             found.append(unclosed(kind, name))

@@ -22,8 +22,9 @@ from atommem_gym.actions.operations import (
     unclosed,
 )
 from atommem_gym.actions.spelling import near_miss
-from atommem_gym.actions.tags import TAG, scan
+from atommem_gym.actions.tags import scan
 from atommem_gym.errors import is_integer
+from atommem_gym.replies.thinking import TAG, Pairs, delimiters
 
 tag_names: Mapping[str, str] = {}
 """It calls the operations as they are called."""
@@ -77,11 +78,11 @@ def tool_schemas(kinds: Sequence[Kind] = KINDS) -> list[dict[str, Any]]:
     ]
 
 
-def parse(text: str) -> list[Operation | Invalid]:
+def parse(text: str, thinking: Pairs | None = None) -> list[Operation | Invalid]:
     """Read an action; see :func:`atommem_gym.actions.parse`."""
     return [
         unclosed(_meant(element.begun), _CALL) if element.text is None else _call(element.text)
-        for element in scan(text, (_CALL,), keep_begun=True)
+        for element in scan(text, (_CALL,), thinking=delimiters(thinking), keep_begun=True)
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
@@ -18,10 +19,12 @@ from atommem_gym.agents.play import Env, OnStep, atommem_env, draw_items, play_e
 from atommem_gym.agents.playing import EpisodeRecord
 from atommem_gym.commands.consoles import messages
 from atommem_gym.envs.render import printable
-from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError, refused_for_good
+from atommem_gym.trust import masked
 
 GIVE_UP_AFTER = 3
 """After this many failed episodes in a row the contest gives up."""
+LONGEST_TRACEBACK = 20_000
 WIDE = 140
 """Columns of a terminal in which the table has all its columns."""
 NOTE = (
@@ -33,13 +36,26 @@ NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class FailedGame:
-    """An episode that failed because of an embedder, a judge or a store; no mean includes it."""
+    """An episode that failed; no mean includes it."""
 
     agent: str
     index: int
     shuffle_seed: int
     error: str
     message: str
+    traceback: str = ""
+    """Without passwords."""
+    bug: bool = False
+    """Whether it is none of this package's own errors, and so a programming error."""
+
+    @classmethod
+    def of(cls, agent: str, index: int, shuffle_seed: int, error: BaseException) -> FailedGame:
+        """What an episode that raised this error leaves."""
+        lines = masked("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+        bug = not isinstance(error, AtomMemError)
+        return cls(
+            agent, index, shuffle_seed, type(error).__name__, masked(str(error)), lines[-LONGEST_TRACEBACK:], bug
+        )
 
 
 @dataclass(slots=True)
@@ -59,7 +75,7 @@ class Contest:
 
         Raises:
             ConfigError: the settings do not fit the records.
-            AtomMemError: ``GIVE_UP_AFTER`` episodes failed one after the other; this is the last one's.
+            AtomMemError: ``GIVE_UP_AFTER`` episodes failed one after the other; or a server refused the first call.
         """
         console = messages()
         columns = (
@@ -90,12 +106,22 @@ class Contest:
                 except ConfigError:
                     # Wrong settings are no bad luck: every episode would fail alike.
                     raise
-                except AtomMemError as error:
-                    failed = FailedGame(agent.name, index, shuffle_seed, type(error).__name__, str(error))
+                except (Exception, SystemExit) as error:  # whatever one episode raises is that episode's failure
+                    if refused_for_good(error) and not self.records:
+                        raise
+                    if on_step is not None and isinstance(error, BrokenPipeError):
+                        # Whoever reads what is printed has seen enough.
+                        raise
+                    failed = FailedGame.of(agent.name, index, shuffle_seed, error)
                     self.failures.append(failed)
                     in_a_row += 1
                     if in_a_row >= GIVE_UP_AFTER:
-                        raise
+                        if not failed.bug:
+                            raise
+                        raise AtomMemError(
+                            f"{in_a_row} episodes failed one after the other, the last with {failed.error}: "
+                            f"{failed.message}"
+                        ) from error
                 else:
                     in_a_row = 0
                     yield record
@@ -111,6 +137,13 @@ class Contest:
             line = (
                 f"{len(self.failures)} of {planned} episodes failed and count in no mean; the last, {last.agent}'s of "
                 f"item {last.index}, with {last.error}: {last.message}"
+            )
+            console.print(Text(printable(line), style="yellow"), soft_wrap=True)
+        bugs = [failure for failure in self.failures if failure.bug]
+        if bugs:
+            line = (
+                f"{len(bugs)} of them failed with a programming error, of this package, of a task or of an agent of "
+                f"your own; if it is this package's, please report it. The last one:\n{bugs[-1].traceback}"
             )
             console.print(Text(printable(line), style="yellow"), soft_wrap=True)
         if self.records:

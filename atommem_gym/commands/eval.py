@@ -28,7 +28,7 @@ from atommem_gym.evaluation.runner import evaluate
 from atommem_gym.evaluation.tables import markdown, notes, terminal_tables, to_csv
 from atommem_gym.evaluation.work import work_lines
 from atommem_gym.registration import resolve_env_id
-from atommem_gym.trust import check_import, check_template
+from atommem_gym.trust import check_import, check_plan, check_template
 
 INCOMPLETE = 1
 """Exit status if episodes failed."""
@@ -115,8 +115,8 @@ class Eval:
         """What to play: the folder's own plan at a resume, else the file's, under what the command line gives.
 
         Raises:
-            ConfigError: something is wrong or missing, or a file names a prompt template or a module and the command
-                line does not.
+            ConfigError: something is wrong or missing, or a file names a prompt template, a module, a folder or a model
+                on a hub, and the command line does not.
         """
         values = self._base()
         given = self._given()
@@ -137,6 +137,8 @@ class Eval:
             check_template(template, where)
         for where, module in plan.code():
             check_import(module, where)
+        for where, keywords in plan.places():
+            check_plan(keywords, where)
         return plan
 
     def _base(self) -> dict[str, Any]:

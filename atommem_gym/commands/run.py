@@ -66,8 +66,11 @@ class Run:
         console = output()
         with open_env(env_id, keywords, watch=self.watch) as env:
             contest = Contest(env, agents, self.episodes, self.seed)
-            contest.run(printer(env, console) if self.watch else None)
-        contest.show(console)
+            try:
+                contest.run(printer(env, console) if self.watch else None)
+            finally:
+                # What was played is worth a table, also where the rest was given up.
+                contest.show(console)
         if self.results:
             write_results(self.results, env_id, keywords, contest)
             console.print(Text(f"{len(contest.records)} records written to {self.results}"))

@@ -75,6 +75,17 @@ class Run:
         return {result.key for result in self.results}
 
 
+def check_no_links(path: Path) -> None:
+    """Refuse a folder that holds a link: it may come from a stranger, and have any file read or written.
+
+    Raises:
+        EvaluationError: there is one.
+    """
+    for entry in path.rglob("*"):
+        if entry.is_symlink():
+            raise EvaluationError(f"{entry} is a link, which no folder of an evaluation has; put the file in its place")
+
+
 def read_run(path: Path) -> Run:
     """All that a folder holds; also while an evaluation is running.
 
@@ -84,6 +95,7 @@ def read_run(path: Path) -> Run:
     """
     if not (path / PLAN).is_file():
         raise EvaluationError(f"{path} holds no evaluation (there is no {PLAN}); `atommem eval … -o {path}` makes one")
+    check_no_links(path)
     results: dict[EpisodeKey, EpisodeResult] = {}
     for where, values in read_rows(path / RESULTS):
         result = EpisodeResult.from_values(values, where)
@@ -129,6 +141,7 @@ class RunWriter:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EvaluationError(f"the folder {path} cannot be made ({error.strerror}); name another one") from error
+        check_no_links(path)
         self._results = row_file(path / RESULTS)
         self._files = [self._results]
         try:

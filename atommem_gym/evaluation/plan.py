@@ -199,6 +199,16 @@ class Plan:
             for keyword, value in parts.items()
         ]
 
+    def places(self) -> list[tuple[str, dict[str, Any]]]:
+        """What may name files, folders or models, as pairs of the part that names it and keyword arguments."""
+        parts: list[tuple[str, dict[str, Any]]] = [("the plan", dict(self.settings))]
+        parts += [(f"the plan for {env.label}", dict(env.settings)) for env in self.envs]
+        models = [
+            ("the plan", self.model),
+            *((f"the plan for the agent {one.label}", one.model) for one in self.agents),
+        ]
+        return parts + [(where, {"model": model.name}) for where, model in models if model and not model.url]
+
     def differences(self, other: Plan) -> list[str]:
         """The settings that differ in another plan and change results; empty if the results of both belong together."""
         mine, others = (_identity(without_secrets(plan.to_values())) for plan in (self, other))

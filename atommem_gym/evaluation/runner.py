@@ -20,7 +20,7 @@ from atommem_gym.agents.players.language_model import LanguageModel
 from atommem_gym.agents.players.player import Player, make_player
 from atommem_gym.agents.rollout import rollout
 from atommem_gym.envs.pool.pool import AtomMemPool
-from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError, refused_for_good
 from atommem_gym.evaluation.archive import Archive
 from atommem_gym.evaluation.folder import EvaluationError, Run, RunWriter, read_run
 from atommem_gym.evaluation.groups import Group, await_model, make_cells, open_model, plan_models
@@ -181,13 +181,22 @@ class Runner:
         except ConfigError:
             # Wrong settings are no bad luck: every episode would fail alike.
             raise
-        except Exception as error:  # whatever one episode raises is that episode's failure, not the run's end
-            if _first_call_refused(error) and key.agent not in self._answered:
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # whatever one episode raises is that episode's failure, not the run's end
+            if refused_for_good(error) and key.agent not in self._answered:
                 raise EvaluationError(f"{key.agent}: {error}") from error
             self._fail(key, recorder.steps, error)
         else:
             self._answered.add(key.agent)
-            await self._finish(key, trace)
+            try:
+                await self._finish(key, trace)
+            except AtomMemError:
+                # The folder cannot be written, which no other episode mends.
+                raise
+            except Exception as error:  # what it leaves cannot be written down
+                self._fail(key, recorder.steps, error)
 
     async def _finish(self, key: EpisodeKey, trace: EpisodeTrace) -> None:
         started = time.perf_counter()
@@ -202,7 +211,7 @@ class Runner:
         self.played["completion_tokens"] += result.completion_tokens or 0
         self.listener.finished(result)
 
-    def _fail(self, key: EpisodeKey, steps: int, error: Exception) -> None:
+    def _fail(self, key: EpisodeKey, steps: int, error: BaseException) -> None:
         lines = traceback.format_exception(type(error), error, error.__traceback__)
         failure = FailedEpisode(
             **asdict(key),
@@ -263,17 +272,6 @@ async def _interruptible(work: Coroutine[Any, Any, None]) -> None:
     await work
 
 
-def _first_call_refused(error: BaseException) -> bool:
-    """Whether a server refuses the key or does not know the model, as it will for every other episode, too."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, AtomMemError) and cause.refused in _HOPELESS:
-            return True
-        cause = cause.__cause__
-    return False
-
-
-_HOPELESS = (401, 403, 404)
 _LONGEST_TRACEBACK = 20_000
 
 

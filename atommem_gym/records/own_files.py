@@ -148,10 +148,14 @@ def _expand(paths: Sequence[str | Path], notes: list[str]) -> Iterator[Path]:
 
 def _folder(folder: Path, notes: list[str]) -> Iterator[Path]:
     others: Counter[str] = Counter()
+    within = folder.resolve()
     for path in sorted(folder.rglob("*")):
         if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
             continue
-        if path.suffix.lower() in SUFFIXES:
+        if not path.resolve().is_relative_to(within):
+            # The folder may come from a stranger, whose link would have any file of this machine read.
+            notes.append(f"{path} is a link that leads out of {folder}, and is not read; name the file itself")
+        elif path.suffix.lower() in SUFFIXES:
             yield path
         else:
             others[path.suffix.lower() or "no suffix"] += 1

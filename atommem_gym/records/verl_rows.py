@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from atommem_gym.errors import ConfigError
 from atommem_gym.plugins.loading import module_of, plugins_in
 from atommem_gym.records.record import Item, Items
+from atommem_gym.trust import unsaid
 
 AGENT_NAME = "atommem"
 """The agent loop that plays the rows, as veRL's list of agent loops calls it."""
@@ -133,6 +134,24 @@ class ItemReference:
                 raise ConfigError(
                     f"a row names {name}={value!r}, whose module is not imported only because a row says so; if you "
                     f"trust its code, name the module in the agent loop's settings, imports: [{module}]"
+                )
+
+    def check_keywords(self, named: Mapping[str, Any]) -> None:
+        """Make sure that all that the row would open or call is the user's word, or is replaced by it.
+
+        Args:
+            named: Keyword arguments that the user gives, which win over those of the row.
+
+        Raises:
+            ConfigError: the row names a server, folder, file or model, and the user does not.
+        """
+        given = {name for name, value in named.items() if value is not None}
+        for name, value in unsaid(self.env_keywords):
+            if name not in given:
+                where = "template" if name == "template" else f"env_keywords.{name}"
+                raise ConfigError(
+                    f"the row of {self.item!r} names {name}={value!r}, which is not opened or called only "
+                    f"because a row says so; if you mean it, write it into the agent loop's configuration ({where})"
                 )
 
     def check(self, item: Item) -> None:

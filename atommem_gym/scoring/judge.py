@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from atommem_gym.chat_reply import read_chat
 from atommem_gym.endpoints import Endpoint
 from atommem_gym.errors import ConfigError, JudgeError
+from atommem_gym.replies.thinking import without_thinking
 from atommem_gym.scoring.protocol import ScoreRequest
 
 INSTRUCTIONS = """\
@@ -127,14 +128,14 @@ class JudgeScorer:
 def parse_verdict(reply: object) -> bool | None:
     """The verdict of a judge's reply, or ``None`` if it is anything but one JSON object ``{"correct": true|false}``.
 
-    Reasoning up to ``</think>`` and a code fence around the object are what chat models add unasked, and are ignored.
+    Reasoning (SPEC A8) and a code fence around the object are what chat models add unasked, and are ignored.
 
     >>> parse_verdict('{"correct": true}'), parse_verdict("correct: true"), parse_verdict('{"correct": "true"}')
     (True, None, None)
     """
     if not isinstance(reply, str):
         return None
-    text = reply.rpartition("</think>")[2].strip()
+    text = without_thinking(reply)
     if text.startswith("```") and text.endswith("```"):
         text = text.removeprefix("```").removesuffix("```").removeprefix("json").strip()
     try:

@@ -202,19 +202,23 @@ def embedder_of(database: KeptDatabase, named: str | None) -> CachedEmbedder:
 def embedder_keyword(recorded: str) -> str | None:
     """What ``embedder=`` must be to get the embedder of this recorded name; ``None`` if that is not known.
 
-    Nor is a URL or folder that a database names known to be what the user means, who may have it from a stranger.
+    Nor is a URL, a folder or a name on a hub known to be what the user means, who may have the database from a
+    stranger.
 
     >>> embedder_keyword("hashing-v1-1024"), embedder_keyword("minilm"), embedder_keyword("endpoint:qwen")
     ('hashing', 'minilm', None)
-    >>> [embedder_keyword(recorded) for recorded in ("http://localhost:8000/v1", "/models/mine", "mine:Model#v2")]
-    [None, None, None]
+    >>> embedder_keyword("http://localhost:8000/v1"), embedder_keyword("/models/mine"), embedder_keyword("BAAI/bge-m3")
+    (None, None, None)
+    >>> embedder_keyword("mine:Model#v2")
     """
     own = _own(recorded)
     if own is not None:
         return own if is_module_said(module_of(own)) else None
+    if recorded.startswith("hashing-v"):
+        return "hashing"
     if recorded.startswith("endpoint:") or (reaches_out(recorded) and not is_said(recorded)):
         return None
-    return "hashing" if recorded.startswith("hashing-v") else recorded
+    return recorded
 
 
 def _own(recorded: str) -> str | None:

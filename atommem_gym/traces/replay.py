@@ -44,8 +44,9 @@ class Replayer:
 
     Args:
         overrides: Keyword arguments that win over the records', such as ``source`` where the data lies elsewhere. A
-            recorded URL, a recorded folder or file that holds no records, and recorded code (``"module:name"``) are
-            used only if they are given here too, or the command line names them: a record may come from a stranger.
+            recorded URL, a recorded name on a hub, a recorded folder or file that holds no records, and recorded code
+            (``"module:name"``) are used only if they are given here too, or the command line names them: a record may
+            come from a stranger.
         tolerance: How far recorded and replayed scores and rewards may be apart. 0, the default, is what the built-in
             embedder promises; the arithmetic of neural ones depends on the machine.
         env: Play in this environment, as it is, and do not close it: for records of environments over custom
@@ -274,6 +275,9 @@ def _keywords(trace: EpisodeTrace, overrides: Mapping[str, Any]) -> dict[str, An
                 f"a record says so; if you trust its code, add --import {module_of(value)} (in Python: "
                 f"overrides={{{name!r}: {value!r}}}), or name another one with --set {name}=…"
             )
+    task = task_of(trace.env.id)
+    if task is not None and task.dataset is not None and "source" not in kept:
+        kept["source"] = EnvConfig().source
     for name, value in kept.items():
         if name in _PARTS and is_plugin(name, value):
             continue
@@ -287,7 +291,7 @@ def _keywords(trace: EpisodeTrace, overrides: Mapping[str, Any]) -> dict[str, An
 
 
 def _no_records(source: object) -> bool:
-    """Whether a recorded source is a path, and not one of records."""
+    """Whether a recorded source is the hub, or a path that is not one of records."""
     if source in _SOURCES or not isinstance(source, str):
         return False
     path = Path(source).expanduser()
@@ -299,7 +303,7 @@ def _no_records(source: object) -> bool:
 
 _PARTS = ("embedder", "tokenizer", "dialect")
 """Keyword arguments that may name code; what else may is not taken from a record (``store``, ``reward``)."""
-_SOURCES = ("hub", "synthetic", "registered")
+_SOURCES = ("synthetic", "registered")
 _PLACES: dict[str, Callable[[object], bool]] = {
     "embedder": reaches_out,
     "tokenizer": reaches_out,

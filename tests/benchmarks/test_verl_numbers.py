@@ -41,7 +41,7 @@ def test_the_committed_numbers_are_what_the_program_computes_today(
 ) -> None:
     pytest.importorskip("verl", reason="needs veRL, which composes the configurations: make verl-environment")
     monkeypatch.setenv("ATOMMEM_DATA", str(shared_data))
-    for name in ("AGENT_LOOP", "STORE", "EMBEDDER", "SESSIONS", "RUN", "OUT"):
+    for name in ("AGENT_LOOP", "STORE", "EMBEDDER", "SESSIONS", "RUN", "TEMPLATE", "OUT"):
         monkeypatch.setenv(f"ATOMMEM_{name}", "unused")
     monkeypatch.setenv("VERL_FILE_LOGGER_PATH", "unused")
     monkeypatch.delenv("ATOMMEM_MODEL", raising=False)

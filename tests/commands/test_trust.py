@@ -16,16 +16,21 @@ from support.audited import Ran, audited
 from support.made_traces import SMALL, SYNTHETIC, played
 from support.openai_server import OpenAIServer, Reply, Request, server  # noqa: F401
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.commands.eval import Eval
+from atommem_gym.errors import ConfigError, StoreError
+from atommem_gym.evaluation.folder import EvaluationError, RunWriter, read_run
 from atommem_gym.evaluation.plan import Plan
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Write
+from atommem_gym.records.own_files import read_files
+from atommem_gym.records.verl_rows import ItemReference
 from atommem_gym.scoring import load_scorer
+from atommem_gym.stores.kept import embedder_keyword, open_kept
 from atommem_gym.stores.loading import open_store
 from atommem_gym.traces import EpisodeTrace, TraceError, write_traces
 from atommem_gym.traces.replay import Replayer
 from atommem_gym.traces.training.sft import Selection, Tally, examples
-from atommem_gym.trust import check_import, check_template, command_line, is_said, reaches_out, secret
+from atommem_gym.trust import check_import, check_plan, check_template, command_line, is_said, reaches_out, secret
 
 KEY = "sk-very-secret"
 SECRET = "the secret of this machine"
@@ -391,3 +396,111 @@ def test_finding_1_1_in_python_an_export_does_not_read_a_record_s_template(hones
     found = list(examples(with_keywords(honest, template="/etc/hostname"), selection, tally))
     assert found == list(examples(honest, selection, Tally()))
     assert tally.own_prompt == {"/etc/hostname"}
+
+
+def test_finding_1_2_a_name_on_a_hub_is_followed_only_if_it_is_said_again(
+    honest: EpisodeTrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for keyword in ("embedder", "tokenizer"):
+        named = with_keywords(honest, **{keyword: "somebody/some-model"})
+        with Replayer() as replayer, pytest.raises(TraceError, match=f"say it again with --set {keyword}=somebody/"):
+            replayer.check(named)
+    hub = replace(honest, env=replace(honest.env, id="AtomMem-HotpotQA-v0"))
+    for source in ({"source": "hub"}, {}):
+        kept = {name: value for name, value in honest.env.keywords.items() if name != "source"}
+        named = replace(hub, env=replace(hub.env, keywords={**kept, **source}))
+        with Replayer() as replayer, pytest.raises(TraceError, match="--set source=hub"):
+            replayer.check(named)
+    assert embedder_keyword("somebody/some-model") is None
+    with command_line(["--embedder", "somebody/some-model"]):
+        assert embedder_keyword("somebody/some-model") == "somebody/some-model"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"embedder": "model"}},
+        {"settings": {"embedder": "somebody/some-model"}},
+        {"settings": {"tokenizer": "model"}},
+        {"settings": {"tokenizer": "tiktoken:cl100k_base"}},
+        {"settings": {"store": "milvus:///home/me/notes.db"}},
+        {"envs": [{"id": "Synthetic", "settings": {"store": "milvus://notes.db"}}]},
+        {"envs": [{"id": "Needle", "settings": {"haystack": "text", "text": "secret.txt"}}]},
+        {"agents": ["crud"], "model": {"name": "somebody/some-model"}},
+        {"agents": [{"name": "crud", "model": {"name": "model"}}]},
+    ],
+)
+def test_finding_1_2b_a_plan_opens_no_folder_file_or_hub_model_that_only_it_names(
+    change: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = Plan.from_values({**PLAN, **change})
+    named = str(
+        next(value for _, keywords in plan.places() for value in keywords.values() if value not in ("text", "numpy"))
+    )
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump({**PLAN, **change}))
+
+    def planned(*said: str) -> Plan:
+        with command_line(["eval", "--config", "plan.yaml", *said]):
+            return Eval(config=Path("plan.yaml"), out=Path("runs")).plan()
+
+    with pytest.raises(ConfigError, match=f"add --trust {named}"):
+        planned()
+    assert planned("--trust", named) == plan
+    for where, keywords in plan.places():
+        check_plan(keywords, where)  # a program's own plan
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        *({"embedder": value} for value in ("http://h/v1", "/models/m", "somebody/some-model")),
+        *({"tokenizer": value} for value in ("/models/m", "Qwen/Qwen3-8B")),
+        *({"template": "/etc/hostname"}, {"reward": "os:system"}, {"text": "/etc/passwd"}),
+        *({"store": value} for value in ("http://h:19530", "milvus:///home/me/notes.db")),
+    ],
+)
+def test_finding_1_2b_a_row_for_verl_names_nothing_that_is_used_unless_the_user_names_it(
+    keywords: dict[str, Any],
+) -> None:
+    reference = ItemReference("AtomMem-Synthetic-v0", {"num_docs": 20, **keywords}, 0, "synthetic/0", "")
+    [(name, value)] = keywords.items()
+    with pytest.raises(ConfigError, match=f"the row of 'synthetic/0' names {name}=.*agent loop"):
+        reference.check_keywords({"template": None, "top_k": 3})
+    reference.check_keywords({name: "hashing"})
+    reference.check_keywords({name: value})
+    ItemReference("AtomMem-Synthetic-v0", {"num_docs": 20, "embedder": "minilm"}, 0, "synthetic/0", "").check_keywords(
+        {}
+    )
+
+
+def test_finding_1_2b_a_link_in_a_strange_folder_leads_nowhere(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text(SECRET)
+    notes = tmp_path / "notes"
+    (notes / "inner").mkdir(parents=True)
+    (notes / "inner" / "mine.txt").write_text("The bridge is red.")
+    (notes / "stolen.txt").symlink_to(secret)
+    (notes / "again.txt").symlink_to(notes / "inner" / "mine.txt")
+    (notes / "all").symlink_to(tmp_path)
+    files = read_files([notes])
+    assert [document.text for document in files.documents] == ["The bridge is red."]
+    assert any("stolen.txt is a link that leads out of" in note for note in files.notes)
+
+    kept(tmp_path / "notes.db", "hashing-v1-1024")
+    (tmp_path / "notes.db" / "link").symlink_to(secret)
+    with pytest.raises(StoreError, match="holds the link 'link'"), open_kept(str(tmp_path / "notes.db")):
+        pass
+    with pytest.raises(StoreError, match="holds the link 'link'"):
+        open_store(f"milvus://{tmp_path / 'notes.db'}", 2, embedder="hashing-v1-1024")
+
+    for name in ("results.jsonl", "report.md", "plots/em.png", "traces.jsonl"):
+        run = tmp_path / name.replace("/", "-")
+        (run / name).parent.mkdir(parents=True)
+        (run / "plan.yaml").write_text(yaml.safe_dump(PLAN))
+        (run / name).symlink_to(secret)
+        for use in (read_run, lambda path: RunWriter(path, Plan.from_values(PLAN), resume=True)):
+            with pytest.raises(EvaluationError, match="is a link"):
+                use(run)
+    assert secret.read_text() == SECRET

@@ -17,6 +17,7 @@ from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.folder import EvaluationError, read_run
 from atommem_gym.evaluation.report import make_report
+from atommem_gym.evaluation.results import EpisodeResult
 
 __all__ = ["server"]
 
@@ -25,9 +26,11 @@ def failures(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "failures.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("error", [RecursionError, KeyError, MemoryError, AssertionError, UnicodeDecodeError])
+@pytest.mark.parametrize(
+    "error", [RecursionError, KeyError, MemoryError, AssertionError, UnicodeDecodeError, SystemExit]
+)
 def test_whatever_an_episode_raises_is_its_failure_with_a_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     act = SilentAgent.act
     raised = []
@@ -114,3 +117,43 @@ def test_finding_2_9_a_url_without_a_scheme_is_named_as_one(
     arguments = ["eval", "Synthetic", "--agent", "crud", "--model", url, "--model-name", "m"]
     assert main([*arguments, "-o", str(tmp_path / "run")]) == FAILED
     assert f"http://{url}" in capfd.readouterr().err.replace("\n", "")
+
+
+def test_an_episode_that_cannot_be_written_down_is_its_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from_trace = EpisodeResult.from_trace
+    odd: list[str] = []
+
+    def broken(trace: Any, cell: Any) -> EpisodeResult:
+        odd.append(trace.item)
+        if len(odd) == 1:
+            raise ValueError("Out of range float values are not JSON compliant")
+        return from_trace(trace, cell)
+
+    monkeypatch.setattr(EpisodeResult, "from_trace", staticmethod(broken))
+    run, _ = play(tmp_path, small_plan(agents=["silent"], docs=[5], seeds=[0]))
+    assert (len(run.results), [failure.error for failure in run.failures]) == (2, ["ValueError"])
+    assert failures(tmp_path)[0]["bug"] is True
+
+
+def test_finding_2_9_several_models_of_an_embedding_server_are_listed(server: OpenAIServer) -> None:
+    server.answer = lambda request, number: Reply({"data": [{"id": "small"}, {"id": "large"}]})
+    with pytest.raises(ConfigError, match=r"has 2 models \(small, large\)"):
+        load_embedder(server.url)
+    assert [request.path for request in server.requests] == ["/v1/models"]
+
+
+@pytest.mark.parametrize("command", ["ask", "run"])
+def test_finding_2_9_several_models_are_listed_by_every_command(
+    server: OpenAIServer, tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str
+) -> None:
+    server.answer = lambda request, number: Reply({"data": [{"id": "small\x1b[2J"}, {"id": "large"}]})
+    (tmp_path / "notes.txt").write_text("The bridge is red.")
+    arguments = {
+        "ask": ["ask", str(tmp_path / "notes.txt"), "-q", "Which?", "--model", server.url],
+        "run": ["run", "Synthetic", "--agent", "tidy", "--set", "num_docs=5", f"embedder={server.url}"],
+    }
+    assert main(arguments[command]) == FAILED
+    printed = capfd.readouterr().err
+    assert "has 2 models" in printed
+    assert "large" in printed
+    assert "\x1b[2J" not in printed

@@ -29,16 +29,21 @@ class Ran:
         return [event for event in self.events if str(name) in event]
 
 
-def audited(commands: Sequence[Sequence[object]], folder: Path, **variables: str) -> list[Ran]:
-    """Run these command lines of ``atommem`` one after the other, in a folder."""
+def audited(
+    commands: Sequence[Sequence[object]], folder: Path, *, under: Sequence[str] = (), **variables: str
+) -> list[Ran]:
+    """Run these command lines of ``atommem`` one after the other, in a folder, under another command if one is given.
+
+    Before each, the file ``/command/N`` is asked for, which is not there: a mark for whoever traces the process.
+    """
     done = subprocess.run(
-        [sys.executable, __file__],
+        [*under, sys.executable, __file__],
         input=json.dumps([[str(argument) for argument in command] for command in commands]),
         capture_output=True,
         text=True,
         check=False,
         cwd=folder,
-        timeout=240,
+        timeout=600,
         env={**os.environ, "NO_PROXY": "127.0.0.1", "HF_HUB_OFFLINE": "1", "COLUMNS": "1000", **variables},
     )
     assert done.returncode == 0, done.stderr
@@ -55,7 +60,9 @@ def _main() -> None:
     events: list[str] = []
     sys.addaudithook(lambda event, values: events.append(f"{event} {values!r}") if event in WATCHED else None)
     ran = []
-    for command in json.loads(sys.stdin.read()):
+    for number, command in enumerate(json.loads(sys.stdin.read())):
+        with contextlib.suppress(OSError), open(f"/command/{number}"):
+            pass
         events.clear()
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):

@@ -11,7 +11,7 @@ shift
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 configs=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-export ATOMMEM_AGENT_LOOP=$configs/agent_loop.yaml
+export ATOMMEM_AGENT_LOOP=$configs/agent_loop.yaml ATOMMEM_TEMPLATE=$configs/cpu/ledger.j2
 . "$configs/cpu/environment.sh"
 cd "$out"
 export ATOMMEM_SFT=$out/sft ATOMMEM_DATA=$out/data ATOMMEM_SFT_STEPS=${ATOMMEM_SFT_STEPS:-400}

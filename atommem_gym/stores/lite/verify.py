@@ -36,6 +36,7 @@ def verify(path: str) -> Ledger | None:
     """
     if not os.path.isdir(path):
         return None
+    _check_no_links(path)
     with held(path):
         ledger = Ledger.read(path)
         if ledger is None and not _has_collections(path):
@@ -47,6 +48,17 @@ def verify(path: str) -> Ledger | None:
     if said:
         raise StoreError(f"the database {path!r} is damaged: {said}; " + how_to_save(path))
     return ledger
+
+
+def _check_no_links(path: str) -> None:
+    """Refuse a folder in which a link may lead to somebody's files: they would be read, and written."""
+    for root, folders, names in os.walk(path):
+        for name in (*folders, *names):
+            if os.path.islink(os.path.join(root, name)):
+                raise StoreError(
+                    f"the database {path!r} holds the link {os.path.relpath(os.path.join(root, name), path)!r}, which "
+                    "no database has; put the file in the place of the link if you trust what it leads to"
+                )
 
 
 def examine(copy: str, where: str, ledger: Ledger | None) -> str:

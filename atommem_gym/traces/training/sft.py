@@ -26,12 +26,13 @@ from json import dumps, loads
 from pathlib import Path
 from typing import Literal
 
-from atommem_gym.actions import parse, without_thinking
+from atommem_gym.actions import parse
 from atommem_gym.chat_reply import ending
 from atommem_gym.config import EnvConfig
 from atommem_gym.plugins.loading import is_plugin, module_of
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.registration import task_of
+from atommem_gym.replies.thinking import KNOWN, Pairs, without_thinking
 from atommem_gym.step import Phase
 from atommem_gym.traces.causes import closings
 from atommem_gym.traces.record import EpisodeTrace, Message, StepTrace, TraceError
@@ -157,7 +158,7 @@ def examples(trace: EpisodeTrace, selection: Selection, tally: Tally) -> Iterato
         )
 
 
-def stripped(response: str, dialect: str) -> str | None:
+def stripped(response: str, dialect: str, thinking: Pairs | None = None) -> str | None:
     """A response without its reasoning, ``None`` if taking it out would change the operations.
 
     >>> stripped("<think>Who is she?</think> <answer>Ada</answer>", "crud")
@@ -165,20 +166,22 @@ def stripped(response: str, dialect: str) -> str | None:
     >>> stripped("<create>how to use <think>tags</think></create>", "crud") is None
     True
     """
-    said = without_thinking(response)
-    return said if parse(said, dialect) == parse(response, dialect) else None
+    said = without_thinking(response, thinking)
+    return said if parse(said, dialect, thinking) == parse(response, dialect, thinking) else None
 
 
 def _response(step: StepTrace, trace: EpisodeTrace, selection: Selection, tally: Tally) -> str:
     response = step.response
     if selection.thinking == "strip":
-        dialect = _config(_frozen(trace)).dialect
-        said = stripped(response, dialect)
+        config = _config(_frozen(trace))
+        said = stripped(response, config.dialect, config.thinking)
         tally.unstripped += said is None
         response = response if said is None else said
     elif step.completions and step.completions[-1].reasoning:
         # Servers with a reasoning parser return it apart; the model wrote it before its text.
-        response = f"<think>\n{step.completions[-1].reasoning.strip()}\n</think>\n\n{response.lstrip()}"
+        named = _config(_frozen(trace)).thinking if "thinking" in trace.env.keywords else None
+        opening, closing = (named or KNOWN)[0]
+        response = f"{opening}\n{step.completions[-1].reasoning.strip()}\n{closing}\n\n{response.lstrip()}"
     return _encodable(response)
 
 

@@ -21,7 +21,7 @@ from support.agents.replies import (
 from support.openai_server import OpenAIServer, Reply, server
 
 from atommem_gym.actions import parse
-from atommem_gym.chat_reply import ending
+from atommem_gym.chat_reply import ending, read_chat
 from atommem_gym.embedders.openai_embedder import EndpointEmbedder, read_embeddings
 from atommem_gym.endpoints import OddReplyError
 from atommem_gym.errors import EmbedderError, LanguageModelError
@@ -42,6 +42,32 @@ FULL = {
     ],
     "usage": {"prompt_tokens": 12, "completion_tokens": 3},
 }
+
+
+@given(bodies(FULL))
+@budget(300)
+def test_A9_a_generated_reply_counts_only_if_its_server_ended_it(body: Any) -> None:
+    """Whatever else is changed in it, its finish reason is looked at, and no other error comes out."""
+    try:
+        reply = read_chat(body)
+    except OddReplyError:
+        return
+    found = body["choices"][0]
+    assert reply.ended == ending(found["finish_reason"]) in ("stop", "length", "tool_calls")
+    assert not found.get("error")
+    assert isinstance(reply.content, str)
+    assert isinstance(reply.reasoning, str)
+
+
+@given(values, values)
+@budget(300)
+def test_A9_a_generated_finish_reason_or_error_is_never_acted_on(reason: Any, error: Any) -> None:
+    good = {"choices": [choice("<create>half</create>", finish_reason=reason, error=error)]}
+    counts = ending(reason) is not None and not error
+    try:
+        assert counts == (read_chat(good).content == "<create>half</create>")
+    except OddReplyError:
+        assert not counts
 
 
 @given(body=bodies(FULL), status=statuses, extra=headers)

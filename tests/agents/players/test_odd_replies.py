@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.agents.refusals import NOT_TOO_LONG, TOO_LONG
 from support.agents.replies import (
     ANSWER,
     DEEP,
@@ -84,6 +85,24 @@ ANSWERED: dict[str, tuple[Reply, str, str]] = {
         ANSWER,
         "",
     ),
+    # BerriAI/litellm 1.110.2, litellm/litellm_core_utils/core_helpers.py; vllm-project/vllm 0.11.0, vllm/v1/engine
+    **{
+        f"finish_reason {reason!r}": (chat(finish_reason=reason), ANSWER, "")
+        for reason in (
+            "length",
+            "tool_calls",
+            "eos_token",
+            "eos",
+            "stop_sequence",
+            "end_turn",
+            "max_tokens",
+            "tool_use",
+        )
+    },
+    **{
+        f"finish_reason {reason!r}": (chat(finish_reason=reason), ANSWER, "")
+        for reason in ("model_length", "completed", "STOP", "MAX_TOKENS", "COMPLETE", "TOOL_CALL")
+    },
 }
 """Replies that count, with the text and the reasoning in them."""
 
@@ -151,6 +170,15 @@ ODD: dict[str, Reply] = {
         f"finish_reason {reason!r}": chat("<create>half a fac", finish_reason=reason)
         for reason in ("error", "abort", "aborted", "content_filter", "", "cancelled", None, 3, True, ["stop"], {})
     },
+    # BerriAI/litellm 1.110.2, litellm/litellm_core_utils/core_helpers.py, from hosted services
+    **{
+        f"finish_reason {reason!r}": chat("<create>half a fac", finish_reason=reason)
+        for reason in ("refusal", "pause_turn", "compaction", "ERROR_TOXIC", "SAFETY", "RECITATION", "network_error")
+    },
+    **{
+        f"finish_reason {reason!r}": chat("<create>half a fac", finish_reason=reason)
+        for reason in ("FINISH_REASON_UNSPECIFIED", "MALFORMED_FUNCTION_CALL", "sensitive", "guardrail_intervened")
+    },
     "no finish_reason": Reply({"choices": [{"message": {"content": "<create>half a fac"}}]}),
 }
 """Replies that are asked for again, and fail the call if they do not mend."""
@@ -191,7 +219,10 @@ def first(reply: Reply, then: Reply | None = None) -> Callable[[Request, int], R
 
 
 def test_the_table_is_as_long_as_it_says() -> None:
-    assert len(ANSWERED) + len(ODD) + len(WAITED_FOR) + len(REFUSED) >= 120
+    rows = [*(reply for reply, _, _ in ANSWERED.values()), *ODD.values(), *WAITED_FOR.values(), *REFUSED.values()]
+    rows += [*(reply for reply, _, _ in TOO_LONG.values()), *NOT_TOO_LONG.values()]
+    assert len(rows) >= 240
+    assert len({repr(row) for row in rows}) == len(rows), "each is another reply"
 
 
 @pytest.mark.parametrize("name", ANSWERED)

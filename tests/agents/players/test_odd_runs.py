@@ -139,3 +139,19 @@ def test_finding_2_1_ask_says_what_is_odd_and_ends_without_a_traceback(
     (tmp_path / "notes.txt").write_text("Piet Maas saved Ole Lind.")
     assert main(["ask", str(tmp_path / "notes.txt"), "-q", "Who?", "--model", server.url]) == FAILED
     assert "error: POST" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [{"finish_reason": "error", "error": {"code": 502, "message": "Upstream died"}}, {"finish_reason": "abort"}],
+)
+def test_finding_2_2_a_reply_that_its_server_marked_as_broken_is_not_scored(
+    server: OpenAIServer, tmp_path: Path, broken: dict[str, Any]
+) -> None:
+    half = chat("<create>half a fac</create><answer>no</answer>", **broken)
+    server.answer = lambda request, number: lists_models(request) or half
+    plan = small_plan(agents=["crud"], docs=[5], seeds=[0], episodes=2, model={"url": server.url, "name": "m"})
+    run, _ = play(tmp_path, plan)
+    assert (run.results, {failure.error for failure in run.failures}) == ((), {"LanguageModelError"})
+    assert all(failure.steps == 0 for failure in run.failures), "nothing was acted on"
+    assert not (tmp_path / "traces.jsonl").read_text()

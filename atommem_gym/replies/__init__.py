@@ -1,0 +1,1 @@
+"""What language models and their servers reply, as text."""
