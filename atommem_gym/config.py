@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from atommem_gym.actions import DIALECTS, KINDS, STORAGE_KINDS, Kind
+from atommem_gym.embedders.options import EmbedderOptions
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.layout import ORDERS, QuestionsPerEpisode, check_questions
 from atommem_gym.scoring import Scorer
@@ -86,6 +87,8 @@ class EnvConfig:
     """``"words"``, ``"tiktoken:NAME"``, or a Hugging Face name or folder."""
     embedder: str = "hashing"
     """``"hashing"``, ``"minilm"``, a sentence-transformers name or folder, or ``"http://host:port/v1"``."""
+    embedder_options: Mapping[str, Any] | None = None
+    """Settings of the embedder, by name: ``instruction`` (put before queries), ``dimensions``, ``max_tokens``."""
     store: str = "milvus"
     """``"milvus"``, ``"milvus:///path/to.db"``, ``"http://host:19530"`` or ``"numpy"``."""
     store_reads: str = "mirror"
@@ -235,6 +238,7 @@ class EnvConfig:
                 raise ConfigError(f"{name}={value!r} must be a non-empty string")
         if not (self.template is None or (isinstance(self.template, str) and self.template)):
             raise ConfigError(f"template={self.template!r} must be the path of a Jinja2 file, or None")
+        EmbedderOptions.from_mapping(self.embedder_options)
         if not (self.keep_memory is None or isinstance(self.keep_memory, bool)):
             raise ConfigError(f"keep_memory={self.keep_memory!r} must be True, False or None")
         if not isinstance(self.reward, (str, Scorer)) and not callable(self.reward):

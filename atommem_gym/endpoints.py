@@ -68,6 +68,7 @@ class Endpoint:
         backoff: float = 0.5,
         concurrency: int = 8,
         largest: int = LARGEST_REPLY,
+        explain: Callable[[Refusal], AtomMemError | None] = lambda refusal: None,
     ) -> None:
         """Describe the server at ``url``; nothing is sent yet.
 
@@ -82,6 +83,7 @@ class Endpoint:
             backoff: Seconds to wait before the second try; doubled before each further one, up to ``LONGEST_WAIT``.
             concurrency: Requests under way at a time at most.
             largest: Bytes of an answer at most, also after inflation.
+            explain: A better error for a refusal, if it knows one.
 
         Raises:
             ConfigError: ``url`` is no HTTP URL, or a number is out of range.
@@ -100,6 +102,7 @@ class Endpoint:
         key = secret("OPENAI_API_KEY", url) if api_key is None else checked_key(api_key, "api_key")
         self._timeout = timeout
         self._largest = largest
+        self._explain = explain
         self._client = BlockingClient(
             headers={"Authorization": f"Bearer {key}"} if key else {}, connections=concurrency
         )
@@ -172,7 +175,7 @@ class Endpoint:
             )
         except FAILED_EXCHANGE as error:
             raise try_again(error) from error
-        return json_of(response, self._error)
+        return json_of(response, self._error, self._explain)
 
 
 def json_of(

@@ -208,6 +208,8 @@ class Episode:
             step.applied[op.kind] += 1
         if isinstance(op, Create) and outcome.applied:
             step.feedback.append(f"created {outcome.id}")
+        if isinstance(op, (Create, Update)) and outcome.id is not None:
+            step.authors[outcome.id] = (op.kind, position)
         if outcome.reason is not None:
             step.report(op.kind, position, outcome.reason, outcome.detail)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple, TypeAlias
 
-from atommem_gym.actions import Invalid, Operation
+from atommem_gym.actions import Invalid, Operation, Read
 from atommem_gym.memory.memory import Draft, Memory
 from atommem_gym.scoring import ScoreRequest
 
@@ -47,7 +47,7 @@ class OperationReport:
     @property
     def line(self) -> str:
         """The line of feedback."""
-        what = "cut" if self.reason in _CUTS else "rejected"
+        what = "cut" if self.reason in CUTS else "rejected"
         where = f"operation {self.position} ({self.written or self.operation})" if self.position else self.operation
         return f"{where} {what}: {self.reason}: {self.detail}"
 
@@ -55,6 +55,7 @@ class OperationReport:
 REASONS: dict[str, str] = {
     "too_long": "the action was longer than max_action_chars; it was cut there",
     "cut": "the text was longer than its limit; it was cut to it and the operation executed",
+    "embedded_in_part": "the embedder reads less than the text, which is kept whole but found by its beginning alone",
     "empty": "the operation has no text",
     "unclosed": "the tag is never closed",
     "unknown_tag": "the tag is a misspelling of a known one, or the function is unknown",
@@ -71,7 +72,8 @@ REASONS: dict[str, str] = {
     "aborted": "preset='released': an earlier malformed operation ended the action",
 }
 """Every reason code of ``info["rejected"]``, with its meaning."""
-_CUTS = ("too_long", "cut")
+CUTS = ("too_long", "cut", "embedded_in_part")
+"""The reasons that do not reject: the operation was executed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +136,35 @@ class Step:
     """What the dialect calls the operations, where that differs."""
     opening: bool = False
     """The step that leads to the first observation."""
+    authors: dict[int, tuple[str, int]] = field(default_factory=dict)
+    """By an entry's id: kind and position of the operation that wrote its text."""
 
     def report(self, operation: str, position: int, reason: str, detail: str) -> None:
         """Note a rejected or cut operation."""
         report = OperationReport(operation, position, reason, detail, self.names.get(operation, ""))
         self.reports.append(report)
         self.feedback.append(report.line)
+
+    def report_part(self, entry_id: int | None, detail: str) -> None:
+        """Note that the text of an entry, or the query (``None``), was embedded in part (SPEC M18).
+
+        An entry that no operation of this step wrote is left out. A query that was not read in this step, but stood
+        before it, has the position 0.
+        """
+        if entry_id is None:
+            self.report("read", self._read_position(), "embedded_in_part", detail)
+        elif entry_id in self.authors:
+            self.report(*self.authors[entry_id], "embedded_in_part", detail)
+
+    def _read_position(self) -> int:
+        """Where the executed read stands whose query is searched; the last one wins (SPEC M7)."""
+        rejected = {report.position for report in self.reports}
+        places = (
+            position
+            for position, op in enumerate(self.operations, 1)
+            if isinstance(op, Read) and op.query == self.query and position not in rejected
+        )
+        return max(places, default=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from atommem_gym.actions import Delete, Invalid, Operation, Read, Update, parse
 from atommem_gym.config import EnvConfig
 from atommem_gym.episode import encodable
 from atommem_gym.memory.memory import Memory
+from atommem_gym.step import CUTS
 from atommem_gym.traces.record import OperationOutcome, OperationTrace
 
 
@@ -32,15 +33,17 @@ def read_operations(
         addressable: Ids of the entries that could be named by their place, in order.
         memory: The memory after it.
     """
-    reports = {report["position"]: report for report in rejected}
+    # Of two reports of one operation (its text was cut, and is embedded in part all the same), the first counts.
+    reports = {report["position"]: report for report in reversed(list(rejected))}
     found = []
     if 0 in reports:
-        found.append(OperationTrace("action", 0, "cut", reason=reports[0]["reason"], detail=reports[0]["detail"]))
+        whole = reports[0]
+        found.append(OperationTrace(whole["operation"], 0, "cut", reason=whole["reason"], detail=whole["detail"]))
     ledger = _Ledger(config, dict(texts), next_id, addressable, memory)
     for position, op in enumerate(parse(action[: config.max_action_chars], config.dialect), 1):
         op = encodable(op)
         report = reports.get(position)
-        outcome: OperationOutcome = "applied" if report is None else "cut" if report["reason"] == "cut" else "rejected"
+        outcome: OperationOutcome = "applied" if report is None else "cut" if report["reason"] in CUTS else "rejected"
         found.append(
             OperationTrace(
                 kind=op.kind,

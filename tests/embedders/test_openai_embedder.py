@@ -62,8 +62,8 @@ def test_endpoint_by_name_through_load_embedder(server: OpenAIServer, monkeypatc
     embedder = load_embedder(f"{server.url}#other-model")
     assert embedder.name == "endpoint:other-model"
     assert embedder.embed(["a", "a"], "query").tolist() == [unit("a")] * 2
-    assert [request.path for request in server.requests] == ["/v1/embeddings"] * 2
-    assert {request.body["model"] for request in server.requests} == {"other-model"}
+    assert [request.path for request in server.requests] == ["/v1/models", *["/v1/embeddings"] * 2]
+    assert {request.body["model"] for request in server.requests[1:]} == {"other-model"}
     assert server.requests[0].headers["authorization"] == "Bearer sesame"
     assert server.requests[-1].body["input"] == ["a"]
 
