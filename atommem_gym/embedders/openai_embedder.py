@@ -198,7 +198,10 @@ class EndpointEmbedder:
                 if self.max_tokens is None:
                     self.max_tokens = error.limit
                 if high - low <= 1:
-                    raise EmbedderError(f"{error}; not even the first character of {shown(text)} is taken") from error
+                    remedy = "; give a shorter instruction" if prefix else ""
+                    raise EmbedderError(
+                        f"{error}; not even the first character of {shown(text)} is taken{remedy}"
+                    ) from error
             if taken is not None and high - low <= max(16, high // 20):
                 return taken, low
             cut = (low + high) // 2 if counted is None else int(prefix + (refused - prefix) * counted)

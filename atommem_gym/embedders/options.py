@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -71,3 +72,24 @@ class EmbedderOptions:
         if self.max_tokens is not None:
             name += f":reads-{self.max_tokens}"
         return name
+
+
+def split_name(recorded: str) -> tuple[str, dict[str, Any]]:
+    """The name of a model and the options in what :meth:`EmbedderOptions.named` made of them.
+
+    An instruction is not among the options: of it, the name holds a hash.
+
+    >>> split_name("minilm:query-0a1b2c3d:dimensions-128:reads-64")
+    ('minilm', {'dimensions': 128, 'max_tokens': 64})
+    """
+    found = _NAMED.fullmatch(recorded)
+    if found is None:
+        return recorded, {}
+    numbers = {"dimensions": found["dimensions"], "max_tokens": found["reads"]}
+    return found["name"], {option: int(number) for option, number in numbers.items() if number is not None}
+
+
+_NAMED = re.compile(
+    r"(?P<name>.+?)(?::query-[0-9a-f]{8})?(?::dimensions-(?P<dimensions>\d{1,9}))?(?::reads-(?P<reads>\d{1,9}))?",
+    re.DOTALL,
+)
