@@ -92,9 +92,9 @@ class SentenceEmbedder:
         self._lock = threading.Lock()
         self.max_tokens = _limit(self._model, name, options.max_tokens)
         """Tokens of a text and its prompt that the model reads, without special ones; ``None``: all."""
-        self._cut = _cutter(self._model, name, self.max_tokens)
+        self._beginning = _cutter(self._model, name, self.max_tokens)
         for kind, prompt in self._prompts.items():
-            if self._cut(prompt + "a") != prompt + "a":
+            if self.cut("a", kind) != "a":
                 raise ConfigError(
                     f"the embedder {name!r} reads {self.max_tokens} tokens, which its prompt for a {kind} fills alone: "
                     f"{shown(prompt)}; give a shorter instruction or more max_tokens"
@@ -127,7 +127,7 @@ class SentenceEmbedder:
         # Tokenizers cannot encode lone surrogates.
         encodable = [text.encode(errors="replace").decode() for text in texts]
         with self._lock:
-            read = [self._cut(prompt + text)[len(prompt) :] for text in encodable]
+            read = [self.cut(text, kind) for text in encodable]
             try:
                 encoded = self._model.encode(
                     read,
@@ -147,6 +147,11 @@ class SentenceEmbedder:
         return Embedded(
             vectors, {i: len(part) for i, (part, text) in enumerate(zip(read, encodable, strict=True)) if part != text}
         )
+
+    def cut(self, text: str, kind: TextKind) -> str:
+        """The part of a text that the model reads: all, or the longest beginning of whole tokens (SPEC M18)."""
+        prompt = self._prompts[kind]
+        return self._beginning(prompt + text)[len(prompt) :]
 
     def _check(self, vectors: Vectors, texts: Sequence[str]) -> None:
         """Raise unless all vectors are finite and of length 1: zero stays zero when it is normalised."""

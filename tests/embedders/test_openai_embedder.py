@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -398,3 +399,24 @@ def test_finding_3_3_an_embedding_without_a_direction_is_refused(
     server.answer = after_start(lambda request, number: Reply({"data": [row(0, [1, 2, 3]), row(1, embedding)]}))
     with pytest.raises(EmbedderError, match=rf"{message}.*, for model 'tiny-embed' and the text 'the second'"):
         connect(server).embed(["a", "the second"], "document")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks: run it on Linux or macOS")
+def test_finding_3_1_an_embedding_server_is_reached_from_a_forked_child(server: OpenAIServer) -> None:
+    server.answer = embeds
+    embedder = connect(server)
+    reader, writer = os.pipe()
+    # As if another thread of the parent were opening a connection at the moment of the fork.
+    with embedder._endpoint._client._lock:
+        child = os.fork()
+        if child == 0:
+            try:
+                said = repr(embedder.embed(["a", "bb"], "document").tolist())
+            except BaseException as error:
+                said = repr(error)
+            os.write(writer, said.encode())
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        assert pipe.read().decode() == repr([unit("a"), unit("bb")])
+    os.waitpid(child, 0)
