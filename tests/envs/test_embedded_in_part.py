@@ -113,6 +113,17 @@ def test_M18_of_several_reads_the_one_that_is_searched_is_reported(short: Short)
     env.close()
 
 
+def test_M18_the_executed_one_of_two_equal_reads_is_reported(short: Short) -> None:
+    env = make_plain(early_answer=True)
+    env.reset(seed=0)
+    read = f"<read>{LONG}</read>"
+    info = env.step(f"<create>a</create>{read}<answer>x</answer>{read}")[4]
+    assert said(info) == [("read", 4, "question_closed"), in_part("read", 2)]
+    env.reset(seed=0)
+    assert said(env.step(f"<create>a</create>{read}{read}")[4]) == [in_part("read", 3)]
+    env.close()
+
+
 def test_M18_a_standing_query_is_reported_without_a_place(short: Short) -> None:
     env = make_plain(sticky_query=True)
     env.reset(seed=0)
