@@ -98,7 +98,7 @@ def main(options: Options) -> int:
         except KeyboardInterrupt:
             console.print("interrupted; start again to go on from here")
     if cells:
-        report(cells, options, console)
+        report(cells, made_before(file), options, console)
     return 0
 
 
@@ -288,11 +288,17 @@ def how_made(options: Options) -> dict[str, str]:
     return provenance(command(options), packages)
 
 
-def report(cells: Sequence[Cell], options: Options, console: Console) -> None:
+def made_before(file: Path) -> dict[str, str]:
+    """When, on what and with what the last of the cells was played."""
+    made: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))["made"]
+    return made
+
+
+def report(cells: Sequence[Cell], made: dict[str, str], options: Options, console: Console) -> None:
     """Write the table and the plot, and say whether floor and ceiling are where they should be."""
     for line in checks(cells):
         console.print(line, markup=False, soft_wrap=True)
-    text = markdown(cells, how_made(options), options.episodes, checks(cells))
+    text = markdown(cells, made, options.episodes, checks(cells))
     (options.out / "leaderboard.md").write_text(text, encoding="utf-8")
     try:
         plot(cells, options.out / "leaderboard.png")
