@@ -10,6 +10,7 @@ import numpy as np
 
 from atommem_gym.actions import KINDS, STORAGE_KINDS, Kind, parse
 from atommem_gym.actions.dialects import check_dialect_name
+from atommem_gym.embedders.options import EmbedderOptions
 from atommem_gym.errors import ConfigError, check_integer, suggestion
 from atommem_gym.plugins.loading import is_plugin
 from atommem_gym.records.layout import ORDERS, QuestionsPerEpisode, check_questions
@@ -88,6 +89,8 @@ class EnvConfig:
     embedder: str = "hashing"
     """``"hashing"``, ``"minilm"``, a sentence-transformers name or folder, ``"http://host:port/v1"``, or
     ``"package.module:name"``."""
+    embedder_options: Mapping[str, Any] | None = None
+    """Settings of the embedder, by name: ``instruction`` (put before queries), ``dimensions``, ``max_tokens``."""
     store: str = "milvus"
     """``"milvus"``, ``"milvus:///path/to.db"``, ``"http://host:19530"``, ``"numpy"`` or
     ``"package.module:name"``."""
@@ -244,6 +247,7 @@ class EnvConfig:
                 raise ConfigError(f"{name}={value!r} must be a non-empty string")
         if not (self.template is None or (isinstance(self.template, str) and self.template)):
             raise ConfigError(f"template={self.template!r} must be the path of a Jinja2 file, or None")
+        EmbedderOptions.from_mapping(self.embedder_options)
         if not (self.keep_memory is None or isinstance(self.keep_memory, bool)):
             raise ConfigError(f"keep_memory={self.keep_memory!r} must be True, False or None")
         if not isinstance(self.reward, (str, Scorer)) and not callable(self.reward):

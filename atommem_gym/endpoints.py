@@ -146,6 +146,7 @@ class Endpoint:
         backoff: float = 0.5,
         concurrency: int = 8,
         largest: int = LARGEST_REPLY,
+        explain: Callable[[Refusal], AtomMemError | None] = lambda refusal: None,
     ) -> None:
         """Describe the server at ``url``; nothing is sent yet.
 
@@ -160,6 +161,7 @@ class Endpoint:
             backoff: Seconds to wait before the second try; doubled before each further one, up to ``LONGEST_WAIT``.
             concurrency: Requests under way at a time at most.
             largest: Bytes of an answer at most, also after inflation.
+            explain: A better error for a refusal, if it knows one.
 
         Raises:
             ConfigError: ``url`` is no HTTP URL, or a number is out of range.
@@ -175,6 +177,7 @@ class Endpoint:
         self._backoff = backoff
         self._timeout = timeout
         self._largest = largest
+        self._explain = explain
         self._client = BlockingClient(headers=authorization(url, api_key), connections=concurrency)
         self._jitter = jitter_of(url)
 
@@ -228,7 +231,7 @@ class Endpoint:
             )
         except FAILED_EXCHANGE as error:
             raise try_again(error) from error
-        return json_of(response, self._error)
+        return json_of(response, self._error, self._explain)
 
 
 def check_positive(url: str, **numbers: float) -> None:

@@ -140,6 +140,7 @@ class BlockingClient:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._finalizer: Any = None
         self._lock = threading.Lock()
+        _clients.add(self)
 
     def request(
         self, method: str, url: str, body: Mapping[str, Any] | None, *, seconds: float, largest: int
@@ -163,6 +164,10 @@ class BlockingClient:
         if finalizer is not None:
             finalizer()
 
+    def renew_lock(self) -> None:
+        """In a forked child: do not wait for a thread of the parent."""
+        self._lock = threading.Lock()
+
     def _opened(self) -> tuple[httpx.AsyncClient, asyncio.AbstractEventLoop]:
         loop = _shared_loop()
         with self._lock:
@@ -178,6 +183,7 @@ class BlockingClient:
 
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
 _starting = threading.Lock()
+_clients: weakref.WeakSet[BlockingClient] = weakref.WeakSet()
 
 
 def _shared_loop() -> asyncio.AbstractEventLoop:
@@ -190,14 +196,16 @@ def _shared_loop() -> asyncio.AbstractEventLoop:
         return loop
 
 
-def _renew_lock() -> None:
+def _renew_locks() -> None:
     global _starting
     _starting = threading.Lock()
+    for client in list(_clients):
+        client.renew_lock()
 
 
 if hasattr(os, "register_at_fork"):
-    # Another thread may have held it at the moment of the fork.
-    os.register_at_fork(after_in_child=_renew_lock)
+    # Another thread may have held one at the moment of the fork.
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 def _close(client: httpx.AsyncClient, loop: asyncio.AbstractEventLoop, process: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from atommem_gym.actions import Create, Invalid, Operation
+from atommem_gym.actions import Create, Invalid, Operation, Read, Update
 from atommem_gym.memory.memory import Draft, Memory, Outcome
 from atommem_gym.scoring import ScoreRequest
 
@@ -47,7 +47,7 @@ class OperationReport:
     @property
     def line(self) -> str:
         """The line of feedback."""
-        what = "cut" if self.reason in _CUTS else "rejected"
+        what = "cut" if self.reason in CUTS else "rejected"
         where = f"operation {self.position} ({self.written or self.operation})" if self.position else self.operation
         return f"{where} {what}: {self.reason}: {self.detail}"
 
@@ -55,6 +55,7 @@ class OperationReport:
 REASONS: dict[str, str] = {
     "too_long": "the action was longer than max_action_chars; it was cut there",
     "cut": "the text was longer than its limit; it was cut to it and the operation executed",
+    "embedded_in_part": "the embedder reads less than the text, which is kept whole but found by its beginning alone",
     "empty": "the operation has no text",
     "unclosed": "the tag is never closed",
     "unknown_tag": "the tag is a misspelling of a known one, or the function is unknown",
@@ -71,7 +72,8 @@ REASONS: dict[str, str] = {
     "aborted": "preset='released': an earlier malformed operation ended the action",
 }
 """Every reason code of ``info["rejected"]``, with its meaning."""
-_CUTS = ("too_long", "cut")
+CUTS = ("too_long", "cut", "embedded_in_part")
+"""The reasons that do not reject: the operation was executed."""
 WHOLE_ACTION = "action"
 """The kind of a report that is about the action and not about one of its operations."""
 Became = Literal["applied", "cut", "rejected"]
@@ -93,8 +95,8 @@ class OperationOutcome(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The operation's name."""
-        return WHOLE_ACTION if self.operation is None else self.operation.kind
+        """The operation's name; what a report is about, if it is none of the action's operations."""
+        return self.reports[0].operation if self.operation is None else self.operation.kind
 
     @property
     def became(self) -> Became:
@@ -201,6 +203,30 @@ class Step:
             if reports:
                 lines += [report.line for report in reports]
         return lines + self.remarks
+
+    def report_part(self, entry_id: int | None, detail: str) -> None:
+        """Note that the text of an entry, or the query (``None``), was embedded in part (SPEC M18).
+
+        An entry that no operation of this step wrote is left out. A query that was not read in this step, but stood
+        before it, has the position 0.
+        """
+        for place in reversed(range(len(self.outcomes))):
+            outcome = self.outcomes[place]
+            if outcome.applied and self._embeds(outcome, entry_id):
+                report = self._in_part(outcome.kind, outcome.position, detail)
+                self.outcomes[place] = outcome._replace(reports=(*outcome.reports, report))
+                return
+        if entry_id is None:
+            self.outcomes.insert(0, OperationOutcome(0, None, True, None, (self._in_part("read", 0, detail),)))
+
+    def _embeds(self, outcome: OperationOutcome, entry_id: int | None) -> bool:
+        """Whether an operation wrote this entry's text, or (``None``) asked for the query that is searched."""
+        if entry_id is None:
+            return isinstance(outcome.operation, Read) and outcome.operation.query == self.query
+        return isinstance(outcome.operation, (Create, Update)) and outcome.entry_id == entry_id
+
+    def _in_part(self, kind: str, position: int, detail: str) -> OperationReport:
+        return OperationReport(kind, position, "embedded_in_part", detail, self.names.get(kind, ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -37,6 +37,7 @@ from atommem_gym.agents import AGENTS, make_agent
 from atommem_gym.agents.play import EpisodeRecord, atommem_env, draw_items, play_episode
 from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.registration import TASKS
+from atommem_gym.step import Observation
 
 ROOT = Path(__file__).resolve().parent.parent
 SPLIT = "validation"
@@ -88,15 +89,16 @@ def main(options: Options) -> int:
             return 0
         file = options.out / "leaderboard.json"
         cells = [] if options.fresh else load_cells(file, options)
-        plans = [plan for plan in plan_cells(options, sources) if plan not in {plan_of(cell) for cell in cells}]
+        played = {plan_of(cell) for cell in cells if not cell.uncounted}
+        plans = [plan for plan in plan_cells(options, sources) if plan not in played]
         try:
             for cell in play_cells(plans, sources, options, console):
-                cells.append(cell)
+                cells = with_cell(cells, cell)
                 write_results(file, cells, options)
         except KeyboardInterrupt:
             console.print("interrupted; start again to go on from here")
     if cells:
-        report(cells, options, console)
+        report(cells, made_before(file), options, console)
     return 0
 
 
@@ -188,13 +190,19 @@ def play_cell(plan: Plan, source: Path, options: Options, advance: Callable[[], 
     task = next(task for task in TASKS.values() if task.dataset == plan.dataset)
     records: list[EpisodeRecord] = []
     chances: list[float] = []
+    in_part = 0
+
+    def count(_action: str, _observation: Observation, info: Mapping[str, Any]) -> None:
+        nonlocal in_part
+        in_part += sum(report["reason"] == "embedded_in_part" for report in info["rejected"])
+
     keywords: dict[str, Any] = {"source": str(source), "split": SPLIT, "num_docs": plan.documents}
     keywords |= {"embedder": plan.embedder, "store": options.store}
     started = datetime.datetime.now()
     with closing(gym.make(task.env_id, disable_env_checker=True, **keywords)) as env:
         agent = make_agent(plan.agent)
         for index, shuffle_seed in draw_items(atommem_env(env).num_items, options.episodes, options.seed):
-            records.append(play_episode(env, agent, index, shuffle_seed=shuffle_seed, seed=options.seed))
+            records.append(play_episode(env, agent, index, shuffle_seed=shuffle_seed, seed=options.seed, on_step=count))
             chances += [1 / len(q.options) if q.options else 0.0 for q in atommem_env(env).item.questions]
             advance()
     seconds = (datetime.datetime.now() - started).total_seconds()
@@ -208,6 +216,7 @@ def play_cell(plan: Plan, source: Path, options: Options, advance: Callable[[], 
         guess_rate=round(fmean(chances), 4),
         operations={kind: round(fmean(record.operations[kind] for record in records), 2) for kind in kinds},
         rejected=round(fmean(record.rejected for record in records), 2),
+        embedded_in_part=round(in_part / len(records), 2),
         peak_entries=round(fmean(record.peak_entries for record in records), 1),
         steps=round(fmean(record.steps for record in records), 2),
         env_ms=round(fmean(record.env_ms for record in records), 2),
@@ -225,6 +234,14 @@ def settings(options: Options) -> dict[str, Any]:
         "split": SPLIT,
         "store": options.store,
     }
+
+
+def with_cell(cells: Sequence[Cell], new: Cell) -> list[Cell]:
+    """The cells with a new one: in the place of the one that was played by its plan, else at the end."""
+    plan = plan_of(new)
+    if plan in map(plan_of, cells):
+        return [new if plan_of(cell) == plan else cell for cell in cells]
+    return [*cells, new]
 
 
 def load_cells(file: Path, options: Options) -> list[Cell]:
@@ -271,11 +288,17 @@ def how_made(options: Options) -> dict[str, str]:
     return provenance(command(options), packages)
 
 
-def report(cells: Sequence[Cell], options: Options, console: Console) -> None:
+def made_before(file: Path) -> dict[str, str]:
+    """When, on what and with what the last of the cells was played."""
+    made: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))["made"]
+    return made
+
+
+def report(cells: Sequence[Cell], made: dict[str, str], options: Options, console: Console) -> None:
     """Write the table and the plot, and say whether floor and ceiling are where they should be."""
     for line in checks(cells):
         console.print(line, markup=False, soft_wrap=True)
-    text = markdown(cells, how_made(options), options.episodes, checks(cells))
+    text = markdown(cells, made, options.episodes, checks(cells))
     (options.out / "leaderboard.md").write_text(text, encoding="utf-8")
     try:
         plot(cells, options.out / "leaderboard.png")

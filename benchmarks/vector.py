@@ -172,7 +172,7 @@ def clocked(envs: Any, clock: Clock) -> Iterator[None]:
     backend = envs.unwrapped._backend
     with ExitStack() as patches:
         for part, owner, name in (
-            ("embedding", backend.embedder, "embed"),
+            ("embedding", backend.embedder, "embed_in_part"),
             ("store", backend.store, "write"),
             ("store", backend.store, "candidates"),
             ("parsing", atommem_gym.episode, "parse"),

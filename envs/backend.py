@@ -6,18 +6,18 @@ import logging
 import threading
 import uuid
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.embedders.loading import CachedEmbedder, load_embedder
+from atommem_gym.embedders.loading import CachedEmbedder, embed_in_part, load_embedder
 from atommem_gym.envs.jobs import EpisodeWithKey, Job, pending_deletes, pending_writes
 from atommem_gym.episode import Episode
 from atommem_gym.episode_released import ReleasedEpisode
 from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.memory.memory import Memory
-from atommem_gym.memory.protocols import Search, Store, StoredEpisode, Vectors, Write
+from atommem_gym.memory.protocols import Embedded, Search, Store, StoredEpisode, TextKind, Vectors, Write
 from atommem_gym.memory.ranking import rank_all
 from atommem_gym.records.documents import PoolDocuments
 from atommem_gym.records.record import Item
@@ -63,7 +63,7 @@ class Backend:
         self._streams: weakref.WeakValueDictionary[tuple[int, int, int, int], Stream] = weakref.WeakValueDictionary()
         """Of running episodes, by item, layout and chunks."""
         if config.storage:
-            self.embedder = load_embedder(config.embedder)
+            self.embedder = load_embedder(config.embedder, config.embedder_options)
             self.store = open_store(
                 config.store,
                 self.embedder.dim,
@@ -160,11 +160,12 @@ class Backend:
         texts = [text for job in jobs for text in job.texts.values()]
         queries = list(dict.fromkeys(job.step.query for job in jobs if job.searches))
         if self.embedder.tells_queries:
-            vectors = self._vectors(texts)
-            asked = self.embedder.embed(queries, "query") if queries else ()
+            vectors, in_part = self._embedded(texts, "document")
+            asked, asked_in_part = self._embedded(queries, "query")
         else:
-            both = self._vectors([*texts, *queries])
+            both, in_part = self._embedded([*texts, *queries], "document")
             vectors, asked = both[: len(texts)], both[len(texts) :]
+            asked_in_part = {place - len(texts): read for place, read in in_part.items()}
         found = dict(zip(queries, asked, strict=True))
         row = 0
         for job in jobs:
@@ -173,6 +174,8 @@ class Backend:
                 row += len(job.texts)
             if job.searches:
                 job.query = found[job.step.query]
+        if in_part or asked_in_part:
+            self._note_parts(jobs, in_part, {queries[i]: read for i, read in asked_in_part.items() if i >= 0})
 
     def write_and_search(self, jobs: Sequence[Job]) -> None:
         """Write the entries of a batch with one call, then search; needs the vectors of :meth:`embed`.
@@ -197,6 +200,8 @@ class Backend:
 
     def finish(self, job: Job) -> StepResult:
         """Finish a step whose I/O is done; its episode changes here."""
+        for entry_id, detail in job.in_part.items():
+            job.step.report_part(entry_id, detail)
         result = job.running.episode.finish(job.step, job.scores, job.hits)
         job.running.unsettled = None
         return result
@@ -320,7 +325,31 @@ class Backend:
             )
 
     def _vectors(self, texts: list[str]) -> Vectors:
-        return self._embedder.embed(texts, "document") if texts else np.empty((0, self._embedder.dim), np.float32)
+        return self._embedded(texts, "document").vectors
+
+    def _embedded(self, texts: list[str], kind: TextKind) -> Embedded:
+        if not texts:
+            return Embedded(np.empty((0, self._embedder.dim), np.float32), {})
+        return embed_in_part(self._embedder, texts, kind)
+
+    def _note_parts(self, jobs: Sequence[Job], in_part: Mapping[int, int], asked_in_part: Mapping[str, int]) -> None:
+        """Note in each job which of its texts were not embedded whole; they are reported when its step is finished."""
+        row = 0
+        for job in jobs:
+            job.in_part = {
+                entry_id: self._part(text, in_part[place], "a read finds it by these alone")
+                for place, (entry_id, text) in enumerate(job.texts.items(), row)
+                if place in in_part
+            }
+            row += len(job.texts)
+            if job.searches and job.step.query in asked_in_part:
+                query = job.step.query
+                job.in_part[None] = self._part(query, asked_in_part[query], "the others are not looked for")
+
+    def _part(self, text: str, read: int, effect: str) -> str:
+        limit = self._embedder.max_tokens
+        rule = "fewer tokens" if limit is None else f"{limit} tokens"
+        return f"the embedder reads {rule} of a text; of its {len(text)} characters it read the first {read}: {effect}"
 
     def _fill(self, running: EpisodeWithKey, vectors: tuple[Sequence[int], Vectors] | None) -> None:
         """Store the entries of a snapshot; they are embedded anew if it came without vectors (its episode was over)."""

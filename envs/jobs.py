@@ -36,6 +36,8 @@ class Job:
     """Of ``texts``, ``[len(texts), dim]``."""
     query: Vectors | None = None
     """``[dim]``"""
+    in_part: dict[int | None, str] = field(default_factory=dict)
+    """What to report of a text, by the id of its entry, or of the query, by ``None``, that was not embedded whole."""
     hits: list[tuple[int, float]] = field(default_factory=list)
     """Ids and cosine similarities of what the query found, best first."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from atommem_gym.commands.consoles import output
+from atommem_gym.commands.consoles import messages, output
+from atommem_gym.embedders.loading import embed_in_part
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
 from atommem_gym.stores.kept import KeptDatabase, KeptMemory, embedder_of, open_kept
@@ -44,6 +46,8 @@ class MemoryCommand:
     """For search: how many entries to show."""
     embedder: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """For search: where the embedder is that the database was written with, if that was a model behind a server."""
+    embedder_options: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    """For search: settings of that embedder which the database does not tell, such as '{"instruction": "query: "}'."""
     json: bool = False
     """Print JSON."""
 
@@ -75,9 +79,27 @@ class MemoryCommand:
                 self._print(console, *_contents(memory))
             else:
                 assert self.query is not None
-                hits = memory.search(self.query, embedder_of(database, self.embedder), self.top_k)
+                embedder = embedder_of(database, self.embedder, self._options())
+                hits = memory.search(self.query, embedder, self.top_k)
+                for read in embed_in_part(embedder, [self.query], "query").in_part.values():
+                    note = f"note: the embedder read the first {read} of the query's {len(self.query)} characters"
+                    messages().print(Text(note, style="yellow"), soft_wrap=True)
                 self._print(console, *_found(memory, self.query, hits))
         return 0
+
+    def _options(self) -> Mapping[str, Any] | None:
+        if self.embedder_options is None:
+            return None
+        try:
+            options = json.loads(self.embedder_options)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"--embedder-options {self.embedder_options} is no JSON: {error}") from None
+        if not isinstance(options, dict):
+            raise ConfigError(
+                f"--embedder-options {self.embedder_options} is no JSON object; write for instance "
+                "--embedder-options '{\"dimensions\": 256}'"
+            )
+        return options
 
     def _exported(self) -> list[dict[str, Any]]:
         memories = export_memory(self.database)

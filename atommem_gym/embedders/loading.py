@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
-from atommem_gym.endpoints import lacks_scheme
-from atommem_gym.errors import AtomMemError, ConfigError
-from atommem_gym.memory.protocols import Embedder, TextKind, Vectors
+from atommem_gym.embedders.options import EmbedderOptions
+from atommem_gym.endpoints import lacks_scheme, shown
+from atommem_gym.errors import AtomMemError, ConfigError, EmbedderError
+from atommem_gym.memory.protocols import Embedded, Embedder, EmbedderInPart, TextKind, Vectors
 from atommem_gym.plugins.forms import FORMS
 from atommem_gym.plugins.loading import check_colon, is_plugin, load_plugin, module_of
 from atommem_gym.trust import check_import
@@ -30,7 +32,7 @@ class CachedEmbedder:
     """Asks ``embedder`` only for texts that it does not remember: each text once, all in one call.
 
     Remembers the most recently used vectors, so a text keeps one vector, to the bit, for as long as it is remembered,
-    whatever batch it comes in. Several threads may use it at a time.
+    whatever batch it comes in; and with the vector how much of the text it is of. Several threads may use it at a time.
 
     >>> embedder = CachedEmbedder(HashingEmbedder())
     >>> embedder.embed(["a film", "a book", "a film"], "document").shape
@@ -40,9 +42,20 @@ class CachedEmbedder:
     """
 
     def __init__(self, embedder: Embedder, size: int = CACHE_SIZE, max_bytes: int = CACHE_BYTES) -> None:
-        """Remember at most ``size`` vectors, and at most ``max_bytes`` of texts and vectors together."""
+        """Remember at most ``size`` vectors, and at most ``max_bytes`` of texts and vectors together.
+
+        Raises:
+            ConfigError: a size is negative; or the embedder reads a part of a text only (``max_tokens``) and cannot
+                say which (``embed_in_part``).
+        """
         if size < 0 or max_bytes < 0:
             raise ConfigError(f"cache_size={size}, max_bytes={max_bytes}: a cache cannot be smaller than 0")
+        self._in_part = embedder if isinstance(embedder, EmbedderInPart) else None
+        if self._in_part is None and getattr(embedder, "max_tokens", None) is not None:
+            raise ConfigError(
+                f"the embedder {embedder.name!r} reads max_tokens={embedder.max_tokens} of a text, but has no method "  # type: ignore[attr-defined]
+                "embed_in_part, which says of which texts it did not read all (SPEC M18)"
+            )
         self.embedder = embedder
         self.name = embedder.name
         self.dim = embedder.dim
@@ -55,80 +68,131 @@ class CachedEmbedder:
         self._bytes = 0
         self.tells_queries: bool = getattr(embedder, "tells_queries", False)
         """Whether a text has one vector as a document and another one as a query."""
-        self._vectors: OrderedDict[tuple[TextKind, str], Vectors] = OrderedDict()
+        self._vectors: OrderedDict[tuple[TextKind, str], _Remembered] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         """How many vectors are remembered."""
         return len(self._vectors)
 
+    @property
+    def max_tokens(self) -> int | None:
+        """How much of a text the embedder reads, in its own tokens; ``None``: all of it, or it is not known."""
+        return None if self._in_part is None else self._in_part.max_tokens
+
     def embed(self, texts: Sequence[str], kind: TextKind) -> Vectors:
         """Embed ``texts`` as ``[len(texts), dim]``; the array is the caller's own.
 
         Raises:
-            EmbedderError: the model or endpoint failed after its retries.
+            EmbedderError: see :meth:`embed_in_part`.
+        """
+        return self.embed_in_part(texts, kind).vectors
+
+    def embed_in_part(self, texts: Sequence[str], kind: TextKind) -> Embedded:
+        """Embed ``texts`` as ``[len(texts), dim]``, and say which were not read whole; the array is the caller's own.
+
+        Raises:
+            EmbedderError: the model or endpoint failed after its retries, or gave a vector that is zero or not finite.
         """
         key_kind: TextKind = kind if self.tells_queries else "document"
-        found: dict[str, Vectors] = {}
+        found: dict[str, _Remembered] = {}
         with self._lock:
             for text in dict.fromkeys(texts):
-                vector = self._vectors.get((key_kind, text))
-                if vector is not None:
+                known = self._vectors.get((key_kind, text))
+                if known is not None:
                     self._vectors.move_to_end((key_kind, text))
-                    found[text] = vector
+                    found[text] = known
         missing = [text for text in dict.fromkeys(texts) if text not in found]
         if missing:
             # Not under the lock: a slow model must not hold up threads whose texts are all remembered.
-            computed = self.embedder.embed(missing, kind)
+            computed, in_part = self._computed(missing, kind)
             with self._lock:
-                for text, row in zip(missing, computed, strict=True):
-                    found[text] = self._remember((key_kind, text), row)
+                for place, (text, row) in enumerate(zip(missing, computed, strict=True)):
+                    found[text] = self._remember((key_kind, text), row, in_part.get(place))
         with self._lock:
             self.misses += len(missing)
             self.hits += len(texts) - len(missing)
         vectors: Vectors = np.empty((len(texts), self.dim), np.float32)
+        parts = {}
         for position, text in enumerate(texts):
-            vectors[position] = found[text]
-        return vectors
+            vectors[position], read = found[text]
+            if read is not None:
+                parts[position] = read
+        return Embedded(vectors, parts)
+
+    def _computed(self, texts: Sequence[str], kind: TextKind) -> Embedded:
+        embedded = embed_in_part(self.embedder, texts, kind)
+        with np.errstate(over="ignore"):
+            usable = np.isfinite(embedded.vectors).all(axis=1) & embedded.vectors.any(axis=1)
+        if not usable.all():
+            text = texts[int(np.argmin(usable))]
+            raise EmbedderError(
+                f"the embedder {self.name!r} gave a vector that is zero or not finite, which is similar to nothing, "
+                f"for the text {shown(text)}; try another device or data type, or another model"
+            )
+        return embedded
+
+    def renew_lock(self) -> None:
+        """In a forked child: do not wait for a thread of the parent."""
+        self._lock = threading.Lock()
 
     def enlarge(self, size: int) -> None:
         """Remember at least ``size`` vectors from now on."""
         with self._lock:
             self._size = max(self._size, size)
 
-    def _remember(self, key: tuple[TextKind, str], row: Vectors) -> Vectors:
+    def _remember(self, key: tuple[TextKind, str], row: Vectors, read: int | None) -> _Remembered:
         known = self._vectors.get(key)
         if known is not None:
             # Another thread was quicker; its vector may differ in the last bits, and a text has only one.
             return known
-        vector: Vectors = row.copy()
-        self._vectors[key] = vector
-        self._bytes += _bytes_of(key, vector)
+        new = _Remembered(row.copy(), read)
+        self._vectors[key] = new
+        self._bytes += _bytes_of(key, new)
         while self._vectors and (len(self._vectors) > self._size or self._bytes > self._max_bytes):
             self._bytes -= _bytes_of(*self._vectors.popitem(last=False))
-        return vector
+        return new
 
 
-def _bytes_of(key: tuple[TextKind, str], vector: Vectors) -> int:
-    return key[1].__sizeof__() + vector.nbytes + _ENTRY_OVERHEAD
+def embed_in_part(embedder: Embedder, texts: Sequence[str], kind: TextKind) -> Embedded:
+    """Vectors of texts, and which were not read whole; an embedder that does not say so reads all (SPEC M18)."""
+    if isinstance(embedder, EmbedderInPart):
+        return embedder.embed_in_part(texts, kind)
+    return Embedded(embedder.embed(texts, kind), {})
 
 
-_loaded: dict[str, CachedEmbedder] = {}
+class _Remembered(NamedTuple):
+    """A text's vector."""
+
+    vector: Vectors
+    read: int | None
+    """The characters of the text that it is of; ``None``: all."""
+
+
+def _bytes_of(key: tuple[TextKind, str], known: _Remembered) -> int:
+    return key[1].__sizeof__() + known.vector.nbytes + _ENTRY_OVERHEAD
+
+
+_loaded: dict[tuple[str, EmbedderOptions], CachedEmbedder] = {}
 _loading = threading.RLock()  # an embedder of the user's own may load the one that it stands on
 
 
-def load_embedder(name: str, *, cache_size: int = CACHE_SIZE) -> CachedEmbedder:
+def load_embedder(
+    name: str, options: Mapping[str, Any] | None = None, *, cache_size: int = CACHE_SIZE
+) -> CachedEmbedder:
     """The embedder called ``name`` with its cache, one per process.
 
     Args:
         name: ``"hashing"``, ``"minilm"``, ``"http(s)://host:port/v1"`` (an OpenAI-compatible server; add ``#MODEL`` if
             it has several models), ``"package.module:name"`` (an embedder of your own, called without arguments), else
             a sentence-transformers name or folder.
+        options: Those of :class:`~atommem_gym.embedders.options.EmbedderOptions`, by name.
         cache_size: Vectors to remember; of several calls for one embedder the largest counts.
 
     Raises:
-        ConfigError: a package is missing, the name is malformed, or an embedder of your own has another form
-            (:mod:`atommem_gym.plugins`) or may not be imported (:mod:`atommem_gym.trust`).
+        ConfigError: a package is missing, the name is malformed, an option is unknown or none of this embedder's, or an
+            embedder of your own has another form (:mod:`atommem_gym.plugins`) or may not be imported
+            (:mod:`atommem_gym.trust`).
         EmbedderError: the model cannot be loaded, or the server cannot be reached.
     """
     if not isinstance(name, str) or not name.strip():
@@ -136,41 +200,52 @@ def load_embedder(name: str, *, cache_size: int = CACHE_SIZE) -> CachedEmbedder:
             f"embedder={name!r}: an embedder is named by a non-empty string; use 'hashing', 'minilm', "
             "a sentence-transformers name or folder, 'http://host:port/v1', or 'package.module:name'"
         )
+    checked = EmbedderOptions.from_mapping(options)
     if is_plugin("embedder", name):
         check_import(module_of(name), f"embedder={name!r}")
     with _loading:
-        if name not in _loaded:
-            _loaded[name] = CachedEmbedder(_load(name), cache_size)
+        if (name, checked) not in _loaded:
+            made = _loaded[name, checked] = CachedEmbedder(_load(name, checked), cache_size)
             if is_plugin("embedder", name):
                 # What a database records must tell how to find it again, and which version it was.
-                _loaded[name].name = f"{name}#{_loaded[name].name}"
-        _loaded[name].enlarge(cache_size)
-        return _loaded[name]
+                made.name = f"{name}#{made.name}"
+        _loaded[name, checked].enlarge(cache_size)
+        return _loaded[name, checked]
 
 
-def _load(name: str) -> Embedder:
+def _load(name: str, options: EmbedderOptions) -> Embedder:
     if name == "hashing":
-        return HashingEmbedder()
+        return _hashing(options)
     if name == "minilm":
         from atommem_gym.embedders.sentence_embedder import load_minilm
 
-        return load_minilm()
+        return load_minilm(options)
     if name.startswith(("http://", "https://")):
         from atommem_gym.embedders.openai_embedder import EndpointEmbedder
 
-        return EndpointEmbedder(name)
+        return EndpointEmbedder(
+            name,
+            query_instruction=options.instruction,
+            dimensions=options.dimensions,
+            max_tokens=options.max_tokens,
+        )
     if is_plugin("embedder", name):
-        return _own_embedder(name)
+        return _own_embedder(name, options)
     if lacks_scheme(name) and not os.path.lexists(name):
         raise ConfigError(f"embedder={name!r} is a URL without a scheme; write http://{name}")
     check_colon("embedder", name)
     from atommem_gym.embedders.sentence_embedder import SentenceEmbedder
 
-    return SentenceEmbedder(name)
+    return SentenceEmbedder(name, options=options)
 
 
-def _own_embedder(name: str) -> Embedder:
+def _own_embedder(name: str, options: EmbedderOptions) -> Embedder:
     """An embedder of the user's own, which has embedded one text as an embedder does."""
+    if options.given():
+        raise ConfigError(
+            f"embedder_options={options.given()} are none of embedder={name!r}, which is made without arguments; "
+            "leave them out"
+        )
     embedder: Embedder = load_plugin("embedder", name)
     try:
         found: object = embedder.embed(["a first text"], "document")
@@ -188,3 +263,25 @@ def _own_embedder(name: str) -> Embedder:
             f"{FORMS['embedder'].remedy}"
         )
     return embedder
+
+
+def _hashing(options: EmbedderOptions) -> HashingEmbedder:
+    for option in ("instruction", "max_tokens"):
+        if option in options.given():
+            raise ConfigError(
+                f"the embedder option {option}={options.given()[option]!r} is none of embedder='hashing', which reads "
+                "the whole of every text and embeds queries and documents alike; leave it out"
+            )
+    return HashingEmbedder() if options.dimensions is None else HashingEmbedder(options.dimensions)
+
+
+def _renew_locks() -> None:
+    """In a forked child: another thread may have held one at the moment of the fork."""
+    global _loading
+    _loading = threading.RLock()
+    for cache in _loaded.values():
+        cache.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from atommem_gym.embedders.options import EmbedderOptions
 from atommem_gym.endpoints import Endpoint, OddReplyError, shown
 from atommem_gym.errors import ConfigError, EmbedderError
 from atommem_gym.exchange import LARGEST_REPLY, MEBIBYTE
-from atommem_gym.memory.protocols import TextKind, Vectors
+from atommem_gym.memory.protocols import Embedded, TextKind, Vectors
+from atommem_gym.refusals import Refusal, lengths, too_long
 
 QWEN_QUERY_INSTRUCTION = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 """The query prompt that Qwen3-Embedding was released with (its ``config_sentence_transformers.json``)."""
+
+_SPECIAL_TOKENS = 4
+"""What a server adds to a text at most; a token of the text has at least one byte."""
+_NEARLY = 0.98
+"""Tokens are spread unevenly over a text; the part that should just fit is taken a little shorter."""
 
 
 class EndpointEmbedder:
     """Embeddings of ``POST /v1/embeddings``, normalised to length 1, in concurrent batches.
 
-    The same text in another batch may get a vector that differs in its last bits, as on every real model; the cache of
-    ``load_embedder`` gives each text one vector per process.
+    A text that the server refuses because it is too long is sent again shorter, until it is taken; how much of a text
+    is read does not depend on what was embedded before (SPEC M18). The same text in another batch may get a vector that
+    differs in its last bits, as on every real model; the cache of ``load_embedder`` gives each text one vector per
+    process.
     """
 
     def __init__(
@@ -30,6 +38,8 @@ class EndpointEmbedder:
         model: str | None = None,
         *,
         query_instruction: str | None = None,
+        dimensions: int | None = None,
+        max_tokens: int | None = None,
         batch_size: int = 64,
         concurrency: int = 8,
         timeout: float = 60.0,
@@ -42,8 +52,12 @@ class EndpointEmbedder:
         Args:
             url: ``http(s)://host:port/v1``, or ``…/v1#model`` to name the model.
             model: The model's name; by default that of the URL, else the only one that ``/v1/models`` lists.
-            query_instruction: Put before every query; by default Qwen3-Embedding's for a model of that name, else
-                nothing. Give ``""`` for none.
+            query_instruction: Put before every query; by default Qwen3-Embedding's for a model of that name, or one
+                whose ``root`` in ``/v1/models`` has that name, else nothing. Give ``""`` for none.
+            dimensions: Asked of the server, for models that were trained for it (Matryoshka).
+            max_tokens: Tokens to which the server cuts a text without saying so (as Ollama does). A text that may have
+                more is sent alone, and shortened until the server's ``usage`` counts fewer. Leave it out where the
+                server refuses what is too long, as vLLM does.
             batch_size: Texts in one request at most.
             concurrency: Requests under way at a time.
             timeout: Seconds of one try.
@@ -52,11 +66,14 @@ class EndpointEmbedder:
             api_key: By default the environment variable ``OPENAI_API_KEY``.
 
         Raises:
-            ConfigError: the URL is malformed, or the server has several models and none is named.
+            ConfigError: the URL or an option is malformed, or the server has several models and none is named.
             EmbedderError: the server is down, or answers what no retry mends.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size}: a request holds at least 1 text")
+        options = EmbedderOptions.from_mapping(
+            {"instruction": query_instruction, "dimensions": dimensions, "max_tokens": max_tokens}
+        )
         base, _, fragment = url.partition("#")
         self._endpoint = Endpoint(
             base,
@@ -67,21 +84,36 @@ class EndpointEmbedder:
             backoff=backoff,
             concurrency=concurrency,
             largest=max(LARGEST_REPLY, batch_size * MEBIBYTE),
+            explain=self._too_long,
         )
         self._batch_size = batch_size
-        self._model = model or fragment or self._only_model()
+        self._dimensions = dimensions
+        self._cuts_at = max_tokens
+        served = self._served(model or fragment)
+        self._model = served.name
+        self.max_tokens = served.max_tokens if max_tokens is None else max_tokens
+        """Tokens that the server takes, special ones among them, as far as it or the user has said."""
+        self._alone_from: int | None = None
+        """Bytes of the shortest text that was refused: so long ones go alone, so that no batch is refused with them."""
         if query_instruction is None:
-            query_instruction = QWEN_QUERY_INSTRUCTION if "qwen3-embedding" in self._model.lower() else ""
+            names = (served.name.lower(), served.root.lower())
+            query_instruction = QWEN_QUERY_INSTRUCTION if any("qwen3-embedding" in name for name in names) else ""
         self._query_instruction = query_instruction
         self.tells_queries = bool(query_instruction)
-        self.dim = 0
-        self.dim = self._request(["dimension"]).shape[1]
-        self.name = f"endpoint:{self._model}"
-        if query_instruction:
-            self.name += f":query-{hashlib.blake2b(query_instruction.encode(), digest_size=4).hexdigest()}"
+        self.dim = dimensions or 0
+        self.dim = self._request(["dimension"]).vectors.shape[1]
+        self.name = options.named(f"endpoint:{self._model}", query_instruction or None)
 
     def embed(self, texts: Sequence[str], kind: TextKind) -> Vectors:
         """Embed ``texts`` as ``[len(texts), dim]`` float32 of length 1.
+
+        Raises:
+            EmbedderError: see :meth:`embed_in_part`.
+        """
+        return self.embed_in_part(texts, kind).vectors
+
+    def embed_in_part(self, texts: Sequence[str], kind: TextKind) -> Embedded:
+        """Embed ``texts`` as ``[len(texts), dim]`` float32 of length 1, each cut to what the server takes.
 
         Raises:
             EmbedderError: the server failed after all tries, or its answer is unusable.
@@ -89,34 +121,179 @@ class EndpointEmbedder:
         prefix = self._query_instruction if kind == "query" else ""
         # JSON in UTF-8 cannot hold lone surrogates.
         sent = [(prefix + text).encode(errors="replace").decode() for text in texts]
-        batches = [sent[start : start + self._batch_size] for start in range(0, len(sent), self._batch_size)]
-        parts = self._endpoint.map(self._request, batches)
-        return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+        sizes = [len(text.encode()) for text in sent]
+        # Long texts beside long ones: a request in which one is too long is refused whole.
+        order = sorted(range(len(sent)), key=sizes.__getitem__)
+        together = [i for i in order if not self._goes_alone(sizes[i])]
+        jobs = [together[start : start + self._batch_size] for start in range(0, len(together), self._batch_size)]
+        jobs += [[i] for i in order[len(together) :]]
+        vectors: Vectors = np.empty((len(sent), self.dim), np.float32)
+        in_part: dict[int, int] = {}
+        parts = self._endpoint.map(lambda job: self._taken([sent[i] for i in job], len(prefix)), jobs)
+        for job, taken in zip(jobs, parts, strict=True):
+            for i, (vector, read) in zip(job, taken, strict=True):
+                vectors[i] = vector
+                if read < len(sent[i]):
+                    in_part[i] = read - len(prefix)
+        return Embedded(vectors, in_part)
 
     def close(self) -> None:
         """Close the connections to the server."""
         self._endpoint.close()
 
-    def _only_model(self) -> str:
-        names = self._endpoint.get("/models", _model_names)
-        if len(names) != 1:
+    def _served(self, named: str) -> _Served:
+        """What the server says of the model; a server that lists none is believed to have one that is named."""
+        try:
+            listed = self._endpoint.get("/models", lambda reply: _models(reply, strict=not named))
+        except EmbedderError as error:
+            if not named or error.refused is None:
+                raise
+            listed = []
+        if named:
+            return next((model for model in listed if model.name == named), _Served(named))
+        if len(listed) != 1:
+            names = ", ".join(model.name for model in listed) or "none"
             raise ConfigError(
-                f"the server {self._endpoint.url} has {len(names)} models ({', '.join(names) or 'none'}); "
+                f"the server {self._endpoint.url} has {len(listed)} models ({names}); "
                 f"name one as '{self._endpoint.url}#MODEL'"
             )
-        return names[0]
+        return listed[0]
 
-    def _request(self, texts: Sequence[str]) -> Vectors:
-        body = {"model": self._model, "input": list(texts), "encoding_format": "float"}
-        return self._endpoint.post("/embeddings", body, lambda reply: self._read(reply, len(texts)))
+    def _goes_alone(self, size: int) -> bool:
+        bounds = (self._alone_from, None if self._cuts_at is None else self._cuts_at - _SPECIAL_TOKENS + 1)
+        return any(bound is not None and size >= bound for bound in bounds)
 
-    def _read(self, reply: Any, count: int) -> Vectors:
+    def _taken(self, texts: Sequence[str], prefix: int) -> list[tuple[Vectors, int]]:
+        """Vectors of texts, and the characters of each that the server takes; ``prefix`` of them are never cut."""
+        if len(texts) == 1:
+            return [self._longest(texts[0], prefix)]
         try:
-            return read_embeddings(reply, count, self.dim)
+            return list(zip(self._request(texts).vectors, map(len, texts), strict=True))
+        except _TooLongError:
+            half = len(texts) // 2
+            return self._taken(texts[:half], prefix) + self._taken(texts[half:], prefix)
+
+    def _longest(self, text: str, prefix: int) -> tuple[Vectors, int]:
+        """The vector of the longest beginning that the server takes, nearly, and its characters.
+
+        Where the server says how long the text and the limit are in tokens, they give its part; else it is bisected,
+        to a twentieth.
+        """
+        low, high, refused = prefix, len(text), len(text)
+        taken: Vectors | None = None
+        part, exact = text, True
+        while True:
+            try:
+                taken = self._request_uncut(part)
+                low = len(part)
+                if exact:
+                    return taken, low
+                counted = None
+            except _TooLongError as error:
+                refused = high = len(part)
+                counted = error.fitting
+                if part == text:
+                    size = len(text.encode())
+                    self._alone_from = min(size, self._alone_from or size)
+                if self.max_tokens is None:
+                    self.max_tokens = error.limit
+                if high - low <= 1:
+                    remedy = "; give a shorter instruction" if prefix else ""
+                    raise EmbedderError(
+                        f"{error}; not even the first character of {shown(text)} is taken{remedy}"
+                    ) from error
+            if taken is not None and high - low <= max(16, high // 20):
+                return taken, low
+            cut = (low + high) // 2 if counted is None else int(prefix + (refused - prefix) * counted)
+            exact = counted is not None
+            part = text[: min(max(cut, low + 1), high - 1)]
+
+    def _request_uncut(self, text: str) -> Vectors:
+        """The vector of one text.
+
+        Raises:
+            _TooLongError: the server refuses it, or is known to have cut it.
+        """
+        reply = self._request([text])
+        limit = self._cuts_at
+        if limit is not None and len(text.encode()) > limit - _SPECIAL_TOKENS:
+            if reply.tokens is None:
+                raise EmbedderError(
+                    f"the server {self._endpoint.url} counts no usage.prompt_tokens, so that nobody knows which texts "
+                    f"it cuts to max_tokens={limit}; leave max_tokens out if it refuses texts that are too long, else "
+                    "lower max_entry_tokens so far that no text is"
+                )
+            if reply.tokens >= limit:
+                raise _TooLongError(
+                    f"the server {self._endpoint.url} counts {reply.tokens} tokens in a text and reads {limit}",
+                    reply.tokens if reply.tokens > limit else None,
+                    limit,
+                )
+        return reply.vectors[0]
+
+    def _too_long(self, refusal: Refusal) -> _TooLongError | None:
+        if not too_long(refusal):
+            return None
+        where = f"POST {self._endpoint.url}/embeddings"
+        return _TooLongError(f"{where} was refused with HTTP {refusal.status}: {refusal.message}", *lengths(refusal))
+
+    def _request(self, texts: Sequence[str]) -> _Reply:
+        body: dict[str, Any] = {"model": self._model, "input": list(texts), "encoding_format": "float"}
+        if self._dimensions is not None:
+            body["dimensions"] = self._dimensions
+        return self._endpoint.post("/embeddings", body, lambda reply: self._read(reply, texts))
+
+    def _read(self, reply: Any, texts: Sequence[str]) -> _Reply:
+        try:
+            vectors = read_embeddings(reply, len(texts), self.dim)
+        except _NoDirectionError as odd:
+            raise OddReplyError(f"{odd}, for model {self._model!r} and the text {shown(texts[odd.place])}") from None
         except OddReplyError as odd:
+            asked = f" that takes dimensions={self._dimensions}" if self._dimensions is not None else ""
             raise OddReplyError(
-                f"{odd}, for model {self._model!r}; check that the server runs an embedding model"
+                f"{odd}, for model {self._model!r}; check that the server runs an embedding model{asked}"
             ) from None
+        usage = reply.get("usage")
+        tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+        return _Reply(vectors, tokens if type(tokens) is int and tokens > 0 else None)
+
+
+class _Served(NamedTuple):
+    """A model of a server, as ``/v1/models`` describes it."""
+
+    name: str
+    root: str = ""
+    """The model behind an alias (vLLM's ``--served-model-name``)."""
+    max_tokens: int | None = None
+    """vLLM's ``max_model_len``."""
+
+
+class _Reply(NamedTuple):
+    """Embeddings, and the tokens of the request if the server counts them."""
+
+    vectors: Vectors
+    tokens: int | None
+
+
+class _TooLongError(EmbedderError):
+    """The server does not take a text, or one of several, whole."""
+
+    def __init__(self, message: str, tokens: int | None, limit: int | None) -> None:
+        """Keep the text's and the server's tokens, as far as they are known."""
+        super().__init__(message)
+        self.limit = limit
+        known = tokens is not None and limit is not None and tokens > limit > _SPECIAL_TOKENS
+        self.fitting = _NEARLY * (limit - _SPECIAL_TOKENS) / tokens if known else None  # type: ignore[operator]
+        """The share of the text that fits; ``None`` if the server does not tell."""
+
+
+class _NoDirectionError(OddReplyError):
+    """An embedding whose length is zero, or out of range."""
+
+    def __init__(self, reason: str, place: int) -> None:
+        """Say why, and which of the texts it is."""
+        super().__init__(reason)
+        self.place = place
 
 
 def read_embeddings(reply: Any, count: int, dim: int = 0) -> Vectors:
@@ -155,13 +332,36 @@ def read_embeddings(reply: Any, count: int, dim: int = 0) -> Vectors:
         raise OddReplyError("NaN or infinity in an embedding")
     with np.errstate(over="ignore", under="ignore"):
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not np.isfinite(lengths).all() or ((lengths == 0) & (vectors != 0)).any():
-        raise OddReplyError("an embedding whose length is beyond the range of floats")
-    return (vectors / np.where(lengths == 0, 1, lengths)).astype(np.float32)
+    for bad, reason in (
+        (~vectors.any(axis=1), "an embedding of zeros alone"),
+        (
+            (lengths[:, 0] < _SHORTEST) | (lengths[:, 0] > _LONGEST),
+            "an embedding whose length is beyond the range of floats",
+        ),
+    ):
+        if bad.any():
+            raise _NoDirectionError(reason, int(np.argmax(bad)))
+    return (vectors / lengths).astype(np.float32)
 
 
-def _model_names(reply: Any) -> list[str]:
+_SHORTEST, _LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+"""The length of an embedding; no model has another one."""
+
+
+def _models(reply: Any, *, strict: bool) -> list[_Served]:
+    """The models that a server lists; unless ``strict``, a list that cannot be read holds none."""
     data = reply.get("data") if isinstance(reply, dict) else None
     if isinstance(data, list) and all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in data):
-        return [row["id"] for row in data]
-    raise OddReplyError(f"no list of models ({shown(reply)}); does the URL end in /v1?")
+        return [_served(row) for row in data]
+    if strict:
+        raise OddReplyError(f"no list of models ({shown(reply)}); does the URL end in /v1?")
+    return []
+
+
+def _served(row: dict[str, Any]) -> _Served:
+    root, longest = row.get("root"), row.get("max_model_len")
+    return _Served(
+        row["id"],
+        root if isinstance(root, str) else "",
+        longest if type(longest) is int and longest > 0 else None,
+    )

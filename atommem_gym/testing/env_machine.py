@@ -257,7 +257,7 @@ class MemoryEnvMachine(RuleBasedStateMachine):
         return questions[0] if len(questions) == 1 else "\n".join(f"{i}. {q}" for i, q in enumerate(questions, 1))
 
     def _embed(self, texts: Sequence[str], kind: TextKind) -> Vectors:
-        return load_embedder(self.config.embedder).embed(texts, kind)
+        return load_embedder(self.config.embedder, self.config.embedder_options).embed(texts, kind)
 
 
 def _spell(op: Operation | Malformed) -> str:

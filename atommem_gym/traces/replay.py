@@ -326,7 +326,7 @@ def _write_memory(trace: EpisodeTrace, store: str, overrides: Mapping[str, Any])
     keywords = _keywords(trace, {**overrides, "store": store})
     task = task_of(trace.env.id)
     config = EnvConfig.from_keywords(keywords) if task is None else task.config(keywords)
-    embedder = load_embedder(config.embedder)
+    embedder = load_embedder(config.embedder, config.embedder_options)
     initial = trace.initial_memory
     texts = [entry.text for entry in initial.entries]
     vectors = embedder.embed(texts, "document") if texts else Write(_KEY).vectors

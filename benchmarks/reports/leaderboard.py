@@ -51,6 +51,13 @@ class Cell:
     env_ms: float
     seconds: float
     """Of the whole cell."""
+    embedded_in_part: float | None = None
+    """Texts an episode of which the embedder did not read all; ``None`` in cells of before these were counted."""
+
+    @property
+    def uncounted(self) -> bool:
+        """Whether texts may have been embedded in part without a count, so that the cell is to be played again."""
+        return self.embedded_in_part is None and self.embedder != "hashing"
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -92,6 +99,15 @@ def markdown(cells: Sequence[Cell], made: dict[str, str], episodes: int, failed:
         of_task = [cell for cell in cells if cell.dataset == task.dataset]
         if of_task:
             parts += ["", f"## {task.name}", "", *_table(of_task, documents)]
+    if any(cell.uncounted for cell in cells):
+        parts += [
+            "",
+            "† Played before texts that the embedder does not read whole were counted and reported (reason "
+            "`embedded_in_part`).",
+        ]
+    shares = _shares(cells)
+    if shares:
+        parts += ["", "## Embedded in part", "", *shares]
     if failed:
         parts += ["", "## Not as it should be", "", *(f"- {line}" for line in failed)]
     return "\n".join(parts) + "\n"
@@ -116,7 +132,22 @@ def _table(cells: Sequence[Cell], documents: Sequence[int]) -> list[str]:
 
 def _em(cell: Cell) -> str:
     low, high = cell.interval
-    return f"{fmean(cell.em):.2f} ({low:.2f}–{high:.2f})"
+    return f"{fmean(cell.em):.2f} ({low:.2f}–{high:.2f}){' †' if cell.uncounted else ''}"
+
+
+def _shares(cells: Sequence[Cell]) -> list[str]:
+    """How many texts `keep_all`, one entry a document, has embedded in part."""
+    lines = []
+    for cell in cells:
+        if cell.agent == "keep_all" and cell.embedded_in_part:
+            name = next(task.name for task in TASKS.values() if task.dataset == cell.dataset)
+            written = cell.operations["create"] + cell.operations["update"]
+            lines.append(
+                f"- {name}, {cell.documents} documents, `{cell.embedder}`: {cell.embedded_in_part:.1f} of "
+                f"{written:.0f} entries an episode ({cell.embedded_in_part / written:.1%}) are longer than the "
+                "embedder reads; they are found by their beginning alone."
+            )
+    return lines
 
 
 def plot(cells: Sequence[Cell], path: Path) -> None:

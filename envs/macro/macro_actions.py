@@ -22,7 +22,7 @@ from atommem_gym.policies.documents import harmless
 from atommem_gym.policies.oracle_reader import OracleReader
 from atommem_gym.policies.words import content_words, names
 from atommem_gym.policies.writing import answer, write_action
-from atommem_gym.step import Observation, Phase
+from atommem_gym.step import CUTS, Observation, Phase
 
 SKIP, KEEP, MERGE = range(3)
 """Choices for a document."""
@@ -133,7 +133,7 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
         if done["answer"]:
             self.macro_state.next_question()
         self._see(observation)
-        rejected = sum(record["operation"] == "create" and record["reason"] != "cut" for record in info["rejected"])
+        rejected = sum(record["operation"] == "create" and record["reason"] not in CUTS for record in info["rejected"])
         done["keep"] -= rejected
         done["idle"] += rejected
         info = {**info, "action": text, "macro": {name: done[name] for name in DONE}}

@@ -121,7 +121,7 @@ class MacroState:
         self.config = config
         self.slots = slots
         self.tokenizer = load_tokenizer(config.tokenizer)
-        self._embedder = load_embedder(config.embedder)
+        self._embedder = load_embedder(config.embedder, config.embedder_options)
         self.dim = self._embedder.dim
         self.stored: dict[int, Stored] = {}
         self.found = Found()

@@ -358,6 +358,13 @@ class CurrentTeamEpisode:
         backend.score(batch)
         backend.embed(batch)
         backend.write_and_search(batch)
+        for entry_id, detail in written.in_part.items():
+            # Of the members, one alone has written an entry in this step (a second one would be a conflict).
+            for own in step.steps.values():
+                own.report_part(entry_id, detail)
+        for job in jobs.values():
+            for place, detail in job.in_part.items():
+                job.step.report_part(place, detail)
         results = team.finish(
             step, {name: job.scores for name, job in jobs.items()}, {name: job.hits for name, job in jobs.items()}
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import io
 import json
@@ -163,6 +164,43 @@ def cell(board: ModuleType, em: list[float], agent: str = "oracle", guess_rate: 
     numbers = {"f1": em, "recall": em, "recall_exact": em, "guess_rate": guess_rate, "operations": {}}
     means = dict.fromkeys(("rejected", "peak_entries", "steps", "env_ms", "seconds"), 0.0)
     return board.Cell("hotpotqa", "hashing", 200, agent, em, **numbers, **means)
+
+
+def test_finding_3_2_cells_of_before_embedded_in_part_was_counted_are_marked_and_played_again(
+    board: ModuleType, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only = {"documents": (12,), "agents": ("keep_all",), "embedders": ("hashing", "minilm")}
+    folder = tmp_path / "out"
+    play_cell = board.play_cell
+
+    def counted(plan: Any, *arguments: Any) -> Any:
+        found = play_cell(dataclasses.replace(plan, embedder="hashing"), *arguments)
+        return dataclasses.replace(found, embedder=plan.embedder, embedded_in_part=1.5 * (plan.embedder == "minilm"))
+
+    monkeypatch.setattr(board, "play_cell", counted)
+    board.main(options(board, tmp_path, **only))
+    new = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
+    page = (folder / "leaderboard.md").read_text(encoding="utf-8")
+    assert "†" not in page
+    assert "- HotpotQA, 12 documents, `minilm`: 1.5 of 12 entries an episode (12.5%)" in page
+
+    old = {**new, "made": {**new["made"], "date": "2026-11-01"}, "cells": [dict(cell) for cell in new["cells"]]}
+    for cell in old["cells"]:
+        del cell["embedded_in_part"]
+    (folder / "leaderboard.json").write_text(json.dumps(old), encoding="utf-8")
+    # Nothing is played: what was made before keeps its date, and MiniLM's cells are marked.
+    board.main(options(board, tmp_path, **{**only, "embedders": ("hashing",)}))
+    page = (folder / "leaderboard.md").read_text(encoding="utf-8")
+    assert "2026-11-01 · " in page
+    assert "† Played before texts that the embedder does not read whole were counted" in page
+    assert [line.count("†") for line in page.splitlines() if "`keep_all`" in line] == [0, 1, 0, 1]
+
+    board.main(options(board, tmp_path, **only))
+    again = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
+    assert [board.plan_of(board.Cell(**cell)) for cell in again["cells"]] == [
+        board.plan_of(board.Cell(**cell)) for cell in new["cells"]
+    ]
+    assert [cell.get("embedded_in_part") for cell in again["cells"]] == [None, None, 1.5, 1.5]
 
 
 def test_intervals_are_those_of_the_bootstrap(board: ModuleType) -> None:

@@ -139,7 +139,7 @@ def test_another_embedder_is_refused_before_anything_is_read(
     notes = str(tmp_path / "notes.db")
     assert ask(diary, "-q", "Who?", "--memory", notes, "--set", "embedder=hashing") == 0
     said(capsys)
-    monkeypatch.setattr(ask_memory, "load_embedder", lambda name: HashingEmbedder(512))
+    monkeypatch.setattr(ask_memory, "load_embedder", lambda name, options: HashingEmbedder(512))
     assert ask(diary, "-q", "Who?", "--memory", notes, "--set", "embedder=other") == FAILED
     _, err = said(capsys)
     assert "was written with embedder 'hashing-v1-1024', but embedder=other is 'hashing-v1-512'" in err

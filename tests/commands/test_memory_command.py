@@ -158,7 +158,7 @@ def test_another_embedder_is_refused(kept: tuple[str, list[str]], capsys: Captur
     from atommem_gym.embedders.hashing_embedder import HashingEmbedder
     from atommem_gym.stores import kept as kept_memory
 
-    monkeypatch.setattr(kept_memory, "load_embedder", lambda name: HashingEmbedder(512))
+    monkeypatch.setattr(kept_memory, "load_embedder", lambda name, options: HashingEmbedder(512))
     said = refused(capsys, "search", path, "bridge", "--key", keys[0])
     assert "written with embedder 'hashing-v1-1024', but --embedder hashing is 'hashing-v1-512'" in said
 

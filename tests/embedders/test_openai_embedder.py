@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -62,8 +63,8 @@ def test_endpoint_by_name_through_load_embedder(server: OpenAIServer, monkeypatc
     embedder = load_embedder(f"{server.url}#other-model")
     assert embedder.name == "endpoint:other-model"
     assert embedder.embed(["a", "a"], "query").tolist() == [unit("a")] * 2
-    assert [request.path for request in server.requests] == ["/v1/embeddings"] * 2
-    assert {request.body["model"] for request in server.requests} == {"other-model"}
+    assert [request.path for request in server.requests] == ["/v1/models", *["/v1/embeddings"] * 2]
+    assert {request.body["model"] for request in server.requests[1:]} == {"other-model"}
     assert server.requests[0].headers["authorization"] == "Bearer sesame"
     assert server.requests[-1].body["input"] == ["a"]
 
@@ -223,3 +224,200 @@ def test_endpoint_takes_any_text(server: OpenAIServer) -> None:
 def test_endpoint_settings_out_of_range(server: OpenAIServer, given_settings: dict[str, int]) -> None:
     with pytest.raises(ConfigError, match=next(iter(given_settings))):
         connect(server, **given_settings)
+
+
+# -- texts that are too long, options, aliases (SPEC M18, findings 3.2, 3.3)
+
+
+def one_byte_a_token(request: Request, limit: int, words: Callable[[int, int], str]) -> Reply:
+    """A server that refuses a request in which a text has more than so many bytes."""
+    if request.path == "/v1/models":
+        return Reply({"data": [{"id": "tiny-embed"}]})
+    longest = max(len(text.encode()) for text in request.body["input"])
+    if longest > limit:
+        return Reply({"error": {"message": words(longest, limit), "type": "BadRequestError", "code": 400}}, 400)
+    return embeds(request, 0)
+
+
+REFUSALS: dict[str, Callable[[int, int], str]] = {
+    "vllm": lambda n, limit: (
+        f"This model's maximum context length is {limit} tokens. However, you requested {n} tokens in the input for "
+        "embedding generation. Please reduce the length of the input."
+    ),
+    "tei": lambda n, limit: f"`inputs` must have less than {limit} tokens. Given: {n}",
+    "no numbers": lambda n, limit: "the input is too long",
+    "llama.cpp": lambda n, limit: "input is too large to process. increase the physical batch size",
+}
+
+
+@pytest.mark.parametrize("words", REFUSALS.values(), ids=REFUSALS)
+def test_M18_a_text_that_a_server_refuses_is_sent_shorter(
+    server: OpenAIServer, words: Callable[[int, int], str]
+) -> None:
+    server.answer = lambda request, number: one_byte_a_token(request, 512, words)
+    embedder = connect(server)
+    texts = ["short", "x" * 5000, "é" * 300, "y" * 512, "", "z" * 513]
+    vectors, in_part = embedder.embed_in_part(texts, "document")
+    assert sorted(in_part) == [1, 2, 5]
+    for place, text in enumerate(texts):
+        read = text[: in_part.get(place, len(text))]
+        assert vectors[place].tolist() == unit(read)
+        if place in in_part:
+            # All that fits, but for a twentieth.
+            assert 512 * 0.9 < len(read.encode()) <= 512
+    assert embedder.embed(texts, "document").tolist() == vectors.tolist()
+
+
+def test_M18_how_much_is_read_does_not_depend_on_what_was_embedded_before(server: OpenAIServer) -> None:
+    server.answer = lambda request, number: one_byte_a_token(request, 512, REFUSALS["vllm"])
+    texts = ["a" * 3000, "b" * 700, "é" * 400, "short"]
+    fresh = [connect(server).embed_in_part([text], "document").in_part.get(0) for text in texts]
+    embedder = connect(server)
+    together = embedder.embed_in_part(texts, "document").in_part
+    backwards = embedder.embed_in_part(texts[::-1], "document").in_part
+    assert [together.get(i) for i in range(4)] == fresh
+    assert [backwards.get(3 - i) for i in range(4)] == fresh
+    assert fresh[3] is None
+    assert embedder.max_tokens == 512
+
+
+def test_M18_texts_that_are_too_long_cost_few_requests_and_fail_no_other(server: OpenAIServer) -> None:
+    server.answer = lambda request, number: one_byte_a_token(request, 512, REFUSALS["vllm"])
+    embedder = connect(server)
+    # Wherever the long ones stand: they are gathered in one request.
+    texts = [f"{i} {'x' * 600 if i % 16 == 5 else 'short'}" for i in range(64)]
+    server.requests.clear()
+    assert sorted(embedder.embed_in_part(texts, "document").in_part) == [5, 21, 37, 53]
+    first = len(server.requests)
+    assert first <= 22
+    server.requests.clear()
+    # What was learned: so long a text goes alone, and no batch is refused because of it.
+    embedder.embed_in_part([f"again {text}" for text in texts], "document")
+    assert len(server.requests) <= 1 + 4 * 2
+
+
+def test_M18_the_instruction_is_never_cut(server: OpenAIServer) -> None:
+    server.answer = lambda request, number: one_byte_a_token(request, 60, REFUSALS["no numbers"])
+    embedder = connect(server, query_instruction="find: ")
+    _, in_part = embedder.embed_in_part(["q" * 200], "query")
+    assert 40 <= in_part[0] <= 54
+    sent = [request.body["input"][0] for request in server.requests if request.path == "/v1/embeddings"][2:]
+    assert all(text.startswith("find: q") for text in sent)
+    with pytest.raises(EmbedderError, match=r"input is too long; not even .* 'ff.* shorter instruction"):
+        connect(server, query_instruction="f" * 70).embed(["q"], "query")
+
+
+def test_M18_a_server_says_how_much_it_reads(server: OpenAIServer) -> None:
+    listed = [{"id": "one", "max_model_len": 512}, {"id": "two", "max_model_len": "many"}, {"id": "three"}]
+    server.answer = lambda request, number: (
+        Reply({"data": listed}) if request.path == "/v1/models" else embeds(request, number)
+    )
+    assert [connect(server, model=name).max_tokens for name in ("one", "two", "three", "four")] == [
+        512,
+        None,
+        None,
+        None,
+    ]
+
+
+def test_M18_a_server_that_cuts_in_silence_is_caught_by_its_usage(server: OpenAIServer) -> None:
+    def cuts(request: Request, number: int) -> Reply:
+        if request.path == "/v1/models":
+            return embeds(request, number)
+        read = [text[:100] for text in request.body["input"]]
+        data = [{"index": i, "embedding": vector_of(text)} for i, text in enumerate(read)]
+        return Reply({"data": data, "usage": {"prompt_tokens": sum(map(len, read))}})
+
+    server.answer = cuts
+    embedder = connect(server, max_tokens=100)
+    assert (embedder.max_tokens, embedder.name) == (100, "endpoint:tiny-embed:reads-100")
+    vectors, in_part = embedder.embed_in_part(["x" * 99, "y" * 1000, "z"], "document")
+    assert list(in_part) == [1]
+    assert 80 <= in_part[1] < 100
+    assert vectors[1].tolist() == unit("y" * in_part[1])
+    # The short ones share a request, since they surely fit.
+    server.answer = embeds
+    with pytest.raises(EmbedderError, match=r"counts no usage\.prompt_tokens.*max_tokens=100"):
+        embedder.embed(["x" * 99], "document")
+    assert embedder.embed(["x" * 90, "y"], "document").shape == (2, 3)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_finding_3_3_an_alias_of_qwen3_embedding_is_found_by_its_root(server: OpenAIServer, named: bool) -> None:
+    rows = [{"id": "embed", "root": "/models/Qwen3-Embedding-0.6B", "max_model_len": 8192}]
+    server.answer = lambda request, number: (
+        Reply({"data": rows}) if request.path == "/v1/models" else embeds(request, number)
+    )
+    embedder = EndpointEmbedder(server.url + ("#embed" if named else ""))
+    embedder.embed(["who?"], "query")
+    assert server.requests[-1].body["input"] == [QWEN_QUERY_INSTRUCTION + "who?"]
+    assert embedder.name.startswith("endpoint:embed:query-")
+    assert load_embedder(server.url + "#embed", {"instruction": ""}).name == "endpoint:embed"
+
+
+@pytest.mark.parametrize("listing", [Reply({"error": "no"}, 404), Reply({"data": "none"}), Reply("hello")])
+def test_finding_3_3_a_named_model_needs_no_list_of_models(server: OpenAIServer, listing: Reply) -> None:
+    server.answer = lambda request, number: listing if request.path == "/v1/models" else embeds(request, number)
+    if listing.body == "hello":
+        # No JSON at all is no server of this kind.
+        with pytest.raises(EmbedderError, match="no JSON"):
+            connect(server, model="any")
+    else:
+        assert connect(server, model="any").name == "endpoint:any"
+
+
+def test_finding_3_3_dimensions_are_asked_of_the_server(server: OpenAIServer) -> None:
+    def sized(request: Request, number: int) -> Reply:
+        reply = embeds(request, number)
+        for row in reply.body["data"] if request.path != "/v1/models" else ():
+            row["embedding"] = row["embedding"][: request.body.get("dimensions")]
+        return reply
+
+    server.answer = sized
+    embedder = load_embedder(server.url, {"dimensions": 2})
+    assert (embedder.dim, embedder.name) == (2, "endpoint:tiny-embed:dimensions-2")
+    assert server.requests[-1].body["dimensions"] == 2
+    assert load_embedder(server.url).dim == 3
+    server.answer = embeds
+    with pytest.raises(EmbedderError, match=r"embeddings of 3 numbers.*, 2.*embedding model that takes dimensions=2"):
+        connect(server, dimensions=2)
+
+
+@pytest.mark.parametrize(
+    ("embedding", "message"),
+    [
+        ([0, 0, 0], "an embedding of zeros alone"),
+        ([1e308, 1e308, 0], "beyond the range"),
+        ([1e-320, 0, 0], "beyond the range"),
+        ([1e39, 0, 0], "beyond the range"),
+        ([1e-39, 1e-40, 0], "beyond the range"),
+        ([-0.0, 0.0, 0], "zeros alone"),
+    ],
+)
+def test_finding_3_3_an_embedding_without_a_direction_is_refused(
+    server: OpenAIServer, embedding: list[float], message: str
+) -> None:
+    server.answer = after_start(lambda request, number: Reply({"data": [row(0, [1, 2, 3]), row(1, embedding)]}))
+    with pytest.raises(EmbedderError, match=rf"{message}.*, for model 'tiny-embed' and the text 'the second'"):
+        connect(server).embed(["a", "the second"], "document")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks: run it on Linux or macOS")
+def test_finding_3_1_an_embedding_server_is_reached_from_a_forked_child(server: OpenAIServer) -> None:
+    server.answer = embeds
+    embedder = connect(server)
+    reader, writer = os.pipe()
+    # As if another thread of the parent were opening a connection at the moment of the fork.
+    with embedder._endpoint._client._lock:
+        child = os.fork()
+        if child == 0:
+            try:
+                said = repr(embedder.embed(["a", "bb"], "document").tolist())
+            except BaseException as error:
+                said = repr(error)
+            os.write(writer, said.encode())
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        assert pipe.read().decode() == repr([unit("a"), unit("bb")])
+    os.waitpid(child, 0)

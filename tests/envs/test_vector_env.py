@@ -237,9 +237,9 @@ def test_a_step_embeds_everything_in_one_call_unless_queries_are_told_from_docum
 
     def counting(texts: Any, kind: Any) -> Any:
         calls.append((len(texts), kind))
-        return type(embedder).embed(embedder, texts, kind)
+        return type(embedder).embed_in_part(embedder, texts, kind)
 
-    monkeypatch.setattr(embedder, "embed", counting)
+    monkeypatch.setattr(embedder, "embed_in_part", counting)
     monkeypatch.setattr(embedder, "tells_queries", tells_queries)
     envs.reset(seed=0)
     envs.step([f"<create>bees {i}</create><read>bees and boats {i}</read>" for i in range(3)])

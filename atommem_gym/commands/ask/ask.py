@@ -98,7 +98,13 @@ class Ask:
         for note in files.notes:
             console.print(Text(printable(f"note: {note}"), style="yellow"), soft_wrap=True)
         given = self._given()
-        memory = find_memory(self.memory, self.key, new=self.new_memory, embedder=given.get("embedder"))
+        memory = find_memory(
+            self.memory,
+            self.key,
+            new=self.new_memory,
+            embedder=given.get("embedder"),
+            embedder_options=given.get("embedder_options"),
+        )
         if memory.key is None and not files.documents:
             raise ConfigError("there is nothing to answer from: name FILEs to read, or a --memory that holds something")
         # With files to read it is written, and where that cannot be, opening it says so.
@@ -116,7 +122,14 @@ class Ask:
         memory: Memory,
         given: dict[str, Any],
     ) -> int:
-        embedder = {} if memory.embedder is None else {"embedder": memory.embedder}
+        embedder = (
+            {}
+            if memory.embedder is None
+            else {
+                "embedder": memory.embedder,
+                "embedder_options": memory.embedder_options,
+            }
+        )
         role = player_keywords(self._agent)
         keywords = {"chunk_tokens": self.chunk_tokens, **memory.keywords, **given, **embedder, **role}
         env = AtomMemEnv(items=OwnItems(files.documents, self.questions), reward=unscored, **keywords)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from atommem_gym.stores.kept import (
     is_read_only,
     is_server,
     open_kept,
+    other_instruction,
+    recorded_options,
     unnamed,
     writable_copy,
 )
@@ -33,9 +35,18 @@ class Memory:
     """The memory to go on with; ``None`` begins one."""
     embedder: str | None = None
     """What ``embedder=`` must be to go on with it, as far as the database tells."""
+    embedder_options: dict[str, Any] | None = None
+    """What ``embedder_options=`` must be then."""
 
 
-def find_memory(where: str | None, key: str | None, *, new: bool, embedder: str | None = None) -> Memory:
+def find_memory(
+    where: str | None,
+    key: str | None,
+    *,
+    new: bool,
+    embedder: str | None = None,
+    embedder_options: Mapping[str, Any] | None = None,
+) -> Memory:
     """The memory that the command line means.
 
     Args:
@@ -43,6 +54,7 @@ def find_memory(where: str | None, key: str | None, *, new: bool, embedder: str 
         key: Of the memory, if it was given.
         new: Whether to begin a memory even if there is one.
         embedder: What the user names.
+        embedder_options: Those that the user gives.
 
     Raises:
         ConfigError: the database keeps several memories, or none of this key; or the embedder is another one.
@@ -59,10 +71,10 @@ def find_memory(where: str | None, key: str | None, *, new: bool, embedder: str 
         wanted = embedder or embedder_keyword(database.embedder)
         if wanted is None:
             raise ConfigError(unnamed(database, "--set embedder="))
-        _check_embedder(database, wanted)
-        if new or (key is None and not database.list_keys()):
-            return Memory(keywords, None, wanted)
-        return Memory(keywords, database.chosen(key), wanted)
+        options = recorded_options(database.embedder) | dict(embedder_options or {})
+        _check_embedder(database, wanted, options)
+        begins = new or (key is None and not database.list_keys())
+        return Memory(keywords, None if begins else database.chosen(key), wanted, options or None)
 
 
 @contextlib.contextmanager
@@ -109,10 +121,11 @@ def _exists(where: str) -> bool:
     return False
 
 
-def _check_embedder(database: KeptDatabase, wanted: str) -> None:
-    name = load_embedder(wanted).name
+def _check_embedder(database: KeptDatabase, wanted: str, options: Mapping[str, Any]) -> None:
+    name = load_embedder(wanted, options).name
     if name != database.embedder:
         raise ConfigError(
             f"{database.where} was written with embedder {database.embedder!r}, but embedder={wanted} is {name!r}: "
             "their vectors cannot be compared; leave --set embedder out, or keep the memory in another database"
+            + other_instruction(database.embedder)
         )

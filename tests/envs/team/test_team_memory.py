@@ -95,7 +95,7 @@ def test_R3_an_embedder_or_judge_that_fails_may_be_asked_again(monkeypatch: pyte
     env = team.parallel_env(store="numpy", reward=Judge(), num_docs=20, readers=1, chunk_tokens=100_000)
     env.reset(seed=0)
     assert env._backend.embedder is not None
-    monkeypatch.setattr(env._backend.embedder, "embed", down)
+    monkeypatch.setattr(env._backend.embedder, "embed_in_part", down)
     with pytest.raises(EmbedderError):
         env.step({"reader_0": "<create>bees</create>", "answerer_0": ""})
     assert env.state()["entries"] == []
@@ -115,7 +115,7 @@ def test_a_step_of_a_team_costs_one_embedding_call_a_kind_and_one_write(monkeypa
     assert store is not None
     texts: list[list[str]] = []
     written: list[int] = []
-    embed, write = embedder.embed, store.write
+    embed, write = embedder.embed_in_part, store.write
 
     def embeds(some: Any, kind: Any) -> Any:
         texts.append(list(some))
@@ -125,7 +125,7 @@ def test_a_step_of_a_team_costs_one_embedding_call_a_kind_and_one_write(monkeypa
         written.append(len(some))
         write(some)
 
-    monkeypatch.setattr(embedder, "embed", embeds)
+    monkeypatch.setattr(embedder, "embed_in_part", embeds)
     monkeypatch.setattr(store, "write", writes)
     env.reset(seed=0)
     assert texts == written == []

@@ -1,0 +1,95 @@
+"""What ``embedder_options=`` may say about an embedder, besides its name."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from atommem_gym.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderOptions:
+    """Settings of an embedder; ``None`` leaves a setting to the model. With other settings it is another embedder.
+
+    >>> EmbedderOptions.from_mapping({"dimensions": 256})
+    EmbedderOptions(instruction=None, dimensions=256, max_tokens=None)
+    """
+
+    instruction: str | None = None
+    """Put before every query; ``""`` for none. By default what the model was released with, as far as that is known."""
+    dimensions: int | None = None
+    """So many of the first numbers of a vector, normalised anew, for models that were trained for it (Matryoshka)."""
+    max_tokens: int | None = None
+    """A text is cut to so many tokens of the model's own; of a server, what it cuts texts to without an error."""
+
+    @classmethod
+    def from_mapping(cls, given: object) -> EmbedderOptions:
+        """The options that are given by name; ``None`` gives none.
+
+        Raises:
+            ConfigError: one is unknown, or has a bad value.
+        """
+        if given is None:
+            return cls()
+        known = [field.name for field in fields(cls)]
+        if not isinstance(given, Mapping):
+            raise ConfigError(
+                f"embedder_options={given!r} must be a dictionary of {', '.join(known)}, such as {{'dimensions': 256}}"
+            )
+        for name in given:
+            if name not in known:
+                close = difflib.get_close_matches(str(name), known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+                raise ConfigError(f"embedder_options has no option {name!r}; {hint}")
+        options = cls(**given)
+        if not (options.instruction is None or isinstance(options.instruction, str)):
+            raise ConfigError(f"the embedder option instruction={options.instruction!r} must be a text, or None")
+        for name, value in (("dimensions", options.dimensions), ("max_tokens", options.max_tokens)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise ConfigError(f"the embedder option {name}={value!r} must be an integer of at least 1, or None")
+        return options
+
+    def given(self) -> dict[str, Any]:
+        """The options that are not ``None``."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def named(self, name: str, instruction: str | None) -> str:
+        """The name of an embedder with these options: another one for every setting that changes its vectors.
+
+        Args:
+            name: Of the model, as it embeds by itself.
+            instruction: What is put before queries; ``None`` if ``name`` says all about that.
+        """
+        if instruction is not None:
+            name += f":query-{hashlib.blake2b(instruction.encode(errors='replace'), digest_size=4).hexdigest()}"
+        if self.dimensions is not None:
+            name += f":dimensions-{self.dimensions}"
+        if self.max_tokens is not None:
+            name += f":reads-{self.max_tokens}"
+        return name
+
+
+def split_name(recorded: str) -> tuple[str, dict[str, Any]]:
+    """The name of a model and the options in what :meth:`EmbedderOptions.named` made of them.
+
+    An instruction is not among the options: of it, the name holds a hash.
+
+    >>> split_name("minilm:query-0a1b2c3d:dimensions-128:reads-64")
+    ('minilm', {'dimensions': 128, 'max_tokens': 64})
+    """
+    found = _NAMED.fullmatch(recorded)
+    if found is None:
+        return recorded, {}
+    numbers = {"dimensions": found["dimensions"], "max_tokens": found["reads"]}
+    return found["name"], {option: int(number) for option, number in numbers.items() if number is not None}
+
+
+_NAMED = re.compile(
+    r"(?P<name>.+?)(?::query-[0-9a-f]{8})?(?::dimensions-(?P<dimensions>\d{1,9}))?(?::reads-(?P<reads>\d{1,9}))?",
+    re.DOTALL,
+)
