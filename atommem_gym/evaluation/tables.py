@@ -76,7 +76,7 @@ def time_columns() -> list[Column]:
 def cause_columns(report: Report, *, shares: bool = True) -> list[Column]:
     """Why questions failed: counts, and shares of the failed ones."""
     found = counts(report.cells)
-    known = [cause for cause in CAUSES if cause in found or cause != WITHOUT_MEMORY]
+    known: list[str] = [cause for cause in CAUSES if cause in found or cause != WITHOUT_MEMORY]
     known += [cause for cause in found if cause not in CAUSES]
     return [
         Column("questions", lambda cell: f"{cell.questions}", least=NARROW),

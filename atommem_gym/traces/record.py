@@ -44,7 +44,7 @@ class TracePart(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
 
-class EnvTrace(TracePart):
+class EnvTrace(TracePart, frozen=True):
     """What makes the environment again."""
 
     id: str
@@ -55,14 +55,14 @@ class EnvTrace(TracePart):
     """What was added to the reward, in the JSON form of ``atommem_gym.envs.shaping``."""
 
 
-class AgentTrace(TracePart):
+class AgentTrace(TracePart, frozen=True):
     """Who played."""
 
     name: str
     settings: dict[str, Json] = {}
 
 
-class QuestionTrace(TracePart):
+class QuestionTrace(TracePart, frozen=True):
     """A question with its gold answers and its evidence (SPEC E12)."""
 
     id: str
@@ -80,14 +80,14 @@ class QuestionTrace(TracePart):
         return (self.answer, *self.aliases)
 
 
-class EntryTrace(TracePart):
+class EntryTrace(TracePart, frozen=True):
     """An entry of memory."""
 
     id: int
     text: str
 
 
-class UpdateTrace(TracePart):
+class UpdateTrace(TracePart, frozen=True):
     """An entry whose text changed."""
 
     id: int
@@ -95,7 +95,7 @@ class UpdateTrace(TracePart):
     after: str
 
 
-class RetrievedTrace(TracePart):
+class RetrievedTrace(TracePart, frozen=True):
     """An entry as a read shows it."""
 
     id: int
@@ -104,14 +104,14 @@ class RetrievedTrace(TracePart):
     """Cosine similarity to the query."""
 
 
-class ScratchpadTrace(TracePart):
+class ScratchpadTrace(TracePart, frozen=True):
     """A scratchpad that was replaced."""
 
     before: str
     after: str
 
 
-class MemoryTrace(TracePart):
+class MemoryTrace(TracePart, frozen=True):
     """The whole memory at the episode's beginning: empty, unless it went on with a kept one (SPEC M13)."""
 
     entries: tuple[EntryTrace, ...] = ()
@@ -119,7 +119,7 @@ class MemoryTrace(TracePart):
     scratchpad: str = ""
 
 
-class MemoryDiff(TracePart):
+class MemoryDiff(TracePart, frozen=True):
     """The net effect of one action on memory, each by ascending id.
 
     An entry created and deleted by one action is in neither list; the ``released`` preset's update deletes an entry
@@ -134,7 +134,7 @@ class MemoryDiff(TracePart):
     """``None`` if it is as before."""
 
 
-class OperationTrace(TracePart):
+class OperationTrace(TracePart, frozen=True):
     """One operation of an action, and what became of it."""
 
     kind: str
@@ -156,7 +156,7 @@ class OperationTrace(TracePart):
     """The entry that was created, updated or deleted."""
 
 
-class CompletionTrace(TracePart):
+class CompletionTrace(TracePart, frozen=True):
     """The cost of one call of a language model."""
 
     prompt_tokens: int | None
@@ -168,7 +168,7 @@ class CompletionTrace(TracePart):
     tries: int = 1
 
 
-class DroppedTrace(TracePart):
+class DroppedTrace(TracePart, frozen=True):
     """What the model was not shown, or not given, because its context was too small."""
 
     what: str
@@ -177,7 +177,7 @@ class DroppedTrace(TracePart):
     unit: str
 
 
-class ReaderTrace(TracePart):
+class ReaderTrace(TracePart, frozen=True):
     """What a frozen reader, which answers in the policy's place, saw and said when a question closed (SPEC E13)."""
 
     question: str
@@ -188,7 +188,7 @@ class ReaderTrace(TracePart):
     """What its calls cost, where it is a language model."""
 
 
-class BranchTrace(TracePart):
+class BranchTrace(TracePart, frozen=True):
     """Where an episode parted from the one that it was forked from (SPEC M14)."""
 
     parent: str
@@ -197,14 +197,14 @@ class BranchTrace(TracePart):
     """How many steps they share: the first ones of both records, up to the fork."""
 
 
-class StepSeconds(TracePart):
+class StepSeconds(TracePart, frozen=True):
     """Wall time of a step."""
 
     agent: float = 0.0
     env: float = 0.0
 
 
-class StepTrace(TracePart):
+class StepTrace(TracePart, frozen=True):
     """One step: what was seen, what was done, and what the environment made of it."""
 
     observation: dict[str, Json]
@@ -230,7 +230,7 @@ class StepTrace(TracePart):
     """One for each question that the step closed and a frozen reader answered. Since version 2."""
 
 
-class Rescore(TracePart):
+class Rescore(TracePart, frozen=True):
     """What another scorer made of the answers (``atommem rescore``)."""
 
     scorer: str
@@ -242,7 +242,7 @@ class Rescore(TracePart):
     """Why each question failed, by these scores."""
 
 
-class EpisodeTrace(TracePart):
+class EpisodeTrace(TracePart, frozen=True):
     """One finished episode."""
 
     version: int
