@@ -57,8 +57,7 @@ class CommandLine:
 
     command: Command
     imports: Annotated[tuple[str, ...], UseAppendAction, arg(name="import", metavar="MODULE")] = ()
-    """Import this module first: it registers tasks or agents of your own, or holds what a plan, trace or database
-    names. It may lie in the working directory."""
+    """Import this module first: it has tasks, agents or parts of your own. It may lie in the working directory."""
     trust: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="URL|PATH")] = ()
     """A URL, folder or template that a plan, trace or database names and that you mean too: the URL is called and gets
     your key, the folder and the template are read."""

@@ -41,8 +41,7 @@ class Run:
     env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID")]
     """AtomMem-HotpotQA-v0 or, for short, HotpotQA; `atommem envs` lists all."""
     agents: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="agent", metavar="NAME…")] = ()
-    """Who plays, of: random silent keep_all overwrite tidy oracle, those that --import registers, or an agent of your
-    own, package.module:name. All with a short name if none is named."""
+    """Who plays: random silent keep_all overwrite tidy oracle, or your own, package.module:name. By default all."""
     episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 20
     """Episodes an agent; all agents meet the same ones."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0

@@ -100,7 +100,7 @@ def _vectors(embedder: Embedder, batch: Sequence[str], kind: TextKind = "documen
     found = embedder.embed(list(batch), kind)
     shape = (len(batch), embedder.dim)
     assert isinstance(found, np.ndarray), f"M6: embed gives {type(found).__name__}, which must be a numpy array"
-    assert (found.shape, found.dtype) == (shape, np.float32), (
+    assert (found.shape, found.dtype.name) == (shape, "float32"), (
         f"M6: embed gives {found.dtype} {list(found.shape)} for {len(batch)} texts, which must be float32 {list(shape)}"
     )
     for text, vector in zip(batch, found, strict=True):

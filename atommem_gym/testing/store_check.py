@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import gymnasium as gym
 from hypothesis.stateful import run_state_machine_as_test
@@ -14,7 +15,7 @@ from atommem_gym.testing.profiles import budget
 from atommem_gym.testing.store_machine import MemoryStoreMachine
 from atommem_gym.traces.codec import to_json
 
-_KEYWORDS = {"num_docs": 16, "chunk_tokens": 400, "questions_per_episode": 2}
+_KEYWORDS: dict[str, Any] = {"num_docs": 16, "chunk_tokens": 400, "questions_per_episode": 2}
 _EMBEDDER = "check_store"
 
 

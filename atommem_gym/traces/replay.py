@@ -268,7 +268,7 @@ def make_env(
 def _keywords(trace: EpisodeTrace, overrides: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in trace.env.keywords.items() if name not in _STORES_ONLY}
     for name in _PARTS:
-        value = kept.get(name)
+        value = kept.get(name, "")
         if is_plugin(name, value) and name not in overrides and not is_module_said(module_of(value)):
             raise TraceError(
                 f"the record of item {trace.item!r} names {name}={value!r}, whose module is not imported only because "

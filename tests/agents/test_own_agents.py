@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from support.parts import Agent, Answering, Lines
+from support.plugins.parts import Agent, Answering, Lines
 
 from atommem_gym.agents import AGENTS, make_agent, register_agent
 from atommem_gym.agents.players.player import make_player, player_keywords, player_names
@@ -20,7 +20,7 @@ SMALL = ["--set", "num_docs=8", "store=numpy"]
 PLAYED = ["eval", "Synthetic", "--docs", "8", "--episodes", "1", "--set", "store=numpy", "--traces", "none"]
 MODULE = """
 from atommem_gym.agents import register_agent
-from support.parts import Agent, Answering
+from support.plugins.parts import Agent, Answering
 
 register_agent("hoarder", Agent)
 register_agent("answering", lambda: Answering())
@@ -109,7 +109,7 @@ def test_a_plan_may_name_a_registered_agent(capsys: pytest.CaptureFixture[str]) 
         ([*PLAYED, "--agent", "own-agents:X", "-o", "run"], "agent='own-agents:X' is not written"),
         ([*PLAYED, "--agent", "nowhere:X", "-o", "run"], "No module named 'nowhere'"),
         (
-            ["run", "Synthetic", "--agent", "support.parts:Agent", "support.parts:Again", *SMALL],
+            ["run", "Synthetic", "--agent", "support.plugins.parts:Agent", "support.plugins.parts:Again", *SMALL],
             "calls itself 'hoarder'",
         ),
     ],

@@ -11,8 +11,8 @@ from typing import Any
 import gymnasium as gym
 import pytest
 from gymnasium.envs.registration import EnvSpec
-from support import parts
 from support.messages import says
+from support.plugins import parts
 
 import atommem_gym
 from atommem_gym import testing
@@ -35,11 +35,11 @@ LOADERS: dict[str, Any] = {
     "reward": load_scorer,
 }
 NAMES = {
-    "store": "support.parts:Store",
-    "embedder": "support.parts:Embedder",
-    "tokenizer": "support.parts:Tokenizer",
-    "dialect": "support.parts:lines",
-    "reward": "support.parts:half",
+    "store": "support.plugins.parts:Store",
+    "embedder": "support.plugins.parts:Embedder",
+    "tokenizer": "support.plugins.parts:Tokenizer",
+    "dialect": "support.plugins.parts:lines",
+    "reward": "support.plugins.parts:half",
 }
 """What an environment is made with here."""
 SMALL: dict[str, Any] = {"num_docs": 12, "chunk_tokens": 300}
@@ -52,16 +52,16 @@ def test_every_part_has_a_form_a_loader_and_a_check_in_the_kit() -> None:
 
 
 def test_a_store_is_told_its_dimension_whether_to_keep_and_the_embedder() -> None:
-    open_store("support.parts:KeptStore", 4, keep=True, embedder="e").close()
+    open_store("support.plugins.parts:KeptStore", 4, keep=True, embedder="e").close()
     assert parts.Store.told == {"dim": 4, "keep": True, "embedder": "e"}
     env = gym.make("AtomMem-Synthetic-v0", **NAMES, **SMALL)
-    assert parts.Store.told == {"dim": 27, "keep": None, "embedder": "support.parts:Embedder#letters-v1"}
+    assert parts.Store.told == {"dim": 27, "keep": None, "embedder": "support.plugins.parts:Embedder#letters-v1"}
     env.close()
 
 
 def test_M15_an_embedder_s_recorded_name_says_where_it_is_and_which_one() -> None:
-    assert load_embedder("support.parts:Embedder").name == "support.parts:Embedder#letters-v1"
-    assert load_embedder("support.parts:Embedder") is load_embedder("support.parts:Embedder")
+    assert load_embedder("support.plugins.parts:Embedder").name == "support.plugins.parts:Embedder#letters-v1"
+    assert load_embedder("support.plugins.parts:Embedder") is load_embedder("support.plugins.parts:Embedder")
 
 
 def test_A6_a_dialect_of_ones_own_reads_and_is_reported_in_its_own_words() -> None:
@@ -87,11 +87,11 @@ def test_A6_a_dialect_of_ones_own_reads_and_is_reported_in_its_own_words() -> No
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        ("support.parts:number", ("'support.parts:number'",)),
-        ("support.parts:Nothing.inside", ("'support.parts:Nothing.inside'", "has no 'Nothing.inside'")),
+        ("support.plugins.parts:number", ("'support.plugins.parts:number'",)),
+        ("support.plugins.parts:Nothing.inside", ("'support.plugins.parts:Nothing.inside'", "has no 'Nothing.inside'")),
         ("no_such_module_of_mine:It", ("'no_such_module_of_mine:It'", "No module named", "PYTHONPATH")),
         ("broken_module_of_mine:It", ("'broken_module_of_mine:It'", "ZeroDivisionError", "mend the module")),
-        ("support.parts:", ("'support.parts:'",)),
+        ("support.plugins.parts:", ("'support.plugins.parts:'",)),
         (":Store", ("':Store'",)),
         ("my-parts:Store", ("'my-parts:Store'",)),
     ],
@@ -104,7 +104,7 @@ def test_what_cannot_be_found_is_named_with_what_helps(
     with pytest.raises(ConfigError) as caught:
         LOADERS[keyword](value)
     says(caught.value, *told)
-    half_a_name = value in ("support.parts:", ":Store", "my-parts:Store")
+    half_a_name = value in ("support.plugins.parts:", ":Store", "my-parts:Store")
     if keyword != "reward":
         assert not half_a_name or "'package.module:name'" in str(caught.value)
         assert half_a_name or f"atommem_gym.testing.{FORMS[keyword].check}" in str(caught.value)
@@ -138,24 +138,26 @@ def test_what_has_another_form_is_refused_with_the_rule_and_the_check(
     keyword: str, name: str, told: tuple[str, ...]
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        LOADERS[keyword](f"support.parts:{name}")
-    for part in (f"{keyword}='support.parts:{name}'", *told, f"atommem_gym.testing.{FORMS[keyword].check}"):
+        LOADERS[keyword](f"support.plugins.parts:{name}")
+    for part in (f"{keyword}='support.plugins.parts:{name}'", *told, f"atommem_gym.testing.{FORMS[keyword].check}"):
         assert part in str(caught.value)
 
 
 def test_a_reward_of_another_signature_is_refused_at_make() -> None:
     with pytest.raises(ConfigError, match=r"name\(prediction, answers, question\)"):
-        gym.make("AtomMem-Synthetic-v0", **SMALL, store="numpy", reward="support.parts:store_of_another_signature")
+        gym.make(
+            "AtomMem-Synthetic-v0", **SMALL, store="numpy", reward="support.plugins.parts:store_of_another_signature"
+        )
 
 
 @pytest.mark.parametrize(
     ("keywords", "told"),
     [
-        ({"store": "support.parts:StoreOfAnotherDim"}, ("vectors of 1024 numbers", "dim=1025")),
-        ({"store": "support.parts:Store", "keep_memory": True}, ("keep_memory=True", "kept=False")),
-        ({"store": "support.parts:Store", "store_reads": "milvus"}, ("store_reads='milvus'", "has no Milvus")),
+        ({"store": "support.plugins.parts:StoreOfAnotherDim"}, ("vectors of 1024 numbers", "dim=1025")),
+        ({"store": "support.plugins.parts:Store", "keep_memory": True}, ("keep_memory=True", "kept=False")),
+        ({"store": "support.plugins.parts:Store", "store_reads": "milvus"}, ("store_reads='milvus'", "has no Milvus")),
         ({"dialect": "cruds"}, ("dialect='cruds'", "'package.module:name'", "did you mean 'crud'?")),
-        ({"dialect": "support.parts:"}, ("dialect='support.parts:'", "check_dialect")),
+        ({"dialect": "support.plugins.parts:"}, ("dialect='support.plugins.parts:'", "check_dialect")),
     ],
 )
 def test_what_contradicts_itself_is_refused_at_make(keywords: dict[str, Any], told: tuple[str, ...]) -> None:
@@ -229,7 +231,7 @@ def test_the_names_survive_a_spec_s_json_in_another_process(tmp_path: Path) -> N
         capture_output=True,
         text=True,
         check=True,
-        env={"PYTHONPATH": str(Path(parts.__file__).parents[1]), "PATH": ""},
+        env={"PYTHONPATH": str(Path(parts.__file__).parents[2]), "PATH": ""},
     )
     for one in (env, again):
         one.reset(seed=4)

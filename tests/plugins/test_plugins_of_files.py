@@ -48,7 +48,7 @@ PLAN: dict[str, Any] = {
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    (tmp_path / f"{MARKER}.py").write_text(f"from support.parts import {', '.join(PARTS.values())}\n")
+    (tmp_path / f"{MARKER}.py").write_text(f"from support.plugins.parts import {', '.join(PARTS.values())}\n")
     return tmp_path
 
 
@@ -60,7 +60,7 @@ def traces(folder: Path) -> dict[str, EpisodeTrace]:
     """A record for each part, as it would be with that part."""
     found = {}
     for part, name in PARTS.items():
-        keywords = {**SMALL, **({} if part == "agent" else {part: f"support.parts:{name}"})}
+        keywords = {**SMALL, **({} if part == "agent" else {part: f"support.plugins.parts:{name}"})}
         trace = next(played("tidy", [0], **keywords))
         if part == "agent":
             trace = replace(trace, agent=replace(trace.agent, name=f"{MARKER}:{name}"))
@@ -123,7 +123,7 @@ def test_in_python_a_record_s_names_need_the_program_s_word(folder: Path, monkey
     with pytest.raises(TraceError, match="import it first"):
         list(examples(found["dialect"], Selection(threshold=0, render=True), Tally()))
     for part in IMPORTED_FOR_A_CHECK:
-        with Replayer({part: f"support.parts:{PARTS[part]}"}) as replayer:
+        with Replayer({part: f"support.plugins.parts:{PARTS[part]}"}) as replayer:
             assert replayer.check(found[part]) is None
     __import__(MARKER)
     assert list(examples(found["dialect"], Selection(threshold=0, render=True), Tally()))
@@ -241,7 +241,7 @@ def test_the_recorded_name_leads_to_the_embedder_only_where_its_module_is_said()
 
 
 def test_what_was_loaded_before_is_refused_to_a_file_all_the_same() -> None:
-    from support import parts  # noqa: F401  (imported, as a program may have)
+    from support.plugins import parts  # noqa: F401  (imported, as a program may have)
 
     from atommem_gym.actions import load_dialect
     from atommem_gym.agents import make_agent
@@ -250,11 +250,11 @@ def test_what_was_loaded_before_is_refused_to_a_file_all_the_same() -> None:
 
     loads = {"embedder": load_embedder, "tokenizer": load_tokenizer, "dialect": load_dialect, "agent": make_agent}
     for part, load in loads.items():
-        load(f"support.parts:{PARTS[part]}")  # type: ignore[operator]
-        with command_line([]), pytest.raises(ConfigError, match=r"add --import support\.parts"):
-            load(f"support.parts:{PARTS[part]}")  # type: ignore[operator]
-    with command_line([]), pytest.raises(ConfigError, match=r"add --import support\.parts"):
-        open_store("support.parts:Store", 4)
+        load(f"support.plugins.parts:{PARTS[part]}")  # type: ignore[operator]
+        with command_line([]), pytest.raises(ConfigError, match=r"add --import support\.plugins\.parts"):
+            load(f"support.plugins.parts:{PARTS[part]}")  # type: ignore[operator]
+    with command_line([]), pytest.raises(ConfigError, match=r"add --import support\.plugins\.parts"):
+        open_store("support.plugins.parts:Store", 4)
 
 
 def test_a_module_in_the_working_directory_hides_none_that_is_installed(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from support import parts
+from support.plugins import parts
 
 from atommem_gym.actions import Create, Read, Update, format_action
 from atommem_gym.agents.players.player import make_player
@@ -31,11 +31,11 @@ from atommem_gym.traces.codec import to_json
 
 ID = "AtomMem-Synthetic-v0"
 NAMES = {
-    "store": "support.parts:Store",
-    "embedder": "support.parts:Embedder",
-    "tokenizer": "support.parts:Tokenizer",
-    "dialect": "support.parts:lines",
-    "reward": "support.parts:half",
+    "store": "support.plugins.parts:Store",
+    "embedder": "support.plugins.parts:Embedder",
+    "tokenizer": "support.plugins.parts:Tokenizer",
+    "dialect": "support.plugins.parts:lines",
+    "reward": "support.plugins.parts:half",
 }
 KEYWORDS: dict[str, Any] = {"num_docs": 12, "chunk_tokens": 300, **NAMES}
 ACTIONS = ("STORE: Ada kept bees\nSTORE: Bern lies on the Aare", "FIND: bees", "CHANGE 1: Ada kept boats", "SAY: boats")
@@ -106,7 +106,7 @@ def test_a_snapshot_goes_on_over_parts_of_ones_own() -> None:
 
 
 def test_M13_a_kept_store_of_ones_own_goes_on_with_a_memory() -> None:
-    keywords = {**KEYWORDS, "store": "support.kept_parts:Kept"}
+    keywords = {**KEYWORDS, "store": "support.plugins.kept_parts:Kept"}
     env = gym.make(ID, **keywords)
     env.reset(options={"index": 3})
     env.step(ACTIONS[0])
@@ -117,8 +117,8 @@ def test_M13_a_kept_store_of_ones_own_goes_on_with_a_memory() -> None:
     observation = again.step("FIND: bees")[0]
     assert "Ada kept bees" in [entry["text"] for entry in observation["memories"]]
     again.close()
-    with pytest.raises(ConfigError, match=r"keep_memory=False contradicts store='support\.kept_parts:Always'"):
-        gym.make(ID, **{**keywords, "store": "support.kept_parts:Always", "keep_memory": False})
+    with pytest.raises(ConfigError, match=r"keep_memory=False contradicts store='support\.plugins\.kept_parts:Always'"):
+        gym.make(ID, **{**keywords, "store": "support.plugins.kept_parts:Always", "keep_memory": False})
 
 
 def test_shaping_counts_what_the_dialect_rejects() -> None:
@@ -152,7 +152,7 @@ def test_the_prompt_is_the_dialect_s_and_a_user_s_template_may_extend_it(tmp_pat
 
 def test_a_dialect_s_broken_template_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts.Lines, "template", "{% if %}")
-    with pytest.raises(ConfigError, match=r"the prompt template support\.parts:lines\.j2 cannot be used"):
+    with pytest.raises(ConfigError, match=r"the prompt template support\.plugins\.parts:lines\.j2 cannot be used"):
         PromptTemplate(EnvConfig.from_keywords({"dialect": NAMES["dialect"]}))
 
 
@@ -166,15 +166,15 @@ def test_scripted_agents_and_players_write_what_the_dialect_can_write() -> None:
         "FIND: bees",
         "CHANGE 2: One line, and <another>; then a last one.",
     ]
-    assert write_action([Create("a\n«b»!")], "support.kept_parts:words") == "STORE: a b"
-    assert write_action([Create("!\n!")], "support.kept_parts:words") == "STORE: unknown"
-    with pytest.raises(ConfigError, match=r"dialect='support\.kept_parts:mute' cannot write .*check_dialect"):
-        write_action([Create("Ada")], "support.kept_parts:mute")
+    assert write_action([Create("a\n«b»!")], "support.plugins.kept_parts:words") == "STORE: a b"
+    assert write_action([Create("!\n!")], "support.plugins.kept_parts:words") == "STORE: unknown"
+    with pytest.raises(ConfigError, match=r"dialect='support\.plugins\.kept_parts:mute' cannot write .*check_dialect"):
+        write_action([Create("Ada")], "support.plugins.kept_parts:mute")
     with pytest.raises(ValueError, match="delimiter"):
         write_action([Create("</create>")], "crud")
 
 
-@pytest.mark.parametrize("name", ["keep_all", "tidy", "overwrite", "random", "oracle", "support.parts:Agent"])
+@pytest.mark.parametrize("name", ["keep_all", "tidy", "overwrite", "random", "oracle", "support.plugins.parts:Agent"])
 def test_an_agent_has_nothing_rejected_in_a_dialect_of_ones_own(name: str) -> None:
     async def play() -> dict[str, Any]:
         player = make_player(name)()
@@ -195,9 +195,11 @@ def test_an_agent_has_nothing_rejected_in_a_dialect_of_ones_own(name: str) -> No
 
 def test_a_row_for_verl_imports_only_what_the_settings_name() -> None:
     reference = ItemReference.from_extra_info(ItemReference(ID, KEYWORDS, 0, "item", "hash").as_extra_info())
-    reference.check_code(["support.parts"])
+    reference.check_code(["support.plugins.parts"])
     reference.check_code([], overrides=NAMES)
-    with pytest.raises(ConfigError, match=r"store='support\.parts:Store'.*imports: \[support\.parts\]"):
+    with pytest.raises(
+        ConfigError, match=r"store='support\.plugins\.parts:Store'.*imports: \[support\.plugins\.parts\]"
+    ):
         reference.check_code(["support"])
 
 
@@ -222,12 +224,22 @@ def test_ask_reads_over_parts_of_ones_own(
     assert main([*ask, "--set", *own, "--trace", "asked.jsonl"]) == 0, capsys.readouterr()
     assert "1931" in capsys.readouterr().out
     assert "STORE: " in (tmp_path / "asked.jsonl").read_text()
-    assert main([*ask, "--agent", "support.parts:Answering"]) == 0
+    assert main([*ask, "--agent", "support.plugins.parts:Answering"]) == 0
     printed = capsys.readouterr().out
     assert "the bridge!" in printed
-    assert "answered by support.parts:Answering (no language model)" in printed
+    assert "answered by support.plugins.parts:Answering (no language model)" in printed
     assert (
-        main([*ask, "--agent", "support.parts:Answering", "--memory", "m.db", "--set", "store=support.parts:Store"])
+        main(
+            [
+                *ask,
+                "--agent",
+                "support.plugins.parts:Answering",
+                "--memory",
+                "m.db",
+                "--set",
+                "store=support.plugins.parts:Store",
+            ]
+        )
         == 2
     )
     assert "use --memory to keep entries" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import parts
+from support.plugins import parts
 
 from atommem_gym.actions import Invalid, Operation
 from atommem_gym.agents import AGENTS
@@ -22,10 +22,10 @@ from atommem_gym.testing.linear import check_linear
 from atommem_gym.tokenizers import Offsets, WordTokenizer
 
 CHECKS: dict[str, tuple[Callable[..., None], str]] = {
-    "store": (check_store, "support.parts:Store"),
-    "embedder": (check_embedder, "support.parts:Embedder"),
-    "tokenizer": (check_tokenizer, "support.parts:Tokenizer"),
-    "dialect": (check_dialect, "support.parts:lines"),
+    "store": (check_store, "support.plugins.parts:Store"),
+    "embedder": (check_embedder, "support.plugins.parts:Embedder"),
+    "tokenizer": (check_tokenizer, "support.plugins.parts:Tokenizer"),
+    "dialect": (check_dialect, "support.plugins.parts:lines"),
 }
 
 
@@ -49,7 +49,7 @@ def test_the_scripted_agents_pass(name: str) -> None:
 
 
 def test_an_agent_of_ones_own_passes() -> None:
-    check_agent("support.parts:Agent", episodes=1)
+    check_agent("support.plugins.parts:Agent", episodes=1)
 
 
 # -- broken ones

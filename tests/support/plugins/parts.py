@@ -54,7 +54,7 @@ class Embedder:
 class Tokenizer:
     """A token is a word of the built-in tokenizer, under another name; what two characters are is one."""
 
-    name = "support.parts:Tokenizer"
+    name = "support.plugins.parts:Tokenizer"
 
     def __init__(self) -> None:
         self._words = WordTokenizer()
@@ -193,14 +193,14 @@ class TokenizerCalledWords(Tokenizer):
 
 
 class TokenizerOfLists(Tokenizer):
-    name = "support.parts:TokenizerOfLists"
+    name = "support.plugins.parts:TokenizerOfLists"
 
     def starts(self, text: str) -> Any:
         return super().starts(text).tolist()
 
 
 class TokenizerWithoutCut(Tokenizer):
-    name = "support.parts:TokenizerWithoutCut"
+    name = "support.plugins.parts:TokenizerWithoutCut"
     cut = None  # type: ignore[assignment]
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from support.parts import Lines, Store
+from support.plugins.parts import Lines, Store
 
 from atommem_gym.actions import Operation
 
