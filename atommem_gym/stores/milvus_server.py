@@ -30,6 +30,7 @@ from atommem_gym.stores.milvus_rows import (
     check_episode,
     compose,
     entries_of,
+    entry_of,
     key_of,
     listed,
     marker,
@@ -269,13 +270,13 @@ class MilvusServerStore:
                 anns_field=VECTOR,
                 limit=limit,
                 filter=expression,
-                # With vectors among them the server would wait for a second tick.
-                output_fields=[ENTRY],
+                # The key says which entry it is. With vectors among them the server would wait for a second tick.
+                output_fields=[],
                 search_params={"metric_type": "COSINE"},
                 consistency_level="Strong",
                 timeout=CALL_TIMEOUT_S,
             )
-            return [(hit["entity"][ENTRY], hit["distance"], ()) for hit in found[0]]
+            return [(entry_of(hit.pk), hit.distance, ()) for hit in found[0]]
 
         return sufficient(nearest, search.k, self.dim)
 

@@ -74,7 +74,7 @@ def test_finding_3_9_a_step_is_one_search_that_asks_for_no_vectors(
         assert [name for name, _ in calls if name in ("search", "query", "get")] == ["search"]
         (search,) = [keywords for name, keywords in calls if name == "search"]
         assert search["consistency_level"] == "Strong"
-        assert search["output_fields"] == ["entry"]
+        assert search["output_fields"] == []
 
 
 def test_finding_3_9_the_searches_of_a_vector_step_run_together(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
