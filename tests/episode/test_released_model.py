@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 from support.game import QUESTIONS, Game, released
-from support.released_environment import ReleasedModel, paired_tags
+from support.released.environment import ReleasedModel, paired_tags
 
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 

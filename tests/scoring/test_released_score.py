@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 import pytest
-from support import released_score
+from support.released import score as described
 
 from atommem_gym.scoring.boxed_match import WINDOW, boxed, released_match
 
@@ -52,7 +52,7 @@ def wanted_difference(text: str) -> str:
     seen = text[-WINDOW:]
     if re.search(r"\\boxed\{", seen, re.IGNORECASE) and seen.lower().count("\\boxed{") > seen.count("\\boxed{"):
         return "upper-case BOXED"
-    if seen.count("\\boxed{") > 1 and released_score.last_box(seen) is None and boxed(seen) is not None:
+    if seen.count("\\boxed{") > 1 and described.last_box(seen) is None and boxed(seen) is not None:
         return "two boxes in one text"
     return ""
 
@@ -66,7 +66,7 @@ def compare(pairs: int, seed: int) -> Counter[str]:
         if "\\boxed" not in text:
             # What is handed on without a box is the content of one: the next test.
             continue
-        ours, theirs = released_match(text, answers), released_score.score(text, answers)
+        ours, theirs = released_match(text, answers), described.score(text, answers)
         if ours == theirs:
             found[f"both {ours:.0f}"] += 1
             continue
@@ -84,10 +84,10 @@ def contents(pairs: int, seed: int) -> Counter[str]:
         parts = [rng.choice(WORDS if rng.random() < 0.6 else SPELLINGS) for _ in range(rng.randint(1, 3))]
         content, answers = "".join(varied(rng, parts)), ["".join(varied(rng, parts)) for _ in range(rng.randint(1, 3))]
         text = rf"\boxed{{{content}}}"
-        if "\\boxed" in content or not content.strip() or released_score.last_box(text) != content.lower():
+        if "\\boxed" in content or not content.strip() or described.last_box(text) != content.lower():
             continue
         ours = released_match(content, answers)
-        assert ours == released_score.score(text, answers), (content, answers)
+        assert ours == described.score(text, answers), (content, answers)
         assert ours == released_match(text, answers)
         found[f"both {ours:.0f}"] += 1
     return found
@@ -111,7 +111,7 @@ def test_finding_4_1_the_scorer_agrees_with_the_description_over_100_000_pairs()
 
 
 @pytest.mark.parametrize(
-    ("text", "ours", "described"),
+    ("text", "ours", "theirs"),
     [
         (r"\boxed{Korea} or \boxed{Ko", 1.0, 0.0),
         (r"\BOXED{Korea}", 0.0, 1.0),
@@ -120,6 +120,6 @@ def test_finding_4_1_the_scorer_agrees_with_the_description_over_100_000_pairs()
         (r"\boxed{Korea}" + "x" * 288, 0.0, 0.0),
     ],
 )
-def test_finding_4_1_the_wanted_differences_are_these(text: str, ours: float, described: float) -> None:
+def test_finding_4_1_the_wanted_differences_are_these(text: str, ours: float, theirs: float) -> None:
     assert released_match(text, ["Korea"]) == ours
-    assert released_score.score(text, ["Korea"]) == described
+    assert described.score(text, ["Korea"]) == theirs

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from support import released_score
+from support.released import score as described
 
 TOP_K = 6
 QUERIES_IN_A_ROW = 3
@@ -82,7 +82,7 @@ class ReleasedModel:
                 self.read(content)
             elif name == "final_answer" and not self.final:
                 if answered == 1:
-                    self.scores[self.question] = released_score.score(content, self.answers[self.question])
+                    self.scores[self.question] = described.score(content, self.answers[self.question])
                 self.next_question()
             if name in ("add_memory", "modify_memory", "delete_memory", "update_memory"):
                 self.queries_in_a_row = 0
