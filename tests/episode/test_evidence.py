@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 from support.game import DOCUMENTS, QUESTIONS, Game
 
 from atommem_gym.evidence import all_visible, held, holds, suggests
@@ -78,17 +79,17 @@ def test_E12_evidence_is_held_word_by_word_and_all_of_it_must_be_visible() -> No
 )
 def test_finding_4_4_evidence_is_held_to_the_letter_where_sentences_are_glued(text: str, held_there: bool) -> None:
     first, second = QUESTIONS[0].evidence
-    padded = replace(first, text=f"  {first.text} ")
+    padded = structs.replace(first, text=f"  {first.text} ")
     assert holds(first, text) is holds(padded, text) is held_there
     assert held([first, second, padded], text) == [held_there, False, held_there]
 
 
 def test_finding_4_4_a_piece_within_a_word_is_not_held() -> None:
-    piece = replace(QUESTIONS[0].evidence[0], text="Bern 7")
+    piece = structs.replace(QUESTIONS[0].evidence[0], text="Bern 7")
     assert not any(holds(piece, text) for text in ("x.Bern 75", "aBern 7.y", "Bern 7é"))
     assert all(holds(piece, text) for text in ("x.Bern 7", "a.Bern 7.y", "in Bern 75.Bern 7;B"))
-    empty = replace(piece, text=" ")
-    assert holds(empty, "x") is holds(replace(piece, text=""), "x") is False
+    empty = structs.replace(piece, text=" ")
+    assert holds(empty, "x") is holds(structs.replace(piece, text=""), "x") is False
 
 
 def unheld(records: Iterable[Record]) -> list[tuple[str, str]]:
