@@ -35,11 +35,11 @@ def play_episode(
     playing = Playing(agent.name, index, shuffle_seed, seed, on_step)
     observation, info = env.reset(options=playing.options)
     agent.reset(base.episode, playing.agent_seed())
-    playing.begin("", observation, info)
+    playing.show("", observation, info)
     while not playing.over:
-        with playing.acting():
+        with playing.timed("agent"):
             action = agent.act(playing.observation)
-        with playing.stepping():
+        with playing.timed("env"):
             result = env.step(action)
         playing.step(action, *result)
     return playing.record()

@@ -87,11 +87,11 @@ async def rollout(
         agent = AgentTrace(player.name, player.settings)
         recorder = TraceRecorder(CUSTOM_ID, config_keywords(env.config), agent, seed)
     recorder.reset(env.episode, observation, info)
-    playing.begin(None, observation, info)
+    playing.show(None, observation, info)
     while not playing.over:
-        with playing.acting():
+        with playing.timed("agent"):
             turn = await player.act(playing.observation)
-        with playing.stepping():
+        with playing.timed("env"):
             result = await env.astep(turn.action)
         recorder.step(turn, *result, seconds=playing.seconds)
         playing.step(turn, *result)

@@ -138,15 +138,15 @@ async def play_session(
     playing = Playing[str, Observation]("policy", reference.index, shuffle_seed)
     observation, info = await env.areset(options=playing.options)
     reference.check(env.item)
-    playing.begin("", observation, info)
+    playing.show("", observation, info)
     steps: list[SessionStep] = []
     while not playing.over:
         prompt_ids, shortened = await _prompt(playing.observation, prompt, encode, limits)
-        with playing.acting():
+        with playing.timed("agent"):
             generated = await generate(prompt_ids)
         check_generated(generated)
         action = await decode(generated.token_ids)
-        with playing.stepping():
+        with playing.timed("env"):
             result = await env.astep(action)
         info = result[-1]
         facts = {
@@ -215,18 +215,10 @@ def _totals(
     env_reward = sum(answer["score"] for answer in answers) / len(answers)
     totals = {
         "acc": record.em,
-        "em": record.em,
-        "f1": record.f1,
         "env_reward": env_reward,
         "shaping": record.reward - env_reward,
-        "evidence_recall": record.evidence_recall,
-        "evidence_recall_exact": record.evidence_recall_exact,
-        "steps": record.steps,
-        "truncated": record.truncated,
+        **{name: getattr(record, name) for name in TOTALS if hasattr(record, name)},
         **{f"op_{kind}": record.operations.get(kind, 0) for kind in KINDS},
-        "rejected": record.rejected,
-        "peak_entries": record.peak_entries,
-        "final_entries": record.final_entries,
         "prompts_shortened": sum(step.facts["prompt_shortened"] for step in steps),
         "responses_cut": sum(step.facts["response_cut"] for step in steps),
         "prompt_tokens": sum(len(step.prompt_ids) for step in steps),

@@ -39,7 +39,7 @@ def play_team(
     """
     game = _Game(env, team, name, index, shuffle_seed, seed)
     while not game.over:
-        with game.acting():
+        with game.timed("agent"):
             actions = {agent: team[agent].act(game.observation[agent]) for agent in env.agents}
         game.round(actions)
     return game.record()
@@ -66,7 +66,7 @@ async def aplay_team(
     """
     game = _Game(env, team, name, index, shuffle_seed, seed)
     while not game.over:
-        with game.acting():
+        with game.timed("agent"):
             asked = [asyncio.ensure_future(team[agent].act(game.observation[agent])) for agent in env.agents]
             try:
                 turns = await asyncio.gather(*asked)
@@ -90,11 +90,11 @@ class _Game(Playing[dict[str, str], dict[str, Observation]]):
         observations, infos = env.reset(options=self.options)
         for part, member in env.episode.members.items():
             team[part].reset(member, self.agent_seed(part))
-        self.begin({}, observations, next(iter(infos.values())))
+        self.show({}, observations, next(iter(infos.values())))
 
     def round(self, actions: dict[str, str]) -> None:
         """Let all act."""
-        with self.stepping():
+        with self.timed("env"):
             observations, rewards, terminations, truncations, infos = self.env.step(actions)
         first = next(iter(infos))
         self.step(actions, observations, rewards[first], terminations[first], truncations[first], infos[first])

@@ -131,7 +131,7 @@ def play(envs: AtomMemVectorEnv, policy: Policy, items: Sequence[tuple[int, int]
     games = [Playing[str, Observation]("policy", *item) for item in items]
     observations, _ = envs.reset(options={name: [game.options[name] for game in games] for name in games[0].options})
     for i, game in enumerate(games):
-        game.begin("", _member(observations, i), {})
+        game.show("", _member(observations, i), {})
     rows: list[Row] = []
     while playing := [i for i, game in enumerate(games) if not game.over]:
         messages = [prompt.messages(games[i].observation) for i in playing]

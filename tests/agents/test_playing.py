@@ -71,12 +71,12 @@ def test_agent_and_environment_are_timed_apart_and_the_listener_not_at_all(clock
 
     playing = Playing[str, str]("nobody", 3, 1, 2, listen)
     assert playing.options == {"index": 3, "shuffle_seed": 1}
-    playing.begin("nothing", "first", {})
+    playing.show("nothing", "first", {})
     for agent, env, over in ((0.5, 2.0, False), (1.5, 4.0, True)):
-        with playing.acting():
+        with playing.timed("agent"):
             clock[0] += agent
         clock[0] += 50  # neither's
-        with playing.stepping():
+        with playing.timed("env"):
             clock[0] += env
         assert playing.seconds == StepSeconds(agent=agent, env=env)
         playing.step("act", f"after {agent}", 0.25, False, over, {"item": "x", "episode_metrics": METRICS})
@@ -91,8 +91,8 @@ def test_agent_and_environment_are_timed_apart_and_the_listener_not_at_all(clock
 
 def test_a_step_that_failed_may_be_repeated() -> None:
     playing = Playing[str, str]("nobody", 3)
-    playing.begin("", "first", {})
-    with pytest.raises(RuntimeError), playing.stepping():
+    playing.show("", "first", {})
+    with pytest.raises(RuntimeError), playing.timed("env"):
         raise RuntimeError
     assert (playing.steps, playing.over, playing.observation, playing.seconds) == (0, False, "first", StepSeconds())
 
