@@ -243,4 +243,7 @@ def test_ask_reads_over_parts_of_ones_own(
         == 2
     )
     assert "use --memory to keep entries" in capsys.readouterr().err
+    assert main([*ask, "--memory", NAMES["store"]]) == 2
+    assert "a memory to go on with is a Milvus database" in capsys.readouterr().err
+    assert not Path(NAMES["store"]).exists()
     assert main(["view", "asked.jsonl", "--no-open"]) == 0

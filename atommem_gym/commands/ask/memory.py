@@ -11,6 +11,7 @@ from typing import Any
 
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.errors import ConfigError, StoreError
+from atommem_gym.plugins.loading import is_plugin
 from atommem_gym.stores.kept import (
     KeepsNothingError,
     KeptDatabase,
@@ -101,6 +102,11 @@ def _keywords(where: str) -> dict[str, Any]:
     if where.startswith(("http://", "https://")):
         return {"store": where, "keep_memory": True}
     path = where.removeprefix("milvus://")
+    if is_plugin("store", where) and not Path(path).exists():
+        raise ConfigError(
+            f"--memory {where} names a store of your own, and a memory to go on with is a Milvus database; write for "
+            f"instance --memory notes.db, or keep nothing with --set store={where}"
+        )
     if not path:
         raise ConfigError(f"--memory {where!r} names no folder; write for instance --memory notes.db")
     return {"store": f"milvus://{Path(path).expanduser().absolute()}"}
