@@ -63,7 +63,8 @@ class Memory:
         if written_with != embedder:
             raise StoreError(
                 f"the memory {key!r} was written with embedder {written_with!r}, this environment uses {embedder!r}: "
-                f"their vectors cannot be compared; make the environment with embedder {written_with!r}"
+                f"their vectors cannot be compared; make the environment with embedder {written_with!r}, in "
+                "which what stands after a colon is its embedder_options"
             )
         counts = tokenizer.counts(list(texts))
         entries = {i: Entry(text, n) for i, text, n in sorted(zip(ids, texts, counts, strict=True))}

@@ -77,9 +77,10 @@ class EmbeddingObservation(gym.Wrapper[Any, Any, Observation, Any], RecordConstr
           one's relevance), ``names_stored`` (the other way round), ``to_result`` and ``named_by_result`` (the same of
           the best memory shown), ``to_mergeable`` (similarity to the entry that a merge would choose), ``mergeable``
           (1 if there is one), ``tokens`` (share of ``max_entry_tokens``);
-        - ``embeddings``, ``(2 + slots) * vectors``: unit vectors, by the environment's own embedder, of the question,
-          the best memory shown and each document offered (zeros where there is none), under one fixed random
-          projection to ``vectors`` dimensions that keeps inner products on average (Johnson & Lindenstrauss 1984).
+        - ``embeddings``, ``(2 + slots) * vectors``: unit vectors, by the environment's own embedder (of as much as it
+          reads of a text), of the question, the best memory shown and each document offered (zeros where there is
+          none), under one fixed random projection to ``vectors`` dimensions that keeps inner products on average
+          (Johnson & Lindenstrauss 1984).
 
     Args:
         env: An environment with ``MacroActions`` in its chain of wrappers.
