@@ -45,7 +45,8 @@ def parse(text: str, dialect: str = "crud", thinking: Pairs | None = None) -> li
     Raises:
         ConfigError: there is no such dialect.
     """
-    return list(_dialect(dialect).parse(text, thinking))
+    module = _dialect(dialect)
+    return list(module.parse(text) if thinking is None else module.parse(text, thinking))
 
 
 def format_action(operations: Sequence[Operation], dialect: str = "crud") -> str:

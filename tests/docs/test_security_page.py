@@ -33,8 +33,13 @@ def test_finding_1_4_each_page_says_which_files_may_come_from_strangers(page: st
 def test_finding_1_4_the_promises_name_all_that_a_file_may_name() -> None:
     table = SECURITY[SECURITY.index("| a file names") : SECURITY.index("A command writes only")]
     words = {
-        "embedder": "embedder", "tokenizer": "tokenizer", "model": "language model", "template": "prompt template",
-        "text": "`text=`", "store": "`store=", "reward": "`reward`",
+        "embedder": "embedder",
+        "tokenizer": "tokenizer",
+        "model": "language model",
+        "template": "prompt template",
+        "text": "`text=`",
+        "store": "`store=",
+        "reward": "`reward`",
     }
     assert words.keys() == trust._KEYWORDS.keys(), "a keyword that opens something has a line"
     assert [name for name, word in words.items() if word not in table] == []
