@@ -217,6 +217,25 @@ def test_a_language_model_reads_remembers_and_answers(
     assert all("Who saved Captain Lind?" in prompt for prompt in prompts)
 
 
+def test_A8_ask_ignores_reasoning_between_named_delimiters(
+    diary: str,
+    capsys: Capture,
+    server: OpenAIServer,  # noqa: F811
+) -> None:
+    def answer(request: Request, number: int) -> Reply:
+        if request.path.endswith("/models"):
+            return Reply({"data": [{"id": "m"}]})
+        text = "Thoughts: <answer>Nobody</answer>? Reply: <answer>Piet Maas</answer>"
+        return Reply({"choices": [{"message": {"content": text}, "finish_reason": "stop"}]})
+
+    server.answer = answer
+    thinking = 'thinking=["Thoughts:","Reply:"]'
+    assert ask(diary, "-q", "Who saved Captain Lind?", "--model", server.url, "--set", thinking) == 0
+    printed = capsys.readouterr().out
+    assert "Piet Maas" in printed
+    assert "Nobody" not in printed
+
+
 def test_a_model_that_fails_leaves_what_was_remembered(
     diary: str,
     tmp_path: Path,

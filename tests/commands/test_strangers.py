@@ -1,7 +1,7 @@
 """A hostile specimen of each kind of file, given to every command that takes one, watched from outside the process.
 
 Nothing that a file names is opened, called, imported or started; nothing is written but what the command line names;
-no secret and no control character comes out. ``support.traced`` sees what compiled libraries do, too.
+no secret and no control character comes out. ``traced`` sees what compiled libraries do, too.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from support.audited import Seen, traced
 from support.made_traces import SMALL, played
-from support.traced import Seen, traced
 
 import atommem_gym
 from atommem_gym.memory.memory import Memory

@@ -170,6 +170,17 @@ def test_reasoning_is_kept_or_stripped_by_flag() -> None:
     assert tally.unstripped == 1
 
 
+def test_A8_reasoning_between_named_delimiters_is_kept_or_stripped() -> None:
+    thought = "Thoughts: the <create>Thames</create>? Reply: " + RIGHT
+    trace = written([thought], thinking=[["Thoughts:", "Reply:"], ["<r>", "</r>"]])
+    assert {operation.kind for step in trace.steps for operation in step.operations} == {"answer"}
+    assert {one.response for one in examples(trace, Selection(thinking="strip"), Tally())} == {RIGHT}
+    apart = CompletionTrace(10, 5, 0.1, "stop", reasoning="The Thames.")
+    steps = tuple(replace(step, response=RIGHT, completions=(apart,)) for step in trace.steps)
+    [first, *_] = examples(replace(trace, steps=steps), Selection(), Tally())
+    assert first.response == f"Thoughts:\nThe Thames.\nReply:\n\n{RIGHT}"
+
+
 def test_a_component_is_never_divided() -> None:
     tied = [["a", "b"], ["c"], ["b", "d"], ["e"], ["d"], ["f"]]
     assert components(tied) == [0, 1, 0, 2, 0, 3]

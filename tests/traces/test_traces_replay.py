@@ -13,7 +13,7 @@ from support.made_traces import DOCUMENTS, QUESTION, SMALL, SYNTHETIC, played, w
 
 from atommem_gym.envs import AtomMemEnv, RecordTraces
 from atommem_gym.records.record import Item
-from atommem_gym.traces import EpisodeTrace, TraceError, read_traces
+from atommem_gym.traces import EpisodeTrace, TraceError, TraceRecorder, read_traces, write_traces
 from atommem_gym.traces.difference import first_difference
 from atommem_gym.traces.examples import example_trace
 from atommem_gym.traces.record import RetrievedTrace
@@ -176,3 +176,21 @@ def test_differences_are_shown_where_they_begin() -> None:
     assert first_difference({"x": 1}, {"x": True}) is not None
     assert first_difference({"x": 1.0}, {"x": 1}) is not None
     assert first_difference(float("nan"), float("nan"), tolerance=1.0) is not None
+
+
+def test_A8_a_record_with_delimiters_of_its_own_is_replayed(tmp_path: Path) -> None:
+    pairs = [["Thoughts:", "Reply:"]]
+    env = gym.make("AtomMem-Synthetic-v0", disable_env_checker=True, thinking=pairs, **SMALL)
+    recorder = TraceRecorder("AtomMem-Synthetic-v0", {**SMALL, "thinking": pairs}, "hand")
+    observation, info = env.reset(options={"index": 0})
+    recorder.reset(env.unwrapped.episode, observation, info)  # type: ignore[attr-defined]
+    while not recorder.over:
+        action = "Thoughts: <create>no</create> Reply: <create>yes</create><answer>x</answer>"
+        recorder.step(action, *env.step(action))
+    write_traces(tmp_path / "t.jsonl", [recorder.finish()])
+    env.close()
+    [trace] = read_traces(tmp_path / "t.jsonl")
+    with Replayer() as replayer:
+        assert replayer.check(trace) is None
+    with Replayer({"thinking": None}) as replayer:
+        assert replayer.check(trace) is not None

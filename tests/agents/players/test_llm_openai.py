@@ -86,6 +86,7 @@ def test_reasoning_is_kept_apart_and_an_open_think_is_put_back(server: OpenAISer
     server.answer = lambda request, number: chat("maybe <create>draft</create>", choice={"finish_reason": "length"})
     assert parse(complete(OpenAIModel(server.url, "m")).text) == [Create("draft")]
     assert parse(complete(OpenAIModel(server.url, "m", opens_think=True)).text) == []
+    assert parse(complete(OpenAIModel(server.url, "m", opens_think="[THINK]")).text) == []
     server.answer = lambda request, number: chat("maybe <create>draft</create></think><answer>a</answer>")
     assert parse(complete(OpenAIModel(server.url, "m", opens_think=True)).text) == [Answer("a")]
 

@@ -402,6 +402,13 @@ def test_A2_what_is_visible_holds_the_same_operations(pieces: list[str]) -> None
     assert parse(without_thinking(text)) == parse(text)
 
 
+def test_A8_a_final_answer_is_looked_for_outside_of_named_delimiters() -> None:
+    pairs = (("Thoughts:", "Reply:"),)
+    text = "Thoughts: <answer>Oslo</answer>? Reply: Rome"
+    assert final_answer(text, "crud", pairs) == "Rome"
+    assert final_answer(text, "crud") == "Oslo"
+
+
 @pytest.mark.parametrize(
     ("text", "dialect", "expected"),
     [
