@@ -277,9 +277,8 @@ class Episode:
 
     def _info(self, step: Step) -> dict[str, Any]:
         """What every step reports (SPEC E11)."""
-        applied = step.applied
         return {
-            "applied": {kind: applied.get(kind, 0) for kind in self._kinds},
+            "applied": {kind: step.applied.get(kind, 0) for kind in self._kinds},
             "rejected": [
                 {"operation": r.operation, "position": r.position, "reason": r.reason, "detail": r.detail}
                 for r in step.reports

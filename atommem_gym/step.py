@@ -156,8 +156,10 @@ class Step:
     operations: list[Operation | Invalid] = field(default_factory=list)
     outcomes: list[OperationOutcome] = field(default_factory=list)
     """What was decided, one for each operation, in the order in which they are written."""
-    remarks: list[str] = field(default_factory=list)
-    """Lines of feedback that are not about an operation of this action."""
+    applied: dict[str, int] = field(default_factory=dict)
+    """How many operations of each kind are executed; :meth:`note` keeps these counts, the reports and the feedback."""
+    reports: list[OperationReport] = field(default_factory=list)
+    feedback: list[str] = field(default_factory=list)
     reads: int = 0
     wrote: bool = False
     """Holds a create or a well-formed update (what ``advance="on_write"`` waits for)."""
@@ -167,42 +169,27 @@ class Step:
     """The step that leads to the first observation."""
 
     def note(self, position: int, operation: Operation | Invalid | None, outcome: Outcome) -> None:
-        """Note what became of an operation, or of the action as a whole (``None``, position 0)."""
+        """Note what became of an operation, or of the action as a whole (``None``, position 0).
+
+        Every count, report and line of feedback comes from here: an executed create is confirmed with its id, and what
+        was rejected or cut is reported (SPEC M11).
+        """
         applied, entry_id, reason, detail = outcome
+        kind = WHOLE_ACTION if operation is None else operation.kind
+        if applied and operation is not None:
+            self.applied[kind] = self.applied.get(kind, 0) + 1
+            if kind == "create":
+                self.feedback.append(f"created {entry_id}")
         reports: tuple[OperationReport, ...] = ()
         if reason is not None:
-            kind = WHOLE_ACTION if operation is None else operation.kind
             reports = (OperationReport(kind, position, reason, detail, self.names.get(kind, "")),)
+            self.reports += reports
+            self.feedback.append(reports[0].line)
         self.outcomes.append(OperationOutcome(position, operation, applied, entry_id, reports))
 
     def reject(self, position: int, operation: Operation | Invalid, reason: str, detail: str) -> None:
         """Note that an operation is not executed."""
         self.note(position, operation, Outcome(False, reason=reason, detail=detail))
-
-    @property
-    def applied(self) -> Mapping[str, int]:
-        """How many operations of each kind are executed."""
-        counts: dict[str, int] = {}
-        for _, operation, applied, _, _ in self.outcomes:
-            if applied and operation is not None:
-                counts[operation.kind] = counts.get(operation.kind, 0) + 1
-        return counts
-
-    @property
-    def reports(self) -> list[OperationReport]:
-        """What was rejected or cut, in the order in which it is written."""
-        return [report for outcome in self.outcomes for report in outcome.reports]
-
-    @property
-    def feedback(self) -> list[str]:
-        """The next observation's: an executed create is confirmed with its id, every report has a line (SPEC M11)."""
-        lines = []
-        for _, operation, applied, entry_id, reports in self.outcomes:
-            if applied and type(operation) is Create:
-                lines.append(f"created {entry_id}")
-            if reports:
-                lines += [report.line for report in reports]
-        return lines + self.remarks
 
     def report_part(self, entry_id: int | None, detail: str) -> None:
         """Note that the text of an entry, or the query (``None``), was embedded in part (SPEC M18).
@@ -213,11 +200,11 @@ class Step:
         for place in reversed(range(len(self.outcomes))):
             outcome = self.outcomes[place]
             if outcome.applied and self._embeds(outcome, entry_id):
-                report = self._in_part(outcome.kind, outcome.position, detail)
+                report = self._note_part(outcome.kind, outcome.position, detail)
                 self.outcomes[place] = outcome._replace(reports=(*outcome.reports, report))
                 return
         if entry_id is None:
-            self.outcomes.insert(0, OperationOutcome(0, None, True, None, (self._in_part("read", 0, detail),)))
+            self.outcomes.append(OperationOutcome(0, None, True, None, (self._note_part("read", 0, detail),)))
 
     def _embeds(self, outcome: OperationOutcome, entry_id: int | None) -> bool:
         """Whether an operation wrote this entry's text, or (``None``) asked for the query that is searched."""
@@ -225,8 +212,11 @@ class Step:
             return isinstance(outcome.operation, Read) and outcome.operation.query == self.query
         return isinstance(outcome.operation, (Create, Update)) and outcome.entry_id == entry_id
 
-    def _in_part(self, kind: str, position: int, detail: str) -> OperationReport:
-        return OperationReport(kind, position, "embedded_in_part", detail, self.names.get(kind, ""))
+    def _note_part(self, kind: str, position: int, detail: str) -> OperationReport:
+        report = OperationReport(kind, position, "embedded_in_part", detail, self.names.get(kind, ""))
+        self.reports.append(report)
+        self.feedback.append(report.line)
+        return report
 
 
 @dataclass(frozen=True, slots=True)

@@ -185,7 +185,7 @@ class TeamEpisode:
         for name, member in self.members.items():
             step.steps[name] = member.begin(actions[name], step.draft.of_member(name, member.state.memory))
         for conflict in step.draft.conflicts:
-            step.steps[conflict.kept].remarks.append(conflict.line)
+            step.steps[conflict.kept].feedback.append(conflict.line)
         return step
 
     def finish(
