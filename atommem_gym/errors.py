@@ -139,7 +139,7 @@ def check_integer(
     Raises:
         ConfigError: it is no integer, or out of range.
     """
-    if is_integer(value) or (numpy and isinstance(value, Integral) and not isinstance(value, bool)):
+    if isinstance(value, (int, Integral) if numpy else int) and not isinstance(value, bool):
         number = int(value)
         if (least is None or number >= least) and (most is None or number <= most):
             return number
