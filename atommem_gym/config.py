@@ -331,7 +331,7 @@ def _check_known(keywords: Mapping[str, Any], known: Sequence[str], own: Sequenc
     for name in keywords:
         if name in known or name in own:
             continue
-        raise ConfigError(f"unknown keyword argument {name!r}; {suggestion(name, sorted(known), own)}")
+        raise ConfigError(f"unknown keyword argument {name!r}; {suggestion(name, sorted(known), of_task=own)}")
 
 
 def _operations(value: object) -> tuple[Kind, ...]:

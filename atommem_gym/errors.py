@@ -94,27 +94,29 @@ def refused_for_good(error: BaseException) -> bool:
     return False
 
 
-def suggestion(name: object, known: Iterable[str] | Mapping[str, str], of_task: Iterable[str] = ()) -> str:
+def suggestion(
+    name: object, known: Iterable[str], *, meant: Mapping[str, str] | None = None, of_task: Iterable[str] = ()
+) -> str:
     """What an error about an unknown name proposes: the known name that is spelt most alike, or else all known names.
 
     Args:
         name: What was given.
-        known: The names; or, of each spelling that is taken, the name that it stands for.
+        known: The names.
+        meant: What some of them are other spellings of.
         of_task: More names, which a task adds.
 
     >>> suggestion("tidi", ["tidy", "oracle"])
     "did you mean 'tidy'?"
     >>> suggestion("x", ["tidy", "oracle"])
     'known are tidy, oracle'
-    >>> suggestion("drfit", {"drift": "AtomMem-Drift-v0", "atommem-drift-v0": "AtomMem-Drift-v0"})
+    >>> suggestion("drfit", ["drift"], meant={"drift": "AtomMem-Drift-v0"})
     "did you mean 'AtomMem-Drift-v0'?"
     """
-    names = dict(known) if isinstance(known, Mapping) else {one: one for one in known}
-    own = list(of_task)
+    names, own, meant = list(known), list(of_task), meant or {}
     close = difflib.get_close_matches(str(name), [*names, *own], n=1)
     if close:
-        return f"did you mean {names.get(close[0], close[0])!r}?"
-    listed = f"known are {', '.join(dict.fromkeys(names.values()))}"
+        return f"did you mean {meant.get(close[0], close[0])!r}?"
+    listed = f"known are {', '.join(dict.fromkeys(meant.get(one, one) for one in names))}"
     return f"{listed}; and of this task {', '.join(own)}" if own else listed
 
 
@@ -155,7 +157,7 @@ def check_integer(
     Raises:
         ConfigError: it is no integer, or out of range.
     """
-    if is_integer(value) or (numpy and isinstance(value, Integral) and not isinstance(value, bool)):
+    if isinstance(value, (int, Integral) if numpy else int) and not isinstance(value, bool):
         number = int(value)
         if (least is None or number >= least) and (most is None or number <= most):
             return number

@@ -129,8 +129,8 @@ def resolve_env_id(name: str) -> str:
     found = known.get(name.casefold())
     if found is None:
         raise ConfigError(
-            f"unknown environment {name!r}; {suggestion(name.casefold(), known)} (`atommem envs` describes them; "
-            "`--import MODULE` adds your own)"
+            f"unknown environment {name!r}; {suggestion(name.casefold(), known, meant=known)} "
+            "(`atommem envs` describes them; `--import MODULE` adds your own)"
         )
     return found
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import atommem_gym  # noqa: F401
+from atommem_gym.agents import AGENTS
 from atommem_gym.agents.players.language_model import Sampling
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs import CurriculumSchedule
@@ -99,7 +100,13 @@ def test_an_unknown_keyword_lists_the_tasks_own_too() -> None:
 
 
 def test_a_name_of_several_spellings_is_listed_once() -> None:
-    assert suggestion("zzz", {"a": "First", "b": "First", "c": "Second"}) == "known are First, Second"
+    spellings = {"a": "First", "b": "First", "c": "Second"}
+    assert suggestion("zzz", spellings, meant=spellings) == "known are First, Second"
+
+
+def test_names_may_be_the_keys_of_anything() -> None:
+    assert suggestion("tidi", AGENTS) == "did you mean 'tidy'?"
+    assert suggestion("zzz", {"a": object, "b": 2}) == "known are a, b"
 
 
 def test_these_rules_have_one_definition() -> None:
