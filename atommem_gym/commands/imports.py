@@ -38,5 +38,7 @@ def find_modules(names: Iterable[str]) -> None:
     module that is installed.
     """
     for name in names:
-        if importlib.util.find_spec(name.partition(".")[0]) is None and os.getcwd() not in sys.path:
+        top = name.partition(".")[0]
+        # What is loaded already, such as `__main__`, may have no specification to find.
+        if top not in sys.modules and importlib.util.find_spec(top) is None and os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())

@@ -108,6 +108,7 @@ def test_a_plan_may_name_a_registered_agent(capsys: pytest.CaptureFixture[str]) 
         (["run", "Synthetic", "--agent", "own_agents:"], "agent='own_agents:' is not written 'package.module:name'"),
         ([*PLAYED, "--agent", "own-agents:X", "-o", "run"], "agent='own-agents:X' is not written"),
         ([*PLAYED, "--agent", "nowhere:X", "-o", "run"], "No module named 'nowhere'"),
+        (["run", "Synthetic", "--agent", "__main__:Nobody"], "'__main__' has no 'Nobody'"),
         (
             ["run", "Synthetic", "--agent", "support.plugins.parts:Agent", "support.plugins.parts:Again", *SMALL],
             "calls itself 'hoarder'",
