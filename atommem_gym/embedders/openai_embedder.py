@@ -229,7 +229,8 @@ class EndpointEmbedder:
                     reply.tokens if reply.tokens > limit else None,
                     limit,
                 )
-        return reply.vectors[0]
+        vector: Vectors = reply.vectors[0]
+        return vector
 
     def _too_long(self, refusal: Refusal) -> _TooLongError | None:
         if not too_long(refusal):
@@ -341,7 +342,8 @@ def read_embeddings(reply: Any, count: int, dim: int = 0) -> Vectors:
     ):
         if bad.any():
             raise _NoDirectionError(reason, int(np.argmax(bad)))
-    return (vectors / lengths).astype(np.float32)
+    unit: Vectors = (vectors / lengths).astype(np.float32)
+    return unit
 
 
 _SHORTEST, _LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)

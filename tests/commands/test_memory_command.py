@@ -245,3 +245,15 @@ def test_finding_3_8_a_database_that_cannot_be_written_answers_questions_and_sta
         for file in (path, *path.rglob("*")):
             file.chmod(0o700)
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
+
+
+def test_finding_3_3_search_knows_the_dimensions_of_the_embedder_and_takes_its_options(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path = str(tmp_path / "small.db")
+    fill(f"milvus://{path}", 1, embedder_options={"dimensions": 256})
+    assert json.loads(printed(capsys, "search", path, "fisherman", "--json"))["hits"]
+    assert "--embedder-options [1 is no JSON" in refused(capsys, "search", path, "x", "--embedder-options", "[1")
+    assert "is no JSON object" in refused(capsys, "search", path, "x", "--embedder-options", "3")
+    said = refused(capsys, "search", path, "x", "--embedder-options", '{"dimension": 3}')
+    assert "did you mean 'dimensions'" in said
