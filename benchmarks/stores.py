@@ -3,14 +3,15 @@
     python benchmarks/stores.py                     # all that is installed: about a quarter of an hour
     python benchmarks/stores.py --quick             # a minute; prints the table and writes nothing
     python benchmarks/stores.py --stores floor numpy milvus faiss
-    .milvus/bin/python tests/support/real_milvus.py .venv/bin/python benchmarks/stores.py --stores real-search real
+    python benchmarks/stores.py --stores real-search real    # started by tests/support/stores/real_milvus.py
 
 A step is one create (200 characters), 0.3 updates, 0.1 deletes and one read (the best 6 of that episode) in each of N
 episodes of 40 steps. Vectors of 384 numbers are given, so no embedding is measured. Every store plays in a process of
 its own, one at a time and round after round, so that all meet the machine in the same moods; every answer is compared
 with brute force. A store that is not installed is listed as not run. Peers come from their own packages:
 ``pip install faiss-cpu hnswlib usearch qdrant-client chromadb lancedb langgraph langmem mem0ai``. The real Milvus is
-the one that ``ATOMMEM_MILVUS`` names, as in the last line above (``make milvus-environment`` installs it).
+the one that ``ATOMMEM_MILVUS`` names; ``make milvus-environment`` installs one, and ``.milvus/bin/python
+tests/support/stores/real_milvus.py COMMAND`` runs a command beside it.
 """
 
 from __future__ import annotations

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
-from support.real_milvus import RUN_FOLDERS
+from support.stores.real_milvus import RUN_FOLDERS
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = ROOT / "tests" / "support" / "real_milvus.py"
+PROGRAM = ROOT / "tests" / "support" / "stores" / "real_milvus.py"
 SERVER_PYTHON = ROOT / ".milvus" / "bin" / "python"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="namespaces and /proc: run it on Linux")
 installed = pytest.mark.skipif(

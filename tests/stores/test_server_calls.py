@@ -18,6 +18,7 @@ from atommem_gym.memory.protocols import Search, Store, Write
 from atommem_gym.memory.ranking import rank
 from atommem_gym.stores.loading import open_store
 from atommem_gym.stores.milvus_connection import Connection
+from atommem_gym.stores.milvus_server import MilvusServerStore
 
 QUERY = np.arange(1, DIM + 1, dtype=np.float32)
 
@@ -116,7 +117,9 @@ def test_finding_3_9_a_memory_gone_on_with_is_read_once(url: str, calls: list[tu
     again.close()
 
 
-def test_M6_a_vector_that_another_client_wrote_over_counts_as_it_is_on_the_server(url: str) -> None:
+def test_M6_a_vector_that_another_client_wrote_over_counts_as_it_is_on_the_server(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     mine, theirs = open_store(url, DIM, keep=True), open_store(url, DIM, keep=True)
     mine.write([Write("both", [1, 2], ["a", "b"], np.stack([QUERY, -QUERY]), state="{}")])
     assert best(mine, "both") == ([1, 2], [1.0, -1.0])
@@ -126,9 +129,39 @@ def test_M6_a_vector_that_another_client_wrote_over_counts_as_it_is_on_the_serve
         (2 * QUERY).tolist(),
         (-2 * QUERY).tolist(),
     ]
+    # Gone between the search and the question for its vector: no candidate any more.
+    theirs.write([Write("both", [3], ["c"], -QUERY[None])])
+    with monkeypatch.context() as patch:
+        patch.setattr(MilvusClient, "query", lambda *args, **keywords: [])
+        assert best(mine, "both") == ([1], [-1.0])
     mine.drop(["both"])
     mine.close()
     theirs.close()
+
+
+def test_M5_M13_what_arrived_of_a_write_that_failed_is_searched_as_it_is_and_dropped(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = np.array([1, 1, 0, 0], np.float32)
+    one_way, other_way = vector(1, 0, 0, 0), vector(0, 1, 0, 0)
+    original = MilvusClient.upsert
+
+    def fails(self: MilvusClient, *args: Any, **keywords: Any) -> Any:
+        original(self, *args, **keywords)
+        raise MilvusException(message="the answer was lost")
+
+    for episode in ("searched", "dropped"):
+        store.write([Write(episode, [1, 2], ["a", "b"], np.concatenate([one_way, one_way]), state="{}")])
+        with monkeypatch.context() as patch:
+            patch.setattr(MilvusClient, "upsert", fails)
+            with pytest.raises(StoreError, match="the answer was lost"):
+                store.write([Write(episode, [1, 3], ["a", "c"], np.concatenate([other_way, one_way]), state="1")])
+    # To this query both vectors are equally near, so that the cosine does not tell them apart.
+    found = store.candidates([Search("searched", query, 3)])[0]
+    vectors = dict(zip(found.ids.tolist(), found.vectors.tolist(), strict=True))
+    assert vectors == {1: other_way[0].tolist(), 2: one_way[0].tolist(), 3: one_way[0].tolist()}
+    store.drop(["searched", "dropped"])
+    assert [store.load(episode) for episode in ("searched", "dropped")] == [None, None]
 
 
 @pytest.mark.parametrize("arrives", [False, True])
@@ -170,6 +203,8 @@ def test_M13_the_rows_of_a_temporary_episode_are_deleted_by_their_keys(
     # A filter makes a server search first: only for keys of which nothing is known.
     assert [keywords.get("filter") for keywords in deletes] == [None, 'episode in ["unknown"]']
     calls.clear()
+    assert isinstance(store, MilvusServerStore)
+    assert store._query('episode == "a"', ["pk"]) == []
     assert store.episodes() == ["b"]
     store.close()
     assert all("filter" not in keywords for name, keywords in calls if name == "delete")
@@ -202,5 +237,23 @@ def test_a_client_that_failed_is_closed_when_the_last_who_uses_it_is_done(
         assert again == [second]
         assert closed == []
     assert closed == [first]
+
+    def breaks_late() -> None:
+        with connection.client():
+            breaks_early()
+            with connection.client() as third:
+                clients.append(third)
+            raise OSError("broke too")
+
+    def breaks_early() -> None:
+        with pytest.raises(StoreError), connection.client():
+            raise OSError("broke")
+
+    clients: list[MilvusClient] = []
+    with pytest.raises(StoreError, match="broke too"):
+        breaks_late()
+    # Who fails with the old client does not take the new one away.
+    with connection.client() as now:
+        assert [now] == clients
     connection.close()
-    assert closed == [first, second]
+    assert closed == [first, second, now]

@@ -105,9 +105,11 @@ def own_database(server: AnyServer) -> Iterator[str]:
     """The URL of a database in which is nothing yet, and which is gone afterwards."""
     from pymilvus import MilvusClient
 
-    client = MilvusClient(server.url)
     name = f"tests_{time.monotonic_ns()}"
+    client = MilvusClient(server.url)
     client.create_database(name)
+    # A client that lies idle for minutes is hung up on by milvus-lite's server, which counts its pings.
+    client.close()
     try:
         yield f"{server.url}/{name}"
     finally:
@@ -116,5 +118,6 @@ def own_database(server: AnyServer) -> Iterator[str]:
         for collection in inside.list_collections():
             inside.drop_collection(collection)
         inside.close()
+        client = MilvusClient(server.url)
         client.drop_database(name)
         client.close()

@@ -1,4 +1,6 @@
-"""Runs a command beside a Milvus server of its own: ``.milvus/bin/python tests/support/real_milvus.py COMMAND …``.
+"""Runs a command beside a Milvus server of its own.
+
+    .milvus/bin/python tests/support/stores/real_milvus.py COMMAND …
 
 The server is the standalone one that the distribution ``milvus`` carries (``make milvus-environment`` installs it). It
 listens on all interfaces, and on ports that cannot all be chosen, so it and the command run in a network namespace of
@@ -34,6 +36,7 @@ PORTS = {2379: "etcd's clients", 2380: "etcd's peers", 9091: "health and metrics
 HEALTH_URL = "http://127.0.0.1:9091/healthz"
 READY_WITHIN_S = 240.0
 STOP_WITHIN_S = 10.0
+_ENDING = (signal.SIGINT, signal.SIGTERM)
 RUN_FOLDERS = (Path("/run/milvus"), Path("/tmp/milvus"))
 """Where the server leaves files whatever it is told; the second alone if it may not write to the first."""
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -49,6 +52,8 @@ def main(command: Sequence[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, _terminated)
+    # A shell that starts this in the background has Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         if os.environ.pop(INSIDE, None) is None:
             enter_namespace()
@@ -160,8 +165,11 @@ def binaries() -> Path:
 
 def run(command: Sequence[str], url: str) -> int:
     """Run the command with the server's URL in its environment; its exit status, 128 and its number for a signal."""
-    process = subprocess.Popen(list(command), env=os.environ | {VARIABLE: url})
+    # A signal between the start and the name for it would leave the command to itself.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    process = subprocess.Popen(list(command), env=os.environ | {VARIABLE: url}, preexec_fn=_unblock)
     try:
+        _unblock()
         status = process.wait()
     except BaseException:
         # Ctrl-C reached the command too; what it cleans up it may need the server for.
@@ -228,6 +236,10 @@ def _taken(port: int) -> bool:
 def _die_with_parent() -> None:
     """In the server's process: the kernel kills it if this program is killed without being asked."""
     ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+
+
+def _unblock() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 def _terminated(number: int, _: FrameType | None) -> NoReturn:
