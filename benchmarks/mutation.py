@@ -40,9 +40,9 @@ TESTS: dict[str, tuple[str, ...]] = {
         *("actions_messages", "tags", "spelling", "action_space"),
         *("actions_format", "actions_tools", "actions", "actions_released"),
     ),
-    "scoring": ("formulas", "scorers_by_name", "scoring"),
+    "scoring": ("formulas", "scorers_by_name", "scoring", "released_score", "official_scores"),
     "records": ("stream", "properties_episode::test_E1_chunks_without_their_overlaps_are_the_stream"),
-    "": ("metrics", "evidence", "feedback", "released_steps", "episode_rules", "released", "golden"),
+    "": ("metrics", "evidence", "feedback", "released_steps", "episode_rules", "released", "released_model", "golden"),
 }
 """Quick tests of each room that touch no database, since a mutant must cost about a second; the sharpest come first."""
 _NO_DATABASE = "not server and not milvus and not two_episodes_over_one_store"
