@@ -171,6 +171,9 @@ def test_A8_other_names_are_none() -> None:
         ("<|channel|>analysis<|message|>N<|end|>Y", "Y"),
         ("<|channel|>analysis<|message|>N<|end|><|channel|>commentary<|message|>Y<|end|>", "Y"),
         ("<|channel|>final<|message|>Y", "Y"),
+        # Reasoning begun in the prompt ends once: what was said before further reasoning stays said.
+        ("Y<|channel|>analysis<|message|>N<|end|><|start|>assistant<|channel|>final<|message|>Y", "YY"),
+        ("<|channel|>commentary<|message|>Y<|end|><|start|>assistant<|channel|>final<|message|>Y", "YY"),
         ("N<|end|><|start|>assistant<|channel|>final<|message|>Y<|return|>", "Y"),
         ("<|channel|>final <|constrain|>json<|message|>Y", "Y"),
         ("<|channel|>analysis<|message|>N", ""),
@@ -182,7 +185,7 @@ def test_A8_other_names_are_none() -> None:
 def test_A8_channels_of_gpt_oss(text: str, expected: str) -> None:
     yes, no = "<create>yes</create>", "<create>no</create>"
     written = text.replace("N", no).replace("Y", yes)
-    assert parse(written) == ([Create("yes")] if "Y" in expected else [])
+    assert parse(written) == [Create("yes")] * expected.count("Y")
     assert without_thinking(text) == expected
 
 

@@ -109,3 +109,19 @@ def test_finding_2_9_ask_ends_with_one_line_at_a_refusal(
     assert len(errors) == 1
     assert f"HTTP {status}" in errors[0]
     assert len(server.asked("/v1/chat/completions")) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_finding_2_9_a_judge_that_refuses_the_first_call_stops_the_run_with_one_line(
+    server: OpenAIServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], status: int
+) -> None:
+    monkeypatch.setenv("ATOMMEM_JUDGE_URL", server.url)
+    monkeypatch.setenv("ATOMMEM_JUDGE_MODEL", "m")
+    server.answer = lambda request, number: Reply({"error": {"message": "no such model"}}, status)
+    monkeypatch.setattr(SilentAgent, "act", lambda self, observation: "<answer>x</answer>")
+    assert main([*RUN[:-2], "reward=judge", "--agent", "silent"]) == FAILED
+    said = capsys.readouterr()
+    assert len(said.err.strip().splitlines()) == 1
+    assert f"HTTP {status}" in said.err
+    assert said.out == ""
+    assert len(server.requests) == 1

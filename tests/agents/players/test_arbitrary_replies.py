@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from support.agents.replies import (
     X,
     bodies,
@@ -21,7 +22,7 @@ from support.agents.replies import (
 from support.openai_server import OpenAIServer, Reply, server
 
 from atommem_gym.actions import parse
-from atommem_gym.chat_reply import ending, read_chat
+from atommem_gym.chat_reply import ENDINGS, ending, read_chat
 from atommem_gym.embedders.openai_embedder import EndpointEmbedder, read_embeddings
 from atommem_gym.endpoints import OddReplyError
 from atommem_gym.errors import EmbedderError, LanguageModelError
@@ -59,7 +60,7 @@ def test_A9_a_generated_reply_counts_only_if_its_server_ended_it(body: Any) -> N
     assert isinstance(reply.reasoning, str)
 
 
-@given(values, values)
+@given(st.sampled_from(sorted(ENDINGS)) | values, st.none() | values)
 @budget(300)
 def test_A9_a_generated_finish_reason_or_error_is_never_acted_on(reason: Any, error: Any) -> None:
     good = {"choices": [choice("<create>half</create>", finish_reason=reason, error=error)]}
