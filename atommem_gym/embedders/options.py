@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_integer, suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +42,13 @@ class EmbedderOptions:
             )
         for name in given:
             if name not in known:
-                close = difflib.get_close_matches(str(name), known, n=1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-                raise ConfigError(f"embedder_options has no option {name!r}; {hint}")
+                raise ConfigError(f"embedder_options has no option {name!r}; {suggestion(name, known)}")
         options = cls(**given)
         if not (options.instruction is None or isinstance(options.instruction, str)):
             raise ConfigError(f"the embedder option instruction={options.instruction!r} must be a text, or None")
         for name, value in (("dimensions", options.dimensions), ("max_tokens", options.max_tokens)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise ConfigError(f"the embedder option {name}={value!r} must be an integer of at least 1, or None")
+            if value is not None:
+                check_integer(f"the embedder option {name}", value, 1, or_else=", or None")
         return options
 
     def given(self) -> dict[str, Any]:
