@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from collections.abc import Mapping, Sequence
@@ -264,7 +265,7 @@ class TraceRecorder:
             final_observation=self._observation,
             metrics=self._steps[-1].info["episode_metrics"],
             causes=(),
-            reward=float(sum(step.reward for step in self._steps)),
+            reward=math.fsum(step.reward for step in self._steps),
         )
         self._episode = None
         return replace(trace, causes=failure_causes(trace))
