@@ -284,8 +284,8 @@ class MilvusServerStore:
         """Learn the vectors of hits that are not known, or not well."""
         doubtful: dict[str, set[int]] = {}
         for search, hits in zip(searches, found, strict=True):
-            if hits and (ids := self._known.doubtful(search, hits)):
-                doubtful.setdefault(search.episode, set()).update(ids)
+            if hits and (unsure := self._known.doubtful(search, hits)):
+                doubtful.setdefault(search.episode, set()).update(unsure)
         if not doubtful:
             return
         keys = [key_of(episode, entry) for episode, ids in doubtful.items() for entry in sorted(ids)]
