@@ -115,7 +115,8 @@ class EnvConfig:
     advance: str = "always"
     """``"on_write"``: the chunk moves on only after a create or a well-formed update."""
     order: str = "shuffled"
-    """Of documents: ``"shuffled"``, ``"gold_first"``, ``"gold_last"``, ``"gold_spread"`` or ``"gold_together"``."""
+    """Of documents: ``"shuffled"``, ``"gold_first"``, ``"gold_last"``, ``"gold_spread"``, ``"gold_together"``, or
+    ``"given"``: as the records have them, the only one of dated streams."""
     question_visible: str = "always"
     """``"end"`` shows the questions only after the last chunk."""
     early_answer: bool = False

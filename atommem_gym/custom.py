@@ -14,6 +14,7 @@ import numpy as np
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError, RecordError
 from atommem_gym.prompts import PromptTemplate
+from atommem_gym.records.dates import check_dated
 from atommem_gym.records.formats.own_records import parse
 from atommem_gym.records.layout import check_questions
 from atommem_gym.records.record import Items, Record
@@ -37,7 +38,8 @@ class CustomTask:
 
     Episodes are made of the records as those of HotpotQA are (SPEC D3, E8, E9): every record once an epoch, all its
     gold documents, its own distractors, then others of the split up to ``num_docs``, in an order that depends on item
-    and ``shuffle_seed`` alone. All keyword arguments of the family apply.
+    and ``shuffle_seed`` alone. All keyword arguments of the family apply. Documents with dates stay in the order of
+    their records and need ``defaults={"order": "given"}`` (SPEC D7).
 
     >>> import gymnasium as gym
     >>> def capitals(split):
@@ -166,6 +168,8 @@ class _Splits:
     def _parsed(self, given: OwnRecords) -> Iterator[Record]:
         for number, record in enumerate(given):
             try:
-                yield record if isinstance(record, Record) else parse(record)
+                found = record if isinstance(record, Record) else parse(record)
+                check_dated(found.documents)
+                yield found
             except RecordError as error:
                 raise RecordError(f"{self._task.name}, record {number}: {error}") from error

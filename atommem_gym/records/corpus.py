@@ -15,7 +15,7 @@ from atommem_gym.errors import RecordError
 from atommem_gym.records.documents import BATCH, Hashes, Indices, Pool, Strings, body
 from atommem_gym.records.record import Document, Evidence, Record
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Bumped with every change of the schemas or of what a record is parsed to; older cache files are then ignored."""
 
 RECORDS_FILE = "records.arrow"
@@ -39,7 +39,14 @@ _RECORDS = pa.schema(
     ]
 )
 _DOCUMENTS = pa.schema(
-    [("body", pa.string()), ("title_bytes", pa.int64()), ("title_hash", pa.uint64()), ("text_hash", pa.uint64())]
+    [
+        ("body", pa.string()),
+        ("title_bytes", pa.int64()),
+        ("title_hash", pa.uint64()),
+        ("text_hash", pa.uint64()),
+        ("date", pa.string()),
+        ("speakers", pa.string()),
+    ]
 )
 
 
@@ -72,7 +79,7 @@ def write_tables(records: Iterable[Record], sinks: Sinks) -> int:
         for record in records:
             numbers = []
             for document in record.documents:
-                key = hashlib.blake2b(f"{len(document.title)}:{document.title}{document.text}".encode()).digest()[:16]
+                key = _document_key(document)
                 number = known.get(key)
                 if number is None:
                     number = known[key] = len(known)
@@ -110,12 +117,20 @@ class _Batches:
             self._rows.clear()
 
 
+def _document_key(document: Document) -> bytes:
+    said = "\n".join((document.date, *document.speakers)) if document.date else ""
+    return hashlib.blake2b(f"{len(document.title)}:{document.title}{document.text}{said}".encode()).digest()[:16]
+
+
 def _document_row(document: Document) -> dict[str, Any]:
     return {
         "body": body(document),
         "title_bytes": len(document.title.encode()),
-        "title_hash": normalised_hash(document.title),
+        # Sessions may all have one title; their dates tell them apart.
+        "title_hash": normalised_hash(f"{document.date} {document.title}" if document.date else document.title),
         "text_hash": normalised_hash(document.text),
+        "date": document.date,
+        "speakers": "\n".join(document.speakers),
     }
 
 
@@ -162,6 +177,10 @@ class _Table:
         """A column of strings, for access to single values."""
         return Strings([batch.column(name) for batch in self.batches])
 
+    def has_text(self, name: str) -> bool:
+        """Whether any string of a column is not empty."""
+        return any(len(batch.column(name).buffers()[2] or b"") for batch in self.batches)
+
     # Straight from the buffers, here and in Strings: Arrow's own conversions import pandas, a second at every start.
 
     def numbers(self, name: str) -> Hashes:
@@ -189,6 +208,7 @@ class ArrowSplit:
             documents.numbers("title_bytes").view(np.int64),
             documents.numbers("title_hash"),
             documents.numbers("text_hash"),
+            *((documents.strings("date"), documents.strings("speakers")) if documents.has_text("date") else ()),
         )
         self.gold_counts: Indices = records.lengths("gold")
         """``[records]``: the number of gold documents of each."""
@@ -233,6 +253,14 @@ class ArrowSplit:
         is_gold = np.zeros(len(numbers), np.bool_)
         is_gold[row["gold"]] = True
         return numbers[is_gold], numbers[~is_gold]
+
+    def document_order(self, i: int) -> Indices:
+        """Numbers in the pool of all documents of record ``i``, in its order.
+
+        Raises:
+            IndexError: there is no such record.
+        """
+        return np.array(self._row(i)["documents"], np.int64)
 
     def _row(self, i: int) -> dict[str, Any]:
         if not 0 <= i < len(self):

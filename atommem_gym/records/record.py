@@ -9,10 +9,13 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A title and a text (no leading or trailing white space)."""
+    """A title and a text (no leading or trailing white space), and when and between whom it was said (SPEC D7)."""
 
     title: str
     text: str
+    date: str = ""
+    """ISO 8601, such as ``2023-05-08T13:56``; empty if it has none."""
+    speakers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from atommem_gym.records.corpus import (
     open_folder,
     write_tables,
 )
+from atommem_gym.records.dates import check_dated
 from atommem_gym.records.documents import Indices, Pool
 from atommem_gym.records.files import files_of_split, split_name
 from atommem_gym.records.formats import hotpotqa, musique, own_records, twowiki
@@ -63,6 +64,10 @@ class Split(Protocol):
 
     def document_numbers(self, i: int) -> tuple[Indices, Indices]:
         """Numbers in the pool of the gold documents of record ``i``, and of its own distractors."""
+        ...
+
+    def document_order(self, i: int) -> Indices:
+        """Numbers in the pool of all documents of record ``i``, in its order."""
         ...
 
 
@@ -116,7 +121,9 @@ def parse(dataset: str, raw: RawRecord) -> Record:
     if found is not None and found != dataset:
         raise raw.error(f"this record has the shape of {found}, not of {dataset}; use the environment of {found}")
     try:
-        return PARSERS[dataset](raw.fields)
+        record = PARSERS[dataset](raw.fields)
+        check_dated(record.documents)
+        return record
     except RecordError as error:
         raise raw.error(str(error)) from error
 

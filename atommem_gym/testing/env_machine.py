@@ -15,6 +15,7 @@ import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.actions import Answer, Create, Delete, Operation, Read, Scratchpad, Update
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.memory.protocols import TextKind, Vectors
+from atommem_gym.records.documents import heading
 from atommem_gym.testing.env_model import EpisodeModel, Malformed, Predicted
 
 _DEFAULTS = {
@@ -114,7 +115,7 @@ class MemoryEnvMachine(RuleBasedStateMachine):
             max_entries=self.config.max_entries,
         )
         # E1, a second time: the documents in order, numbered, with blank lines between.
-        texts = [f"Document {i}:\n{d.title}\n{d.text}" for i, d in enumerate(item.documents, 1)]
+        texts = [f"{heading(i, d)}\n{d.title}\n{d.text}" for i, d in enumerate(item.documents, 1)]
         self.unread = "\n\n".join(texts)
         self._check(Predicted(applied=dict.fromkeys(self.config.kinds, 0)), observation, info)
 

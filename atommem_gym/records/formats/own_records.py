@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from atommem_gym.errors import RecordError
 from atommem_gym.records.formats.fields import Raw, array, document, objects, shown, text
@@ -11,14 +12,16 @@ from atommem_gym.records.record import Document, Evidence, Record
 
 NAME = "own"
 FIELDS = ("question", "answer", "documents", "id", "aliases", "type", "options")
-DOCUMENT_FIELDS = ("title", "text", "gold", "evidence")
+DOCUMENT_FIELDS = ("title", "text", "gold", "evidence", "date", "speakers")
 
 
 def parse(raw: Raw) -> Record:
     """A record from ``question``, ``answer`` and ``documents``; ``id``, ``aliases``, ``type``, ``options`` may follow.
 
     A document has a ``title`` and a ``text``; ``"gold": true`` says that the question needs it, ``"evidence"`` (a
-    string of its text, or a list of them) which part of it. Gold without evidence is evidence as a whole.
+    string of its text, or a list of them) which part of it. Gold without evidence is evidence as a whole. ``date`` (ISO
+    8601; all documents of a record have one, in the order of time, or none has) and ``speakers`` (names) stand in a
+    document's head.
 
     >>> harbour = {"title": "Harbour", "text": "Ships come. The cat eats herring.", "evidence": "The cat eats herring."}
     >>> station = {"title": "Station", "text": "Trains come and go."}
@@ -36,7 +39,7 @@ def parse(raw: Raw) -> Record:
     for position, entry in enumerate(objects(raw, "documents")):
         where = f"field 'documents', document {position}"
         _check_names(entry, DOCUMENT_FIELDS, where)
-        documents.append(document(entry.get("title"), entry.get("text"), where))
+        documents.append(_document(entry, where))
         pieces += [(position, piece) for piece in _evidence(entry, documents[-1], where)]
     gold = tuple(dict.fromkeys(position for position, _ in pieces))
     if not gold:
@@ -58,6 +61,12 @@ def parse(raw: Raw) -> Record:
         type=kind,
         options=offered,
     )
+
+
+def _document(entry: Raw, where: str) -> Document:
+    found = document(entry.get("title"), entry.get("text"), where)
+    date = text(entry, "date") if entry.get("date") is not None else ""
+    return replace(found, date=date, speakers=_strings(entry, "speakers", f"{where}: 'speakers'"))
 
 
 def _check_names(raw: Raw, known: tuple[str, ...], where: str) -> None:
