@@ -210,6 +210,11 @@ def check_generated(generated: Generated) -> None:
         )
 
 
+def _known(value: float | None) -> float:
+    """A number for what is absent, which trainers average over: NaN is left out by those that can."""
+    return float("nan") if value is None else value
+
+
 def _totals(
     steps: Sequence[SessionStep], reward: float, metrics: Mapping[str, Any], truncated: bool
 ) -> dict[str, float]:
@@ -221,8 +226,8 @@ def _totals(
         "f1": metrics["f1"],
         "env_reward": env_reward,
         "shaping": reward - env_reward,
-        "evidence_recall": metrics["evidence_recall"],
-        "evidence_recall_exact": metrics["evidence_recall_exact"],
+        "evidence_recall": _known(metrics["evidence_recall"]),
+        "evidence_recall_exact": _known(metrics["evidence_recall_exact"]),
         "steps": metrics["steps"],
         "truncated": truncated,
         **{f"op_{kind}": metrics["operations"].get(kind, 0) for kind in KINDS},

@@ -59,6 +59,8 @@ RELEASED: dict[str, Any] = {
 Its control flow is ``ReleasedEpisode``."""
 
 
+_OF_TASKS = ("options", "abstention")
+"""Fields that are no keyword arguments."""
 OF_ITEMS = ("num_docs", "questions_per_episode", "order", "options")
 """What a difficulty may set: it changes items and nothing else."""
 
@@ -122,7 +124,8 @@ class EnvConfig:
     early_answer: bool = False
     """Whether questions may be answered while chunks remain."""
     reward: str | Callable[..., float] | Scorer = "em"
-    """``"em"``, ``"f1"``, ``"judge"``, ``"released"``, ``"package.module:function"``, a callable or a ``Scorer``."""
+    """``"em"``, ``"f1"``, ``"subem"``, ``"judge"``, ``"released"``, ``"package.module:function"``, a callable or a
+    ``Scorer``."""
     max_steps: int | None = None
     """Steps an episode; ``None``: chunks + 4 per question."""
     max_entry_tokens: int = 512
@@ -141,6 +144,8 @@ class EnvConfig:
     """From 0 to 1: sets the task's knobs, except those that are given; ``num_docs`` is then that of difficulty 1."""
     options: Any = None
     """The task's own keyword arguments, in its own dataclass; ``None`` if it has none. Itself no keyword argument."""
+    abstention: bool = False
+    """Whether questions of the task may have no answer (SPEC R5). The task says so; it is no keyword argument."""
 
     @classmethod
     def from_keywords(
@@ -164,7 +169,7 @@ class EnvConfig:
         """
         if keywords.get("difficulty") is not None:
             return cls._at_difficulty(dict(keywords), task_defaults, options, rule)
-        known = [field.name for field in fields(cls) if field.name != "options"]
+        known = [field.name for field in fields(cls) if field.name not in _OF_TASKS]
         own = [field.name for field in fields(options)] if options is not None else []
         _check_known(keywords, known, own)
         preset = RELEASED if {**(task_defaults or {}), **keywords}.get("preset") == "released" else {}
@@ -214,7 +219,7 @@ class EnvConfig:
     def as_keywords(self) -> dict[str, Any]:
         """Every keyword argument with its value, the task's own among them."""
         own = fields(self.options) if self.options is not None else ()
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "options"}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OF_TASKS}
         return {**values, **{field.name: getattr(self.options, field.name) for field in own}}
 
     def _check_values(self) -> None:

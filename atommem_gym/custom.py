@@ -71,6 +71,8 @@ class CustomTask:
     """One line for ``atommem envs``."""
     version: int = 0
     """Raise it with every change that makes scores incomparable."""
+    abstention: bool = False
+    """Whether questions may have no answer (``"answerable": false``, SPEC R5): then prompts say so."""
 
     def register(self) -> str:
         """Register the task and return its id; registering it again, changed, replaces it.
@@ -93,6 +95,7 @@ class CustomTask:
             summary=self.summary,
             difficulty=splits.fewer_documents,
             version=self.version,
+            abstention=self.abstention,
         )
         # What is wrong is said here, with the user's line in the traceback, and not at the first `make`.
         PromptTemplate(task.config(defaults))

@@ -55,7 +55,7 @@ class OperationReport:
 REASONS: dict[str, str] = {
     "too_long": "the action was longer than max_action_chars; it was cut there",
     "cut": "the text was longer than its limit; it was cut to it and the operation executed",
-    "empty": "the operation has no text",
+    "empty": "the operation has no text (an answer may have none)",
     "unclosed": "the tag is never closed",
     "unknown_tag": "the tag is a misspelling of a known one, or the function is unknown",
     "bad_id": "the id is missing or no integer",
@@ -80,7 +80,8 @@ class Closing:
 
     how: str
     """``answered``, ``read_limit``, ``unanswered`` (the episode ended first), or ``unscored``
-    (``preset="released"``: one of several answers in an action)."""
+    (``preset="released"``: one of several answers in an action, or in its dialect one without a box to a question that
+    has no answer)."""
     answer: str = ""
     score: float = 0.0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from atommem_gym.config import DifficultyRule, EnvConfig, check_difficulty
@@ -42,6 +42,8 @@ class Task:
     dataset: str | None = None
     """Whose records it reads, a name of ``atommem_gym.records.sources``; ``None`` for all others."""
     version: int = 0
+    abstention: bool = False
+    """Whether questions may have no answer (SPEC R5): then prompts say so, and abstentions are reported apart."""
 
     @property
     def env_id(self) -> str:
@@ -58,7 +60,8 @@ class Task:
         if options is not None and not (isinstance(options, type) and is_dataclass(options)):
             raise ConfigError(f"the options of {self.name} are {options!r}; they must be a dataclass")
         rule = None if self.difficulty is None else load_attribute(self.difficulty, f"difficulty of {self.name}")
-        return EnvConfig.from_keywords(keywords, self.defaults, options=options, rule=rule)
+        config = EnvConfig.from_keywords(keywords, self.defaults, options=options, rule=rule)
+        return replace(config, abstention=True) if self.abstention else config
 
     def load_items(self, config: EnvConfig) -> Items:
         """The items of a configuration.

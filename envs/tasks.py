@@ -20,7 +20,7 @@ outside of tags is free, and `<think>…</think>` is ignored.
 | `<update id="3">text</update>` | replaces the text of entry 3 |
 | `<delete id="3"/>` | removes entry 3 |
 | `<scratchpad>text</scratchpad>` | replaces the scratchpad |
-| `<answer>text</answer>` | closes the open question |
+| `<answer>text</answer>` | closes the open question; `<answer/>` with an empty answer |
 
 Malformed and impossible operations are rejected one by one and reported; no text raises.
 
@@ -64,7 +64,9 @@ visible in `steps_left`, and the reward is final: learners must not bootstrap a 
 
 At every step `applied` (executed operations by kind), `rejected` (records with operation, position, reason, detail),
 `entries` (live ones), `item` (its id). At the end also `episode_metrics`: `em`, `f1`, `answers` (a record a question),
-`operations`, `rejected`, `peak_entries`, `final_entries`, `evidence_recall` (and `evidence_recall_exact`), `steps`.
+`operations`, `rejected`, `peak_entries`, `final_entries`, `evidence_recall` (and `evidence_recall_exact`; `None` where
+no question names evidence), `steps`. Where questions may have no answer also `em_answerable`, `abstention_precision`
+and `abstention_recall`, `None` where there is nothing to count.
 
 ## Arguments
 

@@ -13,7 +13,10 @@ from atommem_gym.evaluation.plan import Plan
 from atommem_gym.evaluation.results import EpisodeResult
 from atommem_gym.evaluation.statistics import Interval, bootstrap, permutation_test, sign_test
 
-PAIRED_METRICS = ("em", "f1", "reward", "evidence_recall", "evidence_recall_exact", "steps", "tokens", "operations")
+PAIRED_METRICS = (
+    *("em", "em_answerable", "abstention_recall", "f1", "reward", "evidence_recall", "evidence_recall_exact"),
+    *("steps", "tokens", "operations"),
+)
 """Metrics that can be compared; each is one number per episode."""
 _ALL = "all"
 _EQUAL = 1e-9
@@ -125,7 +128,16 @@ def value(result: EpisodeResult, metric: str) -> float | None:
         return float(result.prompt_tokens + result.completion_tokens)
     if metric == "operations":
         return float(sum(result.operations.values()))
-    return float(getattr(result, metric))
+    if metric == "em_answerable":
+        return _mean([question.em for question in result.questions if question.answerable])
+    if metric == "abstention_recall":
+        return _mean([float(question.abstained) for question in result.questions if not question.answerable])
+    found = getattr(result, metric)
+    return None if found is None else float(found)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
 
 
 def _agents(a: Run, b: Run, agents: tuple[str, str] | None) -> list[tuple[str, str]]:

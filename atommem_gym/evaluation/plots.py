@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from atommem_gym.errors import AtomMemError
 from atommem_gym.evaluation.grids import Grid, find_grids, heat_maps
 from atommem_gym.evaluation.report import Report, counts
 from atommem_gym.evaluation.summary import CAUSES, CellSummary
+from atommem_gym.evaluation.tables import ABSTENTION_HEADERS
 
 DPI = 150
 # Okabe and Ito's palette, which colour-blind readers can tell apart; markers tell more than eight agents apart.
@@ -62,6 +64,8 @@ def write_plots(report: Report, folder: Path) -> list[tuple[str, str]]:
         ("What became of the questions", "causes.png", causes_figure(report)),
         ("Exact match against cost", "cost.png", cost_figure(report)),
     ]
+    if any(cell.abstention for cell in report.cells):
+        drawn.append(("Questions with and without an answer", "abstention.png", abstention_figure(report)))
     for grid in find_grids(report.plan.envs):
         name = f"grid-{grid.env_id}.png"
         drawn.append((f"Exact match by {grid.y} and {grid.x}, {grid.env_id}", name, grid_figure(report, grid)))
@@ -114,6 +118,33 @@ def em_figure(report: Report) -> Any:
     else:
         figure = _panels(report, dots, height=0.9 + 0.34 * len(report.plan.agents), sharey=True)
         _label(figure, f"exact match at {report.plan.docs[0]} documents", "")
+    return figure
+
+
+def abstention_figure(report: Report) -> Any:
+    """Per agent EM on the questions that have an answer, and precision and recall of abstention, with intervals."""
+    looks = {
+        header: {"color": COLOURS[place], "marker": MARKERS[place], "markersize": 7, "markeredgecolor": "white"}
+        for place, (header, _, _) in enumerate(ABSTENTION_HEADERS)
+    }
+
+    def dots(axes: Any, cells: Sequence[CellSummary]) -> None:
+        several = len({cell.cell.docs for cell in cells}) > 1
+        for row, cell in enumerate(cells):
+            for place, (header, name, _) in enumerate(ABSTENTION_HEADERS):
+                found, y = cell.abstention.get(name), row + 0.22 * (place - 1)
+                if found is None or math.isnan(found.mean):
+                    continue
+                if found.known:
+                    axes.plot([found.low, found.high], [y, y], color=looks[header]["color"], linewidth=1.4)
+                axes.plot([found.mean], [y], linestyle="", label=header, **looks[header])
+        names = [f"{cell.cell.agent}, {cell.cell.docs}" if several else cell.cell.agent for cell in cells]
+        _row_axis(axes, names)
+        _unit_axis(axes, "x")
+
+    figure = _panels(report, dots, height=0.9 + 0.5 * len(report.plan.agents) * len(report.plan.docs), sharey=False)
+    _label(figure, "share of the questions that each is about", "")
+    _legend(figure)
     return figure
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from atommem_gym.errors import AtomMemError
 from atommem_gym.evaluation.plan import Cell
+from atommem_gym.scoring import is_abstention
 from atommem_gym.traces.record import EpisodeTrace
 
 VERSION = 1
@@ -44,6 +45,10 @@ class QuestionResult:
     """``answered``, ``read_limit``, ``unanswered`` or ``unscored``."""
     cause: str | None
     """Why it failed, ``None`` if it did not (``atommem_gym.traces.failure_causes``)."""
+    answerable: bool = True
+    """Whether it has an answer (SPEC R5)."""
+    abstained: bool = False
+    """Whether the answer was an abstention; counted where questions may have no answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +74,9 @@ class EpisodeResult:
     """Rejected and cut operations by reason."""
     peak_entries: int
     final_entries: int
-    evidence_recall: float
-    """By the lenient heuristic (SPEC E12)."""
-    evidence_recall_exact: float
+    evidence_recall: float | None
+    """By the lenient heuristic (SPEC E12); ``None`` where no question names evidence, so is the exact one."""
+    evidence_recall_exact: float | None
     steps: int
     truncated: bool
     calls: int
@@ -122,7 +127,7 @@ class EpisodeResult:
             em=metrics["em"],
             f1=metrics["f1"],
             questions=tuple(
-                QuestionResult(answer["id"], answer["type"], answer["em"], answer["f1"], answer["closed"], cause)
+                _question(answer, cause, "abstention_recall" in metrics)
                 for answer, cause in zip(metrics["answers"], trace.causes, strict=True)
             ),
             operations=dict(metrics["operations"]),
@@ -154,6 +159,10 @@ class EpisodeResult:
         if not self.only_reasoning:
             # As rows were before it was counted.
             del values["only_reasoning"]
+        for question in values["questions"]:
+            if question["answerable"] and not question["abstained"]:
+                # As rows were before there were questions without an answer.
+                del question["answerable"], question["abstained"]
         return values
 
     @classmethod
@@ -206,6 +215,20 @@ class FailedEpisode:
     def key(self) -> EpisodeKey:
         """What tells it apart from the plan's other episodes."""
         return EpisodeKey(self.env, self.docs, self.agent, self.seed, self.index, self.shuffle_seed)
+
+
+def _question(answer: Mapping[str, Any], cause: str | None, may_abstain: bool) -> QuestionResult:
+    abstained = may_abstain and answer["closed"] == "answered" and is_abstention(answer["answer"])
+    return QuestionResult(
+        answer["id"],
+        answer["type"],
+        answer["em"],
+        answer["f1"],
+        answer["closed"],
+        cause,
+        answer.get("answerable", True),
+        abstained,
+    )
 
 
 def _sum(numbers: Any) -> int | None:

@@ -36,6 +36,8 @@ _RECORDS = pa.schema(
         ("gold", pa.list_(pa.int32())),
         # Evidence is kept as a place in a document: it cannot fail to be a substring, and costs no text twice.
         ("evidence", pa.list_(_EVIDENCE)),
+        ("answerable", pa.bool_()),
+        ("trap", pa.string()),
     ]
 )
 _DOCUMENTS = pa.schema(
@@ -145,6 +147,8 @@ def _record_row(record: Record, numbers: list[int]) -> dict[str, Any]:
         "documents": numbers,
         "gold": record.gold,
         "evidence": [_place(record, piece) for piece in record.evidence],
+        "answerable": record.answerable,
+        "trap": record.trap,
     }
 
 
@@ -240,6 +244,8 @@ class ArrowSplit:
             aliases=tuple(row["aliases"]),
             type=row["type"],
             options=tuple(row["options"]),
+            answerable=row["answerable"],
+            trap=row["trap"],
         )
 
     def document_numbers(self, i: int) -> tuple[Indices, Indices]:

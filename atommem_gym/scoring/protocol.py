@@ -14,6 +14,9 @@ class ScoreRequest:
     question: str
     prediction: str
     answers: tuple[str, ...]
+    """Empty for a question without an answer."""
+    answerable: bool = True
+    """Whether the question has an answer; scorers are asked about such questions alone (SPEC R5)."""
 
 
 @runtime_checkable

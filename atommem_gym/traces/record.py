@@ -63,7 +63,7 @@ class QuestionTrace:
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """The answer and its aliases."""
+        """The answer and its aliases; an empty answer is that of a question which has none."""
         return (self.answer, *self.aliases)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
-from atommem_gym.scoring import Scorer, ScoreRequest
+from atommem_gym.scoring import Scorer, ScoreRequest, score_all
 from atommem_gym.traces.causes import failure_causes
-from atommem_gym.traces.record import EpisodeTrace, Rescore, TraceError
+from atommem_gym.traces.record import EpisodeTrace, QuestionTrace, Rescore, TraceError
 
 BATCH = 64
 """Episodes whose answers go to the scorer together."""
@@ -40,13 +41,10 @@ def rescore(traces: Iterable[EpisodeTrace], scorer: Scorer, name: str = "") -> I
     remaining = iter(traces)
     while batch := list(islice(remaining, BATCH)):
         requests = [request for trace in batch for request in _requests(trace)]
-        scores = [float(score) for score in scorer.score(requests)] if requests else []
-        if len(scores) != len(requests) or not all(0.0 <= score <= 1.0 for score in scores):
-            raise TraceError(
-                f"the scorer {scorer.name!r} returned {scores} for {len(requests)} answers; it must return one number "
-                "in [0, 1] for each"
-            )
-        following = iter(scores)
+        try:
+            following = iter(score_all(scorer, requests))
+        except ValueError as error:
+            raise TraceError(str(error)) from error
         for trace in batch:
             own = [next(following) if answer["closed"] == "answered" else 0.0 for answer in trace.metrics["answers"]]
             yield _with(trace, name or scorer.name, own)
@@ -70,9 +68,14 @@ def recorded_scores(trace: EpisodeTrace, scorer: str | None = None) -> list[floa
     )
 
 
+def recorded_request(question: QuestionTrace, answer: Mapping[str, Any]) -> ScoreRequest:
+    """What a scorer is asked about one of the ``answers`` in a record's metrics."""
+    return ScoreRequest(question.question, answer["answer"], question.answers, answer.get("answerable", True))
+
+
 def _requests(trace: EpisodeTrace) -> list[ScoreRequest]:
     return [
-        ScoreRequest(question.question, answer["answer"], question.answers)
+        recorded_request(question, answer)
         for question, answer in zip(trace.questions, trace.metrics["answers"], strict=True)
         if answer["closed"] == "answered"
     ]
