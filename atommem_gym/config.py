@@ -59,7 +59,7 @@ RELEASED: dict[str, Any] = {
 Its control flow is ``ReleasedEpisode``."""
 
 
-_OF_TASKS = ("options", "abstention")
+NO_KEYWORDS = ("options", "abstention")
 """Fields that are no keyword arguments."""
 OF_ITEMS = ("num_docs", "questions_per_episode", "order", "options")
 """What a difficulty may set: it changes items and nothing else."""
@@ -77,7 +77,7 @@ class EnvConfig:
     split: str = "train"
     """``"train"``, ``"validation"`` (or ``"dev"``) or ``"test"``; generated records have splits of any name."""
     num_docs: int = 200
-    """Documents an episode."""
+    """Documents an episode; contexts (SPEC E14) come whole, and there it is 0."""
     questions_per_episode: QuestionsPerEpisode = 1
     """A number; a range ``[low, high]``, drawn uniformly; or ``"released"``: 1 with probability ½, else 2 to 10."""
     chunk_tokens: int = 4000
@@ -169,7 +169,7 @@ class EnvConfig:
         """
         if keywords.get("difficulty") is not None:
             return cls._at_difficulty(dict(keywords), task_defaults, options, rule)
-        known = [field.name for field in fields(cls) if field.name not in _OF_TASKS]
+        known = [field.name for field in fields(cls) if field.name not in NO_KEYWORDS]
         own = [field.name for field in fields(options)] if options is not None else []
         _check_known(keywords, known, own)
         preset = RELEASED if {**(task_defaults or {}), **keywords}.get("preset") == "released" else {}
@@ -219,7 +219,7 @@ class EnvConfig:
     def as_keywords(self) -> dict[str, Any]:
         """Every keyword argument with its value, the task's own among them."""
         own = fields(self.options) if self.options is not None else ()
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _OF_TASKS}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NO_KEYWORDS}
         return {**values, **{field.name: getattr(self.options, field.name) for field in own}}
 
     def _check_values(self) -> None:

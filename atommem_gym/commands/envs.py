@@ -26,7 +26,7 @@ class Envs:
         console.print(table)
         console.print(
             "Those that read a data set also take source=PATH (official files) and source=synthetic (generated "
-            "records of the same shape).\n"
+            "records of the same shape; not where contexts come whole).\n"
             "Play one:  atommem run AtomMem-Synthetic-v0 --agent keep_all tidy --episodes 5",
             markup=False,
             soft_wrap=True,
@@ -38,7 +38,8 @@ def _source(task: Task) -> str:
     from atommem_gym.records.hub import HUB
 
     if task.dataset is not None:
-        return f"hub: {HUB[task.dataset].repository}"
+        repository = HUB[task.dataset].repository
+        return f"hub: {repository}" if repository else "files of its authors"
     source = task.config({}).source
     return "generated, any number of splits" if source == "synthetic" else source
 
@@ -46,5 +47,5 @@ def _source(task: Task) -> str:
 def _items(task: Task) -> str:
     """How many episodes a split has, where that needs no download."""
     if task.dataset is not None:
-        return "a record each"
+        return "some questions each" if task.contexts else "a record each"
     return f"{task.load_items(task.config({})).num_items:,}"

@@ -77,10 +77,10 @@ def write_plots(report: Report, folder: Path) -> list[tuple[str, str]]:
 def grid_figure(report: Report, grid: Grid) -> Any:
     """EM by the two settings of a grid, an agent (and document count, if there are several) a heat map."""
     found = {(one.cell.agent, one.cell.docs, one.cell.env): one.metrics["em"].mean for one in report.cells}
-    maps = [(agent.label, docs) for docs in report.plan.docs for agent in report.plan.agents]
+    maps = [(agent.label, docs) for docs in _all_docs(report) for agent in report.plan.agents]
     tables = [[[found.get((*one, grid.labels[x, y]), float("nan")) for x in grid.xs] for y in grid.ys] for one in maps]
-    several = len(report.plan.docs) > 1
-    titles = [f"{agent}, {docs} documents" if several else agent for agent, docs in maps]
+    several = len(_all_docs(report)) > 1
+    titles = [f"{agent}, {docs} documents" if several and docs else agent for agent, docs in maps]
     return heat_maps(titles, tables, grid.x, grid.y, grid.xs, grid.ys)
 
 
@@ -92,7 +92,7 @@ def em_figure(report: Report) -> Any:
         lines = _by_agent(cells)
         for place, (agent, line) in enumerate(lines.items()):
             # A little apart, or agents that score alike would hide each other.
-            docs = [cell.cell.docs * 2 ** (0.02 * (place - (len(lines) - 1) / 2)) for cell in line]
+            docs = [_place(cell.cell.docs) * 2 ** (0.02 * (place - (len(lines) - 1) / 2)) for cell in line]
             ems, colour = [cell.metrics["em"] for cell in line], looks[agent]["color"]
             low, high = [em.low for em in ems], [em.high for em in ems]
             axes.fill_between(docs, low, high, color=colour, alpha=0.10, linewidth=0)
@@ -111,13 +111,14 @@ def em_figure(report: Report) -> Any:
         _row_axis(axes, [cell.cell.agent for cell in cells])
         _unit_axis(axes, "x")
 
-    if len(report.plan.docs) > 1:
+    docs = _all_docs(report)
+    if len(docs) > 1:
         figure = _panels(report, curves, height=3.3, sharey=True)
         _label(figure, "documents in the stream", "exact match")
         _legend(figure)
     else:
         figure = _panels(report, dots, height=0.9 + 0.34 * len(report.plan.agents), sharey=True)
-        _label(figure, f"exact match at {report.plan.docs[0]} documents", "")
+        _label(figure, f"exact match at {docs[0]} documents" if docs[0] else "exact match", "")
     return figure
 
 
@@ -142,7 +143,7 @@ def abstention_figure(report: Report) -> Any:
         _row_axis(axes, names)
         _unit_axis(axes, "x")
 
-    figure = _panels(report, dots, height=0.9 + 0.5 * len(report.plan.agents) * len(report.plan.docs), sharey=False)
+    figure = _panels(report, dots, height=0.9 + 0.5 * len(report.plan.agents) * len(_all_docs(report)), sharey=False)
     _label(figure, "share of the questions that each is about", "")
     _legend(figure)
     return figure
@@ -191,7 +192,7 @@ def cost_figure(report: Report) -> Any:
     """EM against tokens per episode, or against operations where no language model played; a line an agent."""
     looks = _looks(report)
     cost: Callable[[CellSummary], float | None] = _tokens if report.uses_models else _operations
-    docs = sorted(report.plan.docs)
+    docs = sorted(_all_docs(report))
     what = "tokens an episode (prompt and completion)" if report.uses_models else "operations an episode"
 
     def points(axes: Any, cells: Sequence[CellSummary]) -> None:
@@ -210,7 +211,7 @@ def cost_figure(report: Report) -> Any:
 
     figure = _panels(report, points, height=3.3, sharey=True)
     if len(docs) > 1:
-        what += f"; marks grow with the documents ({', '.join(map(str, docs))})"
+        what += f"; marks grow with the documents ({', '.join(str(count) for count in docs if count)})"
     _label(figure, what, "exact match")
     _legend(figure)
     return figure
@@ -227,6 +228,16 @@ def _operations(cell: CellSummary) -> float:
 
 def _tokens(cell: CellSummary) -> float | None:
     return cell.tokens
+
+
+def _all_docs(report: Report) -> list[int]:
+    """The document counts of all environments; 0 for contexts, which come whole."""
+    return list(dict.fromkeys(docs for env in report.plan.envs for docs in report.plan.docs_of(env)))
+
+
+def _place(docs: int) -> int:
+    """Where a document count stands on a logarithmic axis; contexts that come whole at its beginning."""
+    return docs or 1
 
 
 def _looks(report: Report) -> dict[str, dict[str, Any]]:
@@ -307,7 +318,7 @@ def _row_axis(axes: Any, names: Sequence[str], places: Sequence[float] | None = 
 def _document_axis(axes: Any, cells: Sequence[CellSummary]) -> None:
     docs = sorted({cell.cell.docs for cell in cells})
     axes.set_xscale("log", base=2)
-    axes.set_xticks(docs, [str(n) for n in docs])
+    axes.set_xticks([_place(n) for n in docs], [str(n) if n else "all" for n in docs])
     axes.minorticks_off()
     axes.grid(True, **_GRID)
 
@@ -320,7 +331,8 @@ def _unit_axis(axes: Any, which: str) -> None:
 
 
 def _rows_height(report: Report) -> float:
-    return 1.0 + 0.21 * len(report.plan.agents) * len(report.plan.docs) + 0.13 * len(report.plan.docs)
+    counts = max(len(report.plan.docs_of(env)) for env in report.plan.envs)
+    return 1.0 + 0.21 * len(report.plan.agents) * counts + 0.13 * counts
 
 
 def _label(figure: Any, x: str, y: str) -> None:

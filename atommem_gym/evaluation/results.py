@@ -98,6 +98,8 @@ class EpisodeResult:
     """Milliseconds of each step until the environment had answered, waiting for its turn included."""
     seconds: float
     """From the reset's return to the end."""
+    sessions: int = 0
+    """Documents of the context, where contexts come whole."""
 
     @property
     def key(self) -> EpisodeKey:
@@ -151,6 +153,7 @@ class EpisodeResult:
             agent_ms=tuple(round(1000 * step.seconds.agent, 3) for step in trace.steps),
             env_ms=tuple(round(1000 * step.seconds.env, 3) for step in trace.steps),
             seconds=round(trace.seconds, 4),
+            sessions=0 if cell.docs else len(trace.documents),
         )
 
     def to_values(self) -> dict[str, Any]:
@@ -159,6 +162,8 @@ class EpisodeResult:
         if not self.only_reasoning:
             # As rows were before it was counted.
             del values["only_reasoning"]
+        if not self.sessions:
+            del values["sessions"]
         for question in values["questions"]:
             if question["answerable"] and not question["abstained"]:
                 # As rows were before there were questions without an answer.
@@ -180,6 +185,7 @@ class EpisodeResult:
                 "package that wrote it"
             )
         parts.setdefault("only_reasoning", 0)
+        parts.setdefault("sessions", 0)
         names = {field.name for field in fields(cls)}
         if parts.keys() != names:
             raise AtomMemError(f"{where} is damaged: its fields {sorted(parts.keys() ^ names)} are missing or unknown")

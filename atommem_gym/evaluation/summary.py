@@ -68,6 +68,13 @@ class CellSummary:
     """Failed questions by cause; ``CAUSES`` in their order."""
     abstention: Mapping[str, Interval] = field(default_factory=dict)
     """The ``ABSTENTION`` metrics; empty where every question has an answer."""
+    sessions: float = 0.0
+    """Documents a context, on average; 0 where documents are counted by the plan."""
+
+    @property
+    def size(self) -> str:
+        """Documents of an episode, as tables show them."""
+        return f"{self.sessions:.0f} sessions" if self.sessions else str(self.cell.docs)
 
     @property
     def wrong(self) -> int:
@@ -89,6 +96,7 @@ class CellSummary:
     def to_values(self) -> dict[str, Any]:
         """One flat row of numbers, for a CSV file."""
         row: dict[str, Any] = {"env": self.cell.env, "docs": self.cell.docs, "agent": self.cell.agent}
+        row |= {"sessions": self.sessions} if self.sessions else {}
         row |= {"episodes": self.episodes, "planned": self.planned, "failed": self.failed, "items": self.items}
         for name, interval in (*self.metrics.items(), *self.abstention.items()):
             row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
@@ -153,6 +161,7 @@ def summarize(
         questions=sum(len(result.questions) for result in results),
         causes=_causes(results),
         abstention=_abstention(cell, results, resamples),
+        sessions=fmean(result.sessions for result in results),
     )
 
 

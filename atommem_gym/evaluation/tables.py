@@ -131,7 +131,7 @@ def terminal_tables(report: Report, width: int) -> Iterator[Table]:
             if new_env and before is not None:
                 table.add_section()
             # Repeated names would drown what changes from row to row.
-            names = (cell.cell.env if new_env else "", str(cell.cell.docs) if new_docs else "", cell.cell.agent)
+            names = (cell.cell.env if new_env else "", cell.size if new_docs else "", cell.cell.agent)
             table.add_row(*(Text(printable(name)) for name in names), *(column.cell(cell) for column in shown))
             before = cell
         yield table
@@ -240,7 +240,7 @@ def _markdown_table(cells: Sequence[CellSummary], columns: Sequence[Column]) -> 
     yield f"| environment | documents | agent | {' | '.join(column.header for column in columns)} |"
     yield f"|---|--:|---|{'--:|' * len(columns)}"
     for cell in cells:
-        names = f"{_escaped(cell.cell.env)} | {cell.cell.docs} | `{_escaped(cell.cell.agent)}`"
+        names = f"{_escaped(cell.cell.env)} | {cell.size} | `{_escaped(cell.cell.agent)}`"
         yield f"| {names} | {' | '.join(column.cell(cell) for column in columns)} |"
 
 

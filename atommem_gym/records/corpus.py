@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,9 +16,11 @@ from atommem_gym.errors import RecordError
 from atommem_gym.records.documents import BATCH, Hashes, Indices, Pool, Strings, body
 from atommem_gym.records.record import Document, Evidence, Record
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Bumped with every change of the schemas or of what a record is parsed to; older cache files are then ignored."""
 
+OWN = "own"
+"""The shape of records of one's own."""
 RECORDS_FILE = "records.arrow"
 DOCUMENTS_FILE = "documents.arrow"
 
@@ -38,6 +41,7 @@ _RECORDS = pa.schema(
         ("evidence", pa.list_(_EVIDENCE)),
         ("answerable", pa.bool_()),
         ("trap", pa.string()),
+        ("context", pa.string()),
     ]
 )
 _DOCUMENTS = pa.schema(
@@ -78,9 +82,13 @@ def write_tables(records: Iterable[Record], sinks: Sinks) -> int:
     with _Batches(sinks.records, _RECORDS) as record_rows, _Batches(sinks.documents, _DOCUMENTS) as document_rows:
         known: dict[bytes, int] = {}
         count = 0
+        latest: Sequence[Document] | None = None
+        numbers: list[int] = []
         for record in records:
-            numbers = []
-            for document in record.documents:
+            # The questions of a context follow each other.
+            again, latest = record.documents is latest, record.documents
+            numbers = numbers if again else []
+            for document in () if again else record.documents:
                 key = _document_key(document)
                 number = known.get(key)
                 if number is None:
@@ -149,6 +157,7 @@ def _record_row(record: Record, numbers: list[int]) -> dict[str, Any]:
         "evidence": [_place(record, piece) for piece in record.evidence],
         "answerable": record.answerable,
         "trap": record.trap,
+        "context": record.context,
     }
 
 
@@ -206,6 +215,8 @@ class ArrowSplit:
 
     def __init__(self, dataset: str, split: str, records: _Table, documents: _Table) -> None:
         self.dataset = dataset
+        self.dataset_shape = dataset
+        """The shape of the records, whatever the data set is called."""
         self.split = split
         self.pool = Pool(
             documents.strings("body"),
@@ -228,7 +239,11 @@ class ArrowSplit:
             IndexError: there is no such record.
         """
         row = self._row(i)
-        documents = [self.pool.document(number) for number in row["documents"]]
+        numbers = np.array(row["documents"], np.int64)
+        # A context has hundreds of documents, and its questions are many.
+        documents: Sequence[Document] = self.pool.documents(numbers)
+        if not row["context"]:
+            documents = tuple(documents)
         evidence = []
         for piece in row["evidence"]:
             document = documents[piece["document"]]
@@ -238,7 +253,7 @@ class ArrowSplit:
             id=row["id"],
             question=row["question"],
             answer=row["answer"],
-            documents=tuple(documents),
+            documents=documents,
             gold=tuple(row["gold"]),
             evidence=tuple(evidence),
             aliases=tuple(row["aliases"]),
@@ -246,6 +261,7 @@ class ArrowSplit:
             options=tuple(row["options"]),
             answerable=row["answerable"],
             trap=row["trap"],
+            context=row["context"],
         )
 
     def document_numbers(self, i: int) -> tuple[Indices, Indices]:
@@ -259,6 +275,32 @@ class ArrowSplit:
         is_gold = np.zeros(len(numbers), np.bool_)
         is_gold[row["gold"]] = True
         return numbers[is_gold], numbers[~is_gold]
+
+    @cached_property
+    def contexts(self) -> list[str]:
+        """``[records]``, the context of each; empty for one that belongs to none."""
+        return [name for batch in self._records.batches for name in batch.column("context").to_pylist()]
+
+    def context_keys(self) -> dict[bytes, str]:
+        """The contexts by what their documents say: of every context, and of own records with several documents each.
+
+        Records of other data sets have documents of their own, so that none is a context.
+        """
+        if not any(self.contexts) and self.dataset_shape != OWN:
+            return {}
+        found: dict[bytes, str] = {}
+        seen: set[str] = set()
+        for i, context in enumerate(self.contexts):
+            if context in seen:
+                continue
+            row = self._row(i)
+            numbers = np.array(row["documents"], np.int64)
+            if context or len(numbers) > 1:
+                said = np.stack([self.pool.title_hashes[numbers], self.pool.text_hashes[numbers]])
+                found.setdefault(said.tobytes(), context or row["id"])
+            if context:
+                seen.add(context)
+        return found
 
     def document_order(self, i: int) -> Indices:
         """Numbers in the pool of all documents of record ``i``, in its order.

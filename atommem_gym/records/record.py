@@ -41,8 +41,9 @@ class Record:
     id: str
     question: str
     answer: str
-    documents: tuple[Document, ...]
-    """The question's own documents, gold and distractors, in the order of the data set."""
+    documents: Sequence[Document]
+    """The question's own documents, gold and distractors, in the order of the data set: a tuple, or what behaves as
+    one."""
     gold: tuple[int, ...]
     """Ascending positions of the gold documents in ``documents``."""
     evidence: tuple[Evidence, ...]
@@ -56,10 +57,12 @@ class Record:
     """``False``: the documents hold no answer, ``answer`` is empty, and the right one is an abstention (SPEC R5)."""
     trap: str = ""
     """What somebody who guesses at a question without an answer is likely to say."""
+    context: str = ""
+    """The name of the stream whose documents these are all, if many questions are asked about it (SPEC E14)."""
 
     def __repr__(self) -> str:
         """The fields; that there is an answer goes without saying."""
-        return _shown(self, ("answerable", "trap"))
+        return _shown(self, ("answerable", "trap", "context"))
 
     @property
     def answers(self) -> tuple[str, ...]:

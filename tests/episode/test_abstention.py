@@ -434,7 +434,7 @@ def test_R5_records_without_answer_survive_the_tables() -> None:
 
 
 def test_A1_in_the_preset_released_an_empty_answer_is_rejected_as_it_was() -> None:
-    env = gym.make("AtomMem-Synthetic-v0", preset="released", dialect="crud", num_docs=20, store="numpy")
+    env = gym.make("AtomMem-Synthetic-v0", preset="released", dialect="crud", num_docs=40, store="numpy")
     env.reset(options={"index": 0})
     *_, terminated, _, info = env.step("<create>a</create><answer/>")
     assert not terminated

@@ -12,7 +12,7 @@ from atommem_gym.records.record import Document, Evidence, Record
 from atommem_gym.scoring import is_abstention
 
 NAME = "own"
-FIELDS = ("question", "answer", "documents", "id", "aliases", "type", "options", "answerable", "trap")
+FIELDS = ("question", "answer", "documents", "id", "aliases", "type", "options", "answerable", "trap", "context")
 DOCUMENT_FIELDS = ("title", "text", "gold", "evidence", "date", "speakers")
 
 
@@ -23,7 +23,8 @@ def parse(raw: Raw) -> Record:
     string of its text, or a list of them) which part of it. Gold without evidence is evidence as a whole. ``date`` (ISO
     8601; all documents of a record have one, in the order of time, or none has) and ``speakers`` (names) stand in a
     document's head. A question that the documents do not answer has ``"answerable": false`` and no answer (SPEC R5),
-    and may have a ``trap``, the wrong answer that it invites. An answer that is a number counts as its text.
+    and may have a ``trap``, the wrong answer that it invites. An answer that is a number counts as its text. Records
+    with the same ``context`` ask about one stream, whose documents all of them have (SPEC E14).
 
     >>> harbour = {"title": "Harbour", "text": "Ships come. The cat eats herring.", "evidence": "The cat eats herring."}
     >>> station = {"title": "Station", "text": "Trains come and go."}
@@ -65,6 +66,7 @@ def parse(raw: Raw) -> Record:
         options=offered,
         answerable=answerable,
         trap=_trap(raw, answerable),
+        context=text(raw, "context") if raw.get("context") is not None else "",
     )
 
 
