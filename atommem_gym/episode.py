@@ -183,7 +183,7 @@ class Episode:
             # There an answer without a box, not an abstention (SPEC A1).
             self._close_question(step, Closing("unscored"))
             return
-        step.requests.append(_request(question, op.text))
+        step.requests.append(self._request(question, op.text))
         self._close_question(step, Closing("answered", op.text))
 
     def _close_question(self, step: Step, closing: Closing) -> None:
@@ -328,8 +328,10 @@ class Episode:
                 "answer": closing.answer,
                 "closed": closing.how,
                 "score": closing.score,
-                "em": measured(exact_match, _request(question, closing.answer)) if closing.how == "answered" else 0.0,
-                "f1": measured(f1, _request(question, closing.answer)) if closing.how == "answered" else 0.0,
+                "em": measured(exact_match, self._request(question, closing.answer))
+                if closing.how == "answered"
+                else 0.0,
+                "f1": measured(f1, self._request(question, closing.answer)) if closing.how == "answered" else 0.0,
                 **({} if question.answerable else {"answerable": False}),
             }
             for question, closing in pairs
@@ -350,7 +352,11 @@ class Episode:
             **(abstention_metrics(answers) if self._may_abstain else {}),
         }
 
-    @property
+    def _request(self, question: Record, answer: str) -> ScoreRequest:
+        answerable = question.answerable if self._may_abstain else None
+        return ScoreRequest(question.question, answer, question.answers, answerable)
+
+    @cached_property
     def _may_abstain(self) -> bool:
         """Whether questions of this task, or at least of this item, may have no answer (SPEC R5)."""
         return self.config.abstention or not all(question.answerable for question in self.item.questions)
@@ -383,10 +389,6 @@ class Episode:
         if len(questions) == 1:
             return questions[0] if self.open_question == 0 else ""
         return "\n".join(f"{i}. {q}" for i, q in enumerate(questions, 1) if i > self.open_question)
-
-
-def _request(question: Record, answer: str) -> ScoreRequest:
-    return ScoreRequest(question.question, answer, question.answers, question.answerable)
 
 
 _ONE_QUESTION = "an action closes at most one question, and this one has"

@@ -38,8 +38,9 @@ def _source(task: Task) -> str:
     from atommem_gym.records.hub import HUB
 
     if task.dataset is not None:
-        repository = HUB[task.dataset].repository
-        return f"hub: {repository}" if repository else "files of its authors"
+        source = HUB[task.dataset]
+        # Nothing to be had from the hub without a word: its authors publish a file.
+        return f"hub: {source.repository}" if source.splits else "official file"
     source = task.config({}).source
     return "generated, any number of splits" if source == "synthetic" else source
 
@@ -47,5 +48,5 @@ def _source(task: Task) -> str:
 def _items(task: Task) -> str:
     """How many episodes a split has, where that needs no download."""
     if task.dataset is not None:
-        return "some questions each" if task.contexts else "a record each"
+        return "of a context" if task.contexts else "a record each"
     return f"{task.load_items(task.config({})).num_items:,}"

@@ -40,8 +40,11 @@ def decided(request: ScoreRequest) -> float | None:
     """The score that no scorer is asked for, ``None`` where one is.
 
     A question without an answer is right if and only if the answer abstains. Where there is an answer, abstaining is
-    wrong, unless an accepted answer says just the same ("None" may be a title).
+    wrong, unless an accepted answer says just the same ("None" may be a title). Of tasks whose questions all have
+    answers nothing is decided here.
     """
+    if request.answerable is None:
+        return None
     if not request.answerable:
         return float(is_abstention(request.prediction))
     if is_abstention(request.prediction) and request.answers and not exact_match(request.prediction, request.answers):

@@ -15,8 +15,9 @@ class ScoreRequest:
     prediction: str
     answers: tuple[str, ...]
     """Empty for a question without an answer."""
-    answerable: bool = True
-    """Whether the question has an answer; scorers are asked about such questions alone (SPEC R5)."""
+    answerable: bool | None = None
+    """Whether the question has an answer, where a task has questions without (SPEC R5); ``None``: all have one. No
+    scorer is asked about those that have none."""
 
 
 @runtime_checkable

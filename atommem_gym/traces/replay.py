@@ -26,7 +26,7 @@ from atommem_gym.traces.codec import to_json
 from atommem_gym.traces.difference import Difference, first_difference
 from atommem_gym.traces.record import EpisodeTrace, Json, MemoryTrace, StepTrace, TraceError
 from atommem_gym.traces.recorder import TraceRecorder, questions
-from atommem_gym.traces.rescore import recorded_request
+from atommem_gym.traces.rescore import recorded_requests
 from atommem_gym.trust import is_said, reaches_out
 
 PURE_REWARDS = ("em", "f1", "subem", "released")
@@ -205,14 +205,8 @@ class RecordedScores:
 
     def begin(self, trace: EpisodeTrace) -> None:
         """Go on with the scores of this episode, without those that no scorer is asked for."""
-        pairs = zip(trace.questions, trace.metrics["answers"], strict=True)
-        self._scores = iter(
-            [
-                answer["score"]
-                for question, answer in pairs
-                if answer["closed"] == "answered" and decided(recorded_request(question, answer)) is None
-            ]
-        )
+        asked = recorded_requests(trace)
+        self._scores = iter([answer["score"] for request, answer in asked if decided(request) is None])
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[float]:
         """One recorded score for each; 0 for answers that were not given then (the check reports them anyway)."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from atommem_gym.scoring import Scorer, ScoreRequest, score_all
 from atommem_gym.traces.causes import failure_causes
-from atommem_gym.traces.record import EpisodeTrace, QuestionTrace, Rescore, TraceError
+from atommem_gym.traces.record import EpisodeTrace, Rescore, TraceError
 
 BATCH = 64
 """Episodes whose answers go to the scorer together."""
@@ -40,7 +40,7 @@ def rescore(traces: Iterable[EpisodeTrace], scorer: Scorer, name: str = "") -> I
     """
     remaining = iter(traces)
     while batch := list(islice(remaining, BATCH)):
-        requests = [request for trace in batch for request in _requests(trace)]
+        requests = [request for trace in batch for request, _ in recorded_requests(trace)]
         try:
             following = iter(score_all(scorer, requests))
         except ValueError as error:
@@ -68,14 +68,19 @@ def recorded_scores(trace: EpisodeTrace, scorer: str | None = None) -> list[floa
     )
 
 
-def recorded_request(question: QuestionTrace, answer: Mapping[str, Any]) -> ScoreRequest:
-    """What a scorer is asked about one of the ``answers`` in a record's metrics."""
-    return ScoreRequest(question.question, answer["answer"], question.answers, answer.get("answerable", True))
-
-
-def _requests(trace: EpisodeTrace) -> list[ScoreRequest]:
+def recorded_requests(trace: EpisodeTrace) -> list[tuple[ScoreRequest, Mapping[str, Any]]]:
+    """What a scorer is asked about each answer of a record that counts, with what its metrics say of it."""
+    may_abstain = "abstention_recall" in trace.metrics
     return [
-        recorded_request(question, answer)
+        (
+            ScoreRequest(
+                question.question,
+                answer["answer"],
+                question.answers,
+                answer.get("answerable", True) if may_abstain else None,
+            ),
+            answer,
+        )
         for question, answer in zip(trace.questions, trace.metrics["answers"], strict=True)
         if answer["closed"] == "answered"
     ]

@@ -129,12 +129,14 @@ def test_R5_every_scorer_takes_an_abstention_alone_for_a_question_without_answer
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_R5_abstaining_on_an_answerable_question_is_wrong(name: str) -> None:
-    asked = [ScoreRequest("q", text, ("no", "unknown soldier", "information")) for text in LISTED]
+    asked = [ScoreRequest("q", text, ("no", "unknown soldier", "information"), True) for text in LISTED]
     assert score_all(load_scorer(name), asked) == [0.0] * len(LISTED)
 
 
 def test_R5_a_gold_answer_that_reads_like_an_abstention_is_still_the_answer() -> None:
-    assert score_all(load_scorer("em"), [ScoreRequest("q", "None", ("none",)), ScoreRequest("q", "+", ("+",))]) == [
+    assert score_all(
+        load_scorer("em"), [ScoreRequest("q", "None", ("none",), True), ScoreRequest("q", "+", ("+",), True)]
+    ) == [
         1,
         1,
     ]
@@ -149,8 +151,8 @@ def test_R5_own_scorers_are_not_asked_about_questions_without_answer() -> None:
 
     requests = [
         ScoreRequest("q", "Bob", (), False),
-        ScoreRequest("q", "Ada", ("Bob",)),
-        ScoreRequest("q", "", ("Bob",)),
+        ScoreRequest("q", "Ada", ("Bob",), True),
+        ScoreRequest("q", "", ("Bob",), True),
     ]
     assert score_all(load_scorer(judge), requests) == [0.0, 0.25, 0.0]
     assert asked == ["Ada"]
@@ -440,3 +442,9 @@ def test_A1_in_the_preset_released_an_empty_answer_is_rejected_as_it_was() -> No
     assert not terminated
     assert [(one["operation"], one["reason"]) for one in info["rejected"]] == [("answer", "empty")]
     env.close()
+
+
+def test_R5_tasks_whose_questions_all_have_answers_are_scored_as_before() -> None:
+    asked = [ScoreRequest("q", "unknown", ("unknown soldier",)), ScoreRequest("q", "no information", ("no",))]
+    assert score_all(load_scorer("f1"), asked[:1]) == [pytest.approx(2 / 3)]
+    assert score_all(load_scorer("subem"), asked[1:]) == [1.0]
