@@ -675,3 +675,19 @@ def test_D8_contexts_are_copied_and_moved_as_any_file(made: tuple[str, Path], tm
         chunks.append(env.reset(options={"index": 0})[0]["chunk"])
         env.close()
     assert len(set(chunks)) == 1
+
+
+def test_E14_a_dev_part_shares_no_context_with_train(tmp_path: Path) -> None:
+    from atommem_gym.traces.training.splits import components, ties
+
+    source = write(tmp_path / "f.json", [facts("one", 23), {**facts("two", 31), "context": facts("x", 31)["context"]}])
+    out = tmp_path / "run"
+    asked = ["--set", "store=numpy", "chunk_tokens=60", "--agent", "keep_all", "--episodes", "12", "-o", str(out)]
+    assert main(["eval", "FactConsolidation", "--source", f"FactConsolidation={source}", *asked]) == 0
+    traces = list(read_traces(out / "traces.jsonl"))
+    numbers = components([ties(trace) for trace in traces])
+    by_context: dict[str, set[int]] = {}
+    for trace, number in zip(traces, numbers, strict=True):
+        by_context.setdefault(trace.questions[0].id.split("_no")[0], set()).add(number)
+    assert len(traces) == 12
+    assert all(len(found) == 1 for found in by_context.values()), by_context
