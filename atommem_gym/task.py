@@ -62,12 +62,14 @@ class Task:
         if options is not None and not (isinstance(options, type) and is_dataclass(options)):
             raise ConfigError(f"the options of {self.name} are {options!r}; they must be a dataclass")
         rule = None if self.difficulty is None else load_attribute(self.difficulty, f"difficulty of {self.name}")
-        defaults, whole = self.defaults, {}
+        defaults = self.defaults
         if self.contexts:
             keywords = _without_documents(keywords, self.env_id)
-            defaults, whole = {**defaults, "order": "given"}, {"num_docs": 0}
+            defaults = {**defaults, "order": "given"}
         config = EnvConfig.from_keywords(keywords, defaults, options=options, rule=rule)
-        return replace(config, abstention=self.abstention, **whole)
+        if self.contexts:
+            config = replace(config, num_docs=0)
+        return replace(config, abstention=True) if self.abstention else config
 
     def load_items(self, config: EnvConfig) -> Items:
         """The items of a configuration.

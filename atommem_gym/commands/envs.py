@@ -38,9 +38,9 @@ def _source(task: Task) -> str:
     from atommem_gym.records.hub import HUB
 
     if task.dataset is not None:
-        source = HUB[task.dataset]
+        known = HUB[task.dataset]
         # Nothing to be had from the hub without a word: its authors publish a file.
-        return f"hub: {source.repository}" if source.splits else "official file"
+        return f"hub: {known.repository}" if known.splits else "official file"
     source = task.config({}).source
     return "generated, any number of splits" if source == "synthetic" else source
 

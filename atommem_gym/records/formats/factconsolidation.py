@@ -33,8 +33,9 @@ def parse(raw: Raw) -> ParsedContext:
     questions, answers = array(raw, "questions"), array(raw, "answers")
     if len(questions) != len(answers):
         raise RecordError(f"there are {len(questions)} questions and {len(answers)} answers; each needs its own")
-    ids = metadata.get("qa_pair_ids")
-    named = is_list(ids) and len(ids) == len(questions)
+    given = metadata.get("qa_pair_ids")
+    ids = list(given) if is_list(given) else []  # type: ignore[call-overload]  # a list by now
+    named = len(ids) == len(questions)
     kind = next((name for mark, name in _HOPS.items() if mark in source), "")
     records = []
     for i, (question, accepted) in enumerate(zip(questions, answers, strict=True)):

@@ -20,7 +20,7 @@ def ties(trace: EpisodeTrace) -> tuple[tuple[str, str], ...]:
     beginning = trace.steps[0].observation["chunk"] if trace.steps else ""
     if beginning:
         digest = hashlib.blake2b(beginning.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
-        found.add(("beginning", digest))
+        found.add(("document", f"beginning {digest}"))
     return tuple(sorted(found))
 
 
