@@ -33,8 +33,7 @@ def parse(raw: Raw) -> ParsedContext:
     questions, answers = array(raw, "questions"), array(raw, "answers")
     if len(questions) != len(answers):
         raise RecordError(f"there are {len(questions)} questions and {len(answers)} answers; each needs its own")
-    given = metadata.get("qa_pair_ids")
-    ids = list(given) if is_list(given) else []  # type: ignore[call-overload]  # a list by now
+    ids = array(metadata, "qa_pair_ids") if is_list(metadata.get("qa_pair_ids")) else ()
     named = len(ids) == len(questions)
     kind = next((name for mark, name in _HOPS.items() if mark in source), "")
     records = []
