@@ -35,15 +35,17 @@ class EpisodeRecord:
     """Rejected and cut operations."""
     peak_entries: int
     final_entries: int
-    evidence_recall: float
-    """By the lenient heuristic (SPEC E12)."""
-    evidence_recall_exact: float
+    evidence_recall: float | None
+    """By the lenient heuristic (SPEC E12); ``None`` where no question names evidence, so is the exact one."""
+    evidence_recall_exact: float | None
     steps: int
     truncated: bool
     env_ms: float
     """Milliseconds a step spent in the environment, reset left out; the agent's own time does not count."""
     agent_ms: float
     """Milliseconds a step spent in the agent."""
+    answers: tuple[dict[str, Any], ...] = ()
+    """``answer``, ``closed``, ``em`` and ``answerable`` of each question, where some may have no answer (SPEC R5)."""
 
     @classmethod
     def of(cls, item: str, metrics: Mapping[str, Any], seconds: Sequence[StepSeconds], **played: Any) -> EpisodeRecord:
@@ -61,6 +63,7 @@ class EpisodeRecord:
             steps=steps,
             env_ms=1000 * sum(one.env for one in seconds) / steps,
             agent_ms=1000 * sum(one.agent for one in seconds) / steps,
+            answers=_for_abstention(metrics),
             **{name: metrics[name] for name in _MEASURED},
             **played,
         )
@@ -77,6 +80,15 @@ _MEASURED = (
     *("em", "f1", "operations", "rejected", "peak_entries", "final_entries"),
     *("evidence_recall", "evidence_recall_exact"),
 )
+
+
+def _for_abstention(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    if "abstention_recall" not in metrics:
+        return ()
+    return tuple(
+        {**{name: answer[name] for name in ("answer", "closed", "em")}, "answerable": answer.get("answerable", True)}
+        for answer in metrics["answers"]
+    )
 
 
 @dataclass(slots=True, eq=False)

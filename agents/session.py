@@ -209,6 +209,11 @@ def check_generated(generated: Generated) -> None:
         )
 
 
+def _known(value: float | None) -> float:
+    """A number for what is absent, which trainers average over: NaN is left out by those that can."""
+    return float("nan") if value is None else value
+
+
 def _totals(
     steps: Sequence[SessionStep], record: EpisodeRecord, answers: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:
@@ -217,7 +222,7 @@ def _totals(
         "acc": record.em,
         "env_reward": env_reward,
         "shaping": record.reward - env_reward,
-        **{name: getattr(record, name) for name in TOTALS if hasattr(record, name)},
+        **{name: _known(getattr(record, name)) for name in TOTALS if hasattr(record, name)},
         **{f"op_{kind}": record.operations.get(kind, 0) for kind in KINDS},
         "prompts_shortened": sum(step.facts["prompt_shortened"] for step in steps),
         "responses_cut": sum(step.facts["response_cut"] for step in steps),

@@ -61,6 +61,8 @@ RELEASED: dict[str, Any] = {
 Its control flow is ``ReleasedEpisode``."""
 
 
+NO_KEYWORDS = ("options", "abstention")
+"""Fields that are no keyword arguments."""
 OF_ITEMS = ("num_docs", "questions_per_episode", "order", "options")
 """What a difficulty may set: it changes items and nothing else."""
 
@@ -77,7 +79,7 @@ class EnvConfig:
     split: str = "train"
     """``"train"``, ``"validation"`` (or ``"dev"``) or ``"test"``; generated records have splits of any name."""
     num_docs: int = 200
-    """Documents an episode."""
+    """Documents an episode; contexts (SPEC E14) come whole, and there it is 0."""
     questions_per_episode: QuestionsPerEpisode = 1
     """A number; a range ``[low, high]``, drawn uniformly; or ``"released"``: 1 with probability ½, else 2 to 10."""
     chunk_tokens: int = 4000
@@ -125,13 +127,15 @@ class EnvConfig:
     advance: str = "always"
     """``"on_write"``: the chunk moves on only after a create or a well-formed update."""
     order: str = "shuffled"
-    """Of documents: ``"shuffled"``, ``"gold_first"``, ``"gold_last"``, ``"gold_spread"`` or ``"gold_together"``."""
+    """Of documents: ``"shuffled"``, ``"gold_first"``, ``"gold_last"``, ``"gold_spread"``, ``"gold_together"``, or
+    ``"given"``: as the records have them, the only one of dated streams."""
     question_visible: str = "always"
     """``"end"`` shows the questions only after the last chunk."""
     early_answer: bool = False
     """Whether questions may be answered while chunks remain."""
     reward: str | Callable[..., float] | Scorer = "em"
-    """``"em"``, ``"f1"``, ``"judge"``, ``"released"``, ``"package.module:function"``, a callable or a ``Scorer``."""
+    """``"em"``, ``"f1"``, ``"subem"``, ``"judge"``, ``"released"``, ``"package.module:function"``, a callable or a
+    ``Scorer``."""
     max_steps: int | None = None
     """Steps an episode; ``None``: chunks + 4 per question."""
     max_entry_tokens: int = 512
@@ -150,6 +154,8 @@ class EnvConfig:
     """From 0 to 1: sets the task's knobs, except those that are given; ``num_docs`` is then that of difficulty 1."""
     options: Any = None
     """The task's own keyword arguments, in its own dataclass; ``None`` if it has none. Itself no keyword argument."""
+    abstention: bool = False
+    """Whether questions of the task may have no answer (SPEC R5). The task says so; it is no keyword argument."""
 
     @classmethod
     def from_keywords(
@@ -173,7 +179,7 @@ class EnvConfig:
         """
         if keywords.get("difficulty") is not None:
             return cls._at_difficulty(dict(keywords), task_defaults, options, rule)
-        known = [field.name for field in fields(cls) if field.name != "options"]
+        known = [field.name for field in fields(cls) if field.name not in NO_KEYWORDS]
         own = [field.name for field in fields(options)] if options is not None else []
         _check_known(keywords, known, own)
         preset = RELEASED if {**(task_defaults or {}), **keywords}.get("preset") == "released" else {}
@@ -225,7 +231,7 @@ class EnvConfig:
     def as_keywords(self) -> dict[str, Any]:
         """Every keyword argument with its value, the task's own among them."""
         own = fields(self.options) if self.options is not None else ()
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "options"}
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NO_KEYWORDS}
         return {**values, **{field.name: getattr(self.options, field.name) for field in own}}
 
     def _check_values(self) -> None:

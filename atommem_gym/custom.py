@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -14,6 +14,7 @@ import numpy as np
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError, RecordError
 from atommem_gym.prompts import PromptTemplate
+from atommem_gym.records.dates import check_dated
 from atommem_gym.records.formats.own_records import parse
 from atommem_gym.records.layout import check_questions
 from atommem_gym.records.record import Items, Record
@@ -37,7 +38,8 @@ class CustomTask:
 
     Episodes are made of the records as those of HotpotQA are (SPEC D3, E8, E9): every record once an epoch, all its
     gold documents, its own distractors, then others of the split up to ``num_docs``, in an order that depends on item
-    and ``shuffle_seed`` alone. All keyword arguments of the family apply.
+    and ``shuffle_seed`` alone. All keyword arguments of the family apply. Documents with dates stay in the order of
+    their records and need ``defaults={"order": "given"}`` (SPEC D7).
 
     >>> import gymnasium as gym
     >>> def capitals(split):
@@ -69,6 +71,11 @@ class CustomTask:
     """One line for ``atommem envs``."""
     version: int = 0
     """Raise it with every change that makes scores incomparable."""
+    abstention: bool = False
+    """Whether questions may have no answer (``"answerable": false``, SPEC R5): then prompts say so."""
+    contexts: bool = False
+    """Whether records have a ``context``, whose documents they share: an item then is one context, whole and in its
+    order, with ``questions_per_episode`` of its questions (SPEC E14)."""
 
     def register(self) -> str:
         """Register the task and return its id; registering it again, changed, replaces it.
@@ -89,8 +96,10 @@ class CustomTask:
             splits.items,
             defaults=defaults,
             summary=self.summary,
-            difficulty=splits.fewer_documents,
+            difficulty=None if self.contexts else splits.fewer_documents,
             version=self.version,
+            abstention=self.abstention,
+            contexts=self.contexts,
         )
         # What is wrong is said here, with the user's line in the traceback, and not at the first `make`.
         PromptTemplate(task.config(defaults))
@@ -107,14 +116,35 @@ class _Splits:
 
     def items(self, config: EnvConfig) -> Items:
         # Registering must be quick: it loads no pyarrow.
+        from atommem_gym.records.contexts import ContextItems, warn_of_shared
         from atommem_gym.records.items import RecordItems
 
+        split = self._split(config)
+        warn_of_shared(split, self._others(config))
+        if self._task.contexts:
+            return ContextItems(split, questions_per_episode=config.questions_per_episode)
+        if any(split.contexts):
+            raise ConfigError(
+                f"the records of {self._task.name} have contexts; register it with CustomTask(…, contexts=True), so "
+                "that each comes whole"
+            )
         return RecordItems(
-            self._split(config),
+            split,
             num_docs=config.num_docs,
             questions_per_episode=config.questions_per_episode,
             order=config.order,
         )
+
+    def _others(self, config: EnvConfig) -> list[Split]:
+        """The other splits, as far as they are at hand: those of a folder, and those that were read."""
+        from atommem_gym.records.contexts import loadable
+        from atommem_gym.records.sources import other_splits
+
+        if config.source == REGISTERED:
+            with self._lock:
+                return [split for name, split in self._read.items() if name != config.split]
+        others = other_splits(config.source, config.split)
+        return loadable(others, lambda name: self._from_file(replace(config, split=name)))
 
     def fewer_documents(self, difficulty: float, config: EnvConfig) -> Mapping[str, Any]:
         """From just above the most gold that an episode can have to ``num_docs``."""
@@ -139,11 +169,12 @@ class _Splits:
         return split
 
     def _registered(self, name: str) -> Split:
-        from atommem_gym.records.corpus import from_records
+        from atommem_gym.records.corpus import OWN, from_records
 
         with self._lock:
             if name not in self._read:
                 found = from_records(self._task.name, name, self._parsed(self._given(name)))
+                found.dataset_shape = OWN
                 if not len(found):
                     raise ConfigError(f"{self._task.name} has no records for split={name!r}; `records` gave none")
                 self._read[name] = found
@@ -166,6 +197,8 @@ class _Splits:
     def _parsed(self, given: OwnRecords) -> Iterator[Record]:
         for number, record in enumerate(given):
             try:
-                yield record if isinstance(record, Record) else parse(record)
+                found = record if isinstance(record, Record) else parse(record)
+                check_dated(found.documents)
+                yield found
             except RecordError as error:
                 raise RecordError(f"{self._task.name}, record {number}: {error}") from error

@@ -24,9 +24,9 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.evidence import holds, suggests
 from atommem_gym.memory.memory import Draft, Limits, Memory, Outcome
 from atommem_gym.records.identity import identity
-from atommem_gym.records.record import Item
+from atommem_gym.records.record import Item, Record
 from atommem_gym.records.stream import Stream
-from atommem_gym.scoring import ScoreRequest, exact_match, f1
+from atommem_gym.scoring import ScoreRequest, abstention_metrics, exact_match, f1, measured
 from atommem_gym.step import Closing, EpisodeState, Observation, OperationOutcome, Phase, Shown, Step, StepResult
 from atommem_gym.tokenizers import Tokenizer
 
@@ -188,7 +188,11 @@ class Episode:
 
     def _score_answer(self, step: Step, op: Answer) -> None:
         question = self.item.questions[self.open_question + len(step.closings)]
-        step.requests.append(ScoreRequest(question.question, op.text, question.answers))
+        if not (question.answerable or op.text) and self.config.dialect == "released":
+            # There an answer without a box, not an abstention (SPEC A1).
+            self._close_question(step, Closing("unscored"))
+            return
+        step.requests.append(self._request(question, op.text))
         self._close_question(step, Closing("answered", op.text))
 
     def _close_question(self, step: Step, closing: Closing) -> None:
@@ -326,8 +330,11 @@ class Episode:
                 "answer": closing.answer,
                 "closed": closing.how,
                 "score": closing.score,
-                "em": exact_match(closing.answer, question.answers) if closing.how == "answered" else 0.0,
-                "f1": f1(closing.answer, question.answers) if closing.how == "answered" else 0.0,
+                "em": measured(exact_match, self._request(question, closing.answer))
+                if closing.how == "answered"
+                else 0.0,
+                "f1": measured(f1, self._request(question, closing.answer)) if closing.how == "answered" else 0.0,
+                **({} if question.answerable else {"answerable": False}),
             }
             for question, closing in pairs
         ]
@@ -340,10 +347,21 @@ class Episode:
             "rejected": state.rejected,
             "peak_entries": state.peak_entries,
             "final_entries": len(state.memory.entries),
-            "evidence_recall": self.evidence_recall,
-            "evidence_recall_exact": len(state.found_exactly) / needed if needed else 1.0,
+            # Absent where nothing says what the answers rest on.
+            "evidence_recall": self.evidence_recall if needed else None,
+            "evidence_recall_exact": len(state.found_exactly) / needed if needed else None,
             "steps": state.steps,
+            **(abstention_metrics(answers) if self._may_abstain else {}),
         }
+
+    def _request(self, question: Record, answer: str) -> ScoreRequest:
+        answerable = question.answerable if self._may_abstain else None
+        return ScoreRequest(question.question, answer, question.answers, answerable)
+
+    @cached_property
+    def _may_abstain(self) -> bool:
+        """Whether questions of this task, or at least of this item, may have no answer (SPEC R5)."""
+        return self.config.abstention or not all(question.answerable for question in self.item.questions)
 
     def observation(self) -> Observation:
         """The current observation (SPEC E10)."""

@@ -26,6 +26,8 @@ class ReleasedEpisode(Episode):
             step.reject(position, op, "aborted", "a malformed operation before it ended the action")
             step.wrote = False
             return
+        if self._is_empty(op):
+            op = Invalid("answer", "empty", "answer needs a text")
         super()._apply(step, position, op)
         empty_create = isinstance(op, Invalid) and (op.kind, op.reason) == ("create", "empty")
         if isinstance(op, (Create, Update, Delete, Scratchpad)) or empty_create:
@@ -93,10 +95,14 @@ class ReleasedEpisode(Episode):
             step.reject(position, op, "question_closed", "no question is open")
         else:
             step.note(position, op, Outcome(True))
-            if sum(isinstance(other, Answer) for other in step.operations) == 1:
+            if sum(isinstance(other, Answer) and not self._is_empty(other) for other in step.operations) == 1:
                 self._score_answer(step, op)
             else:
                 self._close_question(step, Closing("unscored", op.text))
+
+    def _is_empty(self, op: Operation | Invalid) -> bool:
+        """Whether it is an empty answer, which came after that code; in its own tags it is one without a box (A1)."""
+        return isinstance(op, Answer) and not op.text and self.config.dialect != "released"
 
     def _all_closed(self, step: Step) -> bool:
         return self.open_question + len(step.closings) >= len(self.item.questions)

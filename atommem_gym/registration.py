@@ -37,6 +37,38 @@ def _of_records(dataset: str) -> ItemsFactory:
     return items
 
 
+def _of_contexts(dataset: str) -> ItemsFactory:
+    """Items from a data set of contexts (SPEC E14); nothing is generated in its shape."""
+
+    def items(config: EnvConfig) -> Items:
+        from atommem_gym.records.contexts import ContextItems, loadable, warn_of_shared
+        from atommem_gym.records.sources import load_split, other_splits
+
+        if config.source == "synthetic":
+            raise ConfigError(
+                f"source='synthetic' contradicts {dataset}, which has no generated records; give the path of its file"
+            )
+        corrections = getattr(config.options, "corrections", None)
+        split = load_split(dataset, config.source, config.split, corrections)
+        others = other_splits(config.source, config.split)
+        warn_of_shared(split, loadable(others, lambda name: load_split(dataset, config.source, name, corrections)))
+        return ContextItems(split, questions_per_episode=config.questions_per_episode)
+
+    return items
+
+
+def _asks_contexts(name: str, dataset: str, summary: str, **more: Any) -> Task:
+    return Task(
+        name,
+        _of_contexts(dataset),
+        summary=summary,
+        entry_point=f"atommem_gym.envs:{name}Env",
+        dataset=dataset,
+        contexts=True,
+        **more,
+    )
+
+
 def _reads(name: str, entry_point: str, dataset: str, summary: str) -> Task:
     return Task(
         name,
@@ -62,6 +94,20 @@ TASKS: dict[str, Task] = {
         synthetic.TASK,
         needle.TASK,
         drift.TASK,
+        _asks_contexts(
+            "LoCoMo",
+            "locomo",
+            "long dialogues of two people in dated sessions",
+            options="atommem_gym.records.formats.locomo:LoCoMoOptions",
+            abstention=True,
+        ),
+        _asks_contexts(
+            "FactConsolidation",
+            "factconsolidation",
+            "lists of facts of which later ones win",
+            defaults={"reward": "subem"},
+        ),
+        _asks_contexts("LongMemEval", "longmemeval", "dated chats with an assistant, a question each", abstention=True),
     )
 }
 """Every member of the family by its task's name: those that read a data set, and the worlds, each from its folder."""

@@ -56,7 +56,7 @@ REASONS: dict[str, str] = {
     "too_long": "the action was longer than max_action_chars; it was cut there",
     "cut": "the text was longer than its limit; it was cut to it and the operation executed",
     "embedded_in_part": "the embedder reads less than the text, which is kept whole but found by its beginning alone",
-    "empty": "the operation has no text",
+    "empty": "the operation has no text (an answer may have none)",
     "unclosed": "the tag is never closed",
     "unknown_tag": "the tag is a misspelling of a known one, or the function is unknown",
     "bad_id": "the id is missing or no integer",
@@ -110,7 +110,8 @@ class Closing:
 
     how: str
     """``answered``, ``read_limit``, ``unanswered`` (the episode ended first), or ``unscored``
-    (``preset="released"``: one of several answers in an action)."""
+    (``preset="released"``: one of several answers in an action, or in its dialect one without a box to a question that
+    has no answer)."""
     answer: str = ""
     score: float = 0.0
 

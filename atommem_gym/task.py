@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from atommem_gym.config import DifficultyRule, EnvConfig, check_difficulty
@@ -42,6 +42,10 @@ class Task:
     dataset: str | None = None
     """Whose records it reads, a name of ``atommem_gym.records.sources``; ``None`` for all others."""
     version: int = 0
+    abstention: bool = False
+    """Whether questions may have no answer (SPEC R5): then prompts say so, and abstentions are reported apart."""
+    contexts: bool = False
+    """Whether an item is a whole context with some of its questions (SPEC E14): then documents are not counted."""
 
     @property
     def env_id(self) -> str:
@@ -58,7 +62,14 @@ class Task:
         if options is not None and not (isinstance(options, type) and is_dataclass(options)):
             raise ConfigError(f"the options of {self.name} are {options!r}; they must be a dataclass")
         rule = None if self.difficulty is None else load_attribute(self.difficulty, f"difficulty of {self.name}")
-        return EnvConfig.from_keywords(keywords, self.defaults, options=options, rule=rule)
+        defaults = self.defaults
+        if self.contexts:
+            keywords = _without_documents(keywords, self.env_id)
+            defaults = {**defaults, "order": "given"}
+        config = EnvConfig.from_keywords(keywords, defaults, options=options, rule=rule)
+        if self.contexts:
+            config = replace(config, num_docs=0)
+        return replace(config, abstention=True) if self.abstention else config
 
     def load_items(self, config: EnvConfig) -> Items:
         """The items of a configuration.
@@ -69,6 +80,21 @@ class Task:
         """
         make = cast("ItemsFactory", load_attribute(self.items, f"items of {self.name}"))
         return make(config)
+
+
+def _without_documents(keywords: Mapping[str, Any], env_id: str) -> dict[str, Any]:
+    """The keywords without a count of documents; 0 and ``None`` are what a context says of itself."""
+    if keywords.get("num_docs") not in (None, 0):
+        raise ConfigError(
+            f"num_docs={keywords['num_docs']!r} contradicts {env_id}: contexts come whole, without distractors; leave "
+            "it out"
+        )
+    if keywords.get("order", "given") != "given":
+        raise ConfigError(
+            f"order={keywords['order']!r} contradicts {env_id}: contexts keep their own order; leave it out, or say "
+            '"given"'
+        )
+    return {name: value for name, value in keywords.items() if name != "num_docs"}
 
 
 class ItemsByDifficulty:

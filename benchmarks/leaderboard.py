@@ -108,7 +108,7 @@ def find_sources(given: Sequence[str], folder: Path, console: Console) -> dict[s
     Raises:
         ConfigError: a given source is no DATASET=PATH.
     """
-    names = [task.dataset for task in TASKS.values() if task.dataset]
+    names = [task.dataset for task in TASKS.values() if task.dataset and not task.contexts]
     sources: dict[str, Path] = {}
     for text in given:
         name, equals, path = text.partition("=")

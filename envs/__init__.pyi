@@ -2,7 +2,10 @@ from .atommem_env import AtomMemEnv as AtomMemEnv
 from .pool.pool import AtomMemPool as AtomMemPool
 from .pool.pool_env import PoolEnv as PoolEnv
 from .tasks import DriftEnv as DriftEnv
+from .tasks import FactConsolidationEnv as FactConsolidationEnv
 from .tasks import HotpotQAEnv as HotpotQAEnv
+from .tasks import LoCoMoEnv as LoCoMoEnv
+from .tasks import LongMemEvalEnv as LongMemEvalEnv
 from .tasks import MuSiQueEnv as MuSiQueEnv
 from .tasks import NeedleEnv as NeedleEnv
 from .tasks import SyntheticEnv as SyntheticEnv

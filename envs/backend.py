@@ -22,7 +22,7 @@ from atommem_gym.memory.ranking import rank_all
 from atommem_gym.records.documents import PoolDocuments
 from atommem_gym.records.record import Item
 from atommem_gym.records.stream import Stream
-from atommem_gym.scoring import load_scorer
+from atommem_gym.scoring import load_scorer, score_all
 from atommem_gym.scoring.judge import JudgeScorer
 from atommem_gym.step import EpisodeState, Step, StepResult
 from atommem_gym.stores.loading import open_store
@@ -139,13 +139,7 @@ class Backend:
         requests = [request for job in jobs for request in job.step.requests]
         if not requests:
             return
-        scores = [float(score) for score in self.scorer.score(requests)]
-        if len(scores) != len(requests) or not all(0.0 <= score <= 1.0 for score in scores):
-            raise ValueError(
-                f"the scorer {self.scorer.name!r} returned {scores} for {len(requests)} answers; "
-                "it must return one number in [0, 1] for each"
-            )
-        rest = iter(scores)
+        rest = iter(score_all(self.scorer, requests))
         for job in jobs:
             job.scores = [next(rest) for _ in job.step.requests]
 

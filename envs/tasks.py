@@ -20,7 +20,7 @@ outside of tags is free, and `<think>…</think>` is ignored.
 | `<update id="3">text</update>` | replaces the text of entry 3 |
 | `<delete id="3"/>` | removes entry 3 |
 | `<scratchpad>text</scratchpad>` | replaces the scratchpad |
-| `<answer>text</answer>` | closes the open question |
+| `<answer>text</answer>` | closes the open question; `<answer/>` with an empty answer |
 
 Malformed and impossible operations are rejected one by one and reported; no text raises.
 
@@ -64,7 +64,9 @@ visible in `steps_left`, and the reward is final: learners must not bootstrap a 
 
 At every step `applied` (executed operations by kind), `rejected` (records with operation, position, reason, detail),
 `entries` (live ones), `item` (its id). At the end also `episode_metrics`: `em`, `f1`, `answers` (a record a question),
-`operations`, `rejected`, `peak_entries`, `final_entries`, `evidence_recall` (and `evidence_recall_exact`), `steps`.
+`operations`, `rejected`, `peak_entries`, `final_entries`, `evidence_recall` (and `evidence_recall_exact`; `None` where
+no question names evidence), `steps`. Where questions may have no answer also `em_answerable`, `abstention_precision`
+and `abstention_recall`, `None` where there is nothing to count.
 
 ## Arguments
 
@@ -194,3 +196,63 @@ class DriftEnv(AtomMemEnv):
     """
 
     task = "Drift"
+
+
+@_manual
+class LoCoMoEnv(AtomMemEnv):
+    """Questions about long dialogues of two people, in dated sessions: `AtomMem-LoCoMo-v0`.
+
+    ## Description
+
+    A context is a conversation of some 20 to 35 sessions over months; a document is a session, a line a turn (`Ada:
+    …`, with `[shares a photo of …]` where a picture was sent), and its head says when it was held and between whom.
+    An item is one conversation, whole and in its order, and `questions_per_episode` of its questions: *single-hop*,
+    *multi-hop* (several sessions), *temporal*, *open-domain* and *adversarial*. The last have no answer: abstain.
+    Evidence is the turns that the set names; where none of them exists, evidence recall is absent. `corrections=PATH`
+    reads a list of corrected answers and evidence. Maharana et al. 2024, "Evaluating Very Long-Term Conversational
+    Memory of LLM Agents". Licence CC BY-NC 4.0: bring the file, `source="locomo10.json"`; it is not part of this
+    package. `atommem data check` names evidence that does not exist and labels that contradict each other.
+
+    Keyword arguments of its own (`LoCoMoOptions`): `corrections`. `num_docs` is refused and `order` is `"given"`.
+    """
+
+    task = "LoCoMo"
+
+
+@_manual
+class FactConsolidationEnv(AtomMemEnv):
+    """Lists of numbered facts in which later ones win, with many questions: `AtomMem-FactConsolidation-v0`.
+
+    ## Description
+
+    From MemoryAgentBench. A context is a numbered list of facts, hundreds to thousands; a document is a run of ten. A
+    fact may contradict an earlier one and then takes its place, so what is remembered has to be updated; questions
+    are *single-hop* or *multi-hop* over the facts that hold in the end. Facts contradict the real world: who answers
+    from what a model knows is wrong. The default scorer is the official one, `reward="subem"`: an accepted answer
+    stands in the given one as whole words. The set names no evidence, so evidence recall is absent. Hu et al. 2025,
+    "Evaluating Memory in LLM Agents via Incremental Multi-Turn Interactions".
+
+    `num_docs` is refused and `order` is `"given"`: contexts come whole.
+    """
+
+    task = "FactConsolidation"
+
+
+@_manual
+class LongMemEvalEnv(AtomMemEnv):
+    """A question about months of chats with an assistant: `AtomMem-LongMemEval-v0`.
+
+    ## Description
+
+    A context is one user's history, some 40 sessions (`longmemeval_s`) or 500 (`longmemeval_m`), sorted by their
+    dates; a document is a session between `user` and `assistant`. Each history has one question, which says on which
+    day it is asked. Types are those of the set: *single-session-user*, *multi-session*, *temporal-reasoning*,
+    *knowledge-update* and others; questions whose id ends in `_abs` have no answer: abstain. Evidence is the turns
+    that are marked as holding the answer, else the sessions that are named. Wu et al. 2024, "LongMemEval:
+    Benchmarking Chat Assistants on Long-Term Interactive Memory". Pass the published JSON,
+    `source="longmemeval_s_cleaned.json"`.
+
+    `num_docs` is refused and `order` is `"given"`: contexts come whole.
+    """
+
+    task = "LongMemEval"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,7 +144,8 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
                 "item": reference.item,
                 "shuffle_seed": shuffle_seed,
                 "reward": session.reward,
-                **session.totals,
+                # JSON has no NaN, which stands for what a task does not say, such as evidence.
+                **{name: None if math.isnan(value) else value for name, value in session.totals.items()},
             }
             await asyncio.to_thread(_append, self.log, line)
         return outputs(session)

@@ -10,6 +10,7 @@ from atommem_gym.episode import Episode
 from atommem_gym.evidence import holds
 from atommem_gym.policies.answering import fill
 from atommem_gym.policies.documents import harmless, split
+from atommem_gym.policies.oracle_reader import says
 from atommem_gym.records.record import Document, Evidence
 from atommem_gym.step import Observation
 
@@ -18,7 +19,8 @@ class OracleAgent(StoringAgent):
     """Stores just the gold evidence of the questions, an entry for each document that holds some.
 
     PRIVILEGED: it looks at the item's evidence. Evidence longer than an entry is stored in pieces under consecutive
-    ids. Where entries cannot be created or read, it goes into the scratchpad, as far as that allows.
+    ids. Where entries cannot be created or read, it goes into the scratchpad, as far as that allows. Of a question that
+    names no evidence it stores the lines that say an accepted answer.
     """
 
     name = "oracle"
@@ -28,6 +30,9 @@ class OracleAgent(StoringAgent):
         super().reset(episode, seed)
         needed = (piece for question in episode.item.questions for piece in question.evidence)
         self._needed: list[Evidence] = list(dict.fromkeys(needed))
+        unnamed = (question for question in episode.item.questions if not question.evidence)
+        self._answers = list(dict.fromkeys(answer for question in unnamed for answer in question.answers))
+        """Of questions that name no evidence: a line that says one is kept instead."""
 
     def remember(self, documents: Sequence[Document], observation: Observation) -> Sequence[Operation]:
         """What the new documents hold of the evidence that is not stored yet."""
@@ -35,13 +40,20 @@ class OracleAgent(StoringAgent):
         for document in documents:
             body = f"{document.title}\n{document.text}"
             found = [piece for piece in self._needed if harmless(piece.title) == document.title and holds(piece, body)]
-            if not found:
+            lines = self._lines(document) if self._answers else []
+            if not found and not lines:
                 continue
             self._needed = [piece for piece in self._needed if piece not in found]
-            text = "\n".join([document.title, *(harmless(piece.text) for piece in found)]).strip()
+            pieces = dict.fromkeys((*(harmless(piece.text) for piece in found), *lines))
+            text = "\n".join([document.title, *pieces]).strip()
             if {"create", "read"} <= set(self.config.kinds):
                 operations += map(Create, split(text, self.tokenizer, self.config.max_entry_tokens))
             else:
                 self.notes = fill([self.notes, text], self.tokenizer, self.config.max_scratchpad_tokens)
                 operations = [Scratchpad(self.notes)]
         return operations
+
+    def _lines(self, document: Document) -> list[str]:
+        """The lines of a document that say an answer for which no evidence is named."""
+        lines = document.text.split("\n")
+        return [line for line in lines if any(says(answer, (line,)) for answer in self._answers)]

@@ -59,7 +59,7 @@ class Scratchpad:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Close the open question with an answer (SPEC E3)."""
+    """Close the open question with an answer (SPEC E3), or with an empty one, which abstains (SPEC A1, R5)."""
 
     kind: ClassVar[Kind] = "answer"
     text: str
@@ -96,7 +96,7 @@ def operation(kind: Kind, text: str, address: int | None) -> Operation | Invalid
     if kind == "delete":
         assert address is not None
         return Delete(address)
-    if not text:
+    if not text and kind != "answer":
         return _invalid(kind, "empty", f"{kind} needs a text")
     if kind == "update":
         assert address is not None
@@ -133,14 +133,14 @@ def check_formattable(op: Operation) -> None:
 
     Raises:
         TypeError: it is no operation, its text no string or its id no integer.
-        ValueError: its text is empty or has white space around it, or its id is too long.
+        ValueError: its text is empty (but for an answer's) or has white space around it, or its id is too long.
     """
     if not isinstance(op, (Create, Read, Update, Delete, Scratchpad, Answer)):
         raise TypeError(f"{op!r} is no operation that can be written; use {', '.join(KINDS)}")
     text: object = text_of(op)
     if text is not None and not isinstance(text, str):
         raise TypeError(f"{op.kind} text {text!r} must be a string")
-    if text is not None and (not text or text != text.strip()):
+    if text is not None and (text != text.strip() or not (text or isinstance(op, Answer))):
         raise ValueError(f"{op.kind} text {text[:60]!r} must be non-empty and without white space around it")
     if isinstance(op, (Update, Delete)):
         number: object = op.id

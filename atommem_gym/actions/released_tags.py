@@ -103,6 +103,8 @@ def _check_text(op: Operation, text: str) -> None:
             raise ValueError(
                 f"{op.kind} text holds the delimiter {match.group()[:40]!r}, which dialect 'released' reads as a tag"
             )
+    if isinstance(op, Answer) and not text:
+        raise ValueError("an answer without text cannot be boxed: dialect 'released' has no empty answer")
     if isinstance(op, Answer) and boxed(f"{BOX}{text}}}") != text:
         raise ValueError(
             f"answer {text[:60]!r} cannot be boxed: its braces must balance and it must hold no {BOX} of its own"

@@ -101,6 +101,8 @@ def _call(body: str) -> Operation | Invalid:
     if kind is None:
         return Invalid(near_miss(name.lower()) or _NO_KIND, "unknown_tag", f"{name[:40]!r} is no function")
     text = arguments.get("query" if kind == "read" else "text", "")
+    if kind == "answer" and text is None:
+        text = ""
     if kind != "delete" and not isinstance(text, str):
         return Invalid(kind, "bad_json", f"{kind} needs its text as a JSON string")
     return operation(kind, text if isinstance(text, str) else "", _integer(arguments.get("id")))

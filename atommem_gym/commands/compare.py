@@ -35,7 +35,16 @@ class Compare:
     b: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
     """Folder of another one, or the same."""
     metric: Literal[
-        "em", "f1", "reward", "evidence_recall", "evidence_recall_exact", "steps", "tokens", "operations"
+        "em",
+        "em_answerable",
+        "abstention_recall",
+        "f1",
+        "reward",
+        "evidence_recall",
+        "evidence_recall_exact",
+        "steps",
+        "tokens",
+        "operations",
     ] = "em"
     """What is compared."""
     agents: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="A B")] = None

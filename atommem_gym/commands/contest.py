@@ -20,6 +20,7 @@ from atommem_gym.agents.playing import EpisodeRecord
 from atommem_gym.commands.consoles import messages
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError, ConfigError, refused_for_good
+from atommem_gym.scoring import abstention_metrics
 from atommem_gym.trust import masked
 
 GIVE_UP_AFTER = 3
@@ -157,7 +158,9 @@ def results_table(records: Sequence[EpisodeRecord], width: int) -> Table:
     table = Table(title="Results: means per episode", title_justify="left", box=SIMPLE_HEAD, show_edge=False)
     table.padding = (0, 1) if wide else 0
     table.add_column("agent", no_wrap=True)
-    columns = [column for column in _COLUMNS if column.always or wide]
+    columns: list[_Column | _AbstentionColumn] = [column for column in _COLUMNS if column.always or wide]
+    if any(record.answers for record in records):
+        columns[2:2] = _ABSTENTION
     for column in columns:
         table.add_column(column.header, justify="right", no_wrap=True)
     for agent in dict.fromkeys(record.agent for record in records):
@@ -169,16 +172,39 @@ def results_table(records: Sequence[EpisodeRecord], width: int) -> Table:
 @dataclass(frozen=True, slots=True)
 class _Column:
     header: str
-    value: Callable[[EpisodeRecord], float]
+    value: Callable[[EpisodeRecord], float | None]
+    """``None`` counts in no mean."""
     digits: int = 1
     always: bool = True
     """Also where the terminal is narrow."""
     average: Callable[[Iterable[float]], float] = fmean
 
     def cell(self, rows: Sequence[EpisodeRecord]) -> str:
-        mean = self.average(self.value(row) for row in rows)
+        known = [value for row in rows if (value := self.value(row)) is not None]
+        if not known:
+            return "–"
+        mean = self.average(known)
         # A dash where nothing ever happened: zeros would hide what did.
         return "–" if self.digits == 1 and not mean else f"{mean:.{self.digits}f}"
+
+
+@dataclass(frozen=True, slots=True)
+class _AbstentionColumn:
+    """Of all questions of an agent: means of episodes would count few questions as much as many."""
+
+    header: str
+    metric: str
+
+    def cell(self, rows: Sequence[EpisodeRecord]) -> str:
+        value = abstention_metrics([answer for row in rows for answer in row.answers])[self.metric]
+        return "–" if value is None else f"{value:.2f}"
+
+
+_ABSTENTION = (
+    _AbstentionColumn("answerable\nEM", "em_answerable"),
+    _AbstentionColumn("abstention\nprecision", "abstention_precision"),
+    _AbstentionColumn("abstention\nrecall", "abstention_recall"),
+)
 
 
 def _operation(kind: Kind) -> Callable[[EpisodeRecord], float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import tyro
 from rich.console import Console
@@ -23,17 +23,23 @@ MAX_PROBLEMS = 20
 """Malformed records that are listed for each file."""
 
 
+_Dataset: TypeAlias = Literal[
+    "hotpotqa", "2wikimultihopqa", "musique", "own", "locomo", "factconsolidation", "longmemeval"
+]
+
+
 @dataclass
 class DataCheck:
     """Check files or folders of records before you play them: atommem data check PATH…
 
-    Reads JSON, JSON Lines, Parquet and Arrow files of HotpotQA, 2WikiMultiHopQA and MuSiQue shape, and records of your
-    own (question, answer, documents), to their end. Exit status 1 if a record is malformed.
+    Reads JSON, JSON Lines, Parquet and Arrow files of HotpotQA, 2WikiMultiHopQA, MuSiQue, LoCoMo, FactConsolidation and
+    LongMemEval shape, and records of your own (question, answer, documents), to their end. Exit status 1 if a record is
+    malformed, or a context is in two splits.
     """
 
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH…")]
     """Files or folders; several splits of one data set are compared with each other."""
-    dataset: Literal["hotpotqa", "2wikimultihopqa", "musique", "own"] | None = None
+    dataset: _Dataset | None = None
     """The data set, if the files' first records do not tell."""
 
     def run(self) -> int:
@@ -48,6 +54,10 @@ class DataCheck:
             _print_list(console, f"{part.name}: ids that occur twice", part.duplicate_ids, "yellow")
             title = f"{part.name}: gold titles over several texts as likely; the earliest is taken as gold"
             _print_list(console, title, part.undecided_namesakes, "yellow")
+            _print_list(console, f"{part.name}: evidence that names nothing", part.unresolved, "yellow")
+            _print_list(console, f"{part.name}: labels that contradict each other", part.contradictory, "yellow")
+        for (one, other), names in report.shared_contexts.items():
+            _print_list(console, f"{one} and {other} share contexts", names, "red")
         for (one, other), shared in report.shared_documents.items():
             style = "yellow" if shared else ""
             console.print(Text(printable(f"{one} and {other} share {shared:,} documents"), style), soft_wrap=True)
@@ -76,8 +86,8 @@ def _table(report: Audit) -> Table:
     for part in report.parts:
         table.add_column(Text(printable(part.name)), justify="right", overflow="fold")
     columns = [_facts(part) for part in report.parts]
-    for name in columns[0]:
-        table.add_row(name, *(Text(printable(column[name])) for column in columns))
+    for name in dict.fromkeys(name for column in columns for name in column):
+        table.add_row(name, *(Text(printable(column.get(name, ""))) for column in columns))
     return table
 
 
@@ -98,6 +108,18 @@ def _facts(part: Part) -> dict[str, str]:
         "gold title over several texts": f"{len(part.gold_namesakes):,}",
         "  not decided by the record": f"{len(part.undecided_namesakes):,}",
         "answer not in gold documents": f"{len(part.answer_not_in_gold):,}",
+        **({} if not part.contexts else _context_facts(part)),
+    }
+
+
+def _context_facts(part: Part) -> dict[str, str]:
+    return {
+        "contexts": f"{len(part.contexts):,}",
+        "sessions a context": f"{min(part.contexts.values())} to {max(part.contexts.values())}",
+        "questions without answer": f"{part.unanswerable:,}",
+        "questions without evidence": f"{part.no_evidence:,}",
+        "evidence that names nothing": f"{len(part.unresolved):,}",
+        "contradictory labels": f"{len(part.contradictory):,}",
     }
 
 

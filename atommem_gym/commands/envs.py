@@ -26,7 +26,7 @@ class Envs:
         console.print(table)
         console.print(
             "Those that read a data set also take source=PATH (official files) and source=synthetic (generated "
-            "records of the same shape).\n"
+            "records of the same shape; not where contexts come whole).\n"
             "Play one:  atommem run AtomMem-Synthetic-v0 --agent keep_all tidy --episodes 5",
             markup=False,
             soft_wrap=True,
@@ -38,7 +38,9 @@ def _source(task: Task) -> str:
     from atommem_gym.records.hub import HUB
 
     if task.dataset is not None:
-        return f"hub: {HUB[task.dataset].repository}"
+        known = HUB[task.dataset]
+        # Nothing to be had from the hub without a word: its authors publish a file.
+        return f"hub: {known.repository}" if known.splits else "official file"
     source = task.config({}).source
     return "generated, any number of splits" if source == "synthetic" else source
 
@@ -46,5 +48,5 @@ def _source(task: Task) -> str:
 def _items(task: Task) -> str:
     """How many episodes a split has, where that needs no download."""
     if task.dataset is not None:
-        return "a record each"
+        return "of a context" if task.contexts else "a record each"
     return f"{task.load_items(task.config({})).num_items:,}"

@@ -18,6 +18,7 @@ from rich.text import Text
 import atommem_gym
 from atommem_gym.agents import AGENTS, Agent, make_agent
 from atommem_gym.agents.play import Env, OnStep
+from atommem_gym.agents.playing import EpisodeRecord
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.contest import Contest
 from atommem_gym.errors import AtomMemError, ConfigError
@@ -145,6 +146,14 @@ def printer(env: Env, console: Console) -> OnStep:
     return show
 
 
+def _values(record: EpisodeRecord) -> dict[str, Any]:
+    """The record as JSON has it; of answers it says nothing where all questions have some."""
+    values = asdict(record)
+    if not record.answers:
+        del values["answers"]
+    return values
+
+
 def write_results(path: Path, env_id: str, keywords: dict[str, Any], contest: Contest) -> None:
     """Write the records of a contest, with what they were made by, as JSON.
 
@@ -158,7 +167,7 @@ def write_results(path: Path, env_id: str, keywords: dict[str, Any], contest: Co
         "keywords": without_secrets(keywords),
         "seed": contest.seed,
         "interrupted": contest.interrupted,
-        "records": [asdict(record) for record in contest.records],
+        "records": [_values(record) for record in contest.records],
         "failures": [asdict(failure) for failure in contest.failures],
     }
     try:

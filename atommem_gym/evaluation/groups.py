@@ -53,7 +53,7 @@ def make_cells(plan: Plan) -> dict[Cell, Made]:
     """
     made = {}
     for env in plan.envs:
-        for docs in plan.docs:
+        for docs in plan.docs_of(env):
             for agent in plan.agents:
                 keywords = plan.env_keywords(env, docs) | player_keywords(agent.name)
                 try:

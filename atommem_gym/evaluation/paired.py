@@ -14,6 +14,8 @@ from atommem_gym.evaluation.results import EpisodeResult
 from atommem_gym.evaluation.statistics import Interval, bootstrap, permutation_test, sign_test
 
 PAIRED_METRICS = ("em", "f1", "reward", "evidence_recall", "evidence_recall_exact", "steps", "tokens", "operations")
+ABSTENTION_METRICS = ("em_answerable", "abstention_recall")
+"""Paired, too, where questions may have no answer (SPEC R5)."""
 """Metrics that can be compared; each is one number per episode."""
 _ALL = "all"
 _EQUAL = 1e-9
@@ -93,15 +95,16 @@ def compare(a: Run, b: Run, metric: str = "em", agents: tuple[str, str] | None =
     Args:
         a: One evaluation.
         b: Another one, or the same.
-        metric: One of ``PAIRED_METRICS``.
+        metric: One of ``PAIRED_METRICS`` or ``ABSTENTION_METRICS``.
         agents: Whose episodes of A are paired with whose of B; by default those of equal label, or the only ones.
 
     Raises:
         ConfigError: the metric is unknown, or an agent did not play.
         EvaluationError: there is not a single pair; the message says why.
     """
-    if metric not in PAIRED_METRICS:
-        raise ConfigError(f"--metric {metric!r} is unknown; there are {', '.join(PAIRED_METRICS)}")
+    if metric not in (*PAIRED_METRICS, *ABSTENTION_METRICS):
+        known = ", ".join((*PAIRED_METRICS, *ABSTENTION_METRICS))
+        raise ConfigError(f"--metric {metric!r} is unknown; there are {known}")
     rows: list[PairedRow] = []
     lost_a = lost_b = 0
     matched = _agents(a, b, agents)
@@ -125,7 +128,16 @@ def value(result: EpisodeResult, metric: str) -> float | None:
         return float(result.prompt_tokens + result.completion_tokens)
     if metric == "operations":
         return float(sum(result.operations.values()))
-    return float(getattr(result, metric))
+    if metric == "em_answerable":
+        return _mean([question.em for question in result.questions if question.answerable])
+    if metric == "abstention_recall":
+        return _mean([float(question.abstained) for question in result.questions if not question.answerable])
+    found = getattr(result, metric)
+    return None if found is None else float(found)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None
 
 
 def _agents(a: Run, b: Run, agents: tuple[str, str] | None) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ import yaml
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.errors import AtomMemError, ConfigError, check_integer, suggestion
 from atommem_gym.plugins.loading import module_of, plugins_in
-from atommem_gym.registration import TASKS, resolve_env_id
+from atommem_gym.registration import TASKS, Task, resolve_env_id
 from atommem_gym.trust import without_secrets
 
 T = TypeVar("T")
@@ -81,13 +81,14 @@ class Cell:
     env: str
     """Label of the environment."""
     docs: int
+    """0 where contexts come whole (SPEC E14)."""
     agent: str
     """Label of the agent."""
 
     @property
     def text(self) -> str:
         """As progress shows it."""
-        return f"{self.env}, {self.docs} documents, {self.agent}"
+        return f"{self.env}, {self.docs} documents, {self.agent}" if self.docs else f"{self.env}, {self.agent}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,8 +153,15 @@ class Plan:
     def cells(self) -> tuple[Cell, ...]:
         """All rows, in the order in which tables show them."""
         return tuple(
-            Cell(env.label, docs, agent.label) for env in self.envs for docs in self.docs for agent in self.agents
+            Cell(env.label, docs, agent.label)
+            for env in self.envs
+            for docs in self.docs_of(env)
+            for agent in self.agents
         )
+
+    def docs_of(self, env: EnvPlan) -> tuple[int, ...]:
+        """The document counts of an environment; one 0 where contexts come whole (SPEC E14)."""
+        return (0,) if _task(env.id).contexts else self.docs
 
     @property
     def episodes_a_cell(self) -> int:
@@ -179,7 +187,7 @@ class Plan:
 
     def env_keywords(self, env: EnvPlan, docs: int) -> dict[str, Any]:
         """Keyword arguments of an environment, without what an agent needs."""
-        return {**self.settings, **env.settings, "num_docs": docs}
+        return {**self.settings, **env.settings, **({"num_docs": docs} if docs else {})}
 
     def templates(self) -> list[tuple[str, str]]:
         """Every prompt template of the plan, as pairs of the part that names it and the template."""
@@ -225,12 +233,16 @@ class Plan:
         _distinct("envs", [env.label for env in self.envs], "give each a label of its own")
         _distinct("agents", [agent.label for agent in self.agents], "give each a label of its own")
         for env in self.envs:
-            task = next(task for task in TASKS.values() if task.env_id == env.id)
+            task = _task(env.id)
             for keywords in (self.settings, env.settings):
                 for name in _CELL_KEYWORDS.keys() & keywords.keys():
                     raise ConfigError(f"settings hold {name}={keywords[name]!r}; write it as {_CELL_KEYWORDS[name]}")
-            for docs in self.docs:
+            for docs in self.docs_of(env):
                 task.config(self.env_keywords(env, docs))
+
+
+def _task(env_id: str) -> Task:
+    return next(task for task in TASKS.values() if task.env_id == env_id)
 
 
 def read_values(path: Path) -> dict[str, Any]:

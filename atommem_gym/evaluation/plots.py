@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from atommem_gym.errors import AtomMemError
 from atommem_gym.evaluation.grids import Grid, find_grids, heat_maps
 from atommem_gym.evaluation.report import Report, counts
 from atommem_gym.evaluation.summary import CellSummary
+from atommem_gym.evaluation.tables import ABSTENTION_HEADERS
 from atommem_gym.traces.record import CAUSES
 
 DPI = 150
@@ -63,6 +65,8 @@ def write_plots(report: Report, folder: Path) -> list[tuple[str, str]]:
         ("What became of the questions", "causes.png", causes_figure(report)),
         ("Exact match against cost", "cost.png", cost_figure(report)),
     ]
+    if any(cell.abstention for cell in report.cells):
+        drawn.append(("Questions with and without an answer", "abstention.png", abstention_figure(report)))
     for grid in find_grids(report.plan.envs):
         name = f"grid-{grid.env_id}.png"
         drawn.append((f"Exact match by {grid.y} and {grid.x}, {grid.env_id}", name, grid_figure(report, grid)))
@@ -74,10 +78,10 @@ def write_plots(report: Report, folder: Path) -> list[tuple[str, str]]:
 def grid_figure(report: Report, grid: Grid) -> Any:
     """EM by the two settings of a grid, an agent (and document count, if there are several) a heat map."""
     found = {(one.cell.agent, one.cell.docs, one.cell.env): one.metrics["em"].mean for one in report.cells}
-    maps = [(agent.label, docs) for docs in report.plan.docs for agent in report.plan.agents]
+    maps = [(agent.label, docs) for docs in _all_docs(report) for agent in report.plan.agents]
     tables = [[[found.get((*one, grid.labels[x, y]), float("nan")) for x in grid.xs] for y in grid.ys] for one in maps]
-    several = len(report.plan.docs) > 1
-    titles = [f"{agent}, {docs} documents" if several else agent for agent, docs in maps]
+    several = len(_all_docs(report)) > 1
+    titles = [f"{agent}, {docs} documents" if several and docs else agent for agent, docs in maps]
     return heat_maps(titles, tables, grid.x, grid.y, grid.xs, grid.ys)
 
 
@@ -89,7 +93,7 @@ def em_figure(report: Report) -> Any:
         lines = _by_agent(cells)
         for place, (agent, line) in enumerate(lines.items()):
             # A little apart, or agents that score alike would hide each other.
-            docs = [cell.cell.docs * 2 ** (0.02 * (place - (len(lines) - 1) / 2)) for cell in line]
+            docs = [_place(cell.cell.docs) * 2 ** (0.02 * (place - (len(lines) - 1) / 2)) for cell in line]
             ems, colour = [cell.metrics["em"] for cell in line], looks[agent]["color"]
             low, high = [em.low for em in ems], [em.high for em in ems]
             axes.fill_between(docs, low, high, color=colour, alpha=0.10, linewidth=0)
@@ -108,13 +112,41 @@ def em_figure(report: Report) -> Any:
         _row_axis(axes, [cell.cell.agent for cell in cells])
         _unit_axis(axes, "x")
 
-    if len(report.plan.docs) > 1:
+    docs = _all_docs(report)
+    if len(docs) > 1:
         figure = _panels(report, curves, height=3.3, sharey=True)
         _label(figure, "documents in the stream", "exact match")
         _legend(figure)
     else:
         figure = _panels(report, dots, height=0.9 + 0.34 * len(report.plan.agents), sharey=True)
-        _label(figure, f"exact match at {report.plan.docs[0]} documents", "")
+        _label(figure, f"exact match at {docs[0]} documents" if docs[0] else "exact match", "")
+    return figure
+
+
+def abstention_figure(report: Report) -> Any:
+    """Per agent EM on the questions that have an answer, and precision and recall of abstention, with intervals."""
+    looks = {
+        header: {"color": COLOURS[place], "marker": MARKERS[place], "markersize": 7, "markeredgecolor": "white"}
+        for place, (header, _, _) in enumerate(ABSTENTION_HEADERS)
+    }
+
+    def dots(axes: Any, cells: Sequence[CellSummary]) -> None:
+        several = len({cell.cell.docs for cell in cells}) > 1
+        for row, cell in enumerate(cells):
+            for place, (header, name, _) in enumerate(ABSTENTION_HEADERS):
+                found, y = cell.abstention.get(name), row + 0.22 * (place - 1)
+                if found is None or math.isnan(found.mean):
+                    continue
+                if found.known:
+                    axes.plot([found.low, found.high], [y, y], color=looks[header]["color"], linewidth=1.4)
+                axes.plot([found.mean], [y], linestyle="", label=header, **looks[header])
+        names = [f"{cell.cell.agent}, {cell.cell.docs}" if several else cell.cell.agent for cell in cells]
+        _row_axis(axes, names)
+        _unit_axis(axes, "x")
+
+    figure = _panels(report, dots, height=0.9 + 0.5 * len(report.plan.agents) * len(_all_docs(report)), sharey=False)
+    _label(figure, "share of the questions that each is about", "")
+    _legend(figure)
     return figure
 
 
@@ -161,7 +193,7 @@ def cost_figure(report: Report) -> Any:
     """EM against tokens per episode, or against operations where no language model played; a line an agent."""
     looks = _looks(report)
     cost: Callable[[CellSummary], float | None] = _tokens if report.uses_models else _operations
-    docs = sorted(report.plan.docs)
+    docs = sorted(_all_docs(report))
     what = "tokens an episode (prompt and completion)" if report.uses_models else "operations an episode"
 
     def points(axes: Any, cells: Sequence[CellSummary]) -> None:
@@ -180,7 +212,7 @@ def cost_figure(report: Report) -> Any:
 
     figure = _panels(report, points, height=3.3, sharey=True)
     if len(docs) > 1:
-        what += f"; marks grow with the documents ({', '.join(map(str, docs))})"
+        what += f"; marks grow with the documents ({', '.join(str(count) for count in docs if count)})"
     _label(figure, what, "exact match")
     _legend(figure)
     return figure
@@ -197,6 +229,16 @@ def _operations(cell: CellSummary) -> float:
 
 def _tokens(cell: CellSummary) -> float | None:
     return cell.tokens
+
+
+def _all_docs(report: Report) -> list[int]:
+    """The document counts of all environments; 0 for contexts, which come whole."""
+    return list(dict.fromkeys(docs for env in report.plan.envs for docs in report.plan.docs_of(env)))
+
+
+def _place(docs: int) -> int:
+    """Where a document count stands on a logarithmic axis; contexts that come whole at its beginning."""
+    return docs or 1
 
 
 def _looks(report: Report) -> dict[str, dict[str, Any]]:
@@ -277,7 +319,7 @@ def _row_axis(axes: Any, names: Sequence[str], places: Sequence[float] | None = 
 def _document_axis(axes: Any, cells: Sequence[CellSummary]) -> None:
     docs = sorted({cell.cell.docs for cell in cells})
     axes.set_xscale("log", base=2)
-    axes.set_xticks(docs, [str(n) for n in docs])
+    axes.set_xticks([_place(n) for n in docs], [str(n) if n else "all" for n in docs])
     axes.minorticks_off()
     axes.grid(True, **_GRID)
 
@@ -290,7 +332,8 @@ def _unit_axis(axes: Any, which: str) -> None:
 
 
 def _rows_height(report: Report) -> float:
-    return 1.0 + 0.21 * len(report.plan.agents) * len(report.plan.docs) + 0.13 * len(report.plan.docs)
+    counts = max(len(report.plan.docs_of(env)) for env in report.plan.envs)
+    return 1.0 + 0.21 * len(report.plan.agents) * counts + 0.13 * counts
 
 
 def _label(figure: Any, x: str, y: str) -> None:

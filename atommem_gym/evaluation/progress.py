@@ -154,7 +154,7 @@ class LiveProgress:
             bar = ProgressBar(total=board.a_cell, completed=count, width=24)
             failed = Text(str(row.failed), style="red") if row.failed else Text("")
             cell = row.cell
-            names = (Text(printable(cell.env)), str(cell.docs), Text(printable(cell.agent)))
+            names = (Text(printable(cell.env)), str(cell.docs or ""), Text(printable(cell.agent)))
             table.add_row(*names, bar, f"{count}/{board.a_cell}", row.em_so_far, failed)
         hidden = len(board.rows) - table.row_count
         more = [Text(f"… and {hidden} more rows", style="dim")] if hidden else []

@@ -10,6 +10,7 @@ from typing import Any
 from atommem_gym.agents.playing import EpisodeRecord
 from atommem_gym.errors import AtomMemError
 from atommem_gym.evaluation.plan import Cell
+from atommem_gym.scoring import is_abstention
 from atommem_gym.traces.record import EpisodeTrace
 
 VERSION = 1
@@ -45,6 +46,10 @@ class QuestionResult:
     """``answered``, ``read_limit``, ``unanswered`` or ``unscored``."""
     cause: str | None
     """Why it failed, ``None`` if it did not (``atommem_gym.traces.failure_causes``)."""
+    answerable: bool = True
+    """Whether it has an answer (SPEC R5)."""
+    abstained: bool = False
+    """Whether the answer was an abstention; counted where questions may have no answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +75,9 @@ class EpisodeResult:
     """Rejected and cut operations by reason."""
     peak_entries: int
     final_entries: int
-    evidence_recall: float
-    """By the lenient heuristic (SPEC E12)."""
-    evidence_recall_exact: float
+    evidence_recall: float | None
+    """By the lenient heuristic (SPEC E12); ``None`` where no question names evidence, so is the exact one."""
+    evidence_recall_exact: float | None
     steps: int
     truncated: bool
     calls: int
@@ -94,6 +99,8 @@ class EpisodeResult:
     """Milliseconds of each step until the environment had answered, waiting for its turn included."""
     seconds: float
     """From the reset's return to the end."""
+    sessions: int = 0
+    """Documents of the context, where contexts come whole."""
 
     @property
     def key(self) -> EpisodeKey:
@@ -117,7 +124,7 @@ class EpisodeResult:
             agent=cell.agent,
             **{name: getattr(record, name) for name in _OF_RECORD},
             questions=tuple(
-                QuestionResult(answer["id"], answer["type"], answer["em"], answer["f1"], answer["closed"], cause)
+                _question(answer, cause, "abstention_recall" in trace.metrics)
                 for answer, cause in zip(trace.metrics["answers"], trace.causes, strict=True)
             ),
             rejected=dict(sorted(reasons.items())),
@@ -134,6 +141,7 @@ class EpisodeResult:
             agent_ms=tuple(round(1000 * step.seconds.agent, 3) for step in trace.steps),
             env_ms=tuple(round(1000 * step.seconds.env, 3) for step in trace.steps),
             seconds=round(trace.seconds, 4),
+            sessions=0 if cell.docs else len(trace.documents),
         )
 
     def to_values(self) -> dict[str, Any]:
@@ -142,6 +150,12 @@ class EpisodeResult:
         if not self.only_reasoning:
             # As rows were before it was counted.
             del values["only_reasoning"]
+        if not self.sessions:
+            del values["sessions"]
+        for question in values["questions"]:
+            if question["answerable"] and not question["abstained"]:
+                # As rows were before there were questions without an answer.
+                del question["answerable"], question["abstained"]
         return values
 
     @classmethod
@@ -159,6 +173,7 @@ class EpisodeResult:
                 "package that wrote it"
             )
         parts.setdefault("only_reasoning", 0)
+        parts.setdefault("sessions", 0)
         names = {field.name for field in fields(cls)}
         if parts.keys() != names:
             raise AtomMemError(f"{where} is damaged: its fields {sorted(parts.keys() ^ names)} are missing or unknown")
@@ -199,9 +214,23 @@ class FailedEpisode:
 _OF_RECORD = tuple(
     field.name
     for field in fields(EpisodeRecord)
-    # Rows have the agent's label, rejections by reason, and the time of every step.
-    if field.name not in ("agent", "rejected", "agent_ms", "env_ms")
+    # Rows have the agent's label, rejections by reason, the time of every step, and questions of their own.
+    if field.name not in ("agent", "rejected", "agent_ms", "env_ms", "answers")
 )
+
+
+def _question(answer: Mapping[str, Any], cause: str | None, may_abstain: bool) -> QuestionResult:
+    abstained = may_abstain and answer["closed"] == "answered" and is_abstention(answer["answer"])
+    return QuestionResult(
+        answer["id"],
+        answer["type"],
+        answer["em"],
+        answer["f1"],
+        answer["closed"],
+        cause,
+        answer.get("answerable", True),
+        abstained,
+    )
 
 
 def _sum(numbers: Any) -> int | None:

@@ -81,7 +81,7 @@ class Runner:
         """Where the time went, added up over all episodes."""
         self.played: Counter[str] = Counter()
         """Episodes, steps and tokens of this session."""
-        self._groups = [Group(plan, env, docs, self.made) for env in plan.envs for docs in plan.docs]
+        self._groups = [Group(plan, env, docs, self.made) for env in plan.envs for docs in plan.docs_of(env)]
         self._failures_in_a_row = 0
         self._answered: set[str] = set()
         """Agents that have played an episode to its end, so that a refusal is no fault of the settings."""

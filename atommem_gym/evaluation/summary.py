@@ -15,6 +15,8 @@ from atommem_gym.evaluation.results import EpisodeResult
 from atommem_gym.evaluation.statistics import RESAMPLES, Interval, bootstrap, percentile
 from atommem_gym.traces.record import CAUSES
 
+ABSTENTION = ("em_answerable", "abstention_precision", "abstention_recall")
+"""Of all questions of a cell that has some without an answer (SPEC R5)."""
 METRICS = ("em", "f1", "reward", "evidence_recall", "evidence_recall_exact")
 """Fields of a result that have a mean with an interval."""
 
@@ -56,6 +58,15 @@ class CellSummary:
     questions: int
     causes: Mapping[str, int] = field(default_factory=dict)
     """Failed questions by cause; ``CAUSES`` in their order."""
+    abstention: Mapping[str, Interval] = field(default_factory=dict)
+    """The ``ABSTENTION`` metrics; empty where every question has an answer."""
+    sessions: float = 0.0
+    """Documents a context, on average; 0 where documents are counted by the plan."""
+
+    @property
+    def size(self) -> str:
+        """Documents of an episode, as tables show them."""
+        return f"{self.sessions:.0f} sessions" if self.sessions else str(self.cell.docs)
 
     @property
     def wrong(self) -> int:
@@ -77,8 +88,9 @@ class CellSummary:
     def to_values(self) -> dict[str, Any]:
         """One flat row of numbers, for a CSV file."""
         row: dict[str, Any] = {"env": self.cell.env, "docs": self.cell.docs, "agent": self.cell.agent}
+        row |= {"sessions": self.sessions} if self.sessions else {}
         row |= {"episodes": self.episodes, "planned": self.planned, "failed": self.failed, "items": self.items}
-        for name, interval in self.metrics.items():
+        for name, interval in (*self.metrics.items(), *self.abstention.items()):
             row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
         row |= {kind: self.operations.get(kind, 0.0) for kind in KINDS}
         row |= {"rejected": self.rejected, "peak_entries": self.peak_entries, "steps": self.steps}
@@ -140,6 +152,8 @@ def summarize(
         env_share=waits / (waits + acts) if waits + acts else math.nan,
         questions=sum(len(result.questions) for result in results),
         causes=_causes(results),
+        abstention=_abstention(cell, results, resamples),
+        sessions=fmean(result.sessions for result in results),
     )
 
 
@@ -149,9 +163,31 @@ def interval(metric: str, cell: Cell, results: Sequence[EpisodeResult], resample
     The resampling is seeded by the metric, environment and document count, not by the agent: agents that met the same
     items are resampled alike.
     """
-    results = sorted(results, key=lambda result: result.key)
-    values = [float(getattr(result, metric)) for result in results]
-    return bootstrap(values, [result.index for result in results], (metric, cell.env, cell.docs), resamples)
+    known = [result for result in sorted(results, key=lambda one: one.key) if getattr(result, metric) is not None]
+    values = [float(getattr(result, metric)) for result in known]
+    return _interval(metric, cell, values, [result.index for result in known], resamples)
+
+
+def _interval(metric: str, cell: Cell, values: Sequence[float], clusters: Sequence[int], resamples: int) -> Interval:
+    if not values:
+        return Interval(math.nan, math.nan, math.nan)
+    return bootstrap(values, clusters, (metric, cell.env, cell.docs), resamples)
+
+
+def _abstention(cell: Cell, results: Sequence[EpisodeResult], resamples: int) -> dict[str, Interval]:
+    """Each over the questions that it is about, clustered by item."""
+    asked = [(result.index, question) for result in results for question in result.questions]
+    if all(question.answerable for _, question in asked):
+        return {}
+    counted = {
+        "em_answerable": [(index, one.em) for index, one in asked if one.answerable],
+        "abstention_precision": [(index, float(not one.answerable)) for index, one in asked if one.abstained],
+        "abstention_recall": [(index, float(one.abstained)) for index, one in asked if not one.answerable],
+    }
+    return {
+        name: _interval(name, cell, [value for _, value in pairs], [index for index, _ in pairs], resamples)
+        for name, pairs in counted.items()
+    }
 
 
 def _tokens(results: Sequence[EpisodeResult], tokens: Sequence[int | None]) -> float | None:

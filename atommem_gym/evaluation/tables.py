@@ -30,6 +30,14 @@ ABSENT = "–"
 """Where there is nothing to say; zeros would hide what did happen."""
 
 
+ABSTENTION_HEADERS = (
+    ("answerable EM", "em_answerable", 0),
+    ("abstention precision", "abstention_precision", 0),
+    ("abstention recall", "abstention_recall", 0),
+)
+"""Header, metric, and the columns of the narrowest terminal that shows it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One number of a cell, as tables show it."""
@@ -47,6 +55,7 @@ def results_columns(report: Report) -> list[Column]:
     columns = [
         Column("episodes", _episodes),
         Column("EM", lambda cell: cell.metrics["em"].text()),
+        *_abstention_columns(report),
         Column("F1", lambda cell: cell.metrics["f1"].text(), least=spare),
         Column("evidence recall", _recall(report), least=90),
         *(Column(kind, _operation(kind), least=120) for kind in _kinds(report)),
@@ -60,6 +69,21 @@ def results_columns(report: Report) -> list[Column]:
             Column("completion tokens", lambda cell: _tokens(cell.completion_tokens)),
         ]
     return columns
+
+
+def _abstention_columns(report: Report) -> list[Column]:
+    """Only where some question has no answer, so that other tables stay as they are."""
+    if not any(cell.abstention for cell in report.cells):
+        return []
+    return [Column(header, _abstention(name), least=least) for header, name, least in ABSTENTION_HEADERS]
+
+
+def _abstention(name: str) -> Callable[[CellSummary], str]:
+    def text(cell: CellSummary) -> str:
+        interval = cell.abstention.get(name)
+        return ABSENT if interval is None or math.isnan(interval.mean) else interval.text()
+
+    return text
 
 
 def time_columns() -> list[Column]:
@@ -107,7 +131,7 @@ def terminal_tables(report: Report, width: int) -> Iterator[Table]:
             if new_env and before is not None:
                 table.add_section()
             # Repeated names would drown what changes from row to row.
-            names = (cell.cell.env if new_env else "", str(cell.cell.docs) if new_docs else "", cell.cell.agent)
+            names = (cell.cell.env if new_env else "", cell.size if new_docs else "", cell.cell.agent)
             table.add_row(*(Text(printable(name)) for name in names), *(column.cell(cell) for column in shown))
             before = cell
         yield table
@@ -187,7 +211,9 @@ def to_csv(report: Report) -> str:
     rows = [{name: _no_formula(value) for name, value in cell.to_values().items()} for cell in report.cells]
     text = io.StringIO()
     if rows:
-        writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+        # Environments with questions that have no answer have columns of their own.
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(text, list(names), lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return text.getvalue()
@@ -214,7 +240,7 @@ def _markdown_table(cells: Sequence[CellSummary], columns: Sequence[Column]) -> 
     yield f"| environment | documents | agent | {' | '.join(column.header for column in columns)} |"
     yield f"|---|--:|---|{'--:|' * len(columns)}"
     for cell in cells:
-        names = f"{_escaped(cell.cell.env)} | {cell.cell.docs} | `{_escaped(cell.cell.agent)}`"
+        names = f"{_escaped(cell.cell.env)} | {cell.size} | `{_escaped(cell.cell.agent)}`"
         yield f"| {names} | {' | '.join(column.cell(cell) for column in columns)} |"
 
 
@@ -248,7 +274,12 @@ def _recall(report: Report) -> Callable[[CellSummary], str]:
     role = {agent.label: ROLES[agent.name].env_keywords for agent in report.plan.agents if agent.name in ROLES}
     keywords = {agent.label: {**report.plan.settings, **role.get(agent.label, {})} for agent in report.plan.agents}
     blank = {label for label, own in keywords.items() if own.get("storage") is False and own.get("scratchpad") is False}
-    return lambda cell: ABSENT if cell.cell.agent in blank else f"{cell.metrics['evidence_recall'].mean:.2f}"
+
+    def text(cell: CellSummary) -> str:
+        mean = cell.metrics["evidence_recall"].mean
+        return ABSENT if cell.cell.agent in blank or math.isnan(mean) else f"{mean:.2f}"
+
+    return text
 
 
 def _cause(cause: str, shares: bool) -> Callable[[CellSummary], str]:

@@ -10,6 +10,8 @@ from atommem_gym.step import Observation, Phase
 from atommem_gym.tokenizers import Tokenizer
 
 _SENTENCE = re.compile(r"""(?<=[.!?…。！？])["'”’)\]]*\s+""")
+_SAID = r"(?P<said> \((?P<date>\d{4}-[^;()\n]*)(?:; (?P<speakers>[^\n]*))?\))?"
+_UNSAID = "(?P<date>)(?P<speakers>)"
 _UNSAFE = str.maketrans("", "", "<>")
 
 
@@ -38,6 +40,9 @@ class DocumentReader:
         """What was read of the document that is not complete yet, header included."""
         self._next = 1
         """Number of the document whose header comes next."""
+        self._dated = False
+        self._date = self._speakers = ""
+        """Of the document that is not complete yet."""
 
     def read(self, observation: Observation) -> list[Document]:
         """The documents that this observation completes; their texts are :func:`harmless`."""
@@ -68,18 +73,28 @@ class DocumentReader:
         documents: list[Document] = []
         while True:
             # Headers are found by the number that is due: a text that quotes some other "Document 3:" is left whole.
-            header = f"Document {self._next}:\n"
-            start = 0 if self._next == 1 and self._tail.startswith(header) else self._tail.find(f"\n\n{header}")
-            if start < 0:
+            header = self._header()
+            if header is None:
                 return documents
-            documents += self._document(self._tail[:start])
-            self._tail = self._tail[start:].removeprefix("\n\n").removeprefix(header)
+            documents += self._document(self._tail[: header.start()])
+            self._tail = self._tail[header.end() :]
+            self._date, self._speakers = harmless(header["date"] or ""), harmless(header["speakers"] or "")
             self._next += 1
+
+    def _header(self) -> re.Match[str] | None:
+        """The header of the next document; a stream's are all dated or none is (SPEC D7)."""
+        number = f"Document {self._next}"
+        if self._next == 1:
+            found = re.match(f"{number}{_SAID}:\n", self._tail)
+            self._dated = found is not None and bool(found["said"])
+            return found
+        return re.search(f"\n\n{number}{_SAID if self._dated else _UNSAID}:\n", self._tail)
 
     def _document(self, body: str) -> list[Document]:
         title, _, text = body.partition("\n")
         title, text = harmless(title), harmless(text)
-        return [Document(title, text)] if title or text else []
+        speakers = tuple(self._speakers.split(", ")) if self._speakers else ()
+        return [Document(title, text, self._date, speakers)] if title or text else []
 
 
 def sentences(text: str) -> list[str]:
@@ -96,9 +111,14 @@ def sentences(text: str) -> list[str]:
 def entries(document: Document, tokenizer: Tokenizer, limit: int) -> list[str]:
     """A document as texts of entries: title and text in one if ``limit`` tokens allow, else cut between sentences.
 
-    Only the first of several has the title, so that the texts joined give the document back.
+    Only the first of several has the title, so that the texts joined give the document back. Of a dated document each
+    has the date before it: what was said of "yesterday" means nothing without.
     """
-    return split(f"{document.title}\n{document.text}".strip(), tokenizer, limit)
+    if not document.date:
+        return split(f"{document.title}\n{document.text}".strip(), tokenizer, limit)
+    said = f"{document.date}: "
+    pieces = split(f"{document.title}\n{document.text}".strip(), tokenizer, max(1, limit - tokenizer.count(said)))
+    return [f"{said}{piece}" for piece in pieces]
 
 
 def split(text: str, tokenizer: Tokenizer, limit: int) -> list[str]:

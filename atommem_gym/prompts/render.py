@@ -22,7 +22,8 @@ class PromptTemplate:
     """The prompt of an environment: a system text that depends on its configuration, a user text on the observation.
 
     A template is rendered twice, with ``part`` set to ``"system"`` and to ``"user"``. It sees every keyword argument
-    of the environment, ``kinds`` (the operations there are), ``tool_schemas``, and for the user part every field of
+    of the environment, ``kinds`` (the operations there are), ``tool_schemas``, ``abstention`` (whether questions may
+    have no answer), and for the user part every field of
     the observation. ``scratchpad`` is a flag in the system part and the text in the user part, where the flag is
     ``scratchpad_enabled``. A user's template may extend ours, ``{% extends "crud.j2" %}``, and include others of
     its own folder; a dialect of the user's own brings its template with it, which ``{% extends dialect ~ ".j2" %}``
@@ -60,6 +61,7 @@ class PromptTemplate:
             "kinds": config.kinds,
             "tool_schemas": tool_schemas(config.kinds),
             "scratchpad_enabled": config.scratchpad,
+            "abstention": config.abstention,
         }
         self.system = self._render(part="system")
 

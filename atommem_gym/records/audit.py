@@ -10,14 +10,14 @@ from os import PathLike
 from pathlib import Path
 
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
-from atommem_gym.records.corpus import normalised_hash
+from atommem_gym.records.corpus import OWN, normalised_hash
 from atommem_gym.records.files import group_files
 from atommem_gym.records.formats import hotpotqa, twowiki
 from atommem_gym.records.formats import paragraphs as sentences
 from atommem_gym.records.formats.mentions import YES_NO, occurs, plain
 from atommem_gym.records.reading import RawRecord, read
 from atommem_gym.records.record import Record
-from atommem_gym.records.sources import PARSERS, detect, parse
+from atommem_gym.records.sources import CONTEXTS, DATASETS, detect, parse, parse_context
 
 _BY_SENTENCE = (hotpotqa.NAME, twowiki.NAME)
 """Their gold is named by title and sentence number, the others' paragraph by paragraph."""
@@ -57,6 +57,15 @@ class Part:
     """For those whose sentence numbers do not say which is gold, so that the earliest was taken: id and title."""
     answer_not_in_gold: list[str] = field(default_factory=list)
     """Ids of records neither of whose answers occurs in a gold document, yes and no aside."""
+    contexts: dict[str, int] = field(default_factory=dict)
+    """The contexts (SPEC E14) with the number of their documents."""
+    unanswerable: int = 0
+    no_evidence: int = 0
+    """Questions that have an answer and name no evidence."""
+    unresolved: list[str] = field(default_factory=list)
+    """Evidence that names nothing: the question's id, and what is named."""
+    contradictory: list[str] = field(default_factory=list)
+    """Questions, kept as they are, whose labels contradict each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +75,15 @@ class Audit:
     parts: tuple[Part, ...]
     shared_documents: Mapping[tuple[str, str], int]
     """For two parts of one data set, by name: documents of equal normalised title and text in both."""
+    shared_contexts: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
+    """For two parts of one data set, by name: the contexts that both have, and own records with just the same
+    documents."""
 
     @property
     def ok(self) -> bool:
-        """Whether every part has records and nothing is malformed."""
-        return all(part.records and not part.malformed for part in self.parts)
+        """Whether every part has records, nothing is malformed, and no context is in two parts."""
+        whole = all(part.records and not part.malformed for part in self.parts)
+        return whole and not any(self.shared_contexts.values())
 
 
 def audit(paths: str | PathLike[str] | Sequence[str | PathLike[str]], dataset: str | None = None) -> Audit:
@@ -82,20 +95,23 @@ def audit(paths: str | PathLike[str] | Sequence[str | PathLike[str]], dataset: s
         ConfigError: ``dataset`` is unknown.
         DatasetUnavailableError: a path does not exist, cannot be read, or is a folder without record files.
     """
-    if dataset is not None and dataset not in PARSERS:
-        raise ConfigError(f"dataset={dataset!r} is unknown: it must be one of {', '.join(map(repr, PARSERS))}")
+    if dataset is not None and dataset not in DATASETS:
+        raise ConfigError(f"dataset={dataset!r} is unknown: it must be one of {', '.join(map(repr, DATASETS))}")
     given = [paths] if isinstance(paths, str | PathLike) else list(paths)
     documents: dict[str, set[int]] = {}
+    streams: dict[str, dict[int, str]] = {}
     parts = []
     for name, files in chain.from_iterable(_files(Path(path).expanduser()) for path in given):
         documents[name] = set()
-        parts.append(_audit_part(name, files, dataset, documents[name]))
+        streams[name] = {}
+        parts.append(_audit_part(name, files, dataset, documents[name], streams[name]))
     shared = {
         (one.name, other.name): len(documents[one.name] & documents[other.name])
         for one, other in combinations(parts, 2)
         if one.dataset == other.dataset
     }
-    return Audit(tuple(parts), shared)
+    contexts = {pair: [streams[pair[0]][key] for key in streams[pair[0]] if key in streams[pair[1]]] for pair in shared}
+    return Audit(tuple(parts), shared, {pair: names for pair, names in contexts.items() if names})
 
 
 def _files(path: Path) -> Iterable[tuple[str, list[Path]]]:
@@ -109,7 +125,9 @@ def _files(path: Path) -> Iterable[tuple[str, list[Path]]]:
     return [(str(path / name), files) for name, files in groups.items()]
 
 
-def _audit_part(name: str, files: Sequence[Path], dataset: str | None, documents: set[int]) -> Part:
+def _audit_part(
+    name: str, files: Sequence[Path], dataset: str | None, documents: set[int], streams: dict[int, str]
+) -> Part:
     entries = chain.from_iterable(_entries(path) for path in files)
     part = Part(name, dataset or "")
     ids: set[str] = set()
@@ -119,18 +137,42 @@ def _audit_part(name: str, files: Sequence[Path], dataset: str | None, documents
         try:
             if not part.dataset and not entry.problem:
                 raise entry.error(f"fields {sorted(map(str, entry.fields))} are of no known data set")
-            record = parse(part.dataset, entry)
+            records = _parsed(part, entry)
         except RecordError as error:
             part.malformed.append(str(error))
             continue
-        if record.id in ids:
-            part.duplicate_ids.append(record.id)
-        ids.add(record.id)
-        _count(part, record, documents)
+        for record in records:
+            if record.id in ids:
+                part.duplicate_ids.append(record.id)
+            ids.add(record.id)
+            _count(part, record, documents)
+            if part.dataset in CONTEXTS or part.dataset == OWN:
+                _count_context(part, record, streams)
         if part.dataset in _BY_SENTENCE:
             part.undecided_namesakes += [f"{record.id}: {title!r}" for title in sentences.undecided(entry.fields)]
     part.distinct_documents = len(documents)
     return part
+
+
+def _parsed(part: Part, entry: RawRecord) -> Sequence[Record]:
+    if part.dataset not in CONTEXTS:
+        return [parse(part.dataset, entry)]
+    found = parse_context(part.dataset, entry)
+    part.unresolved += found.unresolved
+    part.contradictory += found.contradictory
+    return found.records
+
+
+def _count_context(part: Part, record: Record, streams: dict[int, str]) -> None:
+    part.unanswerable += not record.answerable
+    part.no_evidence += record.answerable and not record.evidence
+    if record.context:
+        if record.context in part.contexts:
+            return
+        part.contexts[record.context] = len(record.documents)
+    if record.context or len(record.documents) > 1:
+        said = [(normalised_hash(document.title), normalised_hash(document.text)) for document in record.documents]
+        streams.setdefault(hash(tuple(said)), record.context or record.id)
 
 
 def _entries(path: Path) -> Iterator[RawRecord]:
@@ -161,6 +203,8 @@ def _count(part: Part, record: Record, documents: set[int]) -> None:
         part.evidence_paragraphs += whole
         part.evidence_sentences += not whole
         part.no_hop_answer += not piece.hop_answer
+    if not gold:
+        return
     said = any(occurs(answer, f"{document.title}\n{document.text}") for answer in record.answers for document in gold)
     if not said and plain(record.answer) not in YES_NO:
         part.answer_not_in_gold.append(record.id)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +17,11 @@ from atommem_gym.records.documents import BATCH, Hashes, Indices, Pool, Strings,
 from atommem_gym.records.record import Document, Evidence, Record
 from atommem_gym.scoring import normalize
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 """Bumped with every change of the schemas or of what a record is parsed to; older cache files are then ignored."""
 
+OWN = "own"
+"""The shape of records of one's own."""
 RECORDS_FILE = "records.arrow"
 DOCUMENTS_FILE = "documents.arrow"
 
@@ -37,10 +40,20 @@ _RECORDS = pa.schema(
         ("gold", pa.list_(pa.int32())),
         # Evidence is kept as a place in a document: it cannot fail to be a substring, and costs no text twice.
         ("evidence", pa.list_(_EVIDENCE)),
+        ("answerable", pa.bool_()),
+        ("trap", pa.string()),
+        ("context", pa.string()),
     ]
 )
 _DOCUMENTS = pa.schema(
-    [("body", pa.string()), ("title_bytes", pa.int64()), ("title_hash", pa.uint64()), ("text_hash", pa.uint64())]
+    [
+        ("body", pa.string()),
+        ("title_bytes", pa.int64()),
+        ("title_hash", pa.uint64()),
+        ("text_hash", pa.uint64()),
+        ("date", pa.string()),
+        ("speakers", pa.string()),
+    ]
 )
 
 
@@ -74,10 +87,14 @@ def write_tables(records: Iterable[Record], sinks: Sinks) -> int:
     with _Batches(sinks.records, _RECORDS) as record_rows, _Batches(sinks.documents, _DOCUMENTS) as document_rows:
         known: dict[bytes, int] = {}
         count = 0
+        latest: Sequence[Document] | None = None
+        numbers: list[int] = []
         for record in records:
-            numbers = []
-            for document in record.documents:
-                key = hashlib.blake2b(f"{len(document.title)}:{document.title}{document.text}".encode()).digest()[:16]
+            # The questions of a context follow each other.
+            again, latest = record.documents is latest, record.documents
+            numbers = numbers if again else []
+            for document in () if again else record.documents:
+                key = _document_key(document)
                 number = known.get(key)
                 if number is None:
                     number = known[key] = len(known)
@@ -115,12 +132,20 @@ class _Batches:
             self._rows.clear()
 
 
+def _document_key(document: Document) -> bytes:
+    said = "\n".join((document.date, *document.speakers)) if document.date else ""
+    return hashlib.blake2b(f"{len(document.title)}:{document.title}{document.text}{said}".encode()).digest()[:16]
+
+
 def _document_row(document: Document) -> dict[str, Any]:
     return {
         "body": body(document),
         "title_bytes": len(document.title.encode()),
-        "title_hash": normalised_hash(document.title),
+        # Sessions may all have one title; their dates tell them apart.
+        "title_hash": normalised_hash(f"{document.date} {document.title}" if document.date else document.title),
         "text_hash": normalised_hash(document.text),
+        "date": document.date,
+        "speakers": "\n".join(document.speakers),
     }
 
 
@@ -135,6 +160,9 @@ def _record_row(record: Record, numbers: list[int]) -> dict[str, Any]:
         "documents": numbers,
         "gold": record.gold,
         "evidence": [_place(record, piece) for piece in record.evidence],
+        "answerable": record.answerable,
+        "trap": record.trap,
+        "context": record.context,
     }
 
 
@@ -167,6 +195,10 @@ class _Table:
         """A column of strings, for access to single values."""
         return Strings([batch.column(name) for batch in self.batches])
 
+    def has_text(self, name: str) -> bool:
+        """Whether any string of a column is not empty."""
+        return any(len(batch.column(name).buffers()[2] or b"") for batch in self.batches)
+
     # Straight from the buffers, here and in Strings: Arrow's own conversions import pandas, a second at every start.
 
     def numbers(self, name: str) -> Hashes:
@@ -188,12 +220,15 @@ class ArrowSplit:
 
     def __init__(self, dataset: str, split: str, records: _Table, documents: _Table) -> None:
         self.dataset = dataset
+        self.dataset_shape = dataset
+        """The shape of the records, whatever the data set is called."""
         self.split = split
         self.pool = Pool(
             documents.strings("body"),
             documents.numbers("title_bytes").view(np.int64),
             documents.numbers("title_hash"),
             documents.numbers("text_hash"),
+            *((documents.strings("date"), documents.strings("speakers")) if documents.has_text("date") else ()),
         )
         self.gold_counts: Indices = records.lengths("gold")
         """``[records]``: the number of gold documents of each."""
@@ -209,7 +244,11 @@ class ArrowSplit:
             IndexError: there is no such record.
         """
         row = self._row(i)
-        documents = [self.pool.document(number) for number in row["documents"]]
+        numbers = np.array(row["documents"], np.int64)
+        # A context has hundreds of documents, and its questions are many.
+        documents: Sequence[Document] = self.pool.documents(numbers)
+        if not row["context"]:
+            documents = tuple(documents)
         evidence = []
         for piece in row["evidence"]:
             document = documents[piece["document"]]
@@ -219,12 +258,15 @@ class ArrowSplit:
             id=row["id"],
             question=row["question"],
             answer=row["answer"],
-            documents=tuple(documents),
+            documents=documents,
             gold=tuple(row["gold"]),
             evidence=tuple(evidence),
             aliases=tuple(row["aliases"]),
             type=row["type"],
             options=tuple(row["options"]),
+            answerable=row["answerable"],
+            trap=row["trap"],
+            context=row["context"],
         )
 
     def document_numbers(self, i: int) -> tuple[Indices, Indices]:
@@ -238,6 +280,40 @@ class ArrowSplit:
         is_gold = np.zeros(len(numbers), np.bool_)
         is_gold[row["gold"]] = True
         return numbers[is_gold], numbers[~is_gold]
+
+    @cached_property
+    def contexts(self) -> list[str]:
+        """``[records]``, the context of each; empty for one that belongs to none."""
+        return [name for batch in self._records.batches for name in batch.column("context").to_pylist()]
+
+    def context_keys(self) -> dict[bytes, str]:
+        """The contexts by what their documents say: of every context, and of own records with several documents each.
+
+        Records of other data sets have documents of their own, so that none is a context.
+        """
+        if not any(self.contexts) and self.dataset_shape != OWN:
+            return {}
+        found: dict[bytes, str] = {}
+        seen: set[str] = set()
+        for i, context in enumerate(self.contexts):
+            if context in seen:
+                continue
+            row = self._row(i)
+            numbers = np.array(row["documents"], np.int64)
+            if context or len(numbers) > 1:
+                said = np.stack([self.pool.title_hashes[numbers], self.pool.text_hashes[numbers]])
+                found.setdefault(said.tobytes(), context or row["id"])
+            if context:
+                seen.add(context)
+        return found
+
+    def document_order(self, i: int) -> Indices:
+        """Numbers in the pool of all documents of record ``i``, in its order.
+
+        Raises:
+            IndexError: there is no such record.
+        """
+        return np.array(self._row(i)["documents"], np.int64)
 
     def _row(self, i: int) -> dict[str, Any]:
         if not 0 <= i < len(self):

@@ -21,6 +21,16 @@ SEPARATOR = "\n\n"
 """Stands between the documents of a stream."""
 
 
+def heading(number: int, document: Document) -> str:
+    """The head line of document ``number``, from 1, without its line's end (SPEC E1, D7).
+
+    >>> heading(3, Document("At the sea", "…", "2023-05-08T13:56", ("Ada", "Ben"))), heading(4, Document("Ada", "…"))
+    ('Document 3 (2023-05-08T13:56; Ada, Ben):', 'Document 4:')
+    """
+    said = "; ".join(part for part in (document.date, ", ".join(document.speakers)) if part)
+    return f"Document {number} ({said}):" if said else f"Document {number}:"
+
+
 def body(document: Document) -> str:
     r"""What stands of a document in a stream, whatever its number, if another one follows.
 
@@ -52,8 +62,19 @@ class Pool:
     They are kept as they stand in a stream (:func:`body`), since that is what they are read for.
     """
 
-    def __init__(self, bodies: Strings, title_bytes: Indices, title_hashes: Hashes, text_hashes: Hashes) -> None:
+    def __init__(
+        self,
+        bodies: Strings,
+        title_bytes: Indices,
+        title_hashes: Hashes,
+        text_hashes: Hashes,
+        dates: Strings | None = None,
+        speakers: Strings | None = None,
+    ) -> None:
+        """Columns of equal length; ``speakers`` one name a line. Without ``dates`` no document has one."""
         self._bodies = bodies
+        self._dates = dates
+        self._speakers = speakers
         self.title_bytes = title_bytes
         """``[documents]``, where each title ends in its body."""
         self.title_hashes = title_hashes
@@ -65,10 +86,19 @@ class Pool:
     def __len__(self) -> int:
         return len(self.title_hashes)
 
+    @property
+    def dated(self) -> bool:
+        """Whether documents have dates."""
+        return self._dates is not None
+
     def document(self, number: int) -> Document:
         """The document of this number."""
         body, end = self._bodies[number], int(self.title_bytes[number])
-        return Document(str(body[:end], "utf-8"), str(body[end + 1 : -len(SEPARATOR)], "utf-8"))
+        title, text = str(body[:end], "utf-8"), str(body[end + 1 : -len(SEPARATOR)], "utf-8")
+        if self._dates is None or self._speakers is None:
+            return Document(title, text)
+        speakers = str(self._speakers[number], "utf-8")
+        return Document(title, text, str(self._dates[number], "utf-8"), tuple(speakers.split("\n") if speakers else ()))
 
     def bodies(self, numbers: Indices) -> list[memoryview]:
         """The documents of these numbers as they stand in a stream, in UTF-8, not copied."""

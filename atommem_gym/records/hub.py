@@ -1,4 +1,4 @@
-"""Where the three data sets lie on the Hugging Face hub and in their official archives (SPEC D1)."""
+"""Where the data sets lie on the Hugging Face hub and in their official archives (SPEC D1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atommem_gym.errors import DatasetUnavailableError
-from atommem_gym.records.formats import hotpotqa, musique, twowiki
+from atommem_gym.records.formats import factconsolidation, hotpotqa, locomo, longmemeval, musique, twowiki
 from atommem_gym.records.reading import RawRecord
 
 
@@ -15,7 +15,8 @@ from atommem_gym.records.reading import RawRecord
 class HubSource:
     """One data set on the hub, and the official files to use where the hub is out of reach."""
 
-    repository: str
+    repository: str | None
+    """``None`` where its authors published it elsewhere."""
     config: str | None
     revision: str | None
     """The pinned commit; ``None`` where none could be established."""
@@ -70,6 +71,41 @@ HUB: Mapping[str, HubSource] = {
         download="pip install gdown && gdown 1tGdADlNjWFaHLeZZGShh2IRcpO6Lv24h -O musique_v1.0.zip "
         "&& unzip musique_v1.0.zip",
     ),
+    locomo.NAME: HubSource(
+        repository=None,
+        config=None,
+        revision=None,
+        splits={},
+        fields=("sample_id", "conversation", "qa"),
+        tried=False,
+        home="https://github.com/snap-research/locomo",
+        files={"train": "locomo10.json"},
+        download="curl -L -O https://raw.githubusercontent.com/snap-research/locomo/main/data/{file}",
+    ),
+    # Of the two below no revision could be established: none is pinned.
+    factconsolidation.NAME: HubSource(
+        repository="ai-hyz/MemoryAgentBench",
+        config=None,
+        revision=None,
+        splits={"train": "Conflict_Resolution"},
+        fields=("context", "questions", "answers", "metadata"),
+        tried=False,
+        home="https://github.com/HUST-AI-HYZ/MemoryAgentBench",
+        files={"train": "the Parquet file of the split Conflict_Resolution"},
+        download="pip install -U huggingface_hub && "
+        "hf download ai-hyz/MemoryAgentBench --repo-type dataset --local-dir .",
+    ),
+    longmemeval.NAME: HubSource(
+        repository="xiaowu0162/longmemeval-cleaned",
+        config=None,
+        revision=None,
+        splits={},
+        fields=("question_id", "question_type", "question", "answer", "question_date", "haystack_sessions"),
+        tried=False,
+        home="https://github.com/xiaowu0162/LongMemEval",
+        files={"train": "longmemeval_s_cleaned.json"},
+        download="curl -L -O https://huggingface.co/datasets/xiaowu0162/longmemeval-cleaned/resolve/main/{file}",
+    ),
 }
 """The table of hub sources by data set."""
 
@@ -82,6 +118,11 @@ def read_hub(dataset: str, split: str) -> Iterator[RawRecord]:
             the message says what was tried and which commands help.
     """
     source = HUB[dataset]
+    if not source.splits:
+        raise DatasetUnavailableError(
+            f"{dataset} is not read from the hub: it is published as files there or elsewhere. "
+            f"{official_help(dataset, split)}"
+        )
     if split not in source.splits:
         raise DatasetUnavailableError(
             f"the hub has no split {split!r} of {dataset} with answers: use one of {', '.join(source.splits)}"
@@ -110,7 +151,10 @@ def official_help(dataset: str, split: str) -> str:
     if dataset not in HUB:
         return ""
     source = HUB[dataset]
-    file = source.files.get(split, f"a file of the split {split!r}")
+    # Sets of contexts have one file, which is the split that it is given for.
+    file = source.files.get(split) or (
+        f"a file of the split {split!r}" if len(source.files) > 1 else next(iter(source.files.values()))
+    )
     return (
         f"The official archive's file is {file} ({source.home}):\n"
         f"  {source.download.format(file=file)}\n"
@@ -121,5 +165,7 @@ def official_help(dataset: str, split: str) -> str:
 def _unavailable(dataset: str, split: str, call: str, reason: str, *commands: str) -> DatasetUnavailableError:
     lines = [f"{dataset}/{split} could not be read from the hub.", f"Tried: {call}", f"Failed: {reason}"]
     lines += [f"Try: {command}" for command in commands]
-    lines += [f"Or without the hub. {official_help(dataset, split)}", 'Or generated records: source="synthetic"']
+    lines += [f"Or without the hub. {official_help(dataset, split)}"]
+    if dataset not in (factconsolidation.NAME, locomo.NAME, longmemeval.NAME):
+        lines += ['Or generated records: source="synthetic"']
     return DatasetUnavailableError("\n".join(lines))

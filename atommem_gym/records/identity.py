@@ -14,7 +14,7 @@ PARTS = ("questions", "answers", "evidence", "documents")
 
 
 class DocumentsHash:
-    """The hash of a sequence of documents, their titles, texts and order, that may be fed part by part.
+    """The hash of a sequence of documents (titles, texts, dates, speakers, order) that may be fed part by part.
 
     It is the same in every process and however the documents are held: a tuple, a pool's, or made when read.
     """
@@ -28,9 +28,15 @@ class DocumentsHash:
             # Records that were read have no lone surrogates; those made by a program may.
             title = len(document.title.encode("utf-8", "surrogatepass"))
             self._add(title, body(document).encode("utf-8", "surrogatepass"))
+            if document.date or document.speakers:
+                said = "\n".join((document.date, *document.speakers)).encode("utf-8", "surrogatepass")
+                self._hash.update(b"@%d:" % len(said) + said)
 
     def add_pool(self, documents: PoolDocuments) -> None:
         """The next documents, from the bytes that the pool holds."""
+        if documents.pool.dated:
+            self.add(documents)
+            return
         bodies = documents.pool.bodies(documents.numbers)
         for title, found in zip(documents.pool.title_bytes[documents.numbers].tolist(), bodies, strict=True):
             self._add(title, found)

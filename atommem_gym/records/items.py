@@ -9,7 +9,14 @@ import numpy as np
 
 from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.documents import Hashes, Indices, Pool
-from atommem_gym.records.layout import QuestionsPerEpisode, arrange, check_order, partition, stable_rng
+from atommem_gym.records.layout import (
+    QuestionsPerEpisode,
+    arrange,
+    check_order,
+    in_given_order,
+    partition,
+    stable_rng,
+)
 from atommem_gym.records.record import Item
 from atommem_gym.records.sources import Split
 
@@ -38,11 +45,16 @@ class RecordItems:
         """Items of ``num_docs`` documents each, in document order ``order`` (one of ``layout.ORDERS``).
 
         Raises:
-            ConfigError: an argument is invalid, an item has more gold documents than ``num_docs``, or the split has
-                fewer distinct documents than ``num_docs``.
+            ConfigError: an argument is invalid, the documents are dated and ``order`` is not ``"given"``, an item has
+                more gold documents than ``num_docs``, or the split has fewer distinct documents than ``num_docs``.
         """
         self.num_docs = check_integer("num_docs", num_docs, 1, numpy=True)
         check_order(order)
+        if split.pool.dated and order != "given":
+            raise ConfigError(
+                f"order={order!r} contradicts {split.dataset}/{split.split}, whose documents are dated: their order "
+                'means something; use order="given"'
+            )
         self.name = f"{split.dataset}/{split.split}"
         self._split = split
         self._order = order
@@ -65,7 +77,10 @@ class RecordItems:
         rng = stable_rng("item", self._split.dataset, self._split.split, index, shuffle_seed)
         records = rng.permutation(self._groups[index]).tolist()
         gold, distractors = self._documents(index, records, rng)
-        numbers = np.array(arrange(gold.tolist(), distractors.tolist(), self._order, rng), np.int64)
+        if self._order == "given":
+            numbers = self._in_given_order(records, np.concatenate([gold, distractors]))
+        else:
+            numbers = np.array(arrange(gold.tolist(), distractors.tolist(), self._order, rng), np.int64)
         return Item(
             id=f"{self.name}/{index}",
             index=index,
@@ -92,6 +107,13 @@ class RecordItems:
                 f"text with gold make {len(gold) + len(own) + len(more)}; lower num_docs or use a larger split"
             )
         return gold, np.concatenate([own, more])
+
+    def _in_given_order(self, records: Sequence[int], chosen: Indices) -> Indices:
+        """The chosen documents as the records have them, then those that none of them has."""
+        own = [self._split.document_order(number).tolist() for number in records]
+        wanted, theirs = chosen.tolist(), set().union(*own)
+        rest = [number for number in wanted if number not in theirs]
+        return np.array(in_given_order(own, set(wanted), rest), np.int64)
 
     def _own(self, records: Sequence[int]) -> tuple[Indices, Indices]:
         """Gold documents of these records, each once, and all their own distractors."""

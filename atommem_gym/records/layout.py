@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Literal, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from atommem_gym.errors import ConfigError
 
-ORDERS = ("shuffled", "gold_first", "gold_last", "gold_spread", "gold_together")
+ORDERS = ("shuffled", "gold_first", "gold_last", "gold_spread", "gold_together", "given")
 """The document orders of SPEC E9."""
 
 QuestionsPerEpisode: TypeAlias = int | tuple[int, int] | Literal["released"]
@@ -62,12 +62,15 @@ def arrange(gold: Sequence[T], others: Sequence[T], order: str, rng: np.random.G
     Within every order the rest is left to chance: gold and others are each permuted. ``"shuffled"`` puts gold uniformly
     over all positions, whatever comes first in the arguments. ``"gold_spread"`` cuts the stream into as many equal
     parts as there are gold documents and puts one into each, ``"gold_together"`` puts them side by side at a uniform
-    place.
+    place. ``"given"`` changes nothing: all of ``gold``, then all of ``others``, as they stand; callers whose records
+    mix the two put them in their order beforehand (:func:`in_given_order`).
 
     Raises:
         ConfigError: ``order`` is not one of ``ORDERS``.
     """
     check_order(order)
+    if order == "given":
+        return (*gold, *others)
     total, size = len(gold) + len(others), len(gold)
     if order == "gold_first":
         places = np.arange(size)
@@ -88,6 +91,18 @@ def arrange(gold: Sequence[T], others: Sequence[T], order: str, rng: np.random.G
     for place, chosen in zip(np.flatnonzero(~is_gold).tolist(), rng.permutation(len(others)).tolist(), strict=True):
         arranged[place] = others[chosen]
     return tuple(arranged)  # type: ignore[arg-type]  # every place is filled by one of the two loops
+
+
+def in_given_order(records: Iterable[Iterable[T]], chosen: Collection[T], rest: Sequence[T]) -> tuple[T, ...]:
+    """The ``chosen`` documents as their records have them, one record after the other, then the ``rest`` (SPEC E9).
+
+    A document of several records stands where the first of them has it.
+
+    >>> in_given_order([["a", "b", "c"], ["c", "d", "a"]], {"a", "c", "d"}, ["x"])
+    ('a', 'c', 'd', 'x')
+    """
+    own = dict.fromkeys(one for record in records for one in record if one in chosen)
+    return (*own, *rest)
 
 
 def check_order(order: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol
 
 from msgspec import Struct
@@ -11,10 +11,17 @@ from msgspec import Struct
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A title and a text (no leading or trailing white space)."""
+    """A title and a text (no leading or trailing white space), and when and between whom it was said (SPEC D7)."""
 
     title: str
     text: str
+    date: str = ""
+    """ISO 8601, such as ``2023-05-08T13:56``; empty if it has none."""
+    speakers: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """The fields, date and speakers only where there are any."""
+        return _shown(self, ("date", "speakers"))
 
 
 class Evidence(Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,8 +42,9 @@ class Record:
     id: str
     question: str
     answer: str
-    documents: tuple[Document, ...]
-    """The question's own documents, gold and distractors, in the order of the data set."""
+    documents: Sequence[Document]
+    """The question's own documents, gold and distractors, in the order of the data set: a tuple, or what behaves as
+    one."""
     gold: tuple[int, ...]
     """Ascending positions of the gold documents in ``documents``."""
     evidence: tuple[Evidence, ...]
@@ -46,11 +54,21 @@ class Record:
     """The data set's own question type, such as ``bridge`` or ``comparison``."""
     options: tuple[str, ...] = ()
     """Answers that the question itself offers (``yes``/``no``, or the two things compared); empty if it offers none."""
+    answerable: bool = True
+    """``False``: the documents hold no answer, ``answer`` is empty, and the right one is an abstention (SPEC R5)."""
+    trap: str = ""
+    """What somebody who guesses at a question without an answer is likely to say."""
+    context: str = ""
+    """The name of the stream whose documents these are all, if many questions are asked about it (SPEC E14)."""
+
+    def __repr__(self) -> str:
+        """The fields; that there is an answer goes without saying."""
+        return _shown(self, ("answerable", "trap", "context"))
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """The answer and its aliases."""
-        return (self.answer, *self.aliases)
+        """The answer and its aliases; none of a question that has no answer."""
+        return (self.answer, *self.aliases) if self.answerable else ()
 
     @property
     def gold_documents(self) -> tuple[Document, ...]:
@@ -68,6 +86,13 @@ class Item:
     questions: tuple[Record, ...]
     documents: Sequence[Document]
     """A tuple, or what behaves as one."""
+
+
+def _shown(one: Document | Record, optional: Sequence[str]) -> str:
+    """As a dataclass is shown, without those of the ``optional`` fields that are at their defaults."""
+    pairs = [(field.name, getattr(one, field.name), field.default) for field in fields(one)]
+    shown = [f"{name}={value!r}" for name, value, default in pairs if name not in optional or value != default]
+    return f"{type(one).__name__}({', '.join(shown)})"
 
 
 class Items(Protocol):

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 from rich.console import Console
@@ -24,9 +24,11 @@ from atommem_gym.records.corpus import (
     open_folder,
     write_tables,
 )
+from atommem_gym.records.dates import check_dated
 from atommem_gym.records.documents import Indices, Pool
-from atommem_gym.records.files import files_of_split, split_name
-from atommem_gym.records.formats import hotpotqa, musique, own_records, twowiki
+from atommem_gym.records.files import by_split, files_of_split, split_name
+from atommem_gym.records.formats import factconsolidation, hotpotqa, locomo, longmemeval, musique, own_records, twowiki
+from atommem_gym.records.formats.contexts import ParsedContext
 from atommem_gym.records.formats.fields import Raw
 from atommem_gym.records.hub import HUB, official_help, read_hub
 from atommem_gym.records.reading import RawRecord, read
@@ -39,6 +41,14 @@ PARSERS: Mapping[str, Callable[[Raw], Record]] = {
     own_records.NAME: own_records.parse,
 }
 """Data set name to the function that parses one of its raw records."""
+
+CONTEXTS: Mapping[str, Callable[..., ParsedContext]] = {
+    locomo.NAME: locomo.parse,
+    factconsolidation.NAME: factconsolidation.parse,
+    longmemeval.NAME: longmemeval.parse,
+}
+"""The same of data sets whose entries are contexts with questions (SPEC E14)."""
+DATASETS = (*PARSERS, *CONTEXTS)
 
 _TWOWIKI_TYPES = frozenset({"compositional", "inference", "bridge_comparison"})
 
@@ -65,17 +75,32 @@ class Split(Protocol):
         """Numbers in the pool of the gold documents of record ``i``, and of its own distractors."""
         ...
 
+    @property
+    def contexts(self) -> list[str]:
+        """``[records]``, the context of each; empty for one that belongs to none."""
+        ...
+
+    def context_keys(self) -> dict[bytes, str]:
+        """The names of the contexts by what their documents say."""
+        ...
+
+    def document_order(self, i: int) -> Indices:
+        """Numbers in the pool of all documents of record ``i``, in its order."""
+        ...
+
 
 _loaded: dict[tuple[str, ...], ArrowSplit] = {}
 _lock = threading.Lock()
 
 
-def load_split(dataset: str, source: str, split: str) -> Split:
+def load_split(dataset: str, source: str, split: str, corrections: str | None = None) -> Split:
     """The split ``split`` (``train``, ``validation`` or ``dev``, ``test``) of ``dataset``, cached in this process.
 
     ``source`` is ``"hub"`` or a path: a ``.json`` list, a ``.jsonl``, ``.parquet`` or ``.arrow`` file, a folder that
     ``datasets`` saved, or a folder with one file a split, whose name contains ``train``, ``dev`` or ``validation``, or
     ``test``. A single file, or a saved folder without splits, *is* the split asked for, whatever its name.
+
+    ``corrections`` is a file of them, for data sets that have any (LoCoMo).
 
     Sources from 20 MB on, and the hub, are converted into the cache folder (``ATOMMEM_CACHE``) once and memory-mapped
     from then on; a changed file is converted again.
@@ -85,23 +110,36 @@ def load_split(dataset: str, source: str, split: str) -> Split:
         DatasetUnavailableError: the source cannot be read or has no records; nothing else is tried in its place.
         RecordError: a record is malformed; the message names file, line and field.
     """
-    if dataset not in PARSERS:
-        raise ConfigError(f"dataset={dataset!r} is unknown: it must be one of {', '.join(map(repr, PARSERS))}")
+    if dataset not in DATASETS:
+        raise ConfigError(f"dataset={dataset!r} is unknown: it must be one of {', '.join(map(repr, DATASETS))}")
     split = split_name(split)
     if source == "hub" and dataset not in HUB:
         raise ConfigError(f"source='hub' has no {dataset!r} records; give the path of a file")
     if source == "hub":
         files: list[Path] = []
         hub = HUB[dataset]
-        identity = [hub.repository, str(hub.config), str(hub.revision)]
+        identity = [str(hub.repository), str(hub.config), str(hub.revision)]
     else:
         files = _files(dataset, source, split)
         identity = [f"{path.resolve()}|{path.stat().st_size}|{path.stat().st_mtime_ns}" for path in files]
+    options: dict[str, Any] = {}
+    if corrections is not None:
+        options = {"corrections": locomo.read_corrections(corrections)}
+        path = Path(corrections).expanduser()
+        identity.append(f"{path.resolve()}|{path.stat().st_size}|{path.stat().st_mtime_ns}")
     key = (dataset, split, *identity)
     with _lock:
         if key not in _loaded:
-            _loaded[key] = _open(dataset, split, files, identity)
+            _loaded[key] = _open(dataset, split, files, identity, options)
         return _loaded[key]
+
+
+def other_splits(source: str, split: str) -> list[str]:
+    """The other splits that a folder holds; a single file is the split asked for and has no others."""
+    path = Path(source).expanduser()
+    if not path.is_dir():
+        return []
+    return [name for name in by_split(path) if name != split_name(split)]
 
 
 def parse(dataset: str, raw: RawRecord) -> Record:
@@ -110,19 +148,55 @@ def parse(dataset: str, raw: RawRecord) -> Record:
     Raises:
         RecordError: the entry is malformed, or of another data set's shape; the message names file, place and field.
     """
+    _check_shape(dataset, raw)
+    try:
+        record = PARSERS[dataset](raw.fields)
+        check_dated(record.documents)
+        return record
+    except RecordError as error:
+        raise raw.error(str(error)) from error
+
+
+def parse_context(dataset: str, raw: RawRecord, **options: Any) -> ParsedContext:
+    """The context that an entry of a file of ``dataset`` holds, one of ``CONTEXTS``.
+
+    Raises:
+        RecordError: as :func:`parse` does; also for a session without a date, and dates that go backwards.
+    """
+    _check_shape(dataset, raw)
+    try:
+        found = CONTEXTS[dataset](raw.fields, **options)
+        check_dated(found.records[0].documents if found.records else ())
+        return found
+    except RecordError as error:
+        raise raw.error(str(error)) from error
+
+
+def records_of(dataset: str, raw: RawRecord, **options: Any) -> tuple[Record, ...]:
+    """The records that an entry of a file of ``dataset`` holds: one, or the questions of a context.
+
+    Raises:
+        RecordError: as :func:`parse` does.
+    """
+    return parse_context(dataset, raw, **options).records if dataset in CONTEXTS else (parse(dataset, raw),)
+
+
+def _check_shape(dataset: str, raw: RawRecord) -> None:
     if raw.problem:
         raise raw.error(raw.problem)
     found = shape(raw.fields)
     if found is not None and found != dataset:
         raise raw.error(f"this record has the shape of {found}, not of {dataset}; use the environment of {found}")
-    try:
-        return PARSERS[dataset](raw.fields)
-    except RecordError as error:
-        raise raw.error(str(error)) from error
 
 
 def shape(fields: Raw) -> str | None:
     """The data set that a raw record can only be of, or ``None`` where its fields do not tell."""
+    if "conversation" in fields and "qa" in fields:
+        return locomo.NAME
+    if "haystack_sessions" in fields:
+        return longmemeval.NAME
+    if "questions" in fields and "context" in fields:
+        return factconsolidation.NAME
     if "paragraphs" in fields:
         return musique.NAME
     if "evidences" in fields:
@@ -169,15 +243,15 @@ def _files(dataset: str, source: str, split: str) -> list[Path]:
         raise DatasetUnavailableError(f"{error}\n{official_help(dataset, split)}".strip()) from error
 
 
-def _open(dataset: str, split: str, files: list[Path], identity: list[str]) -> ArrowSplit:
+def _open(dataset: str, split: str, files: list[Path], identity: list[str], options: Mapping[str, Any]) -> ArrowSplit:
     if files and sum(path.stat().st_size for path in files) < CONVERT_FROM_BYTES:
-        found = from_records(dataset, split, _records(dataset, split, files))
+        found = from_records(dataset, split, _records(dataset, split, files, options))
         _check_not_empty(len(found), dataset, split, files)
         return found
 
     def convert(folder: Path) -> None:
         with _OpenSinks(folder) as sinks:
-            count = write_tables(_records(dataset, split, files), sinks)
+            count = write_tables(_records(dataset, split, files, options), sinks)
         _check_not_empty(count, dataset, split, files)
 
     folder = cached_folder(f"{dataset}-{split}-{cache_key(FORMAT_VERSION, dataset, *identity)}", convert)
@@ -203,14 +277,14 @@ class _OpenSinks:
             sink.close()
 
 
-def _records(dataset: str, split: str, files: list[Path]) -> Iterator[Record]:
+def _records(dataset: str, split: str, files: list[Path], options: Mapping[str, Any]) -> Iterator[Record]:
     entries = (entry for path in files for entry in read(path)) if files else read_hub(dataset, split)
     console = Console(stderr=True)
     # Converting takes a minute at 90,000 records; whoever waits sees that it goes on, and may interrupt it.
     with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(f"reading {dataset}/{split}", total=None)
         for number, entry in enumerate(entries, start=1):
-            yield parse(dataset, entry)
+            yield from records_of(dataset, entry, **options)
             if number % 1000 == 0:
                 progress.update(task, completed=number, description=f"reading {dataset}/{split}: {number:,} records")
 

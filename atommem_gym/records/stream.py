@@ -9,12 +9,14 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from atommem_gym.records.documents import SEPARATOR, PoolDocuments, body
+from atommem_gym.records.documents import SEPARATOR, PoolDocuments, body, heading
 from atommem_gym.records.identity import DocumentsHash, documents_hash
 from atommem_gym.records.record import Document
 from atommem_gym.tokenizers import Tokenizer, WordTokenizer
 
 _COUNTED_AT_ONCE = 256
+KEPT_AFTER_HEAD = 12
+"""Characters after a dated head that no cut parts from it (SPEC D7)."""
 
 
 class Stream:
@@ -23,6 +25,10 @@ class Stream:
     Tokens are counted document by document (the counts are cheap to batch and to cache), so the token of a document's
     last character never runs into the next document. A cut falls on the beginning of a token, never inside a character.
     Chunks are cut as they are asked for, so that a stream costs no more memory than its documents do.
+
+    A document with a date has it in its head, ``Document i (2023-05-08T13:56; Ada, Ben):``. A cut that would fall
+    within such a head, or the ``KEPT_AFTER_HEAD`` characters after it, moves before the head: that chunk is shorter,
+    and all later cuts move with it. A head that does not fit a chunk stands whole in a longer one.
 
     >>> from atommem_gym.tokenizers import load_tokenizer
     >>> stream = Stream([Document("Ada", "A mathematician."), Document("Bob", "A cook.")], load_tokenizer("words"), 8)
@@ -42,7 +48,9 @@ class Stream:
         self._tokens: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(self._counts(), dtype=np.int64)])
         self._places: dict[int, tuple[int, int]] = {}
         self.num_tokens = int(self._tokens[-1])
-        self.num_chunks = max(1, -(-self.num_tokens // chunk_tokens))
+        self._cuts = self._dated_cuts() if _dated(documents) else None
+        """Where the chunks of a dated stream begin, and its end; those of others are reckoned."""
+        self.num_chunks = max(1, -(-self.num_tokens // chunk_tokens)) if self._cuts is None else len(self._cuts) - 1
 
     @property
     def text(self) -> str:
@@ -56,18 +64,61 @@ class Stream:
         return documents.content_hash() if isinstance(documents, LazyDocuments) else documents_hash(documents)
 
     def chunk(self, index: int) -> str:
-        """Chunk ``index``: tokens ``[chunk_tokens * index - overlap, chunk_tokens * (index + 1) + overlap)``."""
+        """Chunk ``index``: tokens ``[chunk_tokens * index - overlap, chunk_tokens * (index + 1) + overlap)``.
+
+        In a dated stream heads stand whole at the ends of overlaps, too.
+        """
         latest, text = self._latest_chunk
         if latest != index:
-            begin = index * self._chunk_tokens - self._overlap
-            text = self._between(begin, (index + 1) * self._chunk_tokens + self._overlap)
+            begin, end = self._bounds(index)
+            begin, end = begin - self._overlap, end + self._overlap
+            if self._cuts is not None and self._overlap:
+                begin, end = self._before_head(begin), self._before_head(end)
+            text = self._between(begin, end)
             # The members of a group read one stream, often in step.
             self._latest_chunk = (index, text)
         return text
 
     def core(self, index: int) -> str:
         """Chunk ``index`` without its overlaps; the cores joined are the stream."""
-        return self._between(index * self._chunk_tokens, (index + 1) * self._chunk_tokens)
+        return self._between(*self._bounds(index))
+
+    def _bounds(self, index: int) -> tuple[int, int]:
+        """The tokens between which chunk ``index`` lies, without overlaps."""
+        if self._cuts is None:
+            return index * self._chunk_tokens, (index + 1) * self._chunk_tokens
+        return self._cuts[index], self._cuts[index + 1]
+
+    def _dated_cuts(self) -> list[int]:
+        cuts = [0]
+        while cuts[-1] < self.num_tokens or len(cuts) == 1:
+            wanted = cuts[-1] + self._chunk_tokens
+            cut = self._before_head(wanted)
+            while cut <= cuts[-1] < self.num_tokens:
+                # The head that begins this chunk does not fit it.
+                wanted += 1
+                cut = self._before_head(wanted)
+            cuts.append(cut)
+        return cuts
+
+    def _before_head(self, token: int) -> int:
+        """``token``, or the first one of the document whose head a cut there would tear."""
+        if not 0 < token < self.num_tokens:
+            return max(0, min(token, self.num_tokens))
+        document, place = self._place(token)
+        if place and place < self._kept(document):
+            place = 0
+            token = int(self._tokens[document])
+        # A document of a few characters ends before what is kept after its head.
+        while not place and document and len(self._piece(document - 1)) < self._kept(document - 1):
+            document -= 1
+            token = int(self._tokens[document])
+        return token
+
+    def _kept(self, document: int) -> int:
+        """Characters of a document that stay together; its number is from 0."""
+        head = heading(document + 1, self.documents[document])
+        return len(head) + KEPT_AFTER_HEAD
 
     def _between(self, begin: int, end: int) -> str:
         # In the order of the stream, so that every document that is cut is made once.
@@ -115,7 +166,7 @@ class Stream:
     def _joined(self, head: str, first: int, stop: int, tail: str) -> str:
         """Documents ``first`` to ``stop - 1`` as they stand in the stream, between ``head`` and ``tail``."""
         documents = self.documents
-        if not isinstance(documents, PoolDocuments):
+        if not isinstance(documents, PoolDocuments) or documents.pool.dated:
             return "".join([head, *map(self._piece, range(first, stop)), tail])
         # The bytes of the pool are decoded once for all: a chunk of 35 documents is most of a step's own work.
         parts: list[bytes | memoryview] = [b""] * (2 * (stop - first) + 2)
@@ -146,6 +197,8 @@ class LazyDocuments(Sequence[Document], ABC):
     A subclass says how many there are, how to make one, and may know their tokens beforehand.
     """
 
+    dated = False
+    """Whether documents have dates."""
     _hash: str | None = None
 
     def counts(self, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
@@ -168,6 +221,14 @@ class LazyDocuments(Sequence[Document], ABC):
         return self._hash
 
 
+def _dated(documents: Sequence[Document]) -> bool:
+    if isinstance(documents, PoolDocuments):
+        return documents.pool.dated
+    if isinstance(documents, LazyDocuments):
+        return documents.dated
+    return any(document.date or document.speakers for document in documents)
+
+
 @lru_cache(maxsize=1024)
 def _heading(number: int) -> bytes:
     return b"Document %d:\n" % number
@@ -175,5 +236,5 @@ def _heading(number: int) -> bytes:
 
 def as_streamed(number: int, document: Document, *, last: bool = False) -> str:
     """Document ``number``, from 1, as it stands in the stream."""
-    whole = f"Document {number}:\n{body(document)}"
+    whole = f"{heading(number, document)}\n{body(document)}"
     return whole.removesuffix(SEPARATOR) if last else whole

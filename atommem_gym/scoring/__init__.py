@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from atommem_gym.scoring.answers import exact_match, f1, normalize
+from atommem_gym.scoring.abstention import abstention_metrics, is_abstention, measured, score_all
+from atommem_gym.scoring.answers import exact_match, f1, normalize, sub_exact_match
 from atommem_gym.scoring.protocol import Scorer, ScoreRequest
 from atommem_gym.scoring.scorers import FunctionScorer, load_scorer
 
-__all__ = ["FunctionScorer", "ScoreRequest", "Scorer", "exact_match", "f1", "load_scorer", "normalize"]
+__all__ = [
+    "FunctionScorer",
+    "ScoreRequest",
+    "Scorer",
+    "abstention_metrics",
+    "exact_match",
+    "f1",
+    "is_abstention",
+    "load_scorer",
+    "measured",
+    "normalize",
+    "score_all",
+    "sub_exact_match",
+]

@@ -39,6 +39,24 @@ def exact_match(prediction: str, answers: Sequence[str]) -> float:
     return max(float(_equal(prediction, answer)) for answer in _required(answers))
 
 
+def sub_exact_match(prediction: str, answers: Sequence[str]) -> float:
+    """1.0 if ``prediction`` holds one of ``answers`` as whole words, both normalised, else 0.0 (SPEC R6).
+
+    An answer that normalises to nothing is compared as in :func:`exact_match`.
+
+    >>> sub_exact_match("He was born in Belgium.", ["Belgium"]), sub_exact_match("Belgiums", ["Belgium"])
+    (1.0, 0.0)
+
+    Raises:
+        ValueError: there are no ``answers``.
+    """
+    said = f" {normalize(prediction)} "
+    return max(
+        float(f" {expected} " in said if (expected := normalize(answer)) else _equal(prediction, answer))
+        for answer in _required(answers)
+    )
+
+
 def f1(prediction: str, answers: Sequence[str]) -> float:
     """The best F1 between the words of ``prediction`` and those of one of ``answers``, in [0, 1].
 

@@ -14,6 +14,10 @@ class ScoreRequest:
     question: str
     prediction: str
     answers: tuple[str, ...]
+    """Empty for a question without an answer."""
+    answerable: bool | None = None
+    """Whether the question has an answer, where a task has questions without (SPEC R5); ``None``: all have one. No
+    scorer is asked about those that have none."""
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from typing import Any
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.plugins.loading import load_plugin
-from atommem_gym.scoring.answers import exact_match, f1
+from atommem_gym.scoring.answers import exact_match, f1, sub_exact_match
 from atommem_gym.scoring.boxed_match import released_match
 from atommem_gym.scoring.protocol import Scorer, ScoreRequest
 
@@ -45,6 +45,7 @@ class FunctionScorer:
 _BUILT_IN: dict[str, RewardFunction] = {
     "em": lambda prediction, answers, question: exact_match(prediction, answers),
     "f1": lambda prediction, answers, question: f1(prediction, answers),
+    "subem": lambda prediction, answers, question: sub_exact_match(prediction, answers),
     "released": lambda prediction, answers, question: released_match(prediction, answers),
 }
 
@@ -53,9 +54,9 @@ def load_scorer(spec: str | RewardFunction | Scorer) -> Scorer:
     """The scorer that ``reward=spec`` means.
 
     Args:
-        spec: ``"em"``, ``"f1"``, ``"released"``, ``"judge"`` (an OpenAI-compatible endpoint, see ``scoring.judge``),
-            ``"package.module:function"``, or a callable ``(prediction, answers, question) -> float`` in [0, 1], or a
-            scorer, which is returned as it is.
+        spec: ``"em"``, ``"f1"``, ``"subem"`` (an answer contained as whole words), ``"released"``, ``"judge"`` (an
+            OpenAI-compatible endpoint, see ``scoring.judge``), ``"package.module:function"``, or a callable
+            ``(prediction, answers, question) -> float`` in [0, 1], or a scorer, which is returned as it is.
 
     >>> load_scorer("em").score([ScoreRequest("Who sang it?", "The Beatles", ("Beatles",))])
     [1.0]

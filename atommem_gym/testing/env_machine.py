@@ -15,6 +15,7 @@ import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.actions import Answer, Create, Delete, Operation, Read, Scratchpad, Update
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.memory.protocols import TextKind, Vectors
+from atommem_gym.records.documents import heading
 from atommem_gym.testing.env_model import EpisodeModel, Malformed, Predicted
 
 _DEFAULTS = {
@@ -30,8 +31,8 @@ _DEFAULTS = {
 }
 """The rules that the model knows."""
 
-RIGHT, WRONG = "right", "wrong"
-"""Answers of the machine: the first stands for the gold answer of the open question."""
+RIGHT, WRONG, EMPTY = "right", "wrong", ""
+"""Answers of the machine: the first stands for the gold answer of the open question, the last for an abstention."""
 
 _words = st.lists(st.sampled_from(["bees", "boats", "honey", "Ada", "the", "1815"]), min_size=1, max_size=3)
 _texts = st.one_of(
@@ -45,7 +46,7 @@ _malformed = st.sampled_from(
         Malformed('<delete id="one"/>', "delete", "bad_id"),
         Malformed("<update>no id</update>", "update", "bad_id"),
         Malformed("<creat>x</creat>", "create", "unknown_tag"),
-        Malformed("<answer></answer>", "answer", "empty"),
+        Malformed("<anwser>x</anwser>", "answer", "unknown_tag"),
     ]
 )
 _asides = st.sampled_from(["", " ", "I note it.\n", "<think><create>not this</create></think>", "<i>so</i>"])
@@ -53,7 +54,7 @@ _writes = st.one_of(
     st.builds(Create, _texts), st.builds(Update, _ids, _texts), st.builds(Delete, _ids), st.builds(Scratchpad, _texts)
 )
 _reads = st.builds(Read, _texts)
-_answers = st.builds(Answer, st.sampled_from([RIGHT, WRONG]))
+_answers = st.builds(Answer, st.sampled_from([RIGHT, WRONG, EMPTY]))
 _any = st.one_of(_writes, _writes, _reads, _answers, _malformed)
 _Part = tuple[Operation | Malformed, str]
 
@@ -114,7 +115,7 @@ class MemoryEnvMachine(RuleBasedStateMachine):
             max_entries=self.config.max_entries,
         )
         # E1, a second time: the documents in order, numbered, with blank lines between.
-        texts = [f"Document {i}:\n{d.title}\n{d.text}" for i, d in enumerate(item.documents, 1)]
+        texts = [f"{heading(i, d)}\n{d.title}\n{d.text}" for i, d in enumerate(item.documents, 1)]
         self.unread = "\n\n".join(texts)
         self._check(Predicted(applied=dict.fromkeys(self.config.kinds, 0)), observation, info)
 
@@ -182,7 +183,8 @@ class MemoryEnvMachine(RuleBasedStateMachine):
         ]
         action = "".join(_spell(op) + aside for op, aside in zip(spelled, asides, strict=True))
         observation, reward, terminated, truncated, info = self.env.step(action)
-        said = self.model.step(spelled, item.questions[len(self.model.scores)].answers)
+        question = item.questions[len(self.model.scores)]
+        said = self.model.step(spelled, question.answers if question.answerable else (EMPTY,))
         ends = (self.model.terminated, self.model.truncated)
         assert (terminated, truncated) == ends, f"E6: (terminated, truncated) is {(terminated, truncated)}, not {ends}"
         expected = self.model.reward if self._over else 0.0

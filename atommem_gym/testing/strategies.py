@@ -51,7 +51,7 @@ def operations(
         "update": st.builds(Update, number, text),
         "delete": st.builds(Delete, number),
         "scratchpad": st.builds(Scratchpad, text),
-        "answer": st.builds(Answer, text),
+        "answer": st.builds(Answer, text | st.just("")),
     }
     drawn: st.SearchStrategy[Operation] = st.one_of([by_kind[kind] for kind in kinds])
     return drawn.filter(lambda op: _writable(op, dialect)) if valid else drawn

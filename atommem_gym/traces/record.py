@@ -76,7 +76,7 @@ class QuestionTrace(TracePart, frozen=True):
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """The answer and its aliases."""
+        """The answer and its aliases; an empty answer is that of a question which has none."""
         return (self.answer, *self.aliases)
 
 

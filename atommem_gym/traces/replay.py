@@ -21,14 +21,16 @@ from atommem_gym.plugins.loading import is_plugin, module_of
 from atommem_gym.records.reading import SUFFIXES
 from atommem_gym.registration import task_of
 from atommem_gym.scoring import ScoreRequest
+from atommem_gym.scoring.abstention import decided
 from atommem_gym.stores.loading import open_store
 from atommem_gym.traces.codec import to_json
 from atommem_gym.traces.difference import Difference, first_difference
 from atommem_gym.traces.record import EpisodeTrace, Json, MemoryTrace, StepTrace, TraceError
 from atommem_gym.traces.recorder import TraceRecorder, questions
+from atommem_gym.traces.rescore import recorded_requests
 from atommem_gym.trust import is_module_said, is_said, reaches_out
 
-PURE_REWARDS = ("em", "f1", "released")
+PURE_REWARDS = ("em", "f1", "subem", "released")
 """Computed again. Others would call a server or function that the file names, so their recorded scores are used."""
 _STORES_ONLY = ("store", "store_reads", "keep_memory")
 _GIVEN = ("messages", "response", "completions", "dropped", "seconds", "reader")
@@ -221,9 +223,9 @@ class RecordedScores:
         self._scores: Iterator[float] = iter(())
 
     def begin(self, trace: EpisodeTrace) -> None:
-        """Go on with the scores of this episode."""
-        answers = trace.metrics["answers"]
-        self._scores = iter([answer["score"] for answer in answers if answer["closed"] == "answered"])
+        """Go on with the scores of this episode, without those that no scorer is asked for."""
+        asked = recorded_requests(trace)
+        self._scores = iter([answer["score"] for request, answer in asked if decided(request) is None])
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[float]:
         """One recorded score for each; 0 for answers that were not given then (the check reports them anyway)."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 
-from atommem_gym.scoring import Scorer, ScoreRequest
+from atommem_gym.scoring import Scorer, ScoreRequest, score_all
 from atommem_gym.traces.causes import failure_causes
 from atommem_gym.traces.record import EpisodeTrace, Rescore, TraceError
 
@@ -39,14 +40,11 @@ def rescore(traces: Iterable[EpisodeTrace], scorer: Scorer, name: str = "") -> I
     """
     remaining = iter(traces)
     while batch := list(islice(remaining, BATCH)):
-        requests = [request for trace in batch for request in _requests(trace)]
-        scores = [float(score) for score in scorer.score(requests)] if requests else []
-        if len(scores) != len(requests) or not all(0.0 <= score <= 1.0 for score in scores):
-            raise TraceError(
-                f"the scorer {scorer.name!r} returned {scores} for {len(requests)} answers; it must return one number "
-                "in [0, 1] for each"
-            )
-        following = iter(scores)
+        requests = [request for trace in batch for request, _ in recorded_requests(trace)]
+        try:
+            following = iter(score_all(scorer, requests))
+        except ValueError as error:
+            raise TraceError(str(error)) from error
         for trace in batch:
             own = [next(following) if answer["closed"] == "answered" else 0.0 for answer in trace.metrics["answers"]]
             yield _with(trace, name or scorer.name, own)
@@ -70,9 +68,19 @@ def recorded_scores(trace: EpisodeTrace, scorer: str | None = None) -> list[floa
     )
 
 
-def _requests(trace: EpisodeTrace) -> list[ScoreRequest]:
+def recorded_requests(trace: EpisodeTrace) -> list[tuple[ScoreRequest, Mapping[str, Any]]]:
+    """What a scorer is asked about each answer of a record that counts, with what its metrics say of it."""
+    may_abstain = "abstention_recall" in trace.metrics
     return [
-        ScoreRequest(question.question, answer["answer"], question.answers)
+        (
+            ScoreRequest(
+                question.question,
+                answer["answer"],
+                question.answers,
+                answer.get("answerable", True) if may_abstain else None,
+            ),
+            answer,
+        )
         for question, answer in zip(trace.questions, trace.metrics["answers"], strict=True)
         if answer["closed"] == "answered"
     ]

@@ -16,7 +16,10 @@ BLOCK_CHARS = 1 << 18
 """A block of shared pieces is packed once it has so many characters."""
 
 # Where the same document, entry or paragraph of a prompt may stand in different surroundings.
-_BORDER = re.compile(r"(\n\n(?:Document \d+:\n)?|^Document \d+:\n|</?[A-Za-z_]+(?: [^<>]{0,40})?>)")
+_BORDER = re.compile(
+    r"(\n\n(?:Document \d+(?: \([^\n]{1,200}\))?:\n)?|^Document \d+(?: \([^\n]{1,200}\))?:\n"
+    r"|</?[A-Za-z_]+(?: [^<>]{0,40})?>)"
+)
 
 
 class SharedTexts:

@@ -36,13 +36,13 @@ def row(trace: Trace) -> dict[str, Json]:
         "truncated": steps[-1]["truncated"],
         # Where no answer is known, as in `atommem ask`, nothing can be said to have failed.
         "causes": [
-            (cause or "") if _gold(question) else ""
-            for question, cause in zip(trace["questions"], trace["causes"], strict=True)
+            (cause or "") if _gold(question) or not answer.get("answerable", True) else ""
+            for question, cause, answer in zip(trace["questions"], trace["causes"], metrics["answers"], strict=True)
         ],
         "questions": [
             {
                 "question": question["question"],
-                "gold": _gold(question),
+                "gold": _gold(question) if answer.get("answerable", True) else [NO_ANSWER],
                 **{name: answer[name] for name in ("answer", "closed", "em", "f1", "score")},
             }
             for question, answer in zip(trace["questions"], metrics["answers"], strict=True)
@@ -70,6 +70,10 @@ def detail(trace: Trace, share: Share) -> dict[str, Json]:
         "steps": [_step(step, share) for step in trace["steps"]],
         "final": _observation(trace["final_observation"], share),
     }
+
+
+NO_ANSWER = "(none: the right answer is an abstention)"
+"""What stands for the gold answer of a question that has none (SPEC R5)."""
 
 
 def _named(name: str, value: Json) -> dict[str, Json]:

@@ -7,12 +7,14 @@ from atommem_gym.errors import ConfigError
 
 
 def check_generated(config: EnvConfig, env_id: str, why: str) -> None:
-    """Check that ``source`` and ``order`` are as they were; ``why`` says what the order of documents is instead.
+    """Check that ``source`` and ``order`` are as they were, or ``order="given"``, which changes nothing here.
+
+    ``why`` says what the order of documents is instead.
 
     Raises:
         ConfigError: ``env_id`` was given records, or another order.
     """
     if config.source != "synthetic":
         raise ConfigError(f"source={config.source!r} contradicts {env_id}, which generates its documents; leave it out")
-    if config.order != "shuffled":
+    if config.order not in ("shuffled", "given"):
         raise ConfigError(f"order={config.order!r} contradicts {env_id}: {why}; leave it out")

@@ -11,13 +11,13 @@ import itertools
 import json
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
 import atommem_gym.envs
-from atommem_gym.config import EnvConfig
+from atommem_gym.config import NO_KEYWORDS, EnvConfig
 from atommem_gym.registration import TASKS
 from atommem_gym.task import Task, load_attribute
 
@@ -159,12 +159,15 @@ def _source(task: Task) -> str:
 
     if task.dataset is None:
         return "generated"
-    return f"hub (`{HUB[task.dataset].repository}`), official files, or generated in the same shape"
+    repository = HUB[task.dataset].repository
+    if task.contexts:
+        return f"official files, or hub (`{repository}`)" if HUB[task.dataset].splits else "official files"
+    return f"hub (`{repository}`), official files, or generated in the same shape"
 
 
 def _arguments(task: Task) -> str:
     own = load_attribute(task.options, "options") if task.options is not None else None
-    changed = dict(task.defaults)
+    changed = {**task.defaults, **({"order": "given"} if task.contexts else {})}
     parts = []
     if own is not None:
         parts += ["Of this environment alone:", _table(own, changed)]
@@ -174,7 +177,7 @@ def _arguments(task: Task) -> str:
             "Keyword arguments of `gymnasium.make`, the same for the whole family"
             + ("; defaults in bold are this environment's own:" if changed else ":")
         ]
-    parts += [_table(EnvConfig, changed)]
+    parts += [_table(EnvConfig, changed, ("num_docs",) if task.contexts else ())]
     if task.difficulty is not None:
         meaning = _first_paragraph(load_attribute(task.difficulty, "difficulty"))
         parts += [f"`difficulty` sets here: {meaning.removeprefix('What `difficulty=` sets: ')}"]
@@ -186,11 +189,11 @@ def _arguments(task: Task) -> str:
     return "\n\n".join(parts)
 
 
-def _table(dataclass: type, changed: Mapping[str, Any]) -> str:
+def _table(dataclass: type, changed: Mapping[str, Any], left_out: Collection[str] = ()) -> str:
     said = descriptions(dataclass)
     rows = ["| argument | default | |", "|---|---|---|"]
     for field in fields(dataclass):
-        if dataclass is EnvConfig and field.name == "options":
+        if dataclass is EnvConfig and (field.name in NO_KEYWORDS or field.name in left_out):
             continue
         default = f"**`{_shown(changed[field.name])}`**" if field.name in changed else f"`{_shown(_default(field))}`"
         rows.append(f"| `{field.name}` | {default} | {said[field.name]} |")
@@ -211,6 +214,8 @@ def _shown(value: Any) -> str:
 
 def _example(task: Task) -> str:
     """The first item, as generated, with its gold evidence."""
+    if task.contexts:
+        return "Records come from files that are no part of this package, so none is shown here."
     keywords = {} if task.dataset is None else {"source": "synthetic"}
     items = task.load_items(task.config(keywords))
     item = items.item(0)

@@ -20,7 +20,7 @@ from atommem_gym.step import Step
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = ("em", "f1", "released")
+_AT_ONCE = ("em", "f1", "subem", "released")
 """Scorers that take microseconds; every other one may block."""
 
 OPENING_THREADS, STORING_THREADS, RELEASING_THREADS = 1, 1, 1

@@ -65,7 +65,7 @@ def test_A1_the_canonical_forms(action: str, expected: list[Operation]) -> None:
     assert parse(action) == expected
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("update", "delete")])
+@pytest.mark.parametrize("kind", ["create", "read", "scratchpad"])
 @pytest.mark.parametrize("form", ["<{0}></{0}>", "<{0}> \n\t</{0}>", "<{0}/>", "<{0} />", "<{0}>\u3000</{0}>"])
 def test_A1_an_empty_text_is_rejected(kind: str, form: str) -> None:
     assert brief(form.format(kind)) == [f"{kind}:empty"]

@@ -40,7 +40,6 @@ def tool(name: object, arguments: object) -> str:
         ("crud", "<create></create>", "create", "empty", ("create", "text")),
         ("crud", "<read/>", "read", "empty", ("read", "text")),
         ("crud", "<scratchpad> </scratchpad>", "scratchpad", "empty", ("scratchpad", "text")),
-        ("crud", "<answer>\n</answer>", "answer", "empty", ("answer", "text")),
         ("crud", '<update id="3"> </update>', "update", "empty", ("update", "text")),
         ("crud", "<update>x</update>", "update", "bad_id", ("update", "integer id")),
         ("crud", "<update></update>", "update", "bad_id", ("update", "integer id")),

@@ -12,7 +12,7 @@ from types import ModuleType
 import gymnasium as gym
 import pytest
 
-from atommem_gym.config import EnvConfig
+from atommem_gym.config import NO_KEYWORDS, EnvConfig
 from atommem_gym.registration import TASKS
 from atommem_gym.task import load_attribute
 
@@ -59,7 +59,8 @@ def test_every_keyword_argument_is_described_with_its_default(generator: ModuleT
         page = (PAGES / generator.file_name(task)).read_text(encoding="utf-8")
         options = load_attribute(task.options, "options") if task.options else None
         for field in (*fields(EnvConfig), *(fields(options) if options else ())):
-            assert (f"\n| `{field.name}` | " in page) == (field.name != "options"), (task.name, field.name)
+            hidden = NO_KEYWORDS if not task.contexts else (*NO_KEYWORDS, "num_docs")
+            assert (f"\n| `{field.name}` | " in page) == (field.name not in hidden), (task.name, field.name)
         for name, value in task.defaults.items():
             assert f"\n| `{name}` | **`{generator._shown(value)}`** | " in page, (task.name, name)
 

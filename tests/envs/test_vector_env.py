@@ -16,7 +16,9 @@ from atommem_gym.envs import AtomMemVectorEnv
 from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.registration import TASKS, Task
 
-FAMILY = tuple(task for task in TASKS.values() if task.entry_point.startswith("atommem_gym.envs:"))
+FAMILY = tuple(
+    task for task in TASKS.values() if task.entry_point.startswith("atommem_gym.envs:") and not task.contexts
+)
 SMALL = {"source": "synthetic", "num_docs": 48, "chunk_tokens": 1500, "store": "numpy"}
 
 

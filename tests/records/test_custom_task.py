@@ -277,7 +277,7 @@ def test_a_file_of_own_records_is_read_audited_and_taken_in_place_of_another(tmp
     report = audit(paths)
     assert report.ok
     assert [part.dataset for part in report.parts] == ["own", "own"]
-    paths[0].write_text(json.dumps(own(1)) + "\n" + json.dumps(own(2, answer=7)))
+    paths[0].write_text(json.dumps(own(1)) + "\n" + json.dumps(own(2, answer=[7])))
     with pytest.raises(RecordError, match=r"first\.jsonl, line 2: field 'answer' must be a string"):
         gym.make("AtomMem-Own-v0")
     paths[0].write_text('{"a": 1}')

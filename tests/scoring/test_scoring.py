@@ -330,7 +330,7 @@ def test_R1_any_real_number_in_the_unit_interval_is_a_score(value: Any) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("rouge", "'em', 'f1', 'released', 'judge', 'package.module:function'"),
+        ("rouge", "'em', 'f1', 'subem', 'released', 'judge', 'package.module:function'"),
         ("no_such_module:score", "no_such_module.*PYTHONPATH"),
         ("math:no_such_function", "no_such_function"),
         ("math:pi", "cannot be called"),

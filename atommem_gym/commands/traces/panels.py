@@ -29,7 +29,8 @@ def heading(trace: EpisodeTrace, number: int) -> RenderableType:
     for name, value in rows.items():
         table.add_row(name, Text(_line(value)))
     for question, cause, answer in zip(trace.questions, trace.causes, trace.metrics["answers"], strict=True):
-        said = f"→ {_line(answer['answer']) or '(none)'}  [gold: {_line(question.answer)}]"
+        gold = _line(question.answer) if answer.get("answerable", True) else "none, abstain"
+        said = f"→ {_line(answer['answer']) or '(none)'}  [gold: {gold}]"
         verdict = (cause or "right", "red" if cause else "green")
         table.add_row("question", Text.assemble(f"{_line(question.question)}\n{said}  ", verdict))
     return Panel(table, border_style="cyan", title=Text("trace"), title_align="left")

@@ -50,6 +50,21 @@ def text(raw: Raw, *names: str) -> str:
     return _encodable(value.strip(), f"field {names[0]!r}")
 
 
+def answer_text(raw: Raw, *names: str) -> str:
+    """An answer: a non-empty string, or a number as its text (SPEC R6).
+
+    >>> answer_text({"answer": 2022}, "answer")
+    '2022'
+
+    Raises:
+        RecordError: it is missing, empty, or neither a string nor a number.
+    """
+    value = required(raw, *names)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return text(raw, *names)
+
+
 def array(raw: Raw, *names: str) -> Sequence[Any]:
     """The list under the first of ``names``.
 

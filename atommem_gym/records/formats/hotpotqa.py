@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atommem_gym.records.formats.fields import Raw, text
+from atommem_gym.records.formats.fields import Raw, answer_text, text
 from atommem_gym.records.formats.mentions import hop_answer, options
 from atommem_gym.records.formats.paragraphs import gold_facts, paragraphs
 from atommem_gym.records.record import Evidence, Record
@@ -20,7 +20,7 @@ def parse(raw: Raw) -> Record:
     Raises:
         RecordError: a field is missing or malformed; the message names it.
     """
-    answer = text(raw, "answer")
+    answer = answer_text(raw, "answer")
     context = paragraphs(raw, joiner="")
     gold, facts = gold_facts(raw, context, numbered=True)
     titles = [context[position].document.title for position in gold]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atommem_gym.errors import RecordError
-from atommem_gym.records.formats.fields import Raw, document, objects, shown, text
+from atommem_gym.records.formats.fields import Raw, answer_text, document, objects, shown, text
 from atommem_gym.records.formats.mentions import YES_NO, plain
 from atommem_gym.records.record import Document, Evidence, Record
 
@@ -27,7 +27,7 @@ def parse(raw: Raw) -> Record:
             "use a musique_ans_v1.0_*.jsonl file"
         )
     identity = text(raw, "id")
-    answer = text(raw, "answer")
+    answer = answer_text(raw, "answer")
     documents, gold, numbers = _documents(raw)
     return Record(
         id=identity,

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 from atommem_gym.errors import RecordError
-from atommem_gym.records.formats.fields import Raw, array, document, objects, shown, text
+from atommem_gym.records.formats.fields import Raw, answer_text, array, document, objects, shown, text
 from atommem_gym.records.formats.mentions import hop_answer, options
 from atommem_gym.records.record import Document, Evidence, Record
+from atommem_gym.scoring import is_abstention
 
 NAME = "own"
-FIELDS = ("question", "answer", "documents", "id", "aliases", "type", "options")
-DOCUMENT_FIELDS = ("title", "text", "gold", "evidence")
+FIELDS = ("question", "answer", "documents", "id", "aliases", "type", "options", "answerable", "trap", "context")
+DOCUMENT_FIELDS = ("title", "text", "gold", "evidence", "date", "speakers")
 
 
 def parse(raw: Raw) -> Record:
     """A record from ``question``, ``answer`` and ``documents``; ``id``, ``aliases``, ``type``, ``options`` may follow.
 
     A document has a ``title`` and a ``text``; ``"gold": true`` says that the question needs it, ``"evidence"`` (a
-    string of its text, or a list of them) which part of it. Gold without evidence is evidence as a whole.
+    string of its text, or a list of them) which part of it. Gold without evidence is evidence as a whole. ``date`` (ISO
+    8601; all documents of a record have one, in the order of time, or none has) and ``speakers`` (names) stand in a
+    document's head. A question that the documents do not answer has ``"answerable": false`` and no answer (SPEC R5),
+    and may have a ``trap``, the wrong answer that it invites. An answer that is a number counts as its text. Records
+    with the same ``context`` ask about one stream, whose documents all of them have (SPEC E14).
 
     >>> harbour = {"title": "Harbour", "text": "Ships come. The cat eats herring.", "evidence": "The cat eats herring."}
     >>> station = {"title": "Station", "text": "Trains come and go."}
@@ -30,16 +36,17 @@ def parse(raw: Raw) -> Record:
         RecordError: a field is missing, unknown or malformed (the message names it), or no document is gold.
     """
     _check_names(raw, FIELDS, "the record")
-    question, answer = text(raw, "question"), text(raw, "answer")
+    question, answerable = text(raw, "question"), _answerable(raw)
+    answer = answer_text(raw, "answer") if answerable else ""
     documents: list[Document] = []
     pieces: list[tuple[int, str]] = []
     for position, entry in enumerate(objects(raw, "documents")):
         where = f"field 'documents', document {position}"
         _check_names(entry, DOCUMENT_FIELDS, where)
-        documents.append(document(entry.get("title"), entry.get("text"), where))
+        documents.append(_document(entry, where))
         pieces += [(position, piece) for piece in _evidence(entry, documents[-1], where)]
     gold = tuple(dict.fromkeys(position for position, _ in pieces))
-    if not gold:
+    if not gold and answerable:
         raise RecordError(
             "field 'documents' has no gold document; mark those that the answer needs with \"gold\": true (all of "
             "them, if you do not know which), so that no episode leaves them out"
@@ -57,7 +64,34 @@ def parse(raw: Raw) -> Record:
         aliases=tuple(alias for alias in _strings(raw, "aliases") if alias != answer),
         type=kind,
         options=offered,
+        answerable=answerable,
+        trap=_trap(raw, answerable),
+        context=text(raw, "context") if raw.get("context") is not None else "",
     )
+
+
+def _answerable(raw: Raw) -> bool:
+    given = raw.get("answerable")
+    if not (given is None or isinstance(given, bool)):
+        raise RecordError(f"field 'answerable' must be true or false, it is {shown(given)}")
+    if given is False and any(raw.get(name) not in (None, "", []) for name in ("answer", "aliases")):
+        raise RecordError("field 'answerable' is false, but there is an answer; leave one of the two out")
+    return given is not False
+
+
+def _trap(raw: Raw, answerable: bool) -> str:
+    if raw.get("trap") is None:
+        return ""
+    if answerable:
+        raise RecordError("field 'trap' belongs to a question with \"answerable\": false")
+    found = answer_text(raw, "trap")
+    return "" if is_abstention(found) else found
+
+
+def _document(entry: Raw, where: str) -> Document:
+    found = document(entry.get("title"), entry.get("text"), where)
+    date = text(entry, "date") if entry.get("date") is not None else ""
+    return replace(found, date=date, speakers=_strings(entry, "speakers", f"{where}: 'speakers'"))
 
 
 def _check_names(raw: Raw, known: tuple[str, ...], where: str) -> None:

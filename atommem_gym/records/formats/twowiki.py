@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atommem_gym.records.formats.fields import Raw, rows, text
+from atommem_gym.records.formats.fields import Raw, answer_text, rows, text
 from atommem_gym.records.formats.mentions import find, hop_answer, occurs, options, plain, without_qualifier
 from atommem_gym.records.formats.paragraphs import Fact, gold_facts, paragraphs
 from atommem_gym.records.record import Document, Evidence, Record
@@ -24,7 +24,7 @@ def parse(raw: Raw) -> Record:
     Raises:
         RecordError: a field is missing or malformed; the message names it.
     """
-    answer = text(raw, "answer")
+    answer = answer_text(raw, "answer")
     context = paragraphs(raw, joiner=" ")
     triples = _triples(raw)
     gold, facts = gold_facts(raw, context, numbered=bool(triples))

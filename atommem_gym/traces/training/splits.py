@@ -1,7 +1,8 @@
-"""A train and a dev part that share neither a question nor a gold document."""
+"""A train and a dev part that share neither a question, nor a gold document, nor a context."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 
@@ -11,9 +12,15 @@ from atommem_gym.traces.record import EpisodeTrace
 
 
 def ties(trace: EpisodeTrace) -> tuple[tuple[str, str], ...]:
-    """What an episode may share with another one: its questions, and the titles of the documents that answer them."""
+    """What an episode may share with another one: its questions, the titles of the documents that answer them, and how
+    its stream begins, as all episodes over one context do (SPEC E14).
+    """
     found = {("question", normalize(question.question)) for question in trace.questions}
     found |= {("document", piece.title.strip()) for question in trace.questions for piece in question.evidence}
+    beginning = trace.steps[0].observation["chunk"] if trace.steps else ""
+    if beginning:
+        digest = hashlib.blake2b(beginning.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+        found.add(("document", f"beginning {digest}"))
     return tuple(sorted(found))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain as flatten
 from itertools import zip_longest
 from typing import Any, Final
+
+import numpy as np
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
@@ -16,6 +18,7 @@ from atommem_gym.records.layout import (
     check_order,
     check_questions,
     draw_questions,
+    in_given_order,
     stable_rng,
 )
 from atommem_gym.records.record import Document, Evidence, Item, Record
@@ -116,8 +119,18 @@ class SyntheticItems:
             index=index,
             shuffle_seed=shuffle_seed,
             questions=questions,
-            documents=arrange(content.gold, content.others, self.order, rng),
+            documents=self._arranged(content, questions, rng),
         )
+
+    def _arranged(
+        self, content: _Content, questions: Sequence[Record], rng: np.random.Generator
+    ) -> tuple[Document, ...]:
+        if self.order != "given":
+            return arrange(content.gold, content.others, self.order, rng)
+        chosen = {*content.gold, *content.others}
+        theirs = {document for question in questions for document in question.documents}
+        rest = [document for document in content.others if document not in theirs]
+        return in_given_order([question.documents for question in questions], chosen, rest)
 
     def ground_truth(self, index: int) -> GroundTruth:
         """The facts and the logical forms behind item ``index``; queries stand in the order of ``shuffle_seed=0``.

@@ -24,7 +24,9 @@ from atommem_gym.traces.replay import Replayer
 
 SMALL = {"source": "synthetic", "store": "numpy", "num_docs": 60}
 NEEDLE = {"store": "numpy", "haystack": "noise"}
-FAMILY = tuple(task for task in TASKS.values() if task.entry_point.startswith("atommem_gym.envs:"))
+FAMILY = tuple(
+    task for task in TASKS.values() if task.entry_point.startswith("atommem_gym.envs:") and not task.contexts
+)
 
 
 def answer(env: Any, right: bool) -> tuple[float, dict[str, Any]]:

@@ -1,0 +1,123 @@
+"""LongMemEval as it is published: a question over a history of chat sessions, which are not in order (SPEC D8)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from atommem_gym.errors import RecordError
+from atommem_gym.records.formats.contexts import ParsedContext
+from atommem_gym.records.formats.fields import Raw, answer_text, array, document, is_list, shown, text
+from atommem_gym.records.formats.mentions import YES_NO, occurs, plain
+from atommem_gym.records.record import Document, Evidence, Record
+
+NAME = "longmemeval"
+_DATE = re.compile(r"(\d{4})/(\d{1,2})/(\d{1,2})(?:\s*\([A-Za-z]+\))?(?:\s+(\d{1,2}):(\d{2}))?")
+_ABSTAINS = "_abs"
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    date: str
+    id: str
+    lines: tuple[str, ...]
+    marked: tuple[str, ...]
+    """Lines that hold the answer."""
+    speakers: tuple[str, ...]
+
+
+def parse(raw: Raw) -> ParsedContext:
+    """One question and its history: sessions by date, a line a turn, the question with its date.
+
+    Evidence is the turns that are marked as holding the answer, else the sessions that are named. A question whose id
+    ends in ``_abs`` has no answer.
+
+    Raises:
+        RecordError: a field is missing or malformed, or a session has no date.
+    """
+    identity = text(raw, "question_id")
+    sessions = sorted(_sessions(raw), key=lambda session: session.date)
+    documents = tuple(_document(number, session) for number, session in enumerate(sessions, 1))
+    answerable = not identity.endswith(_ABSTAINS)
+    answer = answer_text(raw, "answer") if answerable else ""
+    named = [str(one) for one in array(raw, "answer_session_ids")] if raw.get("answer_session_ids") is not None else []
+    pieces = _pieces(sessions, documents, named) if answerable else []
+    known = {session.id for session in sessions}
+    record = Record(
+        id=identity,
+        question=_dated(text(raw, "question"), raw.get("question_date")),
+        answer=answer,
+        documents=documents,
+        gold=tuple(sorted({position for position, _ in pieces})),
+        evidence=tuple(
+            Evidence(documents[position].title, piece, answer if _says(piece, answer) else "")
+            for position, piece in pieces
+        ),
+        type=str(raw.get("question_type") or ""),
+        options=YES_NO if plain(answer) in YES_NO else (),
+        answerable=answerable,
+        context=identity,
+    )
+    return ParsedContext((record,), tuple(f"{identity}: {one}" for one in named if one not in known))
+
+
+def _sessions(raw: Raw) -> list[_Session]:
+    sessions, dates = array(raw, "haystack_sessions"), array(raw, "haystack_dates")
+    ids = array(raw, "haystack_session_ids") if raw.get("haystack_session_ids") is not None else [""] * len(sessions)
+    if not len(sessions) == len(dates) == len(ids):
+        raise RecordError(
+            f"there are {len(sessions)} haystack_sessions, {len(dates)} haystack_dates and {len(ids)} "
+            "haystack_session_ids; each session needs its date and its id"
+        )
+    found = []
+    for number, (session, date, identity) in enumerate(zip(sessions, dates, ids, strict=True)):
+        where = f"field 'haystack_sessions', session {number}"
+        if not is_list(session) or not all(isinstance(turn, Mapping) for turn in session):
+            raise RecordError(f"{where} must be a list of turns, it is {shown(session)}")
+        if session:
+            moment = _moment(date, where)
+            lines = tuple(f"{text(turn, 'role')}: {str(turn.get('content') or '').strip()}".strip() for turn in session)
+            marked = tuple(line for line, turn in zip(lines, session, strict=True) if turn.get("has_answer") is True)
+            speakers = tuple(dict.fromkeys(text(turn, "role") for turn in session))
+            found.append(_Session(moment, str(identity), lines, marked, speakers))
+    if not found:
+        raise RecordError("field 'haystack_sessions' has no session with turns")
+    return found
+
+
+def _document(number: int, session: _Session) -> Document:
+    # The set's own ids say which sessions hold the answer.
+    found = document(f"Session {number}", "\n".join(session.lines), f"session {number}")
+    return replace(found, date=session.date, speakers=session.speakers)
+
+
+def _moment(given: object, where: str) -> str:
+    match = _DATE.fullmatch(given.strip()) if isinstance(given, str) else None
+    if match is None:
+        raise RecordError(
+            f"{where} has no date that can be read: it must be such as '2023/05/20 (Sat) 02:21', it is {shown(given)}"
+        )
+    year, month, day, hour, minute = (int(part or 0) for part in match.groups())
+    try:
+        moment = datetime(year, month, day, hour, minute)
+    except ValueError as error:
+        raise RecordError(f"{where} has the date {shown(given)}, which is none ({error})") from None
+    return moment.isoformat("T", "minutes") if match[4] else moment.date().isoformat()
+
+
+def _dated(question: str, date: object) -> str:
+    """The question with the day on which it is asked: "last week" means nothing without."""
+    return question if date in (None, "") else f"{question} (asked on {_moment(date, 'question_date')})"
+
+
+def _pieces(sessions: list[_Session], documents: tuple[Document, ...], named: list[str]) -> list[tuple[int, str]]:
+    marked = [(position, line) for position, session in enumerate(sessions) for line in session.marked]
+    if marked:
+        return list(dict.fromkeys(marked))
+    return [(position, documents[position].text) for position, session in enumerate(sessions) if session.id in named]
+
+
+def _says(piece: str, answer: str) -> bool:
+    return plain(answer) not in YES_NO and occurs(answer, piece)
