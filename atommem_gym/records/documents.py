@@ -27,8 +27,10 @@ def heading(number: int, document: Document) -> str:
     >>> heading(3, Document("At the sea", "…", "2023-05-08T13:56", ("Ada", "Ben"))), heading(4, Document("Ada", "…"))
     ('Document 3 (2023-05-08T13:56; Ada, Ben):', 'Document 4:')
     """
+    if not (document.date or document.speakers):
+        return f"Document {number}:"
     said = "; ".join(part for part in (document.date, ", ".join(document.speakers)) if part)
-    return f"Document {number} ({said}):" if said else f"Document {number}:"
+    return f"Document {number} ({said}):"
 
 
 def body(document: Document) -> str:
