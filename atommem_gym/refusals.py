@@ -154,7 +154,7 @@ def lengths(refusal: Refusal) -> tuple[int | None, int | None]:
     (9000, 8192)
     """
     message, details = refusal.message, refusal.details
-    if _NO_TOKENS.search(message):
+    if _NO_TOKENS.search(message) and "token" not in message:
         return None, None
     limit = _integer(details.get("n_ctx")) or _first(_LIMIT, message)
     prompt = _integer(details.get("n_prompt_tokens"))

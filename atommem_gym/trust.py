@@ -236,6 +236,10 @@ its own: records are read wherever they lie. So has code (``"module:name"``): se
 _MAY_BE_CODE = ("embedder", "tokenizer", "store")
 
 
+def _is_code(value: object) -> bool:
+    return names_attribute(value) and not str(value).startswith("tiktoken:")
+
+
 def unsaid(keywords: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """The keyword arguments of a file that open or call something that the user has not named; code aside.
 
@@ -248,7 +252,7 @@ def unsaid(keywords: Mapping[str, Any]) -> list[tuple[str, Any]]:
         if name in keywords
         and reaches(keywords[name])
         and not is_said(str(keywords[name]))
-        and not (name in _MAY_BE_CODE and names_attribute(keywords[name]))
+        and not (name in _MAY_BE_CODE and _is_code(keywords[name]))
     ]
 
 

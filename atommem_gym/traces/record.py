@@ -178,7 +178,7 @@ class DroppedTrace(TracePart, frozen=True):
 
 
 class ReaderTrace(TracePart, frozen=True):
-    """What a frozen reader, which answers in the policy's place, saw and said when a question closed (SPEC E13)."""
+    """What a frozen reader, which answers in the policy's place, saw and said when a question closed."""
 
     question: str
     memories: tuple[RetrievedTrace, ...]

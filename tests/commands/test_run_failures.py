@@ -88,7 +88,8 @@ def test_finding_2_9_a_refusal_at_the_first_call_stops_the_run_with_one_line(
     assert len(said.err.strip().splitlines()) == 1
     assert f"HTTP {status}" in said.err
     assert said.out == ""
-    assert len(server.requests) == 1
+    # What the model's name stands for, and the first text.
+    assert [request.path for request in server.requests] == ["/v1/models", "/v1/embeddings"]
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])

@@ -457,7 +457,7 @@ def test_finding_1_2b_a_plan_opens_no_folder_file_or_hub_model_that_only_it_name
     [
         *({"embedder": value} for value in ("http://h/v1", "/models/m", "somebody/some-model")),
         *({"tokenizer": value} for value in ("/models/m", "Qwen/Qwen3-8B")),
-        *({"template": "/etc/hostname"}, {"reward": "os:system"}, {"text": "/etc/passwd"}),
+        *({"template": "/etc/hostname"}, {"text": "/etc/passwd"}),
         *({"store": value} for value in ("http://h:19530", "milvus:///home/me/notes.db")),
     ],
 )

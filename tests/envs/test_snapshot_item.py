@@ -18,6 +18,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from msgspec import structs
 from support.fixed_items import OneItem
 from support.old_episode import DOCUMENTS, FUTURE, PAST, QUESTIONS, old_env, played
 
@@ -44,7 +45,7 @@ def taken(env: AtomMemEnv, **options: Any) -> dict[str, Any]:
 
 
 def with_evidence(text: str) -> tuple[Any, ...]:
-    return (replace(RIVER, evidence=(replace(RIVER.evidence[0], text=text), RIVER.evidence[1])), COLOUR)
+    return (replace(RIVER, evidence=(structs.replace(RIVER.evidence[0], text=text), RIVER.evidence[1])), COLOUR)
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_options_are_what_the_question_offers(
 MALFORMED = [
     ("hotpot_raw", {"question": None}, "'question' is missing"),
     ("hotpot_raw", {"_id": None}, "'_id' or 'id' is missing"),
-    ("hotpot_raw", {"answer": 7}, "'answer' must be a string, it is 7"),
+    ("hotpot_raw", {"answer": [7]}, "'answer' must be a string"),
     ("hotpot_raw", {"answer": "  "}, "'answer' must not be empty"),
     ("hotpot_raw", {"context": []}, "'context' must hold at least one paragraph"),
     ("hotpot_raw", {"context": "text"}, "'context' must be a list of rows"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from msgspec.structs import replace
+from msgspec import structs
 
 from atommem_gym.evaluation.folder import Run
 from atommem_gym.evaluation.plan import Plan
@@ -65,11 +66,11 @@ def timeless(run: Run) -> list[EpisodeResult]:
 def timeless_traces(folder: Path) -> list[EpisodeTrace]:
     """The traces of a folder without times, in an order that does not depend on them."""
     traces = [
-        replace(
+        structs.replace(
             trace,
             started="",
             seconds=0.0,
-            steps=tuple(replace(step, seconds=type(step.seconds)()) for step in trace.steps),
+            steps=tuple(structs.replace(step, seconds=type(step.seconds)()) for step in trace.steps),
         )
         for trace in read_traces(folder / "traces.jsonl")
     ]
