@@ -47,7 +47,7 @@ pythons:  ## minutes of tests on the other versions of Python, without torch, in
 milvus-environment: .milvus/installed  ## a real Milvus server, in .milvus; tests/support/stores/real_milvus.py starts it
 
 MILVUS_TESTS := $(addprefix tests/stores/test_,stores.py milvus_server.py real_milvus.py server_calls.py server_processes.py \
-	server_speed.py properties_stores.py) tests/memory/test_properties_memory.py tests/envs/pool/test_pool.py \
+	properties_stores.py) tests/memory/test_properties_memory.py tests/envs/pool/test_pool.py \
 	tests/actions/test_injection.py tests/commands/test_memory_command.py
 
 milvus: .venv/installed .milvus/installed  ## minutes of tests against a real Milvus server, which is started and ended
