@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from atommem_gym.config import EnvConfig
+from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Items
 from atommem_gym.records.stream import Stream
@@ -56,14 +57,12 @@ class SessionSteps:
         chunks, least, most = [], [], []
         for index in indices:
             item = items.item(index)
-            number = Stream(
-                item.documents, tokenizer, chunk_tokens=config.chunk_tokens, overlap=config.chunk_overlap
-            ).num_chunks
-            questions = len(item.questions)
-            limit = config.max_steps or number + 4 * questions
-            chunks.append(number)
+            stream = Stream(item.documents, tokenizer, config.chunk_tokens, config.chunk_overlap)
+            limit = Episode(config, item, stream, tokenizer).max_steps
+            reading = 0 if config.early_answer else stream.num_chunks
+            chunks.append(stream.num_chunks)
             most.append(limit)
-            least.append(min(limit, questions if config.early_answer else number + questions))
+            least.append(min(limit, reading + len(item.questions)))
         if not chunks:
             raise ConfigError("no items: a run needs at least one")
         return cls(len(chunks), fmean(chunks), fmean(least), fmean(most), max(most))
