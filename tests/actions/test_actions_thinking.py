@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.replies.thinking import KNOWN, Pairs, checked_pairs
 from atommem_gym.testing import budget, operations
+from atommem_gym.testing.linear import check_linear
 
 CHANNELS = ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>")
 DEFAULT = [*KNOWN, CHANNELS]
@@ -207,15 +207,8 @@ def test_A8_channels_of_gpt_oss(text: str, expected: str) -> None:
     ],
 )
 def test_A3_a_long_reply_of_delimiters_takes_linear_time(piece: str) -> None:
-    def seconds(count: int) -> float:
-        text = piece * count
-        started = time.perf_counter()
-        parse(text)
-        without_thinking(text)
-        return time.perf_counter() - started
-
-    seconds(1000)
-    assert seconds(80_000) < 40 * max(seconds(8_000), 0.02)
+    check_linear(parse, {"delimiters": piece}, "parse")
+    check_linear(without_thinking, {"delimiters": piece}, "without_thinking")
 
 
 @pytest.mark.parametrize(

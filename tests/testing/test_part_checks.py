@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import strategies as st
 from support.plugins import parts
 
 from atommem_gym.actions import Invalid, Operation
@@ -41,6 +42,14 @@ def test_the_built_in_parts_pass() -> None:
     check_tokenizer(WordTokenizer, examples=50)
     for dialect in ("crud", "tools", "released"):
         check_dialect(dialect, examples=20)
+
+
+@pytest.mark.parametrize(
+    "text", ["<UPDATE_QUERY/>", "<update_memory> </update_memory>", "<modify_memory>Memory 1:</modify_memory>"]
+)
+def test_an_empty_text_is_for_the_episode_to_judge(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("atommem_gym.testing.dialect_check.hostile_texts", lambda: st.just(text))
+    check_dialect("released", examples=1)
 
 
 @pytest.mark.parametrize("name", AGENTS)
