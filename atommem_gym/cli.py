@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, get_args
 
 import tyro
 from rich.text import Text
 from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPrefixes, UseAppendAction, arg, subcommand
 
+from atommem_gym import __version__
 from atommem_gym.commands.ask.ask import Ask
 from atommem_gym.commands.compare import Compare
 from atommem_gym.commands.consoles import messages, safe_warnings
@@ -28,7 +29,7 @@ from atommem_gym.commands.traces.replay import Replay
 from atommem_gym.commands.traces.rescore import Rescore
 from atommem_gym.commands.traces.view import View
 from atommem_gym.envs.render import printable
-from atommem_gym.errors import AtomMemError
+from atommem_gym.errors import AtomMemError, suggestion
 from atommem_gym.trust import command_line, masked, said_modules
 
 FAILED = 2
@@ -49,11 +50,12 @@ Command: TypeAlias = (
     | Annotated[Data, subcommand("data")]
     | Annotated[Info, subcommand("info")]
 )
+COMMANDS: tuple[str, ...] = tuple(one.__metadata__[0].name for one in get_args(Command))
 
 
 @dataclass
 class CommandLine:
-    """Reinforcement-learning environments for learnable agent memory."""
+    """Reinforcement-learning environments for learnable agent memory. atommem --version prints the version."""
 
     command: Command
     imports: Annotated[tuple[str, ...], UseAppendAction, arg(name="import", metavar="MODULE")] = ()
@@ -65,6 +67,14 @@ class CommandLine:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``atommem`` with these arguments, by default the command line's, and return the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["--version"]:
+        print(f"atommem {__version__}")
+        return 0
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in COMMANDS:
+        meant = suggestion(arguments[0].lower(), COMMANDS)
+        _say(f"unknown command {arguments[0]!r}; {meant} (`atommem --help` describes them)")
+        return FAILED
     given = tyro.cli(
         CommandLine,
         prog="atommem",
@@ -72,15 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs),
     )
     try:
-        with safe_warnings(), command_line(sys.argv[1:] if arguments is None else arguments, given.imports):
+        with safe_warnings(), command_line(arguments, given.imports):
             import_modules(given.imports)
             find_modules(said_modules())
             return given.command.run()
     except AtomMemError as error:
-        first, _, rest = masked(str(error)).partition("\n")
-        messages().print(Text(f"error: {printable(first)}", style="bold red"), soft_wrap=True)
-        if rest:
-            messages().print(Text(printable(rest)), soft_wrap=True)
+        _say(masked(str(error)))
         return FAILED
     except KeyboardInterrupt:
         messages().print(Text("interrupted", style="yellow"))
@@ -89,6 +96,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever reads the output has seen enough (`atommem demo | head`); nothing is left to say at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _say(fault: str) -> None:
+    first, _, rest = fault.partition("\n")
+    messages().print(Text(f"error: {printable(first)}", style="bold red"), soft_wrap=True)
+    if rest:
+        messages().print(Text(printable(rest)), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,10 @@ from unittest.mock import patch
 
 import pytest
 
+import atommem_gym
 from atommem_gym.agents import AGENTS
 from atommem_gym.agents.scripted.keep_all import KeepAllAgent
-from atommem_gym.cli import main
+from atommem_gym.cli import FAILED, main
 from atommem_gym.commands.info import installed, requirements
 from atommem_gym.commands.run import parse_settings, resolve_env_id
 from atommem_gym.errors import ConfigError
@@ -182,6 +185,22 @@ def test_envs_lists_the_registry(capsys: Capture) -> None:
         assert task.env_id in out
         assert task.summary in out
     assert "10,000" in out
+
+
+def test_finding_6_9_the_version_is_an_option_and_the_package_can_be_run() -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "atommem_gym", "--version"], capture_output=True, text=True, check=True
+    )
+    assert shown.stdout == f"atommem {atommem_gym.__version__}\n"
+    assert shown.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"), [("evl", "did you mean 'eval'?"), ("RUN", "did you mean 'run'?"), ("x", "known are demo, run, ")]
+)
+def test_finding_6_9_a_misspelt_command_is_told(typed: str, said: str, capsys: Capture) -> None:
+    assert main([typed, "Synthetic"]) == FAILED
+    assert f"unknown command '{typed}'; {said}" in " ".join(capsys.readouterr().err.split())
 
 
 def test_info_lists_versions_and_says_how_to_get_what_is_missing(capsys: Capture) -> None:
