@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import threading
 import weakref
 import zlib
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import httpx
@@ -31,6 +33,19 @@ class UnreadableReplyError(Exception):
 
 class TooSlowError(Exception):
     """There was no whole reply within the time for it."""
+
+
+def open_client(headers: Mapping[str, str], limits: httpx.Limits) -> httpx.AsyncClient:
+    """A client for :func:`exchange`, which has the deadlines; all clients of a process share the certificates.
+
+    Reading them takes longer than connecting.
+    """
+    return httpx.AsyncClient(timeout=None, headers=headers, limits=limits, verify=_certificates())
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    return httpx.create_ssl_context()
 
 
 async def exchange(
@@ -172,8 +187,8 @@ class BlockingClient:
         loop = _shared_loop()
         with self._lock:
             if self._client is None or self._loop is not loop:
-                # Timeouts are the exchange's own. A fork has another loop, and leaves its parent's connections alone.
-                self._client = httpx.AsyncClient(timeout=None, headers=self._headers, limits=self._limits)
+                # A fork has another loop, and leaves its parent's connections alone.
+                self._client = open_client(self._headers, self._limits)
                 self._loop = loop
                 self._finalizer = weakref.finalize(self, _close, self._client, loop, os.getpid())
                 # At the interpreter's exit the sockets go by themselves, and the loop's thread no longer runs.

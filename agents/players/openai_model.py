@@ -31,7 +31,7 @@ from atommem_gym.endpoints import (
     try_again,
 )
 from atommem_gym.errors import ConfigError, LanguageModelError, ModelUnavailableError, is_integer
-from atommem_gym.exchange import exchange
+from atommem_gym.exchange import exchange, open_client
 from atommem_gym.refusals import Refusal, unknown_parameter
 from atommem_gym.trust import masked
 
@@ -295,7 +295,7 @@ class OpenAIModel:
         if self._connections is None or self._connections.loop is not loop:
             # The semaphore alone bounds them: waiting for a place is no failure, and takes no time of a try.
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._concurrency)
-            client = httpx.AsyncClient(timeout=None, headers=self._headers, limits=limits)
+            client = open_client(self._headers, limits)
             self._connections = _Connections(loop, client, asyncio.Semaphore(self._concurrency))
         return self._connections
 

@@ -72,7 +72,7 @@ def test_A9_a_generated_finish_reason_or_error_is_never_acted_on(reason: Any, er
 
 
 @given(body=bodies(FULL), status=statuses, extra=headers)
-@budget(200)
+@budget(100)
 def test_finding_2_1_nothing_but_the_project_s_own_errors_leaves_complete(
     server: OpenAIServer, body: Any, status: int, extra: dict[str, str]
 ) -> None:
@@ -98,7 +98,7 @@ def test_finding_2_1_nothing_but_the_project_s_own_errors_leaves_complete(
 
 
 @given(bodies(embedded(["a", "bb"])), statuses, headers)
-@budget(200)
+@budget(100)
 def test_finding_2_1_nothing_but_the_project_s_own_errors_leaves_embed(
     server: OpenAIServer, body: Any, status: int, extra: dict[str, str]
 ) -> None:
