@@ -200,7 +200,7 @@ class Episode:
         self._close_question(step, Closing("answered", op.text))
 
     def _holds_erased(self) -> bool:
-        """Whether memory, as it was before this step, keeps anything of what the stream asked to be erased (SPEC D9)."""
+        """Whether memory, as it was before this step, keeps an erased code or an entry that ever held one (SPEC D9)."""
         if not self._limits.watched:
             return False
         texts = [*self._scratchpads(), *(entry.text for entry in self.state.memory.entries.values())]

@@ -199,6 +199,32 @@ class DriftEnv(AtomMemEnv):
 
 
 @_manual
+class ForgetEnv(AtomMemEnv):
+    """Sessions in which codes are told, changed, and asked to be erased again: `AtomMem-Forget-v0`.
+
+    ## Description
+
+    A context is `sessions` dated sessions between people and an assistant, each about one house. In most of them
+    somebody tells a code ("The gate code of Harrow College is 7QK2-M4XP."), replaces one, or asks that one be erased:
+    such a request names the code and never says it. The first document holds these rules. A question asks for a code
+    that may still be known, or for an erased one; the latter has no answer: abstain.
+
+    A question counts only if nothing erased is kept when it is answered: in the state on which the closing action was
+    decided, before that action's own operations, no live entry may ever have held an erased code and no scratchpad may
+    hold one, in whatever spelling (case, spaces and punctuation aside). An update keeps an entry's history; only a
+    delete removes it. Else the question scores 0 and is reported as closed `not_erased`. All codes that the stream
+    asks to be erased count so from the beginning. There is no scratchpad, there are 20 entries for 60 sessions
+    (`max_entries=20`), chunks are short (`chunk_tokens=500`), and questions are hidden while reading. Evidence is the
+    line that gives the code in force.
+
+    Keyword arguments of its own (`ForgetOptions`): `sessions`, `places`, `codes`, `erased`, `changed`, `distance`,
+    `chatter`, `questions`, `unanswerable`. `num_docs` is refused and `order` is `"given"`.
+    """
+
+    task = "Forget"
+
+
+@_manual
 class LoCoMoEnv(AtomMemEnv):
     """Questions about long dialogues of two people, in dated sessions: `AtomMem-LoCoMo-v0`.
 

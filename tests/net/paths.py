@@ -38,6 +38,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "DriftEnv",
         "FactConsolidationEnv",
         "EvidenceReward",
+        "ForgetEnv",
         "FormatPenalty",
         "HotpotQAEnv",
         "LoCoMoEnv",
