@@ -225,6 +225,29 @@ class ForgetEnv(AtomMemEnv):
 
 
 @_manual
+class ConversationEnv(AtomMemEnv):
+    """Generated dialogues of two people over months, in dated sessions: `AtomMem-Conversation-v0`.
+
+    ## Description
+
+    A context is a conversation of `sessions` dated sessions between two invented people, computed from the split and
+    its number alone; a document is a session, a line a turn. They tell of events ("On Saturday I adopted a tortoise."),
+    of plans and opinions that may change later, of friends whom they met, and they make small talk; of many a
+    thing the other person tells, too, with another outcome. An item is one conversation, whole and in its order,
+    and `questions_per_episode` of its questions, of five kinds: *one_session*, *several_sessions* (a friend who is not
+    named, known from one session and described in another), *time* (the day of an event, which follows from what was
+    said and the date of the session), *update* (a plan or an opinion as it is after all changes) and *unanswerable*
+    (only the other person told of it: abstain). No answer can be had from the question: values are drawn
+    evenly from pools of 20 and more, or invented. Evidence is the turns that decide the answer, never a stale one.
+
+    Keyword arguments of its own (`ConversationOptions`): `sessions`, `small_talk`, `changes`, `lookalikes`,
+    `questions`, `question_kinds`. `num_docs` is refused and `order` is `"given"`.
+    """
+
+    task = "Conversation"
+
+
+@_manual
 class LoCoMoEnv(AtomMemEnv):
     """Questions about long dialogues of two people, in dated sessions: `AtomMem-LoCoMo-v0`.
 

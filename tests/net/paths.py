@@ -35,6 +35,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "ChatObservation",
         "Curriculum",
         "CurriculumSchedule",
+        "ConversationEnv",
         "DriftEnv",
         "FactConsolidationEnv",
         "EvidenceReward",

@@ -71,7 +71,7 @@ def test_a_team_of_readers_plays(name: str) -> None:
 
 def test_evaluation_traces_replay_viewer(name: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    asked = ["--set", "store=numpy", "questions_per_episode=3", "--agent", "keep_all", "tidy", "--episodes", "2"]
+    asked = ["--set", "store=numpy", "questions_per_episode=10", "--agent", "keep_all", "tidy", "--episodes", "2"]
     assert main(["eval", name, *asked, "-o", str(out)]) == 0
     report = (out / "report.md").read_text(encoding="utf-8")
     assert " sessions |" in report

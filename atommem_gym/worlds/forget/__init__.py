@@ -16,7 +16,7 @@ TASK = Task(
         "scratchpad": False,
         "max_entries": 20,
     },
-    summary="codes of which some are to be erased again; what is kept too long spoils every answer",
+    summary="codes of which some are to be erased; keeping one spoils the answers",
     difficulty="atommem_gym.worlds.forget.options:at_difficulty",
     entry_point="atommem_gym.envs:ForgetEnv",
     abstention=True,
