@@ -22,7 +22,7 @@ from atommem_gym.actions import Answer, Create, Delete, Invalid, Operation, Read
 from atommem_gym.actions.operations import text_of
 from atommem_gym.config import EnvConfig
 from atommem_gym.evidence import holds, suggests
-from atommem_gym.memory.memory import Draft, Limits, Memory, Outcome
+from atommem_gym.memory.memory import Draft, Limits, Memory, Outcome, squeezed
 from atommem_gym.records.identity import identity
 from atommem_gym.records.record import Item, Record
 from atommem_gym.records.stream import Stream
@@ -53,7 +53,7 @@ class Episode:
         self.max_steps = config.max_steps or stream.num_chunks + 4 * len(item.questions)
         self._kinds = config.kinds
         self._tokenizer = tokenizer
-        self._limits = Limits(config.max_entry_tokens, config.max_scratchpad_tokens, config.max_entries)
+        self._limits = limits_of(config, item)
         self.outcomes: tuple[OperationOutcome, ...] = ()
         """What became of each operation of the last action; empty after a reset, and after a restored snapshot."""
 
@@ -187,6 +187,10 @@ class Episode:
             step.note(position, op, Outcome(True))
 
     def _score_answer(self, step: Step, op: Answer) -> None:
+        if self._holds_erased():
+            # Whatever the answer is, it does not count, and no scorer is asked (SPEC D9).
+            self._close_question(step, Closing("not_erased", op.text))
+            return
         question = self.item.questions[self.open_question + len(step.closings)]
         if not (question.answerable or op.text) and self.config.dialect == "released":
             # There an answer without a box, not an abstention (SPEC A1).
@@ -194,6 +198,17 @@ class Episode:
             return
         step.requests.append(self._request(question, op.text))
         self._close_question(step, Closing("answered", op.text))
+
+    def _holds_erased(self) -> bool:
+        """Whether memory, as it was before this step, keeps an erased code or an entry that ever held one (SPEC D9)."""
+        if not self._limits.watched:
+            return False
+        texts = [*self._scratchpads(), *(entry.text for entry in self.state.memory.entries.values())]
+        return any(entry.held for entry in self.state.memory.entries.values()) or any(map(self._limits.codes_in, texts))
+
+    def _scratchpads(self) -> list[str]:
+        """All scratchpads that the episode's memory has."""
+        return [self.state.memory.scratchpad]
 
     def _close_question(self, step: Step, closing: Closing) -> None:
         step.closings.append(closing)
@@ -391,6 +406,12 @@ class Episode:
         if len(questions) == 1:
             return questions[0] if self.open_question == 0 else ""
         return "\n".join(f"{i}. {q}" for i, q in enumerate(questions, 1) if i > self.open_question)
+
+
+def limits_of(config: EnvConfig, item: Item) -> Limits:
+    """What memory may hold in an episode (SPEC M10), and the erased codes that it is watched for (SPEC D9)."""
+    erased = tuple(map(squeezed, item.erased))
+    return Limits(config.max_entry_tokens, config.max_scratchpad_tokens, config.max_entries, erased)
 
 
 _ONE_QUESTION = "an action closes at most one question, and this one has"

@@ -40,9 +40,11 @@ class ReleasedEpisode(Episode):
         text = self._addressed_text(step, position, op)
         if text is None:
             return
+        twin = step.draft.find(text)
+        before = None if twin is None else step.draft.entry(twin)
         forgotten = self._forget(step, text)
         if op.text:
-            step.note(position, op, step.draft.create(op.text))
+            step.note(position, op, step.draft.create(op.text, before))
         elif forgotten is not None:
             step.note(position, op, Outcome(True, forgotten))
         else:

@@ -10,7 +10,7 @@ import gymnasium as gym
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError, suggestion
 from atommem_gym.task import ItemsFactory, Task
-from atommem_gym.worlds import drift, needle, synthetic
+from atommem_gym.worlds import conversation, drift, forget, needle, synthetic
 
 if TYPE_CHECKING:
     from atommem_gym.records.record import Items
@@ -94,6 +94,8 @@ TASKS: dict[str, Task] = {
         synthetic.TASK,
         needle.TASK,
         drift.TASK,
+        forget.TASK,
+        conversation.TASK,
         _asks_contexts(
             "LoCoMo",
             "locomo",

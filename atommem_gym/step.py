@@ -109,9 +109,9 @@ class Closing:
     """How a question was closed."""
 
     how: str
-    """``answered``, ``read_limit``, ``unanswered`` (the episode ended first), or ``unscored``
-    (``preset="released"``: one of several answers in an action, or in its dialect one without a box to a question that
-    has no answer)."""
+    """``answered``, ``read_limit``, ``unanswered`` (the episode ended first), ``not_erased`` (answered while memory
+    kept what was to be erased, SPEC D9), or ``unscored`` (``preset="released"``: one of several answers in an action,
+    or in its dialect one without a box to a question that has no answer)."""
     answer: str = ""
     score: float = 0.0
 

@@ -1,8 +1,10 @@
 from .atommem_env import AtomMemEnv as AtomMemEnv
 from .pool.pool import AtomMemPool as AtomMemPool
 from .pool.pool_env import PoolEnv as PoolEnv
+from .tasks import ConversationEnv as ConversationEnv
 from .tasks import DriftEnv as DriftEnv
 from .tasks import FactConsolidationEnv as FactConsolidationEnv
+from .tasks import ForgetEnv as ForgetEnv
 from .tasks import HotpotQAEnv as HotpotQAEnv
 from .tasks import LoCoMoEnv as LoCoMoEnv
 from .tasks import LongMemEvalEnv as LongMemEvalEnv

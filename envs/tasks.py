@@ -199,6 +199,55 @@ class DriftEnv(AtomMemEnv):
 
 
 @_manual
+class ForgetEnv(AtomMemEnv):
+    """Sessions in which codes are told, changed, and asked to be erased again: `AtomMem-Forget-v0`.
+
+    ## Description
+
+    A context is `sessions` dated sessions between people and an assistant, each about one house. In most of them
+    somebody tells a code ("The gate code of Harrow College is 7QK2-M4XP."), replaces one, or asks that one be erased:
+    such a request names the code and never says it. The first document holds these rules. A question asks for a code
+    that may still be known, or for an erased one; the latter has no answer: abstain.
+
+    A question counts only if nothing erased is kept when it is answered: in the state on which the closing action was
+    decided, before that action's own operations, no live entry may ever have held an erased code and no scratchpad may
+    hold one, in whatever spelling (case, spaces and punctuation aside). An update keeps an entry's history; only a
+    delete removes it. Else the question scores 0 and is reported as closed `not_erased`. All codes that the stream
+    asks to be erased count so from the beginning. There is no scratchpad, there are 20 entries for 60 sessions
+    (`max_entries=20`), chunks are short (`chunk_tokens=500`), and questions are hidden while reading. Evidence is the
+    line that gives the code in force.
+
+    Keyword arguments of its own (`ForgetOptions`): `sessions`, `places`, `codes`, `erased`, `changed`, `distance`,
+    `chatter`, `questions`, `unanswerable`. `num_docs` is refused and `order` is `"given"`.
+    """
+
+    task = "Forget"
+
+
+@_manual
+class ConversationEnv(AtomMemEnv):
+    """Generated dialogues of two people over months, in dated sessions: `AtomMem-Conversation-v0`.
+
+    ## Description
+
+    A context is a conversation of `sessions` dated sessions between two invented people, computed from the split and
+    its number alone; a document is a session, a line a turn. They tell of events ("On Saturday I adopted a tortoise."),
+    of plans and opinions that may change later, of friends whom they met, and they make small talk; of many a
+    thing the other person tells, too, with another outcome. An item is one conversation, whole and in its order,
+    and `questions_per_episode` of its questions, of five kinds: *one_session*, *several_sessions* (a friend who is not
+    named, known from one session and described in another), *time* (the day of an event, which follows from what was
+    said and the date of the session), *update* (a plan or an opinion as it is after all changes) and *unanswerable*
+    (only the other person told of it: abstain). No answer can be had from the question: values are drawn
+    evenly from pools of 20 and more, or invented. Evidence is the turns that decide the answer, never a stale one.
+
+    Keyword arguments of its own (`ConversationOptions`): `sessions`, `small_talk`, `changes`, `lookalikes`,
+    `questions`, `question_kinds`. `num_docs` is refused and `order` is `"given"`.
+    """
+
+    task = "Conversation"
+
+
+@_manual
 class LoCoMoEnv(AtomMemEnv):
     """Questions about long dialogues of two people, in dated sessions: `AtomMem-LoCoMo-v0`.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from atommem_gym.actions import Create, Delete, Operation, Read, Update, tag_names
 from atommem_gym.agents.scripted.storing import StoringAgent
 from atommem_gym.episode import Episode
 from atommem_gym.policies.documents import entries
+from atommem_gym.policies.requests import asked_to_erase, names, without
 from atommem_gym.policies.words import Rarity, content_words, question_words
 from atommem_gym.records.record import Document
 from atommem_gym.step import Observation
@@ -32,6 +33,8 @@ class Kept:
     """The chunk at which it was last written to."""
     id: int | None = None
     """Known once the environment has confirmed it."""
+    unwanted: list[str] = field(default_factory=list)
+    """What it names and somebody asked to be erased."""
 
 
 class TidyAgent(StoringAgent):
@@ -44,6 +47,8 @@ class TidyAgent(StoringAgent):
     - While questions are hidden nothing is more relevant than anything else, and what is new counts more than what is
       old: a full entry loses its first lines to new ones on its title, and a new title takes the place of the entry
       that was not written to for the longest time.
+    - What a speaker asks to be erased goes at once: the entry that names it is deleted, and the rest of it created
+      anew; where there is no delete, it is rewritten without.
     - Where only shown entries can be named (``addressing="visible"``, dialect ``released``) it reads the text of its
       least relevant entry at every chunk, so as to be able to replace it at the next.
     """
@@ -69,15 +74,39 @@ class TidyAgent(StoringAgent):
         wanted = question_words(observation["question"])
         self._hidden = not wanted
         self._chunks += 1
-        candidates = self._candidates(documents)
+        candidates = self._candidates(self._obeying(documents))
         for kept in (*self._kept, *candidates):
             kept.relevance = self._rarity.relevance(kept.words, wanted)
         self._addresses = self._addressable(observation)
-        operations = self._delete_duplicates()
+        operations = [*self._erase(), *self._delete_duplicates()]
         for new in sorted(candidates, key=lambda candidate: -candidate.relevance):
             if new.relevance or not wanted:
                 operations += self._store(new)
         return operations + self._look_at_least_relevant(observation)
+
+    def _obeying(self, documents: Sequence[Document]) -> Sequence[Document]:
+        """Mark the entries that name what is to be erased; the documents without it and the requests."""
+        unwanted = asked_to_erase(documents)
+        if not unwanted:
+            return documents
+        for kept in self._kept:
+            kept.unwanted += [what for what in unwanted if names(kept.text, [what])]
+        return [replace(document, text=without(document.text, unwanted)) for document in documents]
+
+    def _erase(self) -> list[Operation]:
+        """Get rid of what was asked to be erased, in those entries that can be named."""
+        operations: list[Operation] = []
+        for kept in [one for one in self._kept if one.unwanted and one in self._addresses]:
+            text = without(kept.text, kept.unwanted)
+            if "delete" in self.config.kinds:
+                operations.append(Delete(self._forget(kept)))
+                if text.removeprefix(kept.title).strip():
+                    words = frozenset(content_words(text))
+                    operations += self._create(Kept(kept.title, text, words, kept.relevance, kept.written))
+            elif "update" in self.config.kinds:
+                kept.text, kept.words, kept.unwanted = text or kept.title, frozenset(content_words(text)), []
+                operations.append(Update(self._addresses.pop(kept), kept.text))
+        return operations
 
     def _candidates(self, documents: Sequence[Document]) -> list[Kept]:
         candidates = []
@@ -177,12 +206,13 @@ class TidyAgent(StoringAgent):
         return self._addresses.pop(kept)
 
     def _look_at_least_relevant(self, observation: Observation) -> list[Operation]:
-        if self.config.addressing == "id" or len(self._kept) < self._budget:
+        unwanted = [kept for kept in self._kept if kept.unwanted]
+        if self.config.addressing == "id" or (len(self._kept) < self._budget and not unwanted):
             return []
         # With preset="released" reads in a row give the question up, also while reading.
         if self.config.preset == "released" and observation["reads_left"] < 2:
             return []
-        return [Read(min(self._kept, key=lambda kept: kept.relevance).text)]
+        return [Read(min(unwanted or self._kept, key=lambda kept: kept.relevance).text)]
 
 
 def _by_title(documents: Sequence[Document]) -> list[Document]:

@@ -43,7 +43,7 @@ class QuestionResult:
     em: float
     f1: float
     closed: str
-    """``answered``, ``read_limit``, ``unanswered`` or ``unscored``."""
+    """``answered``, ``read_limit``, ``unanswered``, ``not_erased`` or ``unscored``."""
     cause: str | None
     """Why it failed, ``None`` if it did not (``atommem_gym.traces.failure_causes``)."""
     answerable: bool = True

@@ -1,14 +1,16 @@
-"""Entries and scratchpad of one episode: a pure state machine, changed only through drafts (SPEC M1–M3, M8–M10)."""
+"""Entries and scratchpad of one episode: a pure state machine, changed only through drafts (SPEC M1–M3, M8–M10, D9)."""
 
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES
+from atommem_gym.scoring import normalize
 from atommem_gym.tokenizers import Tokenizer
 
 
@@ -17,6 +19,8 @@ class Entry(NamedTuple):
 
     text: str
     tokens: int
+    held: tuple[str, ...] = ()
+    """The watched codes that it holds or ever held: an update does not take them away (SPEC D9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,15 @@ class Limits:
     entry_tokens: int
     scratchpad_tokens: int
     entries: int | None
+    watched: tuple[str, ...] = ()
+    """Codes, :func:`squeezed`, of which every entry remembers whether it ever held them (SPEC D9)."""
+
+    def codes_in(self, text: str) -> tuple[str, ...]:
+        """The watched codes that a text holds."""
+        if not self.watched:
+            return ()
+        within = squeezed(text)
+        return tuple(code for code in self.watched if code in within)
 
 
 class Outcome(NamedTuple):
@@ -151,23 +164,24 @@ class Draft:
         """Whether :meth:`Memory.kept_state` will differ after the commit."""
         return self._next_id != self._memory.next_id or self._scratchpad != self._memory.scratchpad
 
-    def create(self, text: str) -> Outcome:
-        """Add an entry under the next id (SPEC M1, M3)."""
+    def create(self, text: str, before: Entry | None = None) -> Outcome:
+        """Add an entry under the next id (SPEC M1, M3); ``before`` is the entry whose place and history it takes."""
         if self._limits.entries is not None and len(self) >= self._limits.entries:
             return Outcome(
                 False, reason="memory_full", detail=f"memory holds its limit of {self._limits.entries} entries"
             )
-        entry, cut = self._entry(text)
+        entry, cut = self._entry(text, before)
         entry_id = self._next_id
         self._next_id += 1
         self._written[entry_id] = entry
         return Outcome(True, entry_id, *cut)
 
     def update(self, entry_id: int, text: str) -> Outcome:
-        """Replace the text of a live entry, which keeps its id (SPEC M8)."""
-        if self.entry(entry_id) is None:
+        """Replace the text of a live entry, which keeps its id and its history (SPEC M8, D9)."""
+        before = self.entry(entry_id)
+        if before is None:
             return _unknown(entry_id)
-        self._written[entry_id], cut = self._entry(text)
+        self._written[entry_id], cut = self._entry(text, before)
         return Outcome(True, entry_id, *cut)
 
     def delete(self, entry_id: int) -> Outcome:
@@ -196,9 +210,13 @@ class Draft:
         self._memory.next_id = self._next_id
         self._memory.scratchpad = self._scratchpad
 
-    def _entry(self, text: str) -> tuple[Entry, tuple[str, str] | tuple[()]]:
+    def _entry(self, text: str, before: Entry | None) -> tuple[Entry, tuple[str, str] | tuple[()]]:
         text, cut = self._cut(text, self._limits.entry_tokens)
-        return Entry(text, self._tokenizer.count(text)), cut
+        held = self._limits.codes_in(text)
+        if before is not None:
+            # An entry of a kept memory brings its text along, but no history.
+            held = tuple(dict.fromkeys((*before.held, *self._limits.codes_in(before.text), *held)))
+        return Entry(text, self._tokenizer.count(text), held), cut
 
     def _cut(self, text: str, limit: int) -> tuple[str, tuple[str, str] | tuple[()]]:
         """The text within its limit, and reason and detail if something had to go."""
@@ -210,6 +228,16 @@ class Draft:
         if kept == text:
             return text, ()
         return kept, ("cut", f"{rule}; the last {len(text) - len(kept)} of its {len(text)} characters are gone")
+
+
+def squeezed(text: str) -> str:
+    """A text as codes are looked for in it: normalised as answers are, without spaces and punctuation (SPEC D9).
+
+    >>> squeezed("The code is  7QK2 – m4xp!")
+    'codeis7qk2m4xp'
+    """
+    # Full-width letters and combining marks say the same.
+    return "".join(filter(str.isalnum, normalize(unicodedata.normalize("NFKC", text))))
 
 
 def _unknown(entry_id: int) -> Outcome:

@@ -86,9 +86,15 @@ class Item:
     questions: tuple[Record, ...]
     documents: Sequence[Document]
     """A tuple, or what behaves as one."""
+    erased: tuple[str, ...] = ()
+    """Codes that the documents ask to be erased: no question counts while memory keeps one of them (SPEC D9)."""
+
+    def __repr__(self) -> str:
+        """The fields, what is erased only where there is any."""
+        return _shown(self, ("erased",))
 
 
-def _shown(one: Document | Record, optional: Sequence[str]) -> str:
+def _shown(one: Document | Record | Item, optional: Sequence[str]) -> str:
     """As a dataclass is shown, without those of the ``optional`` fields that are at their defaults."""
     pairs = [(field.name, getattr(one, field.name), field.default) for field in fields(one)]
     shown = [f"{name}={value!r}" for name, value, default in pairs if name not in optional or value != default]

@@ -50,7 +50,7 @@ const number = (name, value, kind) => el("li", { class: kind ?? null }, el("span
 
 function questionOf(row, episode, question, i) {
   const result = question.gold.length === 0 ? "asked" : question.em >= 1 ? "right" : "wrong";
-  const given = question.closed === "answered" || question.closed === "unscored" ? question.answer : null;
+  const given = ["answered", "unscored", "not_erased"].includes(question.closed) ? question.answer : null;
   return el("section", { class: `asked-question ${result}`, "aria-label": `Question ${i + 1}` },
     el("h2", {}, row.questions.length > 1 ? `${i + 1}. ` : null, question.question),
     el("dl", {},

@@ -18,3 +18,13 @@ def check_generated(config: EnvConfig, env_id: str, why: str) -> None:
         raise ConfigError(f"source={config.source!r} contradicts {env_id}, which generates its documents; leave it out")
     if config.order not in ("shuffled", "given"):
         raise ConfigError(f"order={config.order!r} contradicts {env_id}: {why}; leave it out")
+
+
+def check_share(name: str, value: object, most: float) -> None:
+    """Check that an option is a number from 0 to ``most``.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise ConfigError(f"{name}={value!r} must be a number from 0 to {most:g}")

@@ -214,7 +214,7 @@ def _shown(value: Any) -> str:
 
 def _example(task: Task) -> str:
     """The first item, as generated, with its gold evidence."""
-    if task.contexts:
+    if task.contexts and task.dataset is not None:
         return "Records come from files that are no part of this package, so none is shown here."
     keywords = {} if task.dataset is None else {"source": "synthetic"}
     items = task.load_items(task.config(keywords))
@@ -222,9 +222,10 @@ def _example(task: Task) -> str:
     shape = "" if task.dataset is None else ', generated in the data set\'s shape (`source="synthetic"`)'
     lines = [f"Item 0 of {items.num_items:,}{shape}: {len(item.documents):,} documents and this question."]
     question = item.questions[0]
-    answers = " or ".join(f"**{answer}**" for answer in question.answers[:4])
+    answers = " or ".join(f"**{answer}**" for answer in question.answers[:4]) or "no answer: abstain"
     lines += ["", f"> {question.question}", ">", f"> {answers}{f' ({question.type})' if question.type else ''}", ""]
-    lines += ["Its evidence:" if len(item.questions) == 1 else "Evidence of the first:", ""]
+    if question.evidence:
+        lines += ["Its evidence:" if len(item.questions) == 1 else "Evidence of the first:", ""]
     pieces = [f"- *{piece.title}:* {_one_line(piece.text)}" for piece in question.evidence]
     lines += pieces[:_EXCERPT]
     if len(pieces) > _EXCERPT:

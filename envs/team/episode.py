@@ -20,8 +20,8 @@ from atommem_gym.envs.backend import Backend
 from atommem_gym.envs.current_episode import chosen
 from atommem_gym.envs.jobs import EpisodeWithKey, Job
 from atommem_gym.envs.team.memory import Conflict, TeamDraft, TeamMemory
-from atommem_gym.episode import Episode
-from atommem_gym.memory.memory import Limits, Outcome
+from atommem_gym.episode import Episode, limits_of
+from atommem_gym.memory.memory import Outcome
 from atommem_gym.records.documents import PoolDocuments
 from atommem_gym.records.record import Document, Item, Items
 from atommem_gym.records.stream import LazyDocuments, Stream
@@ -48,6 +48,10 @@ class MemberEpisode(Episode):
     def phase(self) -> Phase:
         """The team's: answering begins when every reader has read its part."""
         return self.team.phase
+
+    def _scratchpads(self) -> list[str]:
+        """Those of the whole team (SPEC D9)."""
+        return [member.state.memory.scratchpad for member in self.team.members.values()]
 
     def settle(self, step: Step, scores: Sequence[float], hits: Sequence[tuple[int, float]]) -> None:
         """Apply a step to all but the entries, which the team commits."""
@@ -132,7 +136,7 @@ class TeamEpisode:
         self.item = item
         self.memory = memory or TeamMemory()
         self._tokenizer = tokenizer
-        self._limits = Limits(config.max_entry_tokens, config.max_scratchpad_tokens, config.max_entries)
+        self._limits = limits_of(config, item)
         closings: list[Closing] = []
         # A reader may be left without documents; its stream is then one empty chunk.
         streams = [

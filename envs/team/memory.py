@@ -150,9 +150,9 @@ class MemberDraft(Draft):
         """Whether the agent's scratchpad will differ after the commit."""
         return self.scratchpad != self._own.scratchpad
 
-    def create(self, text: str) -> Outcome:
+    def create(self, text: str, before: Entry | None = None) -> Outcome:
         """Add an entry under the team's next id."""
-        return self._note(self._shared.create(text))
+        return self._note(self._shared.create(text, before))
 
     def update(self, entry_id: int, text: str) -> Outcome:
         """Replace the text of a live entry and become its author, unless another agent changed it in this step."""

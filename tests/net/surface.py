@@ -48,9 +48,14 @@ def surface(help_pages: str) -> str:
 
 
 def generated_ids() -> list[str]:
-    """The ids that need no file: contexts (SPEC E14) come from files alone."""
-    contexts = {task.env_id for task in public("TASKS").values() if task.contexts}
+    """The ids that need no file: contexts of data sets (SPEC E14) come from files alone."""
+    contexts = {task.env_id for task in public("TASKS").values() if task.contexts and task.dataset}
     return [name for name in env_ids() if name not in contexts]
+
+
+def _counted() -> set[str]:
+    """The ids whose documents are counted; a context comes whole."""
+    return {task.env_id for task in public("TASKS").values() if not task.contexts}
 
 
 def env_ids() -> list[str]:
@@ -61,7 +66,8 @@ def specs() -> dict[str, Any]:
     """``env.spec.to_json()`` of every id; HotpotQA and its kind are made over generated records."""
     found = {}
     for name in generated_ids():
-        env = gym.make(name, source="synthetic", num_docs=40, store="numpy")
+        size = {"num_docs": 40} if name in _counted() else {}
+        env = gym.make(name, source="synthetic", store="numpy", **size)
         assert env.spec is not None
         spec = json.loads(env.spec.to_json())
         env.close()

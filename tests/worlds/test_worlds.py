@@ -20,7 +20,7 @@ FOLDERS = sorted(one.name for one in pkgutil.iter_modules(worlds.__path__) if on
 
 
 def test_every_world_is_in_the_family() -> None:
-    assert {"drift", "needle", "synthetic"} <= set(FOLDERS)
+    assert {"conversation", "drift", "forget", "needle", "synthetic"} <= set(FOLDERS)
     tasks = {importlib.import_module(f"atommem_gym.worlds.{folder}").TASK.name for folder in FOLDERS}
     assert tasks == {name for name, task in TASKS.items() if task.dataset is None and task.entry_point.count(".envs:")}
 
@@ -41,7 +41,7 @@ def test_importing_the_package_loads_no_generator() -> None:
     assert sorted(eval(said)) == [f"atommem_gym.worlds.{folder}" for folder in FOLDERS]
 
 
-@pytest.mark.parametrize("name", ["Synthetic", "Needle", "Drift"])
+@pytest.mark.parametrize("name", ["Synthetic", "Needle", "Drift", "Forget", "Conversation"])
 def test_a_world_takes_no_records(name: str) -> None:
     with pytest.raises(ConfigError, match=f"source='hub' contradicts AtomMem-{name}-v0"):
         load_items(name, TASKS[name].config({"source": "hub"}))

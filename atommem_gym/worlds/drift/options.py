@@ -9,6 +9,7 @@ from typing import Any, Final
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.layout import check_questions
+from atommem_gym.worlds.checks import check_share
 from atommem_gym.worlds.drift.attributes import ATTRIBUTES
 from atommem_gym.worlds.drift.phrases import PAPERS
 
@@ -53,7 +54,7 @@ class DriftOptions:
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), 1, most)
         for name, share in (("distractors", 0.9), ("hearsay", 1.0), ("corrections", 1.0), ("turnover", 4.0)):
-            _share(name, getattr(self, name), share)
+            check_share(name, getattr(self, name), share)
         object.__setattr__(self, "question_kinds", _kinds(self.question_kinds))
 
 
@@ -82,13 +83,8 @@ def _kinds(shares: object) -> dict[str, float]:
     for name, share in shares.items():
         if name not in QUESTION_KINDS:
             raise ConfigError(f"question_kinds holds {name!r}; known are {', '.join(QUESTION_KINDS)}")
-        _share(f"question_kinds[{name!r}]", share, float("inf"))
+        check_share(f"question_kinds[{name!r}]", share, float("inf"))
     total = sum(shares.values())
     if not total > 0:
         raise ConfigError(f"question_kinds={dict(shares)} adds up to nothing; give some kind a share above 0")
     return {name: float(shares[name]) / total for name in QUESTION_KINDS if shares.get(name)}
-
-
-def _share(name: str, value: object, most: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
-        raise ConfigError(f"{name}={value!r} must be a number from 0 to {most:g}")

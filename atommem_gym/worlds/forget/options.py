@@ -1,0 +1,106 @@
+"""The knobs of the forget family, and what a difficulty makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from atommem_gym.config import EnvConfig
+from atommem_gym.errors import ConfigError, check_integer
+from atommem_gym.worlds.checks import check_share
+from atommem_gym.worlds.forget.phrases import LOCKS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForgetOptions:
+    """Keyword arguments of ``AtomMem-Forget-v0`` besides those of all environments.
+
+    Raises:
+        ConfigError: a value is out of its range, or the facts do not fit the sessions.
+    """
+
+    sessions: int = 60
+    """Documents of a context; the first holds the rules."""
+    places: int = 8
+    """Houses with codes."""
+    codes: int = 3
+    """Codes of each house, 1 to 8."""
+    erased: float = 0.3
+    """Share of the codes that are asked to be erased; at least one is."""
+    changed: float = 0.25
+    """Share of the codes that are replaced once by another one; the earlier one then holds no more."""
+    distance: int = 8
+    """Sessions, about, that lie at least between one on a code and the next on it."""
+    chatter: int = 2
+    """Lines of a session, at most, that say nothing of note."""
+    questions: int = 12
+    """Questions about a context; an episode asks ``questions_per_episode`` of them."""
+    unanswerable: float = 0.25
+    """Share of the questions that ask for an erased code."""
+
+    def __post_init__(self) -> None:
+        for name, most in (("sessions", 100_000), ("places", 1_000), ("codes", len(LOCKS)), ("questions", 1_000)):
+            check_integer(name, getattr(self, name), 1, most)
+        for name, most in (("distance", 10_000), ("chatter", 20)):
+            check_integer(name, getattr(self, name), 0, most)
+        for name in ("erased", "changed", "unanswerable"):
+            check_share(name, getattr(self, name), 1.0)
+        self._check_fits()
+
+    @property
+    def facts(self) -> int:
+        """Codes of all houses."""
+        return self.places * self.codes
+
+    @property
+    def requests(self) -> int:
+        """Codes that are asked to be erased."""
+        return max(1, round(self.erased * self.facts))
+
+    @property
+    def changes(self) -> int:
+        """Codes that are replaced."""
+        return round(self.changed * self.facts)
+
+    @property
+    def abstentions(self) -> int:
+        """Questions about erased codes."""
+        return round(self.unanswerable * self.questions)
+
+    def _check_fits(self) -> None:
+        needed = 1 + self.facts + self.requests + self.changes
+        if needed > self.sessions:
+            raise ConfigError(
+                f"sessions={self.sessions} is too small: {self.facts} codes, {self.changes} changes and "
+                f"{self.requests} requests need {needed}; raise sessions, or lower places, codes, erased or changed"
+            )
+        if 3 * self.distance >= self.sessions:
+            raise ConfigError(
+                f"distance={self.distance} contradicts sessions={self.sessions}: a code, its change and the request to "
+                "erase it do not fit so far apart; lower distance, or raise sessions"
+            )
+        for what, asked, there in (
+            ("erased", self.abstentions, self.requests),
+            ("kept", self.questions - self.abstentions, self.facts - self.requests),
+        ):
+            if asked > there:
+                raise ConfigError(
+                    f"questions={self.questions} is too much: {asked} are about {what} codes, of which a context has "
+                    f"{there}; lower questions, change unanswerable or erased, or raise places or codes"
+                )
+
+
+def at_difficulty(difficulty: float, config: EnvConfig) -> dict[str, Any]:
+    """What ``difficulty=`` sets: more sessions, changes and chatter, and requests that come later.
+
+    Difficulty 1 is what there is by default.
+    """
+    top = config.options
+    changed = top.changed * difficulty
+    needed = 1 + top.facts + top.requests + round(changed * top.facts)
+    return {
+        "sessions": min(top.sessions, max(needed, round(top.sessions * (0.6 + 0.4 * difficulty)))),
+        "changed": changed,
+        "distance": round(top.distance * (0.25 + 0.75 * difficulty)),
+        "chatter": round(top.chatter * difficulty),
+    }
