@@ -27,8 +27,9 @@ class EpisodeRecord:
     seed: int
     reward: float
     """The sum of all steps' rewards, shaping included."""
-    em: float
-    f1: float
+    em: float | None
+    """``None`` where no question counts, because none has an answer and the oracle reads (SPEC R5); so is ``f1``."""
+    f1: float | None
     operations: dict[str, int]
     """Executed operations by kind."""
     rejected: int

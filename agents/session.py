@@ -17,6 +17,7 @@ from atommem_gym.chat_reply import ending
 from atommem_gym.envs.pool.pool_env import PoolEnv
 from atommem_gym.errors import ContextLengthError, LanguageModelError
 from atommem_gym.prompts import PromptTemplate
+from atommem_gym.readers.protocol import ReaderCosts
 from atommem_gym.records.verl_rows import ItemReference
 from atommem_gym.step import Observation
 
@@ -87,9 +88,11 @@ TOTALS = (
     "responses_cut",
     "prompt_tokens",
     "response_tokens",
+    *(f"reader_{name}" for name in ("questions", "calls", "prompt_tokens", "completion_tokens", "seconds")),
 )
 """What is known of a session. ``acc`` is ``em`` under the name that veRL puts into ``val-core``; ``env_reward`` is R1
-(SPEC), ``shaping`` what was added to it; ``op_…`` are executed operations."""
+(SPEC), ``shaping`` what was added to it; ``op_…`` are executed operations; ``reader_…`` is what a frozen reader cost
+(SPEC E13), NaN where nobody counts, 0 where the policy answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +165,8 @@ async def play_session(
         steps.append(SessionStep(prompt_ids, generated, facts, playing.seconds.agent, playing.seconds.env))
         playing.step(action, *result)
     record = playing.record()
-    return Session(steps, record.reward, _totals(steps, record, playing.info["episode_metrics"]["answers"]))
+    answers = [playing.info["episode_metrics"]["answers"][number] for number in env.episode.counted]
+    return Session(steps, record.reward, _totals(steps, record, answers, env.episode.state.reader))
 
 
 async def _prompt(
@@ -215,11 +219,14 @@ def _known(value: float | None) -> float:
 
 
 def _totals(
-    steps: Sequence[SessionStep], record: EpisodeRecord, answers: Sequence[Mapping[str, Any]]
+    steps: Sequence[SessionStep],
+    record: EpisodeRecord,
+    answers: Sequence[Mapping[str, Any]],
+    reader: ReaderCosts,
 ) -> dict[str, float]:
-    env_reward = sum(answer["score"] for answer in answers) / len(answers)
+    env_reward = sum(answer["score"] for answer in answers) / max(1, len(answers))
     totals = {
-        "acc": record.em,
+        "acc": _known(record.em),
         "env_reward": env_reward,
         "shaping": record.reward - env_reward,
         **{name: _known(getattr(record, name)) for name in TOTALS if hasattr(record, name)},
@@ -228,5 +235,7 @@ def _totals(
         "responses_cut": sum(step.facts["response_cut"] for step in steps),
         "prompt_tokens": sum(len(step.prompt_ids) for step in steps),
         "response_tokens": sum(len(step.generated.token_ids) for step in steps),
+        **{f"reader_{name}": _known(value) for name, value in reader.counted().items()},
+        "reader_seconds": reader.seconds,
     }
     return {name: float(totals[name]) for name in TOTALS}

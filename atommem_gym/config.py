@@ -13,6 +13,8 @@ from atommem_gym.actions.dialects import check_dialect_name
 from atommem_gym.embedders.options import EmbedderOptions
 from atommem_gym.errors import ConfigError, check_integer, suggestion
 from atommem_gym.plugins.loading import is_plugin
+from atommem_gym.readers.options import check_reader, reader_name
+from atommem_gym.readers.protocol import POLICY, FrozenReader
 from atommem_gym.records.layout import ORDERS, QuestionsPerEpisode, check_questions
 from atommem_gym.replies.thinking import Pairs, checked_pairs
 from atommem_gym.scoring import Scorer
@@ -136,6 +138,12 @@ class EnvConfig:
     reward: str | Callable[..., float] | Scorer = "em"
     """``"em"``, ``"f1"``, ``"subem"``, ``"judge"``, ``"released"``, ``"package.module:function"``, a callable or a
     ``Scorer``."""
+    reader: str | Callable[[str, list[dict[str, Any]], str], str] | FrozenReader = POLICY
+    """Who answers a question that is closed with an empty answer: the ``"policy"`` itself, so that it abstains, the
+    ``"oracle"``, a server ``"http://host:port/v1"``, ``"package.module:name"``, a function
+    ``(question, memories, scratchpad) -> str``, or a ``FrozenReader``."""
+    reader_options: Mapping[str, Any] | None = None
+    """Settings of a reader on a server, by name: ``model``, ``api_key_env``, ``max_tokens`` and others."""
     max_steps: int | None = None
     """Steps an episode; ``None``: chunks + 4 per question."""
     max_entry_tokens: int = 512
@@ -254,6 +262,7 @@ class EnvConfig:
         if not (self.template is None or (isinstance(self.template, str) and self.template)):
             raise ConfigError(f"template={self.template!r} must be the path of a Jinja2 file, or None")
         EmbedderOptions.from_mapping(self.embedder_options)
+        check_reader(self.reader, self.reader_options)
         if not (self.keep_memory is None or isinstance(self.keep_memory, bool)):
             raise ConfigError(f"keep_memory={self.keep_memory!r} must be True, False or None")
         if not isinstance(self.reward, (str, Scorer)) and not callable(self.reward):
@@ -287,6 +296,12 @@ class EnvConfig:
                 "question_visible='end' contradicts early_answer=True: a question cannot be answered before it is "
                 "shown; set early_answer=False"
             )
+        if not self.policy_answers and "released" in (self.preset, self.dialect):
+            which = "preset" if self.preset == "released" else "dialect"
+            raise ConfigError(
+                f"reader={reader_name(self.reader)!r} contradicts {which}='released', where no empty answer closes a "
+                "question; leave one of them out"
+            )
         if self.dialect == "released" and self.addressing == "id":
             raise ConfigError(
                 "addressing='id' contradicts dialect='released', which names entries by their place among those shown"
@@ -307,6 +322,11 @@ class EnvConfig:
             )
         if self.keep_memory is False and self.store.startswith("milvus://"):
             raise ConfigError(f"keep_memory=False contradicts store={self.store!r}, which is kept; use store='milvus'")
+
+    @property
+    def policy_answers(self) -> bool:
+        """Whether the policy answers by itself, and no frozen reader in its place (SPEC E13)."""
+        return self.reader == POLICY
 
     @property
     def kinds(self) -> tuple[Kind, ...]:

@@ -1,4 +1,4 @@
-"""Calls OpenAI-compatible servers with timeouts, retries and clear errors; embeddings and the judge stand on it."""
+"""Calls OpenAI-compatible servers with timeouts, retries and clear errors; embedders, judge and readers stand on it."""
 
 from __future__ import annotations
 
@@ -193,9 +193,18 @@ class Endpoint:
         """
         return self._call("GET", path, None, read)
 
-    def post(self, path: str, body: dict[str, Any], read: Callable[[Any], _Result]) -> _Result:
-        """What ``read`` makes of the JSON that ``POST url/path`` answers to ``body``; as ``get`` does."""
-        return self._call("POST", path, body, read)
+    def post(
+        self,
+        path: str,
+        body: dict[str, Any],
+        read: Callable[[Any], _Result],
+        note: Callable[[TryAgainError], None] = lambda failure: None,
+    ) -> _Result:
+        """What ``read`` makes of the JSON that ``POST url/path`` answers to ``body``; as ``get`` does.
+
+        ``note`` is told of every try that failed.
+        """
+        return self._call("POST", path, body, read, note)
 
     def map(self, function: Callable[[_Job], _Result], jobs: Sequence[_Job]) -> list[_Result]:
         """``function`` of every job, in order, ``concurrency`` of them at a time; the first failure is raised."""
@@ -213,8 +222,15 @@ class Endpoint:
         """Close all connections."""
         self._client.close()
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None, read: Callable[[Any], _Result]) -> _Result:
-        retries = Retries(self._jitter, first_wait=self._backoff, tries=self._tries)
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None,
+        read: Callable[[Any], _Result],
+        note: Callable[[TryAgainError], None] = lambda failure: None,
+    ) -> _Result:
+        retries = Retries(self._jitter, first_wait=self._backoff, tries=self._tries, note=note)
         try:
             return tenacity.Retrying(**retries.settings)(lambda: read(self._try(method, path, body)))
         except OddReplyError as error:

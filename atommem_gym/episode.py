@@ -3,7 +3,8 @@
 A driver does for one or many episodes::
 
     step = episode.begin(action)              # parse, decide; nothing has changed yet
-    scores = scorer.score(step.requests)      # any of the three may fail:
+    step.take(reader.read(step.unread.values()))  # where a frozen reader answers
+    scores = scorer.score(step.requests)      # any of the four may fail:
     store.write(...step.writes, deletes...)   # the episode is untouched
     hits = rank(...step.query...)             # and the same step may be begun again
     result = episode.finish(step, scores, hits)
@@ -23,6 +24,8 @@ from atommem_gym.actions.operations import text_of
 from atommem_gym.config import EnvConfig
 from atommem_gym.evidence import holds, suggests
 from atommem_gym.memory.memory import Draft, Limits, Memory, Outcome, squeezed
+from atommem_gym.readers.options import ORACLE
+from atommem_gym.readers.protocol import Reading, ReadRequest
 from atommem_gym.records.identity import identity
 from atommem_gym.records.record import Item, Record
 from atommem_gym.records.stream import Stream
@@ -56,6 +59,8 @@ class Episode:
         self._limits = limits_of(config, item)
         self.outcomes: tuple[OperationOutcome, ...] = ()
         """What became of each operation of the last action; empty after a reset, and after a restored snapshot."""
+        self.readings: tuple[Reading, ...] = ()
+        """What a frozen reader saw and said in the last step; empty as ``outcomes`` are."""
 
     @property
     def phase(self) -> Phase:
@@ -196,6 +201,8 @@ class Episode:
             # There an answer without a box, not an abstention (SPEC A1).
             self._close_question(step, Closing("unscored"))
             return
+        if not (op.text or self.config.policy_answers):
+            step.unread[len(step.requests)] = ReadRequest(question, self.state.shown, self._visible_scratchpad)
         step.requests.append(self._request(question, op.text))
         self._close_question(step, Closing("answered", op.text))
 
@@ -241,6 +248,9 @@ class Episode:
         state = self.state
         state.peak_entries = max(state.peak_entries, len(state.memory.entries))
         self.outcomes = tuple(step.outcomes)
+        self.readings = step.readings
+        # Where a reader answers, an action closes one question at most (SPEC E3).
+        state.reader.add(self.open_question, step.readings)
         for kind, count in step.applied.items():
             state.applied[kind] += count
         state.rejected += len(step.reports)
@@ -258,10 +268,11 @@ class Episode:
         return self.state.query if self.config.sticky_query else ""
 
     def _close(self, step: Step, scores: Sequence[float]) -> None:
-        score = iter(scores)
+        answered = zip(step.requests, scores, strict=True)
         for closing in step.closings:
             if closing.how == "answered":
-                closing = Closing("answered", closing.answer, next(score))
+                request, score = next(answered)
+                closing = Closing("answered", request.prediction, score)
             self.state.closings.append(closing)
 
     def _show(self, hits: Sequence[tuple[int, float]]) -> None:
@@ -290,7 +301,8 @@ class Episode:
             state.over = True
             missing = len(self.item.questions) - len(state.closings)
             state.closings += [Closing("unanswered")] * missing
-            reward = float(np.mean([closing.score for closing in state.closings]))
+            counted = [state.closings[number].score for number in self.counted]
+            reward = float(np.mean(counted)) if counted else 0.0
             info["episode_metrics"] = self._metrics()
         return StepResult(self.observation(), reward, terminated, truncated, info)
 
@@ -350,13 +362,16 @@ class Episode:
                 else 0.0,
                 "f1": measured(f1, self._request(question, closing.answer)) if closing.how == "answered" else 0.0,
                 **({} if question.answerable else {"answerable": False}),
+                **({"reader": True} if number in state.reader.answered else {}),
             }
-            for question, closing in pairs
+            for number, (question, closing) in enumerate(pairs)
         ]
+        counted = [answers[number] for number in self.counted]
         needed = sum(len(question.evidence) for question, _ in pairs)
         return {
-            "em": float(np.mean([answer["em"] for answer in answers])),
-            "f1": float(np.mean([answer["f1"] for answer in answers])),
+            # Absent where no question counts.
+            "em": float(np.mean([answer["em"] for answer in counted])) if counted else None,
+            "f1": float(np.mean([answer["f1"] for answer in counted])) if counted else None,
             "answers": answers,
             "operations": {kind: state.applied[kind] for kind in self._kinds},
             "rejected": state.rejected,
@@ -367,7 +382,16 @@ class Episode:
             "evidence_recall_exact": len(state.found_exactly) / needed if needed else None,
             "steps": state.steps,
             **(abstention_metrics(answers) if self._may_abstain else {}),
+            **({} if self.config.policy_answers else {"reader": state.reader.counted()}),
         }
+
+    @cached_property
+    def counted(self) -> Sequence[int]:
+        """Places of the questions that count: where the oracle reads, those that have an answer (SPEC R5)."""
+        questions = range(len(self.item.questions))
+        if self.config.reader != ORACLE:
+            return questions
+        return [number for number in questions if self.item.questions[number].answerable]
 
     def _request(self, question: Record, answer: str) -> ScoreRequest:
         answerable = question.answerable if self._may_abstain else None
@@ -378,6 +402,10 @@ class Episode:
         """Whether questions of this task, or at least of this item, may have no answer (SPEC R5)."""
         return self.config.abstention or not all(question.answerable for question in self.item.questions)
 
+    @property
+    def _visible_scratchpad(self) -> str:
+        return self.state.memory.scratchpad if self.config.scratchpad else ""
+
     def observation(self) -> Observation:
         """The current observation (SPEC E10)."""
         state = self.state
@@ -386,7 +414,7 @@ class Episode:
             "progress": np.array([state.chunk, self.stream.num_chunks], np.int64),
             "question": self._question_text(),
             "chunk": self.stream.chunk(state.chunk) if state.chunk < self.stream.num_chunks else "",
-            "scratchpad": state.memory.scratchpad if self.config.scratchpad else "",
+            "scratchpad": self._visible_scratchpad,
             "query": state.query,
             "memories": tuple(
                 {"id": entry.id, "text": entry.text, "score": np.array(entry.score)} for entry in state.shown

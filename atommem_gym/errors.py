@@ -46,6 +46,10 @@ class JudgeError(AtomMemError, RuntimeError):
     """The judge endpoint gave no usable verdict after all retries; nothing of the episode has changed (SPEC R3)."""
 
 
+class ReaderError(AtomMemError, RuntimeError):
+    """A frozen reader gave no usable answer after all retries; nothing of the episode has changed (SPEC E13)."""
+
+
 class LanguageModelError(AtomMemError, RuntimeError):
     """A language model gave no usable reply; nothing of the episode has changed, the same act may be repeated."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from atommem_gym.actions import Create, Invalid, Operation, Read, Update
 from atommem_gym.memory.memory import Draft, Memory, Outcome
+from atommem_gym.readers.protocol import ReaderCosts, Reading, ReadRequest
 from atommem_gym.scoring import ScoreRequest
 
 Observation: TypeAlias = dict[str, Any]
@@ -142,6 +143,8 @@ class EpisodeState:
     recall_gained: float = 0.0
     """How much the last step added to the evidence recall."""
     over: bool = False
+    reader: ReaderCosts = field(default_factory=ReaderCosts)
+    """What the frozen reader has cost, where one answers (SPEC E13)."""
 
 
 @dataclass(slots=True)
@@ -154,6 +157,10 @@ class Step:
     requests: list[ScoreRequest] = field(default_factory=list)
     """Answers to score, in the order of ``closings`` that are ``answered``."""
     closings: list[Closing] = field(default_factory=list)
+    unread: dict[int, ReadRequest] = field(default_factory=dict)
+    """What a frozen reader must answer before the answers are scored, by place in ``requests`` (SPEC E13)."""
+    readings: tuple[Reading, ...] = ()
+    """What it answered, in that order."""
     operations: list[Operation | Invalid] = field(default_factory=list)
     outcomes: list[OperationOutcome] = field(default_factory=list)
     """What was decided, one for each operation, in the order in which they are written."""
@@ -187,6 +194,12 @@ class Step:
             self.reports += reports
             self.feedback.append(reports[0].line)
         self.outcomes.append(OperationOutcome(position, operation, applied, entry_id, reports))
+
+    def take(self, readings: Sequence[Reading]) -> None:
+        """Put the frozen reader's answers, one for each of ``unread``, where the policy gave none."""
+        self.readings = tuple(readings)
+        for place, reading in zip(self.unread, self.readings, strict=True):
+            self.requests[place] = replace(self.requests[place], prediction=reading.answer)
 
     def reject(self, position: int, operation: Operation | Invalid, reason: str, detail: str) -> None:
         """Note that an operation is not executed."""

@@ -159,11 +159,12 @@ def secret(variable: str, url: str) -> str | None:
     """The secret in an environment variable, for a server at this URL; ``None`` if the URL is only a file's word.
 
     Args:
-        variable: ``OPENAI_API_KEY`` or ``MILVUS_TOKEN``.
+        variable: ``OPENAI_API_KEY`` or ``MILVUS_TOKEN``; another one is read only if the user named it, too.
         url: Where it would be sent.
     """
     found = checked_key(os.environ.get(variable, ""), f"the environment variable {variable}")
-    if not found or _said is None or is_said(url):
+    named = variable in ("OPENAI_API_KEY", "MILVUS_TOKEN") or is_said(variable)
+    if not found or _said is None or (named and is_said(url)):
         return found or None
     if (variable, url) not in _withheld:
         _withheld.add((variable, url))
@@ -171,7 +172,7 @@ def secret(variable: str, url: str) -> str | None:
             "%s is not sent to %s, which a file names and this command line does not; to send it, add --trust %s",
             variable,
             masked(url),
-            masked(url),
+            masked(url) if named else f"{masked(url)} --trust {variable}",
         )
     return None
 
@@ -228,12 +229,13 @@ _KEYWORDS: Mapping[str, Callable[[object], bool]] = {
     "model": lambda name: bool(name),
     "template": lambda path: path is not None,
     "text": lambda path: path is not None,
+    "reader": lambda reader: reader not in ("policy", "oracle"),
     "store": lambda store: isinstance(store, str) and store not in ("milvus", "numpy"),
 }
 """Keyword arguments of environments, and which of their values open or call what they name. A ``source`` has a rule of
 its own: records are read wherever they lie. So has code (``"module:name"``): see ``check_import``."""
 
-_MAY_BE_CODE = ("embedder", "tokenizer", "store")
+_MAY_BE_CODE = ("embedder", "tokenizer", "store", "reader")
 
 
 def _is_code(value: object) -> bool:
@@ -283,13 +285,20 @@ def _parts(argument: str) -> Iterator[str]:
     while True:
         yield argument
         with contextlib.suppress(ValueError, RecursionError):
-            text = json.loads(argument)
-            if isinstance(text, str):
-                yield text
+            yield from _texts(json.loads(argument))
         yield from argument.split(",")
         _, equals, argument = argument.partition("=")
         if not equals:
             return
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in a JSON value, names of fields left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
 
 
 def _canonical(text: str) -> str:

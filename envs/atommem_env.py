@@ -19,6 +19,7 @@ from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.current_episode import CurrentEpisode, EpisodeAccess
 from atommem_gym.envs.time_limit import warn_of_time_limit
 from atommem_gym.errors import ConfigError, SnapshotError
+from atommem_gym.readers.options import reader_name
 from atommem_gym.records.identity import identity
 from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
@@ -133,7 +134,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         Raises:
             ResetNeeded: before the first ``reset`` or after the end of the episode.
             TypeError: the action is no string.
-            EmbedderError, StoreError, JudgeError: nothing has changed; the same step may be repeated.
+            EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed; the same step may be repeated.
         """
         result = self._carry_out(action, *self._current.begin_step(action))
         return result.observation, result.reward, result.terminated, result.truncated, result.info
@@ -239,4 +240,9 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         ours = self.config.as_keywords()
         for name in ("store", "store_reads", "keep_memory", "template"):
             del ours[name]
-        return {**ours, "task": self.task, "reward": self._backend.scorer.name}
+        return {
+            **ours,
+            "task": self.task,
+            "reward": self._backend.scorer.name,
+            "reader": reader_name(self.config.reader),
+        }

@@ -1,4 +1,4 @@
-"""The I/O of a step, for one episode or many at once: score, embed, store and search (the driver's half of a step)."""
+"""The I/O of a step, for one episode or many at once: read, score, embed, store, search (a step's other half)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from atommem_gym.embedders.loading import CachedEmbedder, embed_in_part, load_em
 from atommem_gym.envs.jobs import EpisodeWithKey, Job, pending_deletes, pending_writes
 from atommem_gym.episode import Episode
 from atommem_gym.episode_released import ReleasedEpisode
-from atommem_gym.errors import ConfigError, StoreError
+from atommem_gym.errors import ConfigError, ReaderError, StoreError
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Embedded, Search, Store, StoredEpisode, TextKind, Vectors, Write
 from atommem_gym.memory.ranking import rank_all
+from atommem_gym.readers.loading import load_reader
+from atommem_gym.readers.server import ServerReader
 from atommem_gym.records.documents import PoolDocuments
 from atommem_gym.records.record import Item
 from atommem_gym.records.stream import Stream
@@ -39,11 +41,12 @@ _in_use_lock = threading.Lock()
 
 
 class Backend:
-    """Tokenizer, scorer, embedder and store of an environment, of a vector of them, or of a pool.
+    """Tokenizer, reader, scorer, embedder and store of an environment, of a vector of them, or of a pool.
 
-    The I/O of a step goes through three stages, each of which takes the steps of many episodes at once: :meth:`score`,
-    :meth:`embed`, and, after that, :meth:`write_and_search`; :meth:`run` does all of them in a row. They may run in
-    several threads as long as each episode is in one at a time.
+    The I/O of a step goes through four stages, each of which takes the steps of many episodes at once: :meth:`read` and
+    then :meth:`score`, :meth:`embed`, and, after these, :meth:`write_and_search`; :meth:`run` does all of them in a
+    row. They may run in several threads as long as each step is in one at a time; :meth:`embed` may run beside
+    :meth:`read` and :meth:`score`.
 
     Nothing of an episode changes before all I/O of its step has succeeded, so a step that raised may be repeated, with
     the same action or another one: the next write corrects what it may have left in the store.
@@ -53,6 +56,7 @@ class Backend:
         self.config = config
         self.tokenizer = load_tokenizer(config.tokenizer)
         self.scorer = load_scorer(config.reward)
+        self.reader = load_reader(config.reader, config.reader_options, abstention=config.abstention)
         self.embedder: CachedEmbedder | None = None
         self.store: Store | None = None
         self._claimed: set[str] = set()
@@ -109,13 +113,14 @@ class Backend:
         return running
 
     def run(self, batch: Sequence[tuple[EpisodeWithKey, Step]]) -> list[StepResult]:
-        """Carry out one begun step of each episode, with one call each to scorer, embedder and store.
+        """Carry out one begun step of each episode, with one call each to reader, scorer, embedder and store.
 
         Raises:
-            EmbedderError, StoreError, JudgeError: nothing has changed.
+            EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed.
             ValueError: the scorer returned something that is no score.
         """
         jobs = [self.job(running, step) for running, step in batch]
+        self.read(jobs)
         self.score(jobs)
         self.embed(jobs)
         self.write_and_search(jobs)
@@ -129,8 +134,27 @@ class Backend:
         writes = bool(texts or deletes) or self._states(running, step)
         return Job(running, step, texts, searches=bool(step.query and len(step.draft)), writes=writes)
 
+    def read(self, jobs: Sequence[Job]) -> None:
+        """Let the frozen reader answer the questions of a batch that the policies have closed unanswered (SPEC E13).
+
+        Raises:
+            ReaderError: it failed, or returned something that is no answer.
+        """
+        requests = [request for job in jobs for request in job.step.unread.values()]
+        if not requests or self.reader is None:
+            return
+        readings = self.reader.read(requests)
+        if [reading.request for reading in readings] != requests:
+            raise ReaderError(
+                f"the reader {self.reader.name} returned {len(readings)} readings for {len(requests)} questions, or "
+                "not in the order asked; it must return one for each"
+            )
+        rest = iter(readings)
+        for job in jobs:
+            job.step.take([next(rest) for _ in job.step.unread])
+
     def score(self, jobs: Sequence[Job]) -> None:
-        """Score all answers of a batch (SPEC R1).
+        """Score all answers of a batch (SPEC R1), after :meth:`read`.
 
         Raises:
             JudgeError: the judge gave no verdict.
@@ -251,7 +275,9 @@ class Backend:
                 _in_use.difference_update((self.store.name, key) for key in keys)
 
     def close(self) -> None:
-        """Give the store and the judge's connections back."""
+        """Give the store back, and the connections of judge and reader."""
+        if isinstance(self.config.reader, str) and isinstance(self.reader, ServerReader):
+            self.reader.close()
         if isinstance(self.config.reward, str) and isinstance(self.scorer, JudgeScorer):
             self.scorer.close()
         if self.store is not None:

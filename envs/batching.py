@@ -34,7 +34,8 @@ def _column(key: str, values: Sequence[Any], rows: Sequence[int], num_envs: int)
     kind = type(values[0])
     if kind is dict and key != "final_obs":
         return batch_infos(values, rows, num_envs)
-    if kind in (int, float, bool):
+    # A count that nobody made is None.
+    if kind in (float, bool) or (kind is int and all(type(value) is int for value in values)):
         numbers = np.zeros(num_envs, kind)
         numbers[rows] = values
         return numbers

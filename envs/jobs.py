@@ -1,4 +1,4 @@
-"""A begun step on its way through the stages of its I/O: what must be scored, embedded, stored, and the results."""
+"""A begun step on its way through the stages of its I/O: what must be read, scored, embedded and stored."""
 
 from __future__ import annotations
 
@@ -40,6 +40,11 @@ class Job:
     """What to report of a text, by the id of its entry, or of the query, by ``None``, that was not embedded whole."""
     hits: list[tuple[int, float]] = field(default_factory=list)
     """Ids and cosine similarities of what the query found, best first."""
+
+    @property
+    def read(self) -> bool:
+        """Whether there are questions that a frozen reader must answer; its answers are then scored."""
+        return bool(self.step.unread)
 
     @property
     def scored(self) -> bool:

@@ -13,11 +13,12 @@ import numpy as np
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import SnapshotError
 from atommem_gym.memory.memory import Entry, Memory
+from atommem_gym.readers.protocol import ReaderCosts
 from atommem_gym.records.identity import PARTS, difference
 from atommem_gym.step import Closing, EpisodeState, Shown
 
-VERSION = 2
-"""Raised when a snapshot says more or something else; 2 added the item's identity."""
+VERSION = 3
+"""Raised when a snapshot says more or something else; 2 added the item's identity, 3 what a frozen reader has cost."""
 
 _FIELDS = {"version", "config", "np_random", "action_space", "episode"}
 _EPISODE = {"index", "shuffle_seed", "difficulty", "state", "vectors"}
@@ -33,6 +34,7 @@ _STATE: Mapping[str, type | tuple[type, ...]] = {
     "found_exactly": set,
     "recall_gained": (int, float),
     "over": bool,
+    "reader": ReaderCosts,
 }
 """The types of the fields of a state; all others are whole numbers from 0."""
 
@@ -88,6 +90,8 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
         _check(f"episode.{name}", type(saved[name]) is int, saved[name], "a whole number")
     difficulty = saved["difficulty"]
     _check("episode.difficulty", difficulty is None or type(difficulty) is float, difficulty, "a number or None")
+    if version < 3 and isinstance(saved["state"], EpisodeState):
+        saved["state"].reader = ReaderCosts()
     _check_state(saved["state"])
     _check_vectors(saved["vectors"], saved["state"])
     if version > 1:

@@ -198,7 +198,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         Raises:
             ResetNeeded: with autoreset disabled, an episode is over.
             ValueError, TypeError: not one string for every sub-environment.
-            EmbedderError, StoreError, JudgeError: nothing has changed; the same step may be repeated.
+            EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed; the same step may be repeated.
         """
         if isinstance(actions, str) or len(actions) != self.num_envs:
             given = "a string" if isinstance(actions, str) else f"{len(actions)} actions"

@@ -148,7 +148,8 @@ def play(envs: AtomMemVectorEnv, policy: Policy, items: Sequence[tuple[int, int]
             seen = _member(observations, i)
             games[i].step(texts[i], seen, reward, bool(terminations[i]), bool(truncations[i]), step.info)
     rewards = torch.tensor([game.reward for game in games])
-    return Played(rows, rewards, float(np.mean([game.record().em for game in games])))
+    ems = [em for em in (game.record().em for game in games) if em is not None]
+    return Played(rows, rewards, float(np.mean(ems)) if ems else float("nan"))
 
 
 def _member(observations: Observation, i: int) -> Observation:

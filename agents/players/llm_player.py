@@ -18,10 +18,11 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
 from atommem_gym.policies.documents import harmless
-from atommem_gym.policies.writing import UNKNOWN, answer, write_action
+from atommem_gym.policies.writing import answer, write_action
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.replies.thinking import Pairs, without_thinking
+from atommem_gym.scoring import UNKNOWN
 from atommem_gym.step import Observation, Phase
 
 _LABEL = re.compile(r"^(?:the |final )*answer\s*(?:is)?\s*:\s*", re.IGNORECASE)

@@ -10,7 +10,7 @@ from atommem_gym.episode import Episode
 from atommem_gym.evidence import holds
 from atommem_gym.policies.answering import fill
 from atommem_gym.policies.documents import harmless, split
-from atommem_gym.policies.oracle_reader import says
+from atommem_gym.readers.oracle import says
 from atommem_gym.records.record import Document, Evidence
 from atommem_gym.step import Observation
 

@@ -14,8 +14,8 @@ from atommem_gym.errors import ConfigError, suggestion
 from atommem_gym.policies.answering import Reader
 from atommem_gym.policies.documents import sentences
 from atommem_gym.policies.words import Rarity, content_words, question_words
-from atommem_gym.policies.writing import UNKNOWN
 from atommem_gym.records.own_files import SOURCE
+from atommem_gym.scoring import UNKNOWN
 from atommem_gym.step import Observation
 
 MAX_QUOTES = 3

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from atommem_gym.actions import Operation
 from atommem_gym.config import EnvConfig
 from atommem_gym.episode import Episode
-from atommem_gym.policies.writing import UNKNOWN, ActionWriter, answer
+from atommem_gym.policies.writing import ActionWriter, answer
 from atommem_gym.records.layout import stable_rng
+from atommem_gym.scoring import UNKNOWN
 from atommem_gym.step import Observation, Phase
 
 _YES_NO = re.compile(r"(?:am|are|is|was|were|do|does|did|has|have|had|can|could|will|would|should)\b", re.IGNORECASE)

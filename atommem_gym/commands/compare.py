@@ -36,6 +36,8 @@ class Compare:
     """Folder of another one, or the same."""
     metric: Literal[
         "em",
+        "gain",
+        "em_unknown",
         "em_answerable",
         "abstention_recall",
         "f1",

@@ -91,8 +91,9 @@ class Contest:
             try:
                 for record in self._play(on_step):
                     self.records.append(record)
-                    em = fmean(other.em for other in self.records if other.agent == record.agent)
-                    progress.update(bars[record.agent], advance=1, em=f"{em:.2f}")
+                    played = [other.em for other in self.records if other.agent == record.agent]
+                    known = [em for em in played if em is not None]
+                    progress.update(bars[record.agent], advance=1, em=f"{fmean(known):.2f}" if known else "   –")
             except KeyboardInterrupt:
                 self.interrupted = True
 

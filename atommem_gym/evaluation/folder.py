@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.evaluation.closed_book import ClosedBook, QuestionKey
 from atommem_gym.evaluation.plan import Plan, read_plan, write_plan
 from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
 from atommem_gym.files.json_lines import JsonLines, read_lines
@@ -21,6 +22,8 @@ FAILURES = "failures.jsonl"
 """One row for each time that an episode could not be played to its end."""
 SESSIONS = "sessions.jsonl"
 """One row per start and one per end: when, with which versions, how long, how much."""
+CLOSED_BOOK = "closed_book.jsonl"
+"""One row per question, as the frozen reader answers it with nothing shown; only where there is a reader."""
 TRACES = "traces"
 """Without its suffix, which the plan names."""
 
@@ -68,6 +71,8 @@ class Run:
     """Of episodes that have not been finished since, the latest of each."""
     sessions: tuple[Mapping[str, Any], ...]
     """One a start, with what its end added if it had one."""
+    closed_book: Mapping[QuestionKey, ClosedBook] = field(default_factory=dict)
+    """What the frozen reader answered with nothing shown; empty where the policy answers."""
 
     @property
     def done(self) -> set[EpisodeKey]:
@@ -109,7 +114,15 @@ def read_run(path: Path) -> Run:
         if failure.key not in results:
             failures[failure.key] = failure
     sessions = _sessions(values for _, values in read_rows(path / SESSIONS))
-    return Run(path, read_plan(path / PLAN), tuple(results.values()), tuple(failures.values()), sessions)
+    asked = [ClosedBook.from_values(values, where) for where, values in read_rows(path / CLOSED_BOOK)]
+    return Run(
+        path,
+        read_plan(path / PLAN),
+        tuple(results.values()),
+        tuple(failures.values()),
+        sessions,
+        {row.key: row for row in asked},
+    )
 
 
 def _sessions(rows: Iterator[dict[str, Any]]) -> tuple[Mapping[str, Any], ...]:
@@ -144,6 +157,7 @@ class RunWriter:
         check_no_links(path)
         self._results = row_file(path / RESULTS)
         self._files = [self._results]
+        self._closed_book: JsonLines | None = None
         try:
             self._check_plan(resume)
             write_plan(plan, path / PLAN)
@@ -166,6 +180,12 @@ class RunWriter:
     def fail(self, failure: FailedEpisode) -> None:
         """Write down that an episode could not be played to its end."""
         self._failures.append(asdict(failure))
+
+    def keep_closed_book(self, row: ClosedBook) -> None:
+        """Write down what the frozen reader answered with nothing shown."""
+        if self._closed_book is None:
+            self._closed_book = self._open(CLOSED_BOOK)
+        self._closed_book.append(row.to_values())
 
     def start(self, facts: Mapping[str, Any]) -> None:
         """Write down who plays from now on."""

@@ -20,6 +20,8 @@ from atommem_gym.agents.players.player import player_keywords
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import ConfigError
+from atommem_gym.evaluation.closed_book import ask_closed_book
+from atommem_gym.evaluation.folder import RunWriter
 from atommem_gym.evaluation.plan import Cell, EnvPlan, ModelPlan, Plan
 from atommem_gym.evaluation.results import EpisodeKey
 from atommem_gym.records.record import Items
@@ -101,7 +103,23 @@ class Group:
         ]
         missing = [key for key in keys if key not in done]
         self.remaining = len(missing)
+        self._drawn = drawn
         return missing
+
+    def read_closed_book(self, writer: RunWriter) -> None:
+        """Ask the frozen reader, if there is one, the questions of all items with nothing shown, as far as is missing.
+
+        To be called after :meth:`load`, in a thread: the server may take its time.
+
+        Raises:
+            ConfigError, ReaderError: the reader cannot be asked.
+        """
+        assert self._items is not None
+        config = _task(self.env.id).config(self.plan.env_keywords(self.env, self.docs))
+        if not config.policy_answers:
+            items = (self._items.item(*one) for one in self._drawn)
+            asked = writer.earlier.closed_book
+            ask_closed_book(self.env.label, self.docs, config, items, asked, writer.keep_closed_book)
 
     async def pool(self, cell: Cell) -> AtomMemPool:
         """The pool in which a cell is played."""

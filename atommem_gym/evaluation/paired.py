@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from atommem_gym.errors import ConfigError
+from atommem_gym.evaluation.closed_book import ClosedBook, QuestionKey, gain, unknown_questions
 from atommem_gym.evaluation.folder import EvaluationError, Run
 from atommem_gym.evaluation.plan import Plan
 from atommem_gym.evaluation.results import EpisodeResult
@@ -16,6 +17,8 @@ from atommem_gym.evaluation.statistics import Interval, bootstrap, permutation_t
 PAIRED_METRICS = ("em", "f1", "reward", "evidence_recall", "evidence_recall_exact", "steps", "tokens", "operations")
 ABSTENTION_METRICS = ("em_answerable", "abstention_recall")
 """Paired, too, where questions may have no answer (SPEC R5)."""
+GAIN_METRICS = ("gain", "em_unknown")
+"""Paired, too, where a frozen reader answers (SPEC E13)."""
 """Metrics that can be compared; each is one number per episode."""
 _ALL = "all"
 _EQUAL = 1e-9
@@ -95,21 +98,25 @@ def compare(a: Run, b: Run, metric: str = "em", agents: tuple[str, str] | None =
     Args:
         a: One evaluation.
         b: Another one, or the same.
-        metric: One of ``PAIRED_METRICS`` or ``ABSTENTION_METRICS``.
+        metric: One of ``PAIRED_METRICS``, ``ABSTENTION_METRICS`` or ``GAIN_METRICS``.
         agents: Whose episodes of A are paired with whose of B; by default those of equal label, or the only ones.
 
     Raises:
         ConfigError: the metric is unknown, or an agent did not play.
         EvaluationError: there is not a single pair; the message says why.
     """
-    if metric not in (*PAIRED_METRICS, *ABSTENTION_METRICS):
-        known = ", ".join((*PAIRED_METRICS, *ABSTENTION_METRICS))
+    every = (*PAIRED_METRICS, *ABSTENTION_METRICS, *GAIN_METRICS)
+    if metric not in every:
+        known = ", ".join(every)
         raise ConfigError(f"--metric {metric!r} is unknown; there are {known}")
     rows: list[PairedRow] = []
     lost_a = lost_b = 0
     matched = _agents(a, b, agents)
     for one, other in matched:
-        sides = [_units([r for r in run.results if r.agent == name], metric) for run, name in ((a, one), (b, other))]
+        sides = [
+            _units([r for r in run.results if r.agent == name], metric, run.closed_book)
+            for run, name in ((a, one), (b, other))
+        ]
         common = [unit for unit in sides[0] if unit in sides[1]]
         lost_a += sum(len(values) for unit, values in sides[0].items() if unit not in sides[1])
         lost_b += sum(len(values) for unit, values in sides[1].items() if unit not in sides[0])
@@ -120,8 +127,14 @@ def compare(a: Run, b: Run, metric: str = "em", agents: tuple[str, str] | None =
     return Comparison(metric, tuple(rows), (lost_a, lost_b), tuple(_warnings(a, b, matched)))
 
 
-def value(result: EpisodeResult, metric: str) -> float | None:
-    """A metric of an episode, ``None`` if it is not known."""
+def value(
+    result: EpisodeResult, metric: str, closed_book: Mapping[QuestionKey, ClosedBook] | None = None
+) -> float | None:
+    """A metric of an episode, ``None`` if it is not known; for gains with what the reader answered from nothing."""
+    if metric == "gain":
+        return gain(result, closed_book or {})
+    if metric == "em_unknown":
+        return _mean([question.em for question in unknown_questions(result, closed_book or {})])
     if metric == "tokens":
         if result.prompt_tokens is None or result.completion_tokens is None or not result.calls:
             return None
@@ -169,10 +182,12 @@ def _agents(a: Run, b: Run, agents: tuple[str, str] | None) -> list[tuple[str, s
     return common
 
 
-def _units(results: Iterable[EpisodeResult], metric: str) -> dict[Unit, list[float]]:
+def _units(
+    results: Iterable[EpisodeResult], metric: str, closed_book: Mapping[QuestionKey, ClosedBook]
+) -> dict[Unit, list[float]]:
     units: dict[Unit, list[float]] = {}
     for result in sorted(results, key=lambda one: one.key):
-        number = value(result, metric)
+        number = value(result, metric, closed_book)
         if number is not None:
             # The order of an item's questions belongs to its layout.
             questions = tuple(question.id for question in result.questions)
@@ -218,7 +233,14 @@ def _why(a: Run, b: Run, metric: str, matched: Sequence[tuple[str, str]]) -> str
     """The first reason that leaves no pair."""
     names = [{one for one, _ in matched}, {other for _, other in matched}]
     sides = [[r for r in run.results if r.agent in name] for run, name in zip((a, b), names, strict=True)]
-    if not all(any(value(result, metric) is not None for result in side) for side in sides):
+    books = (a.closed_book, b.closed_book)
+    if not all(
+        any(value(one, metric, book) is not None for one in side) for side, book in zip(sides, books, strict=True)
+    ):
+        if metric in GAIN_METRICS:
+            return (
+                f"{metric} is not known on both sides: it needs a frozen reader (--set reader=…), asked all questions"
+            )
         return f"{metric} is not known on both sides (no language model played, or it did not count)"
     for what, key in (
         ("environments", lambda r: r.env),

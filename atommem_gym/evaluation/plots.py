@@ -12,6 +12,7 @@ import numpy as np
 from atommem_gym.errors import AtomMemError
 from atommem_gym.evaluation.grids import Grid, find_grids, heat_maps
 from atommem_gym.evaluation.report import Report, counts
+from atommem_gym.evaluation.statistics import Interval
 from atommem_gym.evaluation.summary import CellSummary
 from atommem_gym.evaluation.tables import ABSTENTION_HEADERS
 from atommem_gym.traces.record import CAUSES
@@ -65,6 +66,8 @@ def write_plots(report: Report, folder: Path) -> list[tuple[str, str]]:
         ("What became of the questions", "causes.png", causes_figure(report)),
         ("Exact match against cost", "cost.png", cost_figure(report)),
     ]
+    if any(cell.gain for cell in report.cells):
+        drawn.append(("What memory is worth", "gain.png", gain_figure(report)))
     if any(cell.abstention for cell in report.cells):
         drawn.append(("Questions with and without an answer", "abstention.png", abstention_figure(report)))
     for grid in find_grids(report.plan.envs):
@@ -125,16 +128,42 @@ def em_figure(report: Report) -> Any:
 
 def abstention_figure(report: Report) -> Any:
     """Per agent EM on the questions that have an answer, and precision and recall of abstention, with intervals."""
+    shown = {header: name for header, name, _ in ABSTENTION_HEADERS}
+    figure = _dots_figure(report, {header: _of_abstention(name) for header, name in shown.items()})
+    _label(figure, "share of the questions that each is about", "")
+    return figure
+
+
+def gain_figure(report: Report) -> Any:
+    """Per agent EM, memory gain, and the EM of the reader with nothing shown, with intervals."""
+    found: dict[str, Callable[[CellSummary], Interval | None]] = {
+        "EM": lambda cell: cell.metrics["em"],
+        "memory gain": lambda cell: cell.gain.get("gain"),
+        "closed-book EM": lambda cell: cell.gain.get("closed_book"),
+    }
+    figure = _dots_figure(report, found, unit=False)
+    _label(figure, "exact match, and what of it memory is worth", "")
+    return figure
+
+
+def _of_abstention(name: str) -> Callable[[CellSummary], Interval | None]:
+    return lambda cell: cell.abstention.get(name)
+
+
+def _dots_figure(
+    report: Report, shown: Mapping[str, Callable[[CellSummary], Interval | None]], *, unit: bool = True
+) -> Any:
+    """A row a cell with a dot and its interval for each of what is shown; ``unit``: the axis is from 0 to 1."""
     looks = {
         header: {"color": COLOURS[place], "marker": MARKERS[place], "markersize": 7, "markeredgecolor": "white"}
-        for place, (header, _, _) in enumerate(ABSTENTION_HEADERS)
+        for place, header in enumerate(shown)
     }
 
     def dots(axes: Any, cells: Sequence[CellSummary]) -> None:
         several = len({cell.cell.docs for cell in cells}) > 1
         for row, cell in enumerate(cells):
-            for place, (header, name, _) in enumerate(ABSTENTION_HEADERS):
-                found, y = cell.abstention.get(name), row + 0.22 * (place - 1)
+            for place, (header, of) in enumerate(shown.items()):
+                found, y = of(cell), row + 0.22 * (place - 1)
                 if found is None or math.isnan(found.mean):
                     continue
                 if found.known:
@@ -142,10 +171,12 @@ def abstention_figure(report: Report) -> Any:
                 axes.plot([found.mean], [y], linestyle="", label=header, **looks[header])
         names = [f"{cell.cell.agent}, {cell.cell.docs}" if several else cell.cell.agent for cell in cells]
         _row_axis(axes, names)
-        _unit_axis(axes, "x")
+        if unit:
+            _unit_axis(axes, "x")
+        else:
+            axes.axvline(0, color="#999999", linewidth=0.8)
 
     figure = _panels(report, dots, height=0.9 + 0.5 * len(report.plan.agents) * len(_all_docs(report)), sharey=False)
-    _label(figure, "share of the questions that each is about", "")
     _legend(figure)
     return figure
 

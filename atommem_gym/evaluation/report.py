@@ -80,6 +80,9 @@ class Report:
         cut = sum(cell.cut_short for cell in self.cells)
         if cut:
             lines.append(f"{cut} completions ended at their token limit (max_tokens)")
+        cut = sum(cell.reader_cut_short for cell in self.cells)
+        if cut:
+            lines.append(f"{cut} answers of the frozen reader ended at their token limit (reader_options: max_tokens)")
         empty = sum(cell.only_reasoning for cell in self.cells)
         if empty:
             lines.append(
@@ -108,7 +111,14 @@ def make_report(run: Run, resamples: int = RESAMPLES) -> Report:
     return Report(
         plan=plan,
         cells=tuple(
-            summarize(cell, results[cell], planned=plan.episodes_a_cell, failed=failed[cell], resamples=resamples)
+            summarize(
+                cell,
+                results[cell],
+                planned=plan.episodes_a_cell,
+                failed=failed[cell],
+                resamples=resamples,
+                closed_book=run.closed_book,
+            )
             for cell in plan.cells
             if cell in results
         ),

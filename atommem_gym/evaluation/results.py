@@ -65,9 +65,9 @@ class EpisodeResult:
     shuffle_seed: int
     item: str
     reward: float
-    em: float
-    """Mean over the episode's questions; so is ``f1``."""
-    f1: float
+    em: float | None
+    """Mean over the episode's questions, ``None`` where none counts (SPEC R5); so is ``f1``."""
+    f1: float | None
     questions: tuple[QuestionResult, ...]
     operations: Mapping[str, int]
     """Executed operations by kind."""
@@ -101,6 +101,15 @@ class EpisodeResult:
     """From the reset's return to the end."""
     sessions: int = 0
     """Documents of the context, where contexts come whole."""
+    reader_calls: int = 0
+    """Of a frozen reader (SPEC E13), apart from those of the agent."""
+    reader_prompt_tokens: int | None = 0
+    """``None`` if the reader did not report them; so are the completion's."""
+    reader_completion_tokens: int | None = 0
+    reader_ms: float = 0.0
+    """Milliseconds of all its calls; they are in those of the environment, too."""
+    reader_cut_short: int = 0
+    """Its answers that ended at their token limit."""
 
     @property
     def key(self) -> EpisodeKey:
@@ -117,6 +126,7 @@ class EpisodeResult:
         """
         record = EpisodeRecord.from_trace(trace)
         completions = [completion for step in trace.steps for completion in step.completions]
+        readings = [call for step in trace.steps for reading in step.reader for call in reading.completions]
         reasons = Counter(report["reason"] for step in trace.steps for report in step.info["rejected"])
         return cls(
             env=cell.env,
@@ -142,6 +152,11 @@ class EpisodeResult:
             env_ms=tuple(round(1000 * step.seconds.env, 3) for step in trace.steps),
             seconds=round(trace.seconds, 4),
             sessions=0 if cell.docs else len(trace.documents),
+            reader_calls=len(readings),
+            reader_prompt_tokens=_sum(call.prompt_tokens for call in readings),
+            reader_completion_tokens=_sum(call.completion_tokens for call in readings),
+            reader_ms=round(1000 * sum(call.seconds for call in readings), 3),
+            reader_cut_short=sum(call.finish_reason == "length" for call in readings),
         )
 
     def to_values(self) -> dict[str, Any]:
@@ -152,6 +167,9 @@ class EpisodeResult:
             del values["only_reasoning"]
         if not self.sessions:
             del values["sessions"]
+        if not self.reader_calls:
+            for name in _OF_READER:
+                del values[name]
         for question in values["questions"]:
             if question["answerable"] and not question["abstained"]:
                 # As rows were before there were questions without an answer.
@@ -174,6 +192,8 @@ class EpisodeResult:
             )
         parts.setdefault("only_reasoning", 0)
         parts.setdefault("sessions", 0)
+        if not parts.keys() & _OF_READER:
+            parts |= dict.fromkeys(_OF_READER, 0)
         names = {field.name for field in fields(cls)}
         if parts.keys() != names:
             raise AtomMemError(f"{where} is damaged: its fields {sorted(parts.keys() ^ names)} are missing or unknown")
@@ -211,6 +231,8 @@ class FailedEpisode:
         return EpisodeKey(self.env, self.docs, self.agent, self.seed, self.index, self.shuffle_seed)
 
 
+_OF_READER = frozenset(field.name for field in fields(EpisodeResult) if field.name.startswith("reader_"))
+"""Left out of the row where no reader was called, as rows were before there were any."""
 _OF_RECORD = tuple(
     field.name
     for field in fields(EpisodeRecord)

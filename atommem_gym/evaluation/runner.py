@@ -139,10 +139,11 @@ class Runner:
             await await_model(models[label])
 
     async def _load(self, done: set[EpisodeKey]) -> list[Job]:
-        """All episodes that are missing; a source that cannot be read is an error before the first one is played."""
+        """All episodes that are missing; a source or a reader that cannot be had is an error before the first one."""
         jobs = []
         for group in self._groups:
             jobs += [(group, key) for key in await group.load(done)]
+            await asyncio.to_thread(group.read_closed_book, self.writer)
         return jobs
 
     async def _play(self, jobs: list[Job]) -> None:

@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from atommem_gym.actions import KINDS
+from atommem_gym.evaluation.closed_book import ClosedBook, QuestionKey, closed_book_em, gain, unknown_questions
 from atommem_gym.evaluation.plan import Cell
 from atommem_gym.evaluation.results import EpisodeResult
 from atommem_gym.evaluation.statistics import RESAMPLES, Interval, bootstrap, percentile
@@ -17,6 +18,8 @@ from atommem_gym.traces.record import CAUSES
 
 ABSTENTION = ("em_answerable", "abstention_precision", "abstention_recall")
 """Of all questions of a cell that has some without an answer (SPEC R5)."""
+GAIN = ("gain", "closed_book", "em_unknown")
+"""Memory gain, EM of the reader with nothing shown, and EM of the questions that it does not know by itself (E13)."""
 METRICS = ("em", "f1", "reward", "evidence_recall", "evidence_recall_exact")
 """Fields of a result that have a mean with an interval."""
 
@@ -60,6 +63,12 @@ class CellSummary:
     """Failed questions by cause; ``CAUSES`` in their order."""
     abstention: Mapping[str, Interval] = field(default_factory=dict)
     """The ``ABSTENTION`` metrics; empty where every question has an answer."""
+    gain: Mapping[str, Interval] = field(default_factory=dict)
+    """The ``GAIN`` metrics; empty where the policy answers by itself."""
+    reader_tokens: float | None = None
+    """Tokens of the frozen reader per episode; ``None`` where there is none, or nobody counted."""
+    reader_cut_short: int = 0
+    """Its answers in all that ended at their token limit."""
     sessions: float = 0.0
     """Documents a context, on average; 0 where documents are counted by the plan."""
 
@@ -90,11 +99,12 @@ class CellSummary:
         row: dict[str, Any] = {"env": self.cell.env, "docs": self.cell.docs, "agent": self.cell.agent}
         row |= {"sessions": self.sessions} if self.sessions else {}
         row |= {"episodes": self.episodes, "planned": self.planned, "failed": self.failed, "items": self.items}
-        for name, interval in (*self.metrics.items(), *self.abstention.items()):
+        for name, interval in (*self.metrics.items(), *self.gain.items(), *self.abstention.items()):
             row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
         row |= {kind: self.operations.get(kind, 0.0) for kind in KINDS}
         row |= {"rejected": self.rejected, "peak_entries": self.peak_entries, "steps": self.steps}
         row |= {"calls": self.calls, "prompt_tokens": self.prompt_tokens, "completion_tokens": self.completion_tokens}
+        row |= {"reader_tokens": self.reader_tokens} if self.gain else {}
         row |= {"cut_short": self.cut_short, "cut_prompts": self.cut_prompts, "retries": self.retries}
         row |= {"agent_ms_median": self.agent_ms[0], "agent_ms_p95": self.agent_ms[1]}
         row |= {"env_ms_median": self.env_ms[0], "env_ms_p95": self.env_ms[1], "env_share": self.env_share}
@@ -110,6 +120,7 @@ def summarize(
     planned: int,
     failed: int = 0,
     resamples: int = RESAMPLES,
+    closed_book: Mapping[QuestionKey, ClosedBook] | None = None,
 ) -> CellSummary:
     """Sum up the finished episodes of a cell.
 
@@ -119,6 +130,7 @@ def summarize(
         planned: Episodes that the plan wants.
         failed: Episodes that failed and were not played since.
         resamples: Of the bootstrap.
+        closed_book: What the frozen reader answered with nothing shown; none where the policy answers.
 
     Raises:
         ValueError: there are no results.
@@ -153,6 +165,9 @@ def summarize(
         questions=sum(len(result.questions) for result in results),
         causes=_causes(results),
         abstention=_abstention(cell, results, resamples),
+        gain=_gain(cell, results, resamples, closed_book or {}),
+        reader_tokens=_reader_tokens(results),
+        reader_cut_short=sum(result.reader_cut_short for result in results),
         sessions=fmean(result.sessions for result in results),
     )
 
@@ -188,6 +203,32 @@ def _abstention(cell: Cell, results: Sequence[EpisodeResult], resamples: int) ->
         name: _interval(name, cell, [value for _, value in pairs], [index for index, _ in pairs], resamples)
         for name, pairs in counted.items()
     }
+
+
+def _gain(
+    cell: Cell, results: Sequence[EpisodeResult], resamples: int, asked: Mapping[QuestionKey, ClosedBook]
+) -> dict[str, Interval]:
+    """Means over episodes; of EM on unknown questions over those, as the filter leaves more of some episodes."""
+    if not any((cell.env, cell.docs, question.id) in asked for result in results for question in result.questions):
+        return {}
+    found: dict[str, list[tuple[int, float | None]]] = {
+        "gain": [(result.index, gain(result, asked)) for result in results],
+        "closed_book": [(result.index, closed_book_em(result, asked)) for result in results],
+        "em_unknown": [(one.index, left.em) for one in results for left in unknown_questions(one, asked)],
+    }
+    known = {name: [(index, value) for index, value in pairs if value is not None] for name, pairs in found.items()}
+    return {
+        name: _interval(name, cell, [value for _, value in pairs], [index for index, _ in pairs], resamples)
+        for name, pairs in known.items()
+    }
+
+
+def _reader_tokens(results: Sequence[EpisodeResult]) -> float | None:
+    if not any(result.reader_calls for result in results):
+        return None
+    counted = [(result.reader_prompt_tokens, result.reader_completion_tokens) for result in results]
+    tokens = [None if prompt is None or said is None else prompt + said for prompt, said in counted]
+    return None if any(number is None for number in tokens) else fmean(number or 0 for number in tokens)
 
 
 def _tokens(results: Sequence[EpisodeResult], tokens: Sequence[int | None]) -> float | None:

@@ -38,6 +38,14 @@ ABSTENTION_HEADERS = (
 """Header, metric, and the columns of the narrowest terminal that shows it."""
 
 
+GAIN_HEADERS = (
+    ("memory gain", "gain", 0),
+    ("closed-book EM", "closed_book", 100),
+    ("EM if unknown", "em_unknown", 150),
+)
+"""The same, where a frozen reader answers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One number of a cell, as tables show it."""
@@ -55,6 +63,7 @@ def results_columns(report: Report) -> list[Column]:
     columns = [
         Column("episodes", _episodes),
         Column("EM", lambda cell: cell.metrics["em"].text()),
+        *_gain_columns(report),
         *_abstention_columns(report),
         Column("F1", lambda cell: cell.metrics["f1"].text(), least=spare),
         Column("evidence recall", _recall(report), least=90),
@@ -63,12 +72,29 @@ def results_columns(report: Report) -> list[Column]:
         Column("entries", lambda cell: _amount(cell.peak_entries), least=100),
         Column("steps", lambda cell: _amount(cell.steps), least=spare),
     ]
+    if any(cell.reader_tokens is not None for cell in report.cells):
+        columns.append(Column("reader's tokens", lambda cell: _tokens(cell.reader_tokens), least=NARROW))
     if report.uses_models:
         columns += [
             Column("prompt tokens", lambda cell: _tokens(cell.prompt_tokens)),
             Column("completion tokens", lambda cell: _tokens(cell.completion_tokens)),
         ]
     return columns
+
+
+def _gain_columns(report: Report) -> list[Column]:
+    """Only where a frozen reader answers."""
+    if not any(cell.gain for cell in report.cells):
+        return []
+    return [Column(header, _gain(name), least=least) for header, name, least in GAIN_HEADERS]
+
+
+def _gain(name: str) -> Callable[[CellSummary], str]:
+    def text(cell: CellSummary) -> str:
+        interval = cell.gain.get(name)
+        return ABSENT if interval is None or math.isnan(interval.mean) else interval.text()
+
+    return text
 
 
 def _abstention_columns(report: Report) -> list[Column]:
@@ -183,6 +209,7 @@ def notes(report: Report) -> list[str]:
         f"EM and F1 are means over episodes; in brackets 95 % percentile bootstrap intervals over {unit}{why}, "
         f"{RESAMPLES:,} resamples, seeded. An interval of values that are all equal has no width.",
         *_reader(report),
+        *_gain_notes(report),
         "Operations, entries (at their peak), steps and tokens are means per episode.",
         "Evidence recall and causes use the lenient heuristic (title and hop answer in one entry): policies "
         "paraphrase.",
@@ -194,12 +221,24 @@ def notes(report: Report) -> list[str]:
 
 def _reader(report: Report) -> list[str]:
     """Whose answers are not their own."""
-    oracles = [agent.label for agent in report.plan.agents if agent.name in ORACLE_READERS]
+    settings = [{**report.plan.settings, **env.settings} for env in report.plan.envs]
+    others = any(own.get("reader", "policy") not in ("policy", "oracle") for own in settings)
+    oracles = [agent.label for agent in report.plan.agents if agent.name in ORACLE_READERS and not others]
     if not oracles:
         return []
     return [
         f"Answers of {', '.join(oracles)} are an oracle reader's: the gold answer if and only if the evidence is "
         "visible. These rows measure memory and retrieval, not language."
+    ]
+
+
+def _gain_notes(report: Report) -> list[str]:
+    if not any(cell.gain for cell in report.cells):
+        return []
+    return [
+        "Memory gain is EM minus the EM of the same frozen reader with nothing shown (closed-book EM), on the same "
+        "items; EM if unknown is over the questions that the reader did not answer so. What it said is in "
+        "`closed_book.jsonl`, with `known` for those that it did. An answer of the agent's own counts as it stands."
     ]
 
 

@@ -17,14 +17,15 @@ HEADERS = (
     "ms a step",
     "recording s",
 )
-STAGES = ("opening", "scoring", "embedding", "storing", "releasing")
+STAGES = ("opening", "reading", "scoring", "embedding", "storing", "releasing")
 """Parts of an environment's work, see ``PoolStats``."""
 KILLED = "killed"
 NOTE = (
     "Seconds in agents and waits for the environment are added up over all episodes in flight, so they may exceed the "
     "wall time. The environment's work is what its threads did for all of them, in all and by step: making episodes "
-    "(opening), scoring, embedding, storing and searching, and deleting (releasing); waits beyond it are for a turn. A "
-    "scripted agent's seconds are computation; a language model's are waits for it."
+    "(opening), a frozen reader's answers (reading), scoring, embedding, storing and searching, and deleting "
+    "(releasing); waits beyond it are for a turn. A scripted agent's seconds are computation; a language model's are "
+    "waits for it."
 )
 
 

@@ -77,6 +77,9 @@ FORMS: dict[str, Form] = {
         attributes={"name": str},
         check="check_agent",
     ),
+    "reader": Form(
+        "a reader", "name(question, memories, scratchpad), which returns a text", arguments=("", [], ""), makes=False
+    ),
     "reward": Form("a reward", "name(prediction, answers, question)", arguments=("", (), ""), makes=False),
 }
 """By the keyword argument that names the part (``agent``: the option of the command line)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from atommem_gym.actions import Operation, Read, Scratchpad
+from atommem_gym.actions import Answer, Operation, Read, Scratchpad
 from atommem_gym.config import EnvConfig
 from atommem_gym.policies.documents import harmless
 from atommem_gym.policies.words import content_words, names
@@ -33,7 +33,8 @@ class ReadingPolicy:
     carries what was found, best first. (All words of the hit find as much on real records and less on synthetic ones.)
 
     It reads ``MAX_READS`` times, or as often as the environment allows, and never stops early because the evidence is
-    complete: that it could not know. Only the answer is the reader's.
+    complete: that it could not know. Only the answer is the reader's; where the environment has a frozen reader, it is
+    left to that one (SPEC E13).
     """
 
     def __init__(self, config: EnvConfig, tokenizer: Tokenizer, reader: Reader) -> None:
@@ -60,7 +61,11 @@ class ReadingPolicy:
             return self._read_on(observation, notes)
         self._start_question()
         self._questions_left = max(1, self._questions_left - 1)
-        return [answer(self._reader.answer(observation), self._config.dialect)]
+        return [
+            answer(self._reader.answer(observation), self._config.dialect)
+            if self._config.policy_answers
+            else Answer("")
+        ]
 
     def _start_question(self) -> None:
         self._reads = 0

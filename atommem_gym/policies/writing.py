@@ -12,6 +12,7 @@ from atommem_gym.actions import DIALECTS, Answer, Create, Delete, Operation, Rea
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.policies.documents import harmless
+from atommem_gym.scoring import UNKNOWN
 from atommem_gym.step import Observation, Phase
 
 SILENCE = "Nothing to store."
@@ -19,8 +20,6 @@ SILENCE = "Nothing to store."
 text, which the environment ignores (SPEC A2)."""
 MOVE_ON = "Nothing to keep in this chunk."
 """The entry that a chunk costs where ``advance="on_write"`` demands one and the agent has nothing to store."""
-UNKNOWN = "unknown"
-"""The answer of an agent that does not know."""
 MAX_BOXED = 250
 """Characters of a boxed answer; the released scorer looks at the last 300 of a response (RELEASED D16)."""
 _UNBOXABLE = str.maketrans("", "", "{}\\")

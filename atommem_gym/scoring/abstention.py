@@ -8,6 +8,8 @@ from typing import Any
 from atommem_gym.scoring.answers import exact_match, normalize
 from atommem_gym.scoring.protocol import Scorer, ScoreRequest
 
+UNKNOWN = "unknown"
+"""What scripted agents and the oracle reader say that do not know."""
 ABSTENTIONS = frozenset(
     {
         "unknown",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from atommem_gym.chat_reply import read_chat
 from atommem_gym.endpoints import Endpoint
 from atommem_gym.errors import ConfigError, JudgeError
+from atommem_gym.replies.quoting import quoted
 from atommem_gym.replies.thinking import without_thinking
 from atommem_gym.scoring.protocol import ScoreRequest
 
@@ -24,10 +25,6 @@ formality, units, or additional true detail do not matter. It is wrong if it dif
 alternatives of which not all are right, only repeats the question, talks about grading, or is empty.
 
 Reply with exactly one JSON object and nothing else: {"correct": true} or {"correct": false}"""
-
-# Chat templates mark their turns with <…> or […], and servers read such marks in a message as turns: an answer could
-# end the user's turn and write the judge's reply itself.
-_ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>[]"}
 
 
 class JudgeScorer:
@@ -151,12 +148,8 @@ def parse_verdict(reply: object) -> bool | None:
 
 def _data(request: ScoreRequest) -> str:
     """The request as a JSON object in which no text can end its string, whatever characters it holds."""
-    gold = ", ".join(_quoted(answer) for answer in request.answers)
+    gold = ", ".join(quoted(answer) for answer in request.answers)
     return (
-        f'{{"question": {_quoted(request.question)},\n "gold_answers": [{gold}],\n'
-        f' "candidate_answer": {_quoted(request.prediction)}}}'
+        f'{{"question": {quoted(request.question)},\n "gold_answers": [{gold}],\n'
+        f' "candidate_answer": {quoted(request.prediction)}}}'
     )
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text.encode(errors="replace").decode(), ensure_ascii=False).translate(_ESCAPED)

@@ -18,6 +18,8 @@ from msgspec.structs import replace
 from atommem_gym.actions import Delete, Invalid, Read, Update
 from atommem_gym.episode import Episode
 from atommem_gym.memory.memory import Memory
+from atommem_gym.readers.options import reader_name
+from atommem_gym.readers.protocol import Reading
 from atommem_gym.records.record import Item
 from atommem_gym.scoring import Scorer
 from atommem_gym.step import Observation, OperationOutcome
@@ -37,6 +39,7 @@ from atommem_gym.traces.record import (
     Message,
     OperationTrace,
     QuestionTrace,
+    ReaderTrace,
     RetrievedTrace,
     ScratchpadTrace,
     StepSeconds,
@@ -231,6 +234,7 @@ class TraceRecorder:
                     DroppedTrace(one.what, one.dropped, one.of, one.unit) for one in getattr(turn, "dropped", ())
                 ),
                 seconds=seconds,
+                reader=tuple(map(_reading, episode.readings)),
             )
         )
         self._observation = result
@@ -298,6 +302,8 @@ def json_keywords(keywords: Mapping[str, Any]) -> dict[str, Json]:
         values["reward"] = reward.name
     elif callable(reward):
         values["reward"] = f"{reward.__module__}:{getattr(reward, '__qualname__', type(reward).__name__)}"
+    if "reader" in values:
+        values["reader"] = reader_name(values["reader"])
     told: dict[str, Json] = without_secrets({name: plain(value) for name, value in values.items()})
     return told
 
@@ -345,6 +351,17 @@ def _difference(texts: Texts, scratchpad: str, memory: Memory) -> MemoryDiff:
         updated=tuple(UpdateTrace(*change) for change in changed),
         deleted=tuple(EntryTrace(i, texts[i]) for i in sorted(texts.keys() - after.keys())),
         scratchpad=None if scratchpad == memory.scratchpad else ScratchpadTrace(scratchpad, memory.scratchpad),
+    )
+
+
+def _reading(reading: Reading) -> ReaderTrace:
+    request = reading.request
+    return ReaderTrace(
+        question=plain(request.question.question),
+        memories=tuple(RetrievedTrace(i, plain(text), float(score)) for i, text, score in request.memories),
+        scratchpad=plain(request.scratchpad),
+        answer=plain(reading.answer),
+        completions=tuple(map(_completion, reading.calls)),
     )
 
 

@@ -18,6 +18,7 @@ from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Write
 from atommem_gym.plugins.loading import is_plugin, module_of
+from atommem_gym.readers.protocol import ReaderCall, Reading, ReadRequest
 from atommem_gym.records.reading import SUFFIXES
 from atommem_gym.registration import task_of
 from atommem_gym.scoring import ScoreRequest
@@ -25,7 +26,7 @@ from atommem_gym.scoring.abstention import decided
 from atommem_gym.stores.loading import open_store
 from atommem_gym.traces.codec import to_json
 from atommem_gym.traces.difference import Difference, first_difference
-from atommem_gym.traces.record import EpisodeTrace, Json, MemoryTrace, StepTrace, TraceError
+from atommem_gym.traces.record import EpisodeTrace, Json, MemoryTrace, ReaderTrace, StepTrace, TraceError
 from atommem_gym.traces.recorder import TraceRecorder, questions
 from atommem_gym.traces.rescore import recorded_requests
 from atommem_gym.trust import is_module_said, is_said, reaches_out
@@ -33,8 +34,10 @@ from atommem_gym.trust import is_module_said, is_said, reaches_out
 PURE_REWARDS = ("em", "f1", "subem", "released")
 """Computed again. Others would call a server or function that the file names, so their recorded scores are used."""
 _STORES_ONLY = ("store", "store_reads", "keep_memory")
-_GIVEN = ("messages", "response", "completions", "dropped", "seconds", "reader")
-"""Of a step, what agents, frozen readers and clocks gave; everything else is an effect of the action."""
+PURE_READERS = ("policy", "oracle")
+"""Asked again. Others would call a server or function that the file names, so what they said is replayed."""
+_GIVEN = ("messages", "response", "completions", "dropped", "seconds")
+"""Of a step, what agents and clocks gave; everything else is an effect of the action."""
 _KEY = "replayed"
 
 
@@ -81,6 +84,7 @@ class Replayer:
         self._made_for: object = None
         self._env: gym.Env[Any, Any] | None = None
         self._scorer = RecordedScores()
+        self._reader = RecordedReadings()
         self.wrong_ids: list[Difference] = []
         """Of the record checked last, the entry ids that version 1 worked out wrong, which is no difference."""
 
@@ -125,6 +129,7 @@ class Replayer:
     def _differences(self, trace: EpisodeTrace) -> Iterator[Difference | None]:
         """What differs at the reset, at each step, and at the end (together with the last step)."""
         self._scorer.begin(trace)
+        self._reader.begin(trace)
         if trace.initial_memory == MemoryTrace() or self._given is not None:
             yield from self._played(trace, self._env_for(trace), {})
             return
@@ -132,7 +137,7 @@ class Replayer:
             # Only a database can hand over a memory that is not empty.
             store = f"milvus://{Path(folder) / 'memory.db'}"
             _write_memory(trace, store, self._overrides)
-            env = make_env(trace, {**self._overrides, "store": store}, self._scorer)
+            env = make_env(trace, {**self._overrides, "store": store}, self._scorer, self._reader)
             try:
                 yield from self._played(trace, env, {"memory": _KEY})
             finally:
@@ -209,7 +214,7 @@ class Replayer:
             return self._given
         if self._env is None or self._made_for != trace.env:
             self.close()
-            self._env = make_env(trace, self._overrides, self._scorer)
+            self._env = make_env(trace, self._overrides, self._scorer, self._reader)
             self._made_for = trace.env
         return self._env
 
@@ -232,8 +237,40 @@ class RecordedScores:
         return [next(self._scores, 0.0) for _ in requests]
 
 
+class RecordedReadings:
+    """A frozen reader that says what it said in a record, question by question (SPEC E13)."""
+
+    name = "recorded"
+
+    def __init__(self) -> None:
+        self._readings: Iterator[ReaderTrace] = iter(())
+
+    def begin(self, trace: EpisodeTrace) -> None:
+        """Go on with what was read in this episode."""
+        self._readings = iter([reading for step in trace.steps for reading in step.reader])
+
+    def read(self, requests: Sequence[ReadRequest]) -> list[Reading]:
+        """One recorded answer for each; an empty one where none was recorded (the check reports it anyway)."""
+        return [self._reading(request) for request in requests]
+
+    def _reading(self, request: ReadRequest) -> Reading:
+        recorded = next(self._readings, None)
+        if recorded is None:
+            return Reading(request, "")
+        calls = tuple(
+            ReaderCall(
+                one.prompt_tokens, one.completion_tokens, one.seconds, one.finish_reason, one.reasoning, one.tries
+            )
+            for one in recorded.completions
+        )
+        return Reading(request, recorded.answer, calls)
+
+
 def make_env(
-    trace: EpisodeTrace, overrides: Mapping[str, Any] | None = None, scorer: RecordedScores | None = None
+    trace: EpisodeTrace,
+    overrides: Mapping[str, Any] | None = None,
+    scorer: RecordedScores | None = None,
+    reader: RecordedReadings | None = None,
 ) -> gym.Env[Any, Any]:
     """A fresh environment like the one that a record was made in.
 
@@ -241,6 +278,7 @@ def make_env(
         trace: The record.
         overrides: Keyword arguments that win over the record's.
         scorer: Takes the place of a reward that is not in ``PURE_REWARDS`` and not in ``overrides``.
+        reader: Takes the place of a frozen reader that is not in ``PURE_READERS`` and not in ``overrides``.
 
     Raises:
         TraceError: the record does not say how to make it, or names a server or folder that ``overrides`` do not.
@@ -251,6 +289,11 @@ def make_env(
         keywords["reward"] = scorer or RecordedScores()
         if scorer is None:
             keywords["reward"].begin(trace)
+    if keywords.get("reader", "policy") not in PURE_READERS and "reader" not in (overrides or {}):
+        keywords["reader"] = reader or RecordedReadings()
+        keywords.pop("reader_options", None)
+        if reader is None:
+            keywords["reader"].begin(trace)
     # Gymnasium knows other environments, of which some import what their keyword arguments name.
     if task_of(trace.env.id) is None:
         raise TraceError(
@@ -320,6 +363,8 @@ def _effects(step: StepTrace) -> dict[str, Json]:
     effects = to_json(replace(step, observation={}))
     for name in ("observation", *_GIVEN):
         del effects[name]
+    # What a reader saw is an effect; what it cost is not.
+    effects["reader"] = [{**one, "completions": []} for one in effects.get("reader", [])]
     return {name: effects[name] for name in ("action", "operations", "memory", *effects)}
 
 

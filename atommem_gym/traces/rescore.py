@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from msgspec.structs import replace
 
+from atommem_gym.readers.options import ORACLE
 from atommem_gym.scoring import Scorer, ScoreRequest, score_all
 from atommem_gym.traces.causes import failure_causes
 from atommem_gym.traces.record import EpisodeTrace, Rescore, TraceError
@@ -87,6 +88,11 @@ def recorded_requests(trace: EpisodeTrace) -> list[tuple[ScoreRequest, Mapping[s
 
 
 def _with(trace: EpisodeTrace, name: str, scores: list[float]) -> EpisodeTrace:
-    added = Rescore(name, float(np.mean(scores)), tuple(scores), failure_causes(trace, scores))
+    answers = trace.metrics["answers"]
+    # As in the environment (SPEC R5).
+    oracle = trace.env.keywords.get("reader") == ORACLE
+    counted = [s for s, one in zip(scores, answers, strict=True) if one.get("answerable", True) or not oracle]
+    reward = float(np.mean(counted)) if counted else 0.0
+    added = Rescore(name, reward, tuple(scores), failure_causes(trace, scores))
     others = tuple(one for one in trace.rescores if one.scorer != name)
     return replace(trace, rescores=(*others, added))

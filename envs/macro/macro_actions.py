@@ -12,7 +12,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
-from atommem_gym.actions import Create, Delete, Operation, Read, Scratchpad, Update
+from atommem_gym.actions import Answer, Create, Delete, Operation, Read, Scratchpad, Update
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.macro.macro_state import MacroState, Piece, Stored
 from atommem_gym.envs.wrappers.base import plain_base
@@ -202,6 +202,8 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
         query = self._query(choice)
         if answering and not (query and spare):
             done["answer"] += 1
+            if not self.config.policy_answers:
+                return [Answer("")]
             return [answer(self._reader.answer(observation), self.config.dialect)]
         done["idle"] += choice != NO_READ and not query
         if not query:

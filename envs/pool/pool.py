@@ -41,6 +41,8 @@ class PoolStats:
     """From the call of a step or reset to its result, added up over all of them."""
     opening: StageStats
     """Making episodes: items, streams, kept memories."""
+    reading: StageStats
+    """Calls of the frozen reader, where one answers (SPEC E13)."""
     scoring: StageStats
     """Calls of the scorer; none for ``em``, ``f1`` and ``released``, which take microseconds."""
     embedding: StageStats
@@ -155,6 +157,7 @@ class AtomMemPool:
             steps=self._steps,
             seconds=self._seconds,
             opening=pipeline.opening.stats,
+            reading=pipeline.reading.stats,
             scoring=pipeline.scoring.stats,
             embedding=pipeline.embedding.stats,
             storing=pipeline.storing.stats,

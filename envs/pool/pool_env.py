@@ -20,7 +20,7 @@ from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.backend import EpisodeWithKey, Job
 from atommem_gym.envs.current_episode import CurrentEpisode, EpisodeAccess
-from atommem_gym.envs.pool.stages import Opening, Pipeline, Stage, Ticket
+from atommem_gym.envs.pool.stages import Done, Opening, Pipeline, Stage, Ticket
 from atommem_gym.envs.shaping import shaped
 from atommem_gym.episode import Episode
 from atommem_gym.records.record import Items
@@ -96,7 +96,7 @@ class PoolEnv(EpisodeAccess):
         Raises:
             ResetNeeded: before the first ``areset`` or after the end of the episode.
             TypeError: the action is no string.
-            EmbedderError, StoreError, JudgeError: nothing has changed; the same step may be repeated.
+            EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed; the same step may be repeated.
             AlreadyPendingCallError: another coroutine is calling this environment.
             ClosedEnvironmentError: the environment was left, or the pool is closed.
         """
@@ -121,7 +121,7 @@ class PoolEnv(EpisodeAccess):
             cancelled.
 
         Raises:
-            EmbedderError, StoreError, JudgeError: that call failed; nothing has changed.
+            EmbedderError, StoreError, JudgeError, ReaderError: that call failed; nothing has changed.
         """
         with self._calling():
             flight = self._flight
@@ -262,10 +262,10 @@ class Flight:
     The episode changes only in :meth:`_land`, which runs on the event loop without a break; an error before that leaves
     it as it was. ``result`` is the outcome; to wait for it without cancelling it, use ``asyncio.shield``.
 
-    The stages call it back (:meth:`_opened`, :meth:`_arrived`, :meth:`_stored`, :meth:`_released`); it is not a
-    coroutine that awaits them. A coroutine is simpler, but was 1.5 to 2 times slower: it needs a task for every step,
-    and for every stage a future and one more turn of the event loop to wake that task. With callbacks, all steps of a
-    batch go on in the one turn in which the stage hands out its results.
+    The stages call it back (:meth:`_opened`, :meth:`_was_read`, :meth:`_arrived`, :meth:`_stored`, :meth:`_released`);
+    it is not a coroutine that awaits them. A coroutine is simpler, but was 1.5 to 2 times slower: it needs a task for
+    every step, and for every stage a future and one more turn of the event loop to wake that task. With callbacks, all
+    steps of a batch go on in the one turn in which the stage hands out its results.
     """
 
     def __init__(self, pipeline: Pipeline, finish: Finish) -> None:
@@ -289,13 +289,17 @@ class Flight:
         """Begin the I/O of a begun step."""
         self.job = job
         pipeline = self._pipeline
-        stages = [pipeline.scoring] if job.scored and not pipeline.scores_at_once else []
-        stages += [pipeline.embedding] if job.embedded else []
-        if not stages:
-            stages = [pipeline.storing] if job.stored else []
-        done = self._stored if stages == [pipeline.storing] else self._arrived
+        stages: list[tuple[Stage[Job], Done]] = []
+        if job.read:
+            stages.append((pipeline.reading, self._was_read))
+        elif job.scored and not pipeline.scores_at_once:
+            stages.append((pipeline.scoring, self._arrived))
+        if job.embedded:
+            stages.append((pipeline.embedding, self._arrived))
+        if job.stored and not stages:
+            stages.append((pipeline.storing, self._stored))
         self._missing = len(stages)
-        tickets = [(stage, stage.put(job, done)) for stage in stages]
+        tickets = [(stage, stage.put(job, done)) for stage, done in stages]
         if self._opening is None:
             self._waiting += tickets
         if not stages:
@@ -322,8 +326,17 @@ class Flight:
             return
         self.carry_out(self._pipeline.backend.job(*self._opening.begun))
 
+    def _was_read(self, error: BaseException | None) -> None:
+        """Reading is done, and its answers can be scored."""
+        self._waiting = []
+        if error is not None or self._pipeline.scores_at_once:
+            self._arrived(error)
+            return
+        assert self.job is not None
+        self._pipeline.scoring.put(self.job, self._arrived)
+
     def _arrived(self, error: BaseException | None) -> None:
-        """Scoring or embedding is done; the step goes on, or fails, when both are."""
+        """Scoring (or reading, if that failed) or embedding is done; the step goes on, or fails, when both are."""
         self._waiting = []
         self._error = self._error or error
         self._missing -= 1

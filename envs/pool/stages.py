@@ -16,6 +16,7 @@ import numpy as np
 
 from atommem_gym.envs.backend import Backend, EpisodeWithKey, Job
 from atommem_gym.envs.current_episode import CurrentEpisode
+from atommem_gym.readers.options import is_url
 from atommem_gym.step import Step
 
 logger = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ OPENING_THREADS, STORING_THREADS, RELEASING_THREADS = 1, 1, 1
 ENDPOINT_THREADS = 8
 """Batches under way at a time at an embedding server."""
 SERVER_THREADS = 4
-"""Batches under way at a time at a judge, and at a Milvus server, whose searches overlap while writes take turns."""
+"""Batches under way at a time at a judge, a reader, and a Milvus server: searches overlap, writes take turns."""
 
 T = TypeVar("T")
 Done: TypeAlias = Callable[[BaseException | None], None]
@@ -213,13 +214,15 @@ class Opening:
 
 
 class Pipeline:
-    """The stages that the steps of a pool go through: opening (resets only), scoring and embedding, storing, releasing.
+    """The stages that steps go through: opening (resets only), reading, scoring, embedding, storing, releasing.
+
+    Embedding goes on beside reading and, after that, scoring.
 
     Args:
         backend: Does the work.
         executor: Its threads; at least :attr:`threads` of them.
         max_batch: Steps a batch at most.
-        max_wait: Seconds that a step waits for others at most, in scoring and embedding.
+        max_wait: Seconds that a step waits for others at most, in reading, scoring and embedding.
         complete: Whether no other step can join a batch.
     """
 
@@ -234,9 +237,10 @@ class Pipeline:
     ) -> None:
         self.backend = backend
         self.scores_at_once = backend.config.reward in _AT_ONCE
-        scoring, embedding, storing = _threads(backend)
+        reading, scoring, embedding, storing = _threads(backend)
         first: dict[str, Any] = {"max_batch": max_batch, "max_wait": max_wait, "complete": complete}
         self.opening: Stage[Opening] = Stage(self._open, executor, threads=OPENING_THREADS, max_batch=1)
+        self.reading: Stage[Job] = Stage(backend.read, executor, threads=reading, **first)
         self.scoring: Stage[Job] = Stage(backend.score, executor, threads=scoring, **first)
         self.embedding: Stage[Job] = Stage(backend.embed, executor, threads=embedding, **first)
         self.storing: Stage[Job] = Stage(backend.write_and_search, executor, threads=storing, max_batch=max_batch)
@@ -260,13 +264,14 @@ class Pipeline:
             self.backend.claim(opening.begun[0])
 
 
-def _threads(backend: Backend) -> tuple[int, int, int]:
-    """Threads of scoring, embedding and storing: several where a server does the work, else one each.
+def _threads(backend: Backend) -> tuple[int, int, int, int]:
+    """Threads of reading, scoring, embedding and storing: several where a server does the work, else one each.
 
-    A model, a database writer and a custom reward function are called by one thread at a time.
+    A model, a database writer and a custom reader or reward function are called by one thread at a time.
     """
     config = backend.config
     return (
+        SERVER_THREADS if is_url(config.reader) else 1,
         SERVER_THREADS if config.reward == "judge" else 1,
         ENDPOINT_THREADS if config.embedder.startswith(("http://", "https://")) else 1,
         SERVER_THREADS if config.store.startswith(("http://", "https://")) else STORING_THREADS,

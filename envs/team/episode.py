@@ -323,7 +323,7 @@ class CurrentTeamEpisode:
 
         Raises:
             ResetNeeded, TypeError: see ``TeamEpisode.begin``.
-            EmbedderError, StoreError, JudgeError: nothing has changed; the same step may be repeated.
+            EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed; the same step may be repeated.
         """
         step = self.team.begin(actions)
         results = self._carry_out(self.team, self.running, step)
@@ -349,7 +349,7 @@ class CurrentTeamEpisode:
         return TeamMemory.from_single(memory, None if stored is None else stored.state)
 
     def _carry_out(self, team: TeamEpisode, running: EpisodeWithKey, step: TeamStep) -> dict[str, StepResult]:
-        """The I/O of a step: one call each to scorer, embedder and store for the whole team."""
+        """The I/O of a step: one call each to reader, scorer, embedder and store for the whole team."""
         backend = self._backend
         # The shared draft is written once; the agents' own steps only score and search.
         written = backend.job(running, Step(step.draft, opening=step.opening))
@@ -359,6 +359,7 @@ class CurrentTeamEpisode:
             for name, own in step.steps.items()
         }
         batch = [written, *jobs.values()]
+        backend.read(batch)
         backend.score(batch)
         backend.embed(batch)
         backend.write_and_search(batch)

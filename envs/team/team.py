@@ -247,7 +247,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
             ResetNeeded: there is no episode, or it is over.
             ValueError: an agent has no action, or there is no such agent.
             TypeError: an action is no string.
-            EmbedderError, StoreError, JudgeError: nothing has changed; the same step may be repeated.
+            EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed; the same step may be repeated.
         """
         if self.episode.over:
             raise ResetNeeded("the episode is over; call reset() before the next step()")

@@ -1,0 +1,172 @@
+"""What a frozen reader answers with nothing shown: the same questions, each once, kept in the run's folder (SPEC E13).
+
+Memory gain is the score of an episode minus this, so what the reader knows by itself counts for no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any, TypeAlias
+
+from atommem_gym.config import EnvConfig
+from atommem_gym.errors import AtomMemError
+from atommem_gym.evaluation.results import EpisodeResult, QuestionResult
+from atommem_gym.readers.loading import load_reader
+from atommem_gym.readers.options import ORACLE
+from atommem_gym.readers.protocol import Reading, ReadRequest
+from atommem_gym.readers.server import ServerReader
+from atommem_gym.records.record import Item, Record
+from atommem_gym.scoring import ScoreRequest, exact_match, f1, measured
+
+VERSION = 1
+"""Of the rows; any change of a field or of its meaning raises it."""
+BATCH = 64
+"""Questions that are asked, and then written down, together."""
+
+QuestionKey: TypeAlias = tuple[str, int, str]
+"""Label of the environment, document count, id of the question."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedBook:
+    """One question as the reader answers it from nothing."""
+
+    env: str
+    docs: int
+    id: str
+    question: str
+    reader: str
+    answer: str
+    em: float
+    f1: float
+    answerable: bool
+    counted: bool
+    """Whether it counts: with the oracle one without an answer does not (SPEC R5)."""
+    calls: int
+    prompt_tokens: int | None
+    """``None`` if nobody counted them; so are the completion's."""
+    completion_tokens: int | None
+    seconds: float
+
+    @property
+    def key(self) -> QuestionKey:
+        """What tells it apart from the plan's other questions."""
+        return (self.env, self.docs, self.id)
+
+    @property
+    def known(self) -> bool:
+        """Whether the reader needs no memory for it: the closed-book filter leaves it out."""
+        return self.em >= 1.0
+
+    def to_values(self) -> dict[str, Any]:
+        """JSON values, from which :meth:`from_values` makes an equal row."""
+        return {"version": VERSION, **asdict(self), "known": self.known}
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], where: str = "the row") -> ClosedBook:
+        """The row of what :meth:`to_values` gave.
+
+        Raises:
+            AtomMemError: it is of another version, or damaged.
+        """
+        parts = {name: value for name, value in values.items() if name not in ("version", "known")}
+        if values.get("version") != VERSION:
+            raise AtomMemError(
+                f"{where} is of version {values.get('version')!r} and this package reads {VERSION}; remove the file to "
+                "ask the reader again"
+            )
+        try:
+            return cls(**parts)
+        except TypeError as error:
+            raise AtomMemError(f"{where} is damaged: {error}; remove the line to ask the reader again") from error
+
+
+def ask_closed_book(
+    env: str,
+    docs: int,
+    config: EnvConfig,
+    items: Iterable[Item],
+    done: Mapping[QuestionKey, ClosedBook],
+    keep: Callable[[ClosedBook], None],
+) -> None:
+    """Ask the reader of an environment all questions of some items that it was not asked before, with nothing shown.
+
+    Args:
+        env: Label of the environment.
+        docs: Its document count.
+        config: What it is made with; where the policy answers by itself, nothing is asked.
+        items: What is played.
+        done: What was asked before.
+        keep: Is given each answer as soon as it is there.
+
+    Raises:
+        ReaderError, ConfigError: the reader cannot be asked; what was kept stays.
+    """
+    if config.policy_answers:
+        return
+    questions: dict[str, tuple[Record, bool]] = {}
+    for item in items:
+        may_abstain = config.abstention or not all(question.answerable for question in item.questions)
+        questions |= {one.id: (one, may_abstain) for one in item.questions if (env, docs, one.id) not in done}
+    if not questions:
+        return
+    reader = load_reader(config.reader, config.reader_options, abstention=config.abstention)
+    assert reader is not None
+    try:
+        pairs = list(questions.values())
+        for batch in (pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)):
+            readings = reader.read([ReadRequest(question) for question, _ in batch])
+            for (question, may_abstain), reading in zip(batch, readings, strict=True):
+                keep(_row(env, docs, config, question, may_abstain, reader.name, reading))
+    finally:
+        if isinstance(reader, ServerReader):
+            reader.close()
+
+
+def gain(result: EpisodeResult, asked: Mapping[QuestionKey, ClosedBook]) -> float | None:
+    """Memory gain of an episode: its EM minus that of its reader with nothing shown; ``None`` if it is not known."""
+    before = closed_book_em(result, asked)
+    return None if before is None or result.em is None else result.em - before
+
+
+def closed_book_em(result: EpisodeResult, asked: Mapping[QuestionKey, ClosedBook]) -> float | None:
+    """EM of an episode's reader with nothing shown; ``None`` if it was not asked all questions, or none counts."""
+    rows = [asked.get((result.env, result.docs, question.id)) for question in result.questions]
+    known = [row.em for row in rows if row is not None and row.counted]
+    return fmean(known) if known and all(rows) else None
+
+
+def unknown_questions(result: EpisodeResult, asked: Mapping[QuestionKey, ClosedBook]) -> Sequence[QuestionResult]:
+    """The questions of an episode that the closed-book filter leaves: those that count and need a memory."""
+    rows = [(asked.get((result.env, result.docs, question.id)), question) for question in result.questions]
+    return [question for row, question in rows if row is not None and row.counted and not row.known]
+
+
+def _row(
+    env: str, docs: int, config: EnvConfig, question: Record, may_abstain: bool, reader: str, reading: Reading
+) -> ClosedBook:
+    answerable = question.answerable if may_abstain else None
+    request = ScoreRequest(question.question, reading.answer, question.answers, answerable)
+    calls = reading.calls
+    return ClosedBook(
+        env=env,
+        docs=docs,
+        id=question.id,
+        question=question.question,
+        reader=reader,
+        answer=reading.answer,
+        em=measured(exact_match, request),
+        f1=measured(f1, request),
+        answerable=question.answerable,
+        counted=question.answerable or config.reader != ORACLE,
+        calls=len(calls),
+        prompt_tokens=_sum([call.prompt_tokens for call in calls]),
+        completion_tokens=_sum([call.completion_tokens for call in calls]),
+        seconds=round(sum(call.seconds for call in calls), 6),
+    )
+
+
+def _sum(numbers: Sequence[int | None]) -> int | None:
+    return None if any(number is None for number in numbers) else sum(number or 0 for number in numbers)

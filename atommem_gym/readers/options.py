@@ -1,0 +1,126 @@
+"""What ``reader=`` may be, and what ``reader_options=`` may say about a reader on a server."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from atommem_gym.errors import ConfigError, check_integer, suggestion
+from atommem_gym.plugins.loading import check_colon, is_plugin
+from atommem_gym.readers.protocol import POLICY, FrozenReader
+
+ORACLE = "oracle"
+"""The value of ``reader=`` that gives the gold answer where its evidence is in sight."""
+_FORMS = "'policy', 'oracle', 'http://host:port/v1', 'package.module:name', or a callable"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderOptions:
+    """Settings of a reader on an OpenAI-compatible server.
+
+    >>> ReaderOptions.from_mapping({"model": "Qwen/Qwen3-8B", "max_tokens": 64}).max_tokens
+    64
+    """
+
+    model: str | None = None
+    """The model's name; by default the only one that the server lists."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key; keys themselves are never written down."""
+    max_tokens: int = 1024
+    """Tokens of a reply at most, with room for a model that reasons first."""
+    temperature: float = 0.0
+    timeout: float = 60.0
+    """Seconds of one try."""
+    tries: int = 5
+    """How often a request is tried in all."""
+    concurrency: int = 8
+    """Requests under way at a time."""
+    extra_body: Mapping[str, Any] | None = None
+    """More fields of the request, such as ``{"chat_template_kwargs": {"enable_thinking": false}}``."""
+
+    @classmethod
+    def from_mapping(cls, given: object) -> ReaderOptions:
+        """The options that are given by name; ``None`` gives none.
+
+        Raises:
+            ConfigError: one is unknown, or has a bad value.
+        """
+        if given is None:
+            return cls()
+        known = [field.name for field in fields(cls)]
+        if not isinstance(given, Mapping):
+            raise ConfigError(
+                f"reader_options={given!r} must be a dictionary of {', '.join(known)}, such as {{'model': 'Qwen3-8B'}}"
+            )
+        for name in given:
+            if name not in known:
+                raise ConfigError(f"reader_options has no option {name!r}; {suggestion(name, known)}")
+        options = cls(**given)
+        if not (options.model is None or (isinstance(options.model, str) and options.model)):
+            raise ConfigError(f"the reader option model={options.model!r} must be a model's name, or None")
+        variable: object = options.api_key_env
+        if not (isinstance(variable, str) and _VARIABLE.fullmatch(variable)):
+            # Not shown: it may be the key itself.
+            raise ConfigError(
+                "the reader option api_key_env must be the name of an environment variable that holds the key, such as "
+                "'OPENAI_API_KEY', and never the key itself"
+            )
+        for name in ("max_tokens", "tries", "concurrency"):
+            check_integer(f"the reader option {name}", getattr(options, name), 1)
+        _check_number("temperature", options.temperature, 0.0)
+        _check_number("timeout", options.timeout, 0.0, above=True)
+        extra: object = options.extra_body
+        if not (extra is None or (isinstance(extra, Mapping) and all(isinstance(name, str) for name in extra))):
+            raise ConfigError(f"the reader option extra_body={extra!r} must be a dictionary of JSON values, or None")
+        return options
+
+
+def check_reader(reader: object, options: object) -> None:
+    """Refuse what can name no reader, and options that go with none.
+
+    Raises:
+        ConfigError: ``reader`` is neither a known name, a URL, a ``"package.module:name"``, a reader nor a function, or
+            an option is unknown, has a bad value, or has nothing to say to this reader.
+    """
+    ReaderOptions.from_mapping(options)
+    if options and not is_url(reader):
+        raise ConfigError(
+            f"reader_options={options!r} contradicts reader={reader!r}: they are settings of a server; name its URL, "
+            "or leave them out"
+        )
+    if isinstance(reader, str):
+        if reader in (POLICY, ORACLE) or is_url(reader) or is_plugin("reader", reader):
+            return
+        check_colon("reader", reader)
+        raise ConfigError(f"unknown reader {reader!r}; {suggestion(reader, (POLICY, ORACLE))}; it may be {_FORMS}")
+    if not (isinstance(reader, FrozenReader) or callable(reader)):
+        raise ConfigError(f"reader={reader!r} must be {_FORMS}")
+
+
+def is_url(reader: object) -> bool:
+    """Whether a reader is a server."""
+    return isinstance(reader, str) and reader.startswith(("http://", "https://"))
+
+
+def reader_name(reader: Any) -> str:
+    """How a reader is called in records; a function is named as Python finds it.
+
+    >>> reader_name("oracle"), reader_name(len)
+    ('oracle', 'builtins:len')
+    """
+    if isinstance(reader, str):
+        return reader
+    if isinstance(reader, FrozenReader):
+        return reader.name
+    return f"{reader.__module__}:{getattr(reader, '__qualname__', type(reader).__qualname__)}"
+
+
+def _check_number(name: str, value: object, least: float, *, above: bool = False) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not (number and (value > least if above else value >= least)):  # type: ignore[operator]  # a number by now
+        rule = f"above {least:g}" if above else f"of at least {least:g}"
+        raise ConfigError(f"the reader option {name}={value!r} must be a finite number {rule}")
