@@ -160,7 +160,7 @@ OPERATIONS = st.one_of(
 @given(
     st.lists(st.lists(OPERATIONS, max_size=5), min_size=1, max_size=5), st.sampled_from([(CODE,), (CODE, OTHER), ()])
 )
-@budget(120)
+@budget(60)
 def test_D9_a_question_counts_by_the_histories_of_live_entries(
     steps: list[list[Operation]], erased: tuple[str, ...]
 ) -> None:
