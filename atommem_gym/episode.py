@@ -210,8 +210,9 @@ class Episode:
         """Whether memory, as it was before this step, keeps an erased code or an entry that ever held one (SPEC D9)."""
         if not self._limits.watched:
             return False
-        texts = [*self._scratchpads(), *(entry.text for entry in self.state.memory.entries.values())]
-        return any(entry.held for entry in self.state.memory.entries.values()) or any(map(self._limits.codes_in, texts))
+        entries = self.state.memory.entries.values()
+        texts = [entry.text for entry in entries] + (self._scratchpads() if self.config.scratchpad else [])
+        return any(entry.held for entry in entries) or any(map(self._limits.codes_in, texts))
 
     def _scratchpads(self) -> list[str]:
         """All scratchpads that the episode's memory has."""

@@ -179,12 +179,16 @@ def _check_state(state: Any) -> None:
     _check_all(
         "episode.state.memory.entries",
         list(entries.items()),
-        lambda pair: type(pair[0]) is int and isinstance(pair[1], Entry) and isinstance(pair[1].text, str),
+        lambda pair: type(pair[0]) is int and _is_entry(pair[1]),
         "an Entry by its id",
     )
     where, next_id = "episode.state.memory.next_id", memory.next_id
     _check(where, type(next_id) is int and next_id > max(entries, default=0), next_id, "above all ids")
     _check("episode.state.memory.scratchpad", isinstance(memory.scratchpad, str), memory.scratchpad, "a str")
+
+
+def _is_entry(value: object) -> bool:
+    return isinstance(value, Entry) and isinstance(value.text, str) and isinstance(value.held, tuple)
 
 
 def _check_vectors(vectors: Any, state: EpisodeState) -> None:

@@ -32,6 +32,7 @@ KIND_COLOURS = {
 CORRECT = "answered right"
 CAUSE_COLOURS = {
     CORRECT: "#e3e3e3",
+    "not erased": "#009e73",
     "never stored": "#d55e00",
     "stored then lost": "#e69f00",
     "stored but not retrieved": "#0072b2",

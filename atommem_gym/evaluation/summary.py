@@ -14,7 +14,7 @@ from atommem_gym.evaluation.closed_book import ClosedBook, QuestionKey, closed_b
 from atommem_gym.evaluation.plan import Cell
 from atommem_gym.evaluation.results import EpisodeResult
 from atommem_gym.evaluation.statistics import RESAMPLES, Interval, bootstrap, percentile
-from atommem_gym.traces.record import CAUSES
+from atommem_gym.traces.record import CAUSES, NOT_ERASED
 
 ABSTENTION = ("em_answerable", "abstention_precision", "abstention_recall")
 """Of all questions of a cell that has some without an answer (SPEC R5)."""
@@ -108,7 +108,8 @@ class CellSummary:
         row |= {"cut_short": self.cut_short, "cut_prompts": self.cut_prompts, "retries": self.retries}
         row |= {"agent_ms_median": self.agent_ms[0], "agent_ms_p95": self.agent_ms[1]}
         row |= {"env_ms_median": self.env_ms[0], "env_ms_p95": self.env_ms[1], "env_share": self.env_share}
-        row |= {"questions": self.questions, **{cause.replace(" ", "_"): self.causes.get(cause, 0) for cause in CAUSES}}
+        causes = [cause for cause in CAUSES if cause != NOT_ERASED or cause in self.causes]
+        row |= {"questions": self.questions, **{cause.replace(" ", "_"): self.causes.get(cause, 0) for cause in causes}}
         # An empty field is what spreadsheets and data frames read as "not known".
         return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 

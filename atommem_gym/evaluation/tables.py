@@ -20,7 +20,7 @@ from atommem_gym.evaluation import work
 from atommem_gym.evaluation.report import Report, counts
 from atommem_gym.evaluation.statistics import RESAMPLES
 from atommem_gym.evaluation.summary import CellSummary
-from atommem_gym.traces.record import CAUSES, WITHOUT_MEMORY
+from atommem_gym.traces.record import CAUSES, SELDOM
 
 NARROW = 120
 """Columns of a terminal below which tables have no shares and little space."""
@@ -126,7 +126,7 @@ def time_columns() -> list[Column]:
 def cause_columns(report: Report, *, shares: bool = True) -> list[Column]:
     """Why questions failed: counts, and shares of the failed ones."""
     found = counts(report.cells)
-    known: list[str] = [cause for cause in CAUSES if cause in found or cause != WITHOUT_MEMORY]
+    known: list[str] = [cause for cause in CAUSES if cause in found or cause not in SELDOM]
     known += [cause for cause in found if cause not in CAUSES]
     return [
         Column("questions", lambda cell: f"{cell.questions}", least=NARROW),

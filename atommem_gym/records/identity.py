@@ -67,7 +67,8 @@ def identity(item: Item, documents: str) -> dict[str, str]:
     return {
         "id": item.id,
         "questions": _hash([question.question for question in questions]),
-        "answers": _hash([question.answers for question in questions]),
+        # What has to be erased decides what an answer is worth.
+        "answers": _hash([*(question.answers for question in questions), *([item.erased] if item.erased else [])]),
         "evidence": _hash([_evidence(question) for question in questions]),
         "documents": documents,
     }

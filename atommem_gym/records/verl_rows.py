@@ -170,7 +170,7 @@ class ItemReference:
 
 
 def item_hash(item: Item) -> str:
-    """A hash of an item's questions, answers and evidence; the same in every layout and every process.
+    """A hash of an item's questions, answers, evidence and erased codes; the same in every layout and every process.
 
     >>> from atommem_gym.worlds.synthetic import SyntheticItems
     >>> items = SyntheticItems(num_docs=20)
@@ -186,7 +186,7 @@ def item_hash(item: Item) -> str:
         ]
         for question in item.questions
     )
-    text = json.dumps([item.id, questions], ensure_ascii=True)
+    text = json.dumps([item.id, questions, *([item.erased] if item.erased else [])], ensure_ascii=True)
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 

@@ -20,7 +20,8 @@ Evidence recall (SPEC E12) knows reads and the scratchpad alone and stays 0 ther
 The cause of a failure, the first that holds:
 
 1. ``not answered``: no answer was given that counts (the steps ran out, the read limit closed the question, or under
-   ``preset="released"`` one action gave several answers). This is certain, and no memory would have helped;
+   ``preset="released"`` one action gave several answers). This is certain, and no memory would have helped. As certain
+   is ``not erased``: the answer did not count, since memory kept what the stream asked to be erased (SPEC D9);
 2. ``never stored``, 3. ``stored then lost``, 4. ``stored but not retrieved``: the fate of some piece. The earliest
    broken link counts, since mending a later one would not have been enough; without a memory ``not shown``;
 5. ``retrieved but answered wrong``: every piece was seen (also if the question has no evidence).
@@ -34,7 +35,7 @@ from typing import Literal, TypeAlias
 from atommem_gym.evidence import held, holds, suggests
 from atommem_gym.records.record import Evidence
 from atommem_gym.step import Phase
-from atommem_gym.traces.record import CAUSES, Cause, EpisodeTrace, StepTrace
+from atommem_gym.traces.record import CAUSES, NOT_ERASED, Cause, EpisodeTrace, StepTrace
 
 Fate = Literal["retrieved", "stored but not retrieved", "stored then lost", "never stored", "not shown"]
 Pieces: TypeAlias = frozenset[int]
@@ -88,6 +89,8 @@ def closings(step: StepTrace) -> int:
 
 
 def _cause(closed: str, fates: Sequence[Fate]) -> Cause:
+    if closed == "not_erased":
+        return NOT_ERASED
     if closed != "answered":
         return "not answered"
     # In the order of an episode's life the earliest broken link comes first.

@@ -19,6 +19,7 @@ Json: TypeAlias = Any
 """``None``, ``bool``, ``int``, finite ``float``, ``str``, ``list`` or ``dict`` with ``str`` keys."""
 Message: TypeAlias = dict[str, str]
 Cause = Literal[
+    "not erased",
     "never stored",
     "stored then lost",
     "stored but not retrieved",
@@ -27,9 +28,13 @@ Cause = Literal[
     "not answered",
 ]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
-"""Why a question failed, in the order of an episode's life, in which tables and plots show them."""
+"""Why a question failed: what did not count, then in the order of an episode's life; so tables and plots show them."""
 WITHOUT_MEMORY: Cause = "not shown"
 """The one that only agents without a memory can have."""
+NOT_ERASED: Cause = "not erased"
+"""The one that only questions can have whose stream asks that something be erased (SPEC D9)."""
+SELDOM: tuple[Cause, ...] = (WITHOUT_MEMORY, NOT_ERASED)
+"""Those that tables leave out where no question has them."""
 
 
 class TraceError(AtomMemError, ValueError):

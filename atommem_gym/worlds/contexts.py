@@ -10,6 +10,7 @@ from itertools import pairwise
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, partition, stable_rng
 from atommem_gym.records.record import Document, Item, Record
+from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.synthetic.names import SPLITS
 
 CONTEXTS = 1_000
@@ -64,12 +65,11 @@ class GeneratedContexts(ABC):
         index, shuffle_seed = operator.index(index), operator.index(shuffle_seed)
         context = self.context(index)
         group = context.questions[self._groups[index // CONTEXTS]]
-        order = stable_rng("item", self.name, index, shuffle_seed).permutation(len(group)).tolist()
         return Item(
             id=f"{self.name}/{index}",
             index=index,
             shuffle_seed=shuffle_seed,
-            questions=tuple(group[i] for i in order),
+            questions=tuple(Dice("item", self.name, index, shuffle_seed).shuffled(group)),
             documents=context.documents,
             erased=context.erased,
         )

@@ -17,6 +17,7 @@ from support.fixed_items import OneItem
 from atommem_gym.actions import Create, Delete, Operation, Scratchpad, Update, format_action
 from atommem_gym.envs import AtomMemPool
 from atommem_gym.envs.team import parallel_env
+from atommem_gym.errors import SnapshotError
 from atommem_gym.memory.memory import squeezed
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.scoring import Scorer, ScoreRequest
@@ -159,7 +160,7 @@ OPERATIONS = st.one_of(
 @given(
     st.lists(st.lists(OPERATIONS, max_size=5), min_size=1, max_size=5), st.sampled_from([(CODE,), (CODE, OTHER), ()])
 )
-@budget(120)
+@budget(60)
 def test_D9_a_question_counts_by_the_histories_of_live_entries(
     steps: list[list[Operation]], erased: tuple[str, ...]
 ) -> None:
@@ -285,8 +286,21 @@ def test_D9_traces_tell_and_rescoring_keeps_what_does_not_count() -> None:
         recorder.step(action, *made.step(action))
     trace = recorder.finish()
     assert [one["closed"] for one in trace.metrics["answers"]] == ["not_erased", "answered"]
-    assert trace.causes == ("not answered", None)
+    assert trace.causes == ("not erased", None)
     [again] = rescore([trace], Counting())
     assert again.rescores[0].scores == (0.0, 1.0)
     assert [one for one, _ in recorded_requests(trace)] == [ScoreRequest(GONE.question, "unknown", ("",), False)]
     assert json.dumps(trace.metrics)
+
+
+def test_D9_M14_a_snapshot_knows_what_is_to_be_erased_and_its_entries_histories() -> None:
+    made = env()
+    made.reset(options={"index": 0})
+    made.step(f"<create>{CODE}</create>")
+    saved = made.unwrapped.snapshot()
+    with pytest.raises(SnapshotError, match="whose answers were others"):
+        env(erased=(OTHER,)).unwrapped.restore(saved)
+    entries = saved["episode"]["state"].memory.entries
+    entries[1] = entries[1]._replace(held=None)
+    with pytest.raises(SnapshotError, match="entries must be made of an Entry"):
+        env().unwrapped.restore(saved)

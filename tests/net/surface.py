@@ -67,7 +67,7 @@ def specs() -> dict[str, Any]:
     found = {}
     for name in generated_ids():
         size = {"num_docs": 40} if name in _counted() else {}
-        env = gym.make(name, source="synthetic", store="numpy", **size)
+        env = gym.make(name, source="synthetic", **size, store="numpy")
         assert env.spec is not None
         spec = json.loads(env.spec.to_json())
         env.close()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Iterator
+from datetime import date, timedelta
 from functools import lru_cache
 from itertools import pairwise
 from statistics import fmean
@@ -36,26 +37,36 @@ def items(questions: int = 5, split: str = "train", **options: Any) -> Conversat
     return ConversationItems(options=ConversationOptions(**options), split=split, questions_per_episode=questions)
 
 
+@lru_cache(maxsize=4096)
+def pattern(template: str, known: tuple[tuple[str, str], ...]) -> re.Pattern[str]:
+    found, given = re.escape(template), dict(known)
+    for field in ("when", "a", "value", "name", "title", "friend", "place"):
+        wanted = re.escape(given[field]) if field in given else f"(?P<{field}>.+?)"
+        found = found.replace(re.escape(f"{{{field}}}"), wanted)
+    return re.compile(found)
+
+
 def match(template: str, text: str, **known: str) -> re.Match[str] | None:
     """Match a text with a template whose fields are groups, but for those that are known."""
-    pattern = re.escape(template)
-    for field in ("when", "a", "value", "name", "title", "friend", "place"):
-        wanted = re.escape(known[field]) if field in known else f"(?P<{field}>.+?)"
-        pattern = pattern.replace(re.escape(f"{{{field}}}"), wanted)
-    return re.fullmatch(pattern, text)
+    return pattern(template, tuple(known.items())).fullmatch(text)
+
+
+@lru_cache(maxsize=4)
+def turns(documents: tuple[Document, ...]) -> list[tuple[date, str, str]]:
+    """Day of the session, speaker and sentence of every line."""
+    lines = [(document.date[:10], line) for document in documents for line in document.text.split("\n")]
+    return [(date.fromisoformat(day), *line.split(": ", 1)) for day, line in lines]  # type: ignore[misc]
 
 
 def said(
-    documents: Sequence[Document], name: str, *templates: str, **known: str
+    documents: tuple[Document, ...], name: str, *templates: str, **known: str
 ) -> Iterator[tuple[date, re.Match[str]]]:
     """What a person said in the words of these templates, in the order of time, with the day of the session."""
-    for document in documents:
-        for line in document.text.split("\n"):
-            speaker, _, sentence = line.partition(": ")
-            for template in templates:
-                found = match(template, sentence, **known) if speaker == name else None
-                if found:
-                    yield datetime.fromisoformat(document.date).date(), found
+    for day, speaker, sentence in turns(documents):
+        for template in templates:
+            found = match(template, sentence, **known) if speaker == name else None
+            if found:
+                yield day, found
 
 
 def value_of(found: re.Match[str]) -> str:
@@ -70,7 +81,7 @@ def day_of(session: date, when: str) -> str:
     return f"{day.day} {day:%B} {day.year}"
 
 
-def answer_by_reading(question: str, documents: Sequence[Document]) -> str:
+def answer_by_reading(question: str, documents: tuple[Document, ...]) -> str:
     """The answer of somebody who has nothing but the sessions."""
     for event in EVENTS:
         for template in (event.what, event.when):
@@ -97,14 +108,14 @@ def answer_by_reading(question: str, documents: Sequence[Document]) -> str:
 
 def test_D8_a_careful_reader_of_the_sessions_finds_every_answer() -> None:
     kinds: Counter[str] = Counter()
-    for number in range(25):
+    for number in range(12):
         context = items().context(number)
         for record in context.questions:
             said_so = answer_by_reading(record.question, context.documents)
             assert said_so == (record.answer if record.answerable else "unknown"), record.question
             assert record.answerable == (record.type != "unanswerable")
             kinds[record.type] += 1
-    assert kinds == {kind: 25 * count for kind, count in ConversationOptions().kinds.items()}
+    assert kinds == {kind: 12 * count for kind, count in ConversationOptions().kinds.items()}
     assert set(kinds) == set(QUESTION_KINDS)
 
 
@@ -173,17 +184,12 @@ def test_E14_E8_items_are_conversations_and_some_of_their_questions() -> None:
 def test_M15_items_are_the_same_in_another_process() -> None:
     code = (
         "from atommem_gym.worlds.conversation import ConversationItems\n"
-        "from atommem_gym.records.identity import documents_hash\n"
-        "i = ConversationItems(questions_per_episode=4).item(77, 3)\n"
-        "print(documents_hash(i.documents), i.questions)"
+        "item = ConversationItems(questions_per_episode=4).item(77, 3)\n"
+        "print(hashlib.sha256(repr(item).encode()).hexdigest())"
     )
-    said = {
-        subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, check=True, capture_output=True
-        ).stdout
-        for seed in "12"
-    }
-    assert len(said) == 1
+    said_there = subprocess.run([sys.executable, "-c", f"import hashlib\n{code}"], check=True, capture_output=True)
+    here = repr(items(4).item(77, 3))
+    assert said_there.stdout.decode().strip() == hashlib.sha256(here.encode()).hexdigest()
 
 
 # -- an audit: what can be had without the stream
@@ -245,7 +251,7 @@ def test_D8_memory_is_worth_what_it_holds() -> None:
     env = gym.make(ENV_ID, store="numpy", questions_per_episode=5)
     scores = {}
     for name in ("silent", "keep_all", "oracle"):
-        answers = [one for index in range(6) for one in play_episode(env, make_agent(name), index).answers]
+        answers = [one for index in range(4) for one in play_episode(env, make_agent(name), index).answers]
         scores[name] = fmean(one["em"] for one in answers if one["answerable"])
     env.close()
     assert scores["silent"] == 0.0

@@ -22,7 +22,7 @@ from atommem_gym.evaluation.statistics import bootstrap
 from atommem_gym.scoring import load_scorer
 from atommem_gym.scoring.judge import JudgeScorer
 from atommem_gym.traces import CAUSES, EpisodeTrace, TraceWriter, count_traces, read_traces
-from atommem_gym.traces.record import WITHOUT_MEMORY
+from atommem_gym.traces.record import SELDOM
 from atommem_gym.traces.rescore import recorded_scores, rescore
 
 
@@ -119,7 +119,7 @@ class Means:
             console.print("there are no records")
             return
         table = Table(title=f"{self.episodes} episodes", title_justify="left")
-        known = [cause for cause in CAUSES if cause != WITHOUT_MEMORY or cause in self.causes + self.new_causes]
+        known = [cause for cause in CAUSES if cause not in SELDOM or cause in self.causes + self.new_causes]
         for column in ("", "mean (95 %)", "failed", *known):
             table.add_column(column, justify="left" if not column else "right")
         old = " + ".join(sorted(self.old_rewards))

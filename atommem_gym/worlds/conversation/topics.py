@@ -206,7 +206,7 @@ PLANS: Final = (
     ),
 )
 MET: Final = ("I got to know {friend} at the {place}.", "At the {place} I met somebody new, {friend}.")
-FRIENDS: Final = (
+FRIENDS: Final[tuple[tuple[str, str, tuple[str, ...] | str], ...]] = (
     (
         "{friend} has moved to {value}.",
         "In which town does the person live whom {name} got to know at the {place}?",
