@@ -15,6 +15,8 @@ import yaml
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.errors import AtomMemError, ConfigError, check_integer, suggestion
 from atommem_gym.plugins.loading import module_of, plugins_in
+from atommem_gym.readers.options import ORACLE
+from atommem_gym.readers.protocol import POLICY
 from atommem_gym.registration import TASKS, Task, resolve_env_id
 from atommem_gym.trust import without_secrets
 
@@ -178,11 +180,16 @@ class Plan:
         """Episodes in flight at most.
 
         Language models and embedders answer many at once faster than one after the other. Scripted agents over the
-        built-in embedder keep one core busy as it is: more of them would wait for each other, and for nothing else.
+        built-in embedder and reader keep one core busy as it is: more of them would wait for each other, and for
+        nothing else.
         """
         if self.concurrency is not None:
             return self.concurrency
-        built_in = all({**self.settings, **env.settings}.get("embedder", "hashing") == "hashing" for env in self.envs)
+        keywords = [{**self.settings, **env.settings} for env in self.envs]
+        built_in = all(
+            own.get("embedder", "hashing") == "hashing" and own.get("reader", POLICY) in (POLICY, ORACLE)
+            for own in keywords
+        )
         return 4 if built_in and all(agent.name not in ROLES for agent in self.agents) else 32
 
     def env_keywords(self, env: EnvPlan, docs: int) -> dict[str, Any]:
