@@ -122,6 +122,8 @@ class Plan:
     traces: str = "jsonl"
     """How whole episodes are recorded, besides their results: ``jsonl``, ``jsonl.gz`` (a quarter of the size) or
     ``none``."""
+    protocol: str = ""
+    """Name and hash of the fixed protocol that it follows (``atommem_gym.evaluation.protocols``); empty if none."""
     give_up_after: int = 20
     """Stop after this many episodes failed with none finished in between; `--resume` goes on."""
 
@@ -149,7 +151,10 @@ class Plan:
 
     def to_values(self) -> dict[str, Any]:
         """Plain values, from which :meth:`from_values` makes an equal plan."""
-        return {name: _plain(getattr(self, name)) for name in (f.name for f in fields(self))}
+        values = {name: _plain(getattr(self, name)) for name in (f.name for f in fields(self))}
+        if not self.protocol:
+            del values["protocol"]
+        return values
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -227,7 +232,8 @@ class Plan:
     def differences(self, other: Plan) -> list[str]:
         """The settings that differ in another plan and change results; empty if the results of both belong together."""
         mine, others = (_identity(without_secrets(plan.to_values())) for plan in (self, other))
-        return [line for name in mine for line in _differences(name, mine[name], others[name])]
+        names = dict.fromkeys([*mine, *others])
+        return [line for name in names for line in _differences(name, mine.get(name), others.get(name))]
 
     def _check(self) -> None:
         for name, least in (("episodes", 1), ("give_up_after", 1), ("concurrency", 1), ("items_seed", 0)):
@@ -235,6 +241,8 @@ class Plan:
                 check_integer(name, getattr(self, name), least)
         if self.traces not in TRACES:
             raise ConfigError(f"traces={self.traces!r} must be one of {', '.join(TRACES)}")
+        if not isinstance(self.protocol, str):
+            raise ConfigError(f"protocol={self.protocol!r} must be name and hash of a protocol, or be left out")
         _distinct("docs", self.docs, "give each document count once")
         _distinct("seeds", self.seeds, "give each seed once")
         _distinct("envs", [env.label for env in self.envs], "give each a label of its own")

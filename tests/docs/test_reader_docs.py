@@ -1,4 +1,4 @@
-"""docs/reader.md is followed to the letter: its example runs, its commands play, and it knows every option."""
+"""docs/reader.md and docs/reporting.md: the example runs, the commands play, and every option and protocol is named."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from atommem_gym.cli import main
+from atommem_gym.evaluation.protocols.protocol import FREE, known_protocols
 from atommem_gym.readers.options import ReaderOptions
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "reader.md"
@@ -37,3 +38,10 @@ def test_E13_the_commands_run_as_they_stand(
 def test_E13_every_option_is_on_the_page() -> None:
     named = re.findall(r"^\| `(\w+)` \|", TEXT.split("## A server")[1], re.MULTILINE)
     assert named == [field.name for field in fields(ReaderOptions)]
+
+
+def test_the_page_on_reporting_names_every_protocol_and_what_is_free() -> None:
+    text = " ".join((PAGE.parent / "reporting.md").read_text(encoding="utf-8").split())
+    assert re.findall(r"\| `([\w-]+)` \|", text) == known_protocols()
+    free = text[text.index("these settings") : text.index("`plan.yaml` and")]
+    assert set(re.findall(r"`(\w+)`", free)) == FREE
