@@ -23,6 +23,7 @@ from atommem_gym.evaluation.grids import expand
 from atommem_gym.evaluation.plan import Plan, read_values
 from atommem_gym.evaluation.plots import PlotsUnavailableError, write_plots
 from atommem_gym.evaluation.progress import progress
+from atommem_gym.evaluation.protocols.protocol import FIXED, FREE, load_protocol, lock
 from atommem_gym.evaluation.report import Report, make_report
 from atommem_gym.evaluation.runner import evaluate
 from atommem_gym.evaluation.tables import markdown, notes, terminal_tables, to_csv
@@ -50,6 +51,11 @@ class Eval:
     """The folder for plan, results, traces, tables and plots."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A plan as YAML."""
+    protocol: Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE")] = None
+    """A fixed protocol in place of environments, documents, seeds and settings: streams-v1, or a file that --lock
+    made. Refused if the records differ from its hashes."""
+    lock: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Play nothing; write the plan's items with their hashes into a file, as a protocol of that name."""
     agents: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="agent", metavar="NAME…")] = ()
     """Who plays: random silent keep_all overwrite tidy oracle, or with a language model crud add_only overwrite_llm
     long_context retrieve_then_read; or an agent of your own, package.module:name."""
@@ -92,9 +98,12 @@ class Eval:
             return self._report(read_run(self.out))
         plan = self.plan()
         console = messages()
+        if self.lock is not None:
+            return self._lock(plan, self.lock)
+        protocol = None if self.protocol is None else load_protocol(self.protocol)
         try:
             with progress(console) as listener:
-                run = evaluate(plan, self.out, listener, resume=self.resume)
+                run = evaluate(plan, self.out, listener, resume=self.resume, protocol=protocol)
         except EvaluationError:
             # What was finished before the server went is worth a table.
             if (self.out / PLAN).is_file():
@@ -124,6 +133,17 @@ class Eval:
             if name in given and isinstance(values.get(name), Mapping):
                 given[name] = {**values[name], **given[name]}
         values |= given
+        if self.lock is not None:
+            values.setdefault("agents", ["silent"])
+        if self.protocol is not None:
+            if self.config is not None or self.grid:
+                raise ConfigError("--protocol contradicts --config and --grid: it fixes what they say")
+            fixed = load_protocol(self.protocol)
+            known = values.pop("protocol", fixed.title)
+            if self.resume and known == fixed.title:
+                values = {name: value for name, value in values.items() if name not in FIXED or name == "settings"}
+                values["settings"] = {k: v for k, v in (values.get("settings") or {}).items() if k in FREE}
+            values = fixed.apply(values)
         if "envs" not in values or "agents" not in values:
             missing = "environments" if "envs" not in values else "agents (--agent)"
             raise ConfigError(f"no {missing} given; for instance: atommem eval Synthetic --agent keep_all tidy")
@@ -141,6 +161,16 @@ class Eval:
             check_plan(keywords, where)
         return plan
 
+    def _lock(self, plan: Plan, file: Path) -> int:
+        protocol = lock(file.stem, plan)
+        try:
+            file.write_text(protocol.to_text(), encoding="utf-8")
+        except OSError as error:
+            raise EvaluationError(f"the protocol cannot be written to {file} ({error.strerror})") from error
+        items = sum(map(len, protocol.items.values()))
+        output().print(Text(f"{items} items of the protocol {protocol.title} written to {file}"), soft_wrap=True)
+        return 0
+
     def _base(self) -> dict[str, Any]:
         if self.config is not None:
             return read_values(self.config)
@@ -157,6 +187,7 @@ class Eval:
             "agents",
             "settings",
             "model",
+            "protocol",
         }
         given: dict[str, Any] = {name: getattr(self, name) for name in names}
         given = {name: value for name, value in given.items() if value not in (None, ())}

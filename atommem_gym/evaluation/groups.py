@@ -23,6 +23,7 @@ from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.closed_book import ask_closed_book
 from atommem_gym.evaluation.folder import RunWriter
 from atommem_gym.evaluation.plan import Cell, EnvPlan, ModelPlan, Plan
+from atommem_gym.evaluation.protocols.protocol import FixedProtocol
 from atommem_gym.evaluation.results import EpisodeKey
 from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, Task, load_items
@@ -105,6 +106,15 @@ class Group:
         self.remaining = len(missing)
         self._drawn = drawn
         return missing
+
+    def check_protocol(self, protocol: FixedProtocol) -> None:
+        """Refuse items that are not those of a protocol; to be called after :meth:`load`, in a thread.
+
+        Raises:
+            ConfigError: one differs.
+        """
+        assert self._items is not None
+        protocol.check(self.env, self.docs, [self._items.item(*one) for one in self._drawn])
 
     def read_closed_book(self, writer: RunWriter) -> None:
         """Ask the frozen reader, if there is one, the questions of all items with nothing shown, as far as is missing.

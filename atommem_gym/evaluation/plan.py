@@ -15,6 +15,8 @@ import yaml
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.errors import AtomMemError, ConfigError, check_integer, suggestion
 from atommem_gym.plugins.loading import module_of, plugins_in
+from atommem_gym.readers.options import ORACLE
+from atommem_gym.readers.protocol import POLICY
 from atommem_gym.registration import TASKS, Task, resolve_env_id
 from atommem_gym.trust import without_secrets
 
@@ -120,6 +122,8 @@ class Plan:
     traces: str = "jsonl"
     """How whole episodes are recorded, besides their results: ``jsonl``, ``jsonl.gz`` (a quarter of the size) or
     ``none``."""
+    protocol: str = ""
+    """Name and hash of the fixed protocol that it follows (``atommem_gym.evaluation.protocols``); empty if none."""
     give_up_after: int = 20
     """Stop after this many episodes failed with none finished in between; `--resume` goes on."""
 
@@ -147,7 +151,10 @@ class Plan:
 
     def to_values(self) -> dict[str, Any]:
         """Plain values, from which :meth:`from_values` makes an equal plan."""
-        return {name: _plain(getattr(self, name)) for name in (f.name for f in fields(self))}
+        values = {name: _plain(getattr(self, name)) for name in (f.name for f in fields(self))}
+        if not self.protocol:
+            del values["protocol"]
+        return values
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -178,11 +185,16 @@ class Plan:
         """Episodes in flight at most.
 
         Language models and embedders answer many at once faster than one after the other. Scripted agents over the
-        built-in embedder keep one core busy as it is: more of them would wait for each other, and for nothing else.
+        built-in embedder and reader keep one core busy as it is: more of them would wait for each other, and for
+        nothing else.
         """
         if self.concurrency is not None:
             return self.concurrency
-        built_in = all({**self.settings, **env.settings}.get("embedder", "hashing") == "hashing" for env in self.envs)
+        keywords = [{**self.settings, **env.settings} for env in self.envs]
+        built_in = all(
+            own.get("embedder", "hashing") == "hashing" and own.get("reader", POLICY) in (POLICY, ORACLE)
+            for own in keywords
+        )
         return 4 if built_in and all(agent.name not in ROLES for agent in self.agents) else 32
 
     def env_keywords(self, env: EnvPlan, docs: int) -> dict[str, Any]:
@@ -220,7 +232,8 @@ class Plan:
     def differences(self, other: Plan) -> list[str]:
         """The settings that differ in another plan and change results; empty if the results of both belong together."""
         mine, others = (_identity(without_secrets(plan.to_values())) for plan in (self, other))
-        return [line for name in mine for line in _differences(name, mine[name], others[name])]
+        names = dict.fromkeys([*mine, *others])
+        return [line for name in names for line in _differences(name, mine.get(name), others.get(name))]
 
     def _check(self) -> None:
         for name, least in (("episodes", 1), ("give_up_after", 1), ("concurrency", 1), ("items_seed", 0)):
@@ -228,6 +241,8 @@ class Plan:
                 check_integer(name, getattr(self, name), least)
         if self.traces not in TRACES:
             raise ConfigError(f"traces={self.traces!r} must be one of {', '.join(TRACES)}")
+        if not isinstance(self.protocol, str):
+            raise ConfigError(f"protocol={self.protocol!r} must be name and hash of a protocol, or be left out")
         _distinct("docs", self.docs, "give each document count once")
         _distinct("seeds", self.seeds, "give each seed once")
         _distinct("envs", [env.label for env in self.envs], "give each a label of its own")

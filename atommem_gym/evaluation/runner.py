@@ -22,9 +22,10 @@ from atommem_gym.agents.rollout import rollout
 from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import AtomMemError, ConfigError, refused_for_good
 from atommem_gym.evaluation.archive import Archive
-from atommem_gym.evaluation.folder import EvaluationError, Run, RunWriter, read_run
+from atommem_gym.evaluation.folder import PROTOCOL, EvaluationError, Run, RunWriter, read_run
 from atommem_gym.evaluation.groups import Group, await_model, make_cells, open_model, plan_models
 from atommem_gym.evaluation.plan import AgentPlan, Plan
+from atommem_gym.evaluation.protocols.protocol import FixedProtocol, load_protocol
 from atommem_gym.evaluation.report import surroundings
 from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
 from atommem_gym.evaluation.work import STAGES
@@ -141,10 +142,32 @@ class Runner:
     async def _load(self, done: set[EpisodeKey]) -> list[Job]:
         """All episodes that are missing; a source or a reader that cannot be had is an error before the first one."""
         jobs = []
+        protocol = self._protocol()
         for group in self._groups:
             jobs += [(group, key) for key in await group.load(done)]
+            if protocol is not None:
+                await asyncio.to_thread(group.check_protocol, protocol)
             await asyncio.to_thread(group.read_closed_book, self.writer)
         return jobs
+
+    def _protocol(self) -> FixedProtocol | None:
+        """The protocol that the plan follows: the folder's own copy, which is made at the first start.
+
+        Raises:
+            ConfigError: there is none of this name and hash.
+        """
+        title = self.plan.protocol
+        if not title:
+            return None
+        file = self.writer.path / PROTOCOL
+        # A file given by its path has left its copy here (``evaluate``).
+        protocol = load_protocol(str(file) if file.is_file() else title.partition("#")[0])
+        if protocol.title != title:
+            raise ConfigError(f"the plan follows the protocol {title!r}, and {file} holds {protocol.title!r}")
+        protocol.check_plan(self.plan)
+        if not file.is_file():
+            file.write_text(protocol.to_text(), encoding="utf-8")
+        return protocol
 
     async def _play(self, jobs: list[Job]) -> None:
         waiting = iter(jobs)
@@ -241,7 +264,14 @@ class Runner:
                 self.seconds[stage] += getattr(stats, stage).seconds
 
 
-def evaluate(plan: Plan, folder: Path, listener: Listener | None = None, *, resume: bool = False) -> Run:
+def evaluate(
+    plan: Plan,
+    folder: Path,
+    listener: Listener | None = None,
+    *,
+    resume: bool = False,
+    protocol: FixedProtocol | None = None,
+) -> Run:
     """Play what is missing of a plan and return all that the folder holds then.
 
     Args:
@@ -249,6 +279,7 @@ def evaluate(plan: Plan, folder: Path, listener: Listener | None = None, *, resu
         folder: Where to write it; it is made if it is not there.
         listener: Is told of every episode.
         resume: Go on with what the folder holds.
+        protocol: The one that the plan follows, if it is none of the package's own.
 
     Raises:
         ConfigError: see :class:`RunWriter` and :meth:`Runner.run`.
@@ -256,6 +287,8 @@ def evaluate(plan: Plan, folder: Path, listener: Listener | None = None, *, resu
         KeyboardInterrupt: Ctrl-C; what was finished is in the folder.
     """
     with RunWriter(folder, plan, resume=resume) as writer:
+        if protocol is not None and not (folder / PROTOCOL).is_file():
+            (folder / PROTOCOL).write_text(protocol.to_text(), encoding="utf-8")
         runner = Runner(plan, writer, listener or Silent())
         try:
             asyncio.run(_interruptible(runner.run()))

@@ -17,6 +17,7 @@ from atommem_gym.actions import Kind
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.envs.render import printable
 from atommem_gym.evaluation import work
+from atommem_gym.evaluation.plan import Plan
 from atommem_gym.evaluation.report import Report, counts
 from atommem_gym.evaluation.statistics import RESAMPLES
 from atommem_gym.evaluation.summary import CellSummary
@@ -180,6 +181,7 @@ def markdown(report: Report, plots: Sequence[tuple[str, str]] = ()) -> str:
         "",
         *made(report),
         "",
+        *protocol_lines(plan),
         "The plan is in `plan.yaml`, all numbers in `cells.csv`, one row an episode in `results.jsonl`.",
     ]
     for title, file in plots:
@@ -189,6 +191,14 @@ def markdown(report: Report, plots: Sequence[tuple[str, str]] = ()) -> str:
     parts += ["", "## Where the wall time went", "", *_markdown_rows(work.HEADERS, work.work_rows(report.sessions))]
     parts += ["", "## How to read it", "", *(f"- {note}" for note in notes(report))]
     return "\n".join(parts) + "\n"
+
+
+def protocol_lines(plan: Plan) -> list[str]:
+    """Which protocol was played, if one was."""
+    if not plan.protocol:
+        return []
+    name, _, digest = plan.protocol.partition("#")
+    return [f"Protocol `{name}`, hash `{digest}`; its items and their hashes are in `protocol.json`.", ""]
 
 
 def made(report: Report) -> list[str]:

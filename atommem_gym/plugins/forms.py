@@ -78,7 +78,11 @@ FORMS: dict[str, Form] = {
         check="check_agent",
     ),
     "reader": Form(
-        "a reader", "name(question, memories, scratchpad), which returns a text", arguments=("", [], ""), makes=False
+        "a reader",
+        "name(question, memories, scratchpad), which returns a text",
+        arguments=("", [], ""),
+        makes=False,
+        check="check_reader",
     ),
     "reward": Form("a reward", "name(prediction, answers, question)", arguments=("", (), ""), makes=False),
 }

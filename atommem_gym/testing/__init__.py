@@ -18,6 +18,7 @@ from atommem_gym.testing.env_machine import MemoryEnvMachine
 from atommem_gym.testing.env_model import EpisodeModel, Malformed, Predicted
 from atommem_gym.testing.hostile import HOSTILE_TEXTS, hostile_texts
 from atommem_gym.testing.profiles import budget
+from atommem_gym.testing.reader_check import check_reader
 from atommem_gym.testing.store_check import check_store
 from atommem_gym.testing.store_machine import MemoryStoreMachine, NetEffect
 from atommem_gym.testing.strategies import actions, operations, texts
@@ -39,6 +40,7 @@ __all__ = [
     "check_dialect",
     "check_embedder",
     "check_memory_env",
+    "check_reader",
     "check_store",
     "check_tokenizer",
     "documents",

@@ -18,7 +18,7 @@ from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Write
 from atommem_gym.plugins.loading import is_plugin, module_of
-from atommem_gym.readers.protocol import ReaderCall, Reading, ReadRequest
+from atommem_gym.readers.protocol import POLICY, ReaderCall, Reading, ReadRequest
 from atommem_gym.records.reading import SUFFIXES
 from atommem_gym.registration import task_of
 from atommem_gym.scoring import ScoreRequest
@@ -186,6 +186,9 @@ class Replayer:
         following = trace.steps[number].observation if number < len(trace.steps) else trace.final_observation
         recorded = {**_effects(trace.steps[number - 1]), "next_observation": following}
         replayed = {**_effects(recorder.last), "next_observation": recorder.observation}
+        if trace.env.keywords.get("reader", POLICY) == POLICY:
+            # Version 2 had the field before environments had readers; what others wrote there is no effect.
+            del recorded["reader"], replayed["reader"]
         if trace.version == 1 and trace.env.keywords.get("preset") == "released":
             self._take_ids(number, recorded["operations"], replayed["operations"])
         return first_difference(recorded, replayed, step=number, tolerance=self._tolerance)

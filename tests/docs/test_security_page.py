@@ -39,6 +39,7 @@ def test_finding_1_4_the_promises_name_all_that_a_file_may_name() -> None:
         "template": "prompt template",
         "text": "`text=`",
         "store": "`store=",
+        "reader": "frozen reader",
         "reward": "`reward`",
     }
     assert words.keys() == trust._KEYWORDS.keys() | {"reward"}, "a keyword that opens something has a line"

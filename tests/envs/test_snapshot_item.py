@@ -320,7 +320,7 @@ def forgetting(snapshot: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (setting(3, "version"), "of version 3, this package reads 1 to 2"),
+        (setting(4, "version"), "of version 4, this package reads 1 to 3"),
         (setting(True, "version"), "of version True"),
         (setting("2", "version"), "of version '2'"),
         (without("version"), "this dict is no snapshot"),
@@ -374,7 +374,7 @@ def test_finding_4_3_whatever_else_is_no_snapshot(value: Any) -> None:
 def test_M14_a_snapshot_from_before_the_first_reset_has_no_item() -> None:
     env = old_env()
     snapshot = env.snapshot()
-    assert snapshot["version"] == snapshots.VERSION == 2
+    assert snapshot["version"] == snapshots.VERSION == 3
     assert snapshot["episode"] is None
     assert old_env(documents=DOCUMENTS[:1]).restore(snapshot) is None
 
@@ -405,3 +405,41 @@ def test_M13_a_database_kept_by_an_older_version_is_opened_and_goes_on(tmp_path:
     _, info = env.reset(seed=5, options={"memory": keys["other"]})
     assert info["entries"] == 1
     env.close()
+
+
+def test_E13_a_snapshot_from_before_there_were_frozen_readers_has_cost_none() -> None:
+    env = old_env()
+    snapshot = taken(env)
+    assert snapshot["episode"]["state"].reader.counted()["calls"] == 0
+    snapshot["version"] = 2
+    del snapshot["episode"]["state"].reader
+    observation = env.restore(snapshot)
+    assert repr(observation) == repr(env.episode.observation())
+    assert env.episode.state.reader.answered == []
+
+
+def test_E13_a_snapshot_goes_on_with_what_the_reader_has_cost_under_the_same_reader() -> None:
+    def made(reader: Any) -> AtomMemEnv:
+        env = gym.make(
+            "AtomMem-Synthetic-v0",
+            num_docs=8,
+            chunk_tokens=9999,
+            questions_per_episode=2,
+            store="numpy",
+            early_answer=True,
+            reader=reader,
+        ).unwrapped
+        assert isinstance(env, AtomMemEnv)
+        return env
+
+    env = made("support.plugins.readers:echo")
+    env.reset(options={"index": 1})
+    env.step("<answer/>")
+    snapshot = pickle.loads(pickle.dumps(env.snapshot()))
+    other = made("support.plugins.readers:echo")
+    other.restore(snapshot)
+    metrics = [one.step("<answer/>")[4]["episode_metrics"] for one in (env, other)]
+    assert metrics[0] == metrics[1]
+    assert metrics[0]["reader"]["calls"] == 2
+    with pytest.raises(SnapshotError, match="reader"):
+        made("oracle").restore(snapshot)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from support.game import DOCUMENTS, QUESTIONS, Game
-from support.readers import Echo, echo, failing
+from support.plugins.readers import Echo, echo, failing
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError, ReaderError
@@ -244,7 +244,7 @@ def test_E13_a_key_in_place_of_its_variable_is_not_shown() -> None:
 
 def test_E13_a_function_by_name_is_the_same_as_the_function() -> None:
     request = ReadRequest(QUESTIONS[0], ((1, "a", 0.5),), "notes")
-    found = [load_reader(spec) for spec in ("support.readers:echo", echo, "support.readers:batched")]
+    found = [load_reader(spec) for spec in ("support.plugins.readers:echo", echo, "support.plugins.readers:batched")]
     said = [reader.read([request, request]) for reader in found if reader is not None]
     assert len({one.answer for pair in said for one in pair}) == 1
 

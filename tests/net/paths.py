@@ -92,6 +92,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "check_dialect",
         "check_embedder",
         "check_memory_env",
+        "check_reader",
         "check_store",
         "check_tokenizer",
         "documents",

@@ -22,6 +22,7 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.errors import ConfigError
 from atommem_gym.plugins.forms import FORMS
+from atommem_gym.readers.loading import load_reader
 from atommem_gym.scoring import load_scorer
 from atommem_gym.stores.loading import open_store
 from atommem_gym.tokenizers import load_tokenizer
@@ -33,6 +34,7 @@ LOADERS: dict[str, Any] = {
     "dialect": load_dialect,
     "agent": make_agent,
     "reward": load_scorer,
+    "reader": load_reader,
 }
 NAMES = {
     "store": "support.plugins.parts:Store",

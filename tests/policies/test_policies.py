@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from support.agents.scripted import FixedItems, fixed, make, question, trace
 
 import atommem_gym  # noqa: F401
@@ -12,8 +10,9 @@ from atommem_gym.agents.play import atommem_env
 from atommem_gym.config import EnvConfig
 from atommem_gym.policies.answering import fill
 from atommem_gym.policies.documents import DocumentReader, entries, sentences, split
-from atommem_gym.policies.oracle_reader import OracleReader, visible_texts
+from atommem_gym.policies.oracle_reader import OracleReader
 from atommem_gym.policies.words import Rarity, content_words, names
+from atommem_gym.readers.oracle import visible_texts
 from atommem_gym.records.record import Document, Evidence
 from atommem_gym.tokenizers import load_tokenizer
 
@@ -43,12 +42,12 @@ def test_oracle_reader_never_answers_a_question_without_evidence() -> None:
 
 
 def test_oracle_reader_joins_memories_of_consecutive_ids_only() -> None:
-    def shown(*ids: int) -> dict[str, Any]:
-        return {"scratchpad": "", "memories": tuple({"id": i, "text": f"t{i}", "score": 0.0} for i in ids)}
+    def shown(*ids: int) -> list[tuple[int, str, float]]:
+        return [(i, f"t{i}", 0.0) for i in ids]
 
-    assert visible_texts(shown(5, 3, 4, 9)) == ["", "t3", "t4", "t5", "t9", "t3 t4 t5"]
-    assert visible_texts(shown(1, 3)) == ["", "t1", "t3"]
-    assert visible_texts(shown()) == [""]
+    assert visible_texts(shown(5, 3, 4, 9), "") == ["", "t3", "t4", "t5", "t9", "t3 t4 t5"]
+    assert visible_texts(shown(1, 3), "") == ["", "t1", "t3"]
+    assert visible_texts(shown(), "notes") == ["notes"]
 
 
 def test_reading_policy_asks_the_question_then_with_the_names_of_the_best_new_hit() -> None:

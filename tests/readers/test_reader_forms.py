@@ -12,8 +12,8 @@ import pytest
 from gymnasium.vector import AutoresetMode
 from hypothesis import given
 from hypothesis import strategies as st
+from support.plugins.readers import Echo, failing, late
 from support.pools import ENV_ID, make_plain, make_pool, run
-from support.readers import Echo, failing, late
 
 from atommem_gym.agents.session import Generated, TokenLimits, play_session
 from atommem_gym.envs import AtomMemVectorEnv, PoolEnv
@@ -110,7 +110,8 @@ def test_E13_a_pool_tells_the_same_however_late_the_reader_answers(
 
 
 @given(
-    st.lists(scripts(), min_size=2, max_size=4), st.sampled_from(["support.readers:echo", "support.readers:batched"])
+    st.lists(scripts(), min_size=2, max_size=4),
+    st.sampled_from(["support.plugins.readers:echo", "support.plugins.readers:batched"]),
 )
 @budget(15)
 def test_E13_a_vector_tells_the_same_and_asks_once_a_step(episodes: list[list[str]], reader: str) -> None:

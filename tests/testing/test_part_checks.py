@@ -16,8 +16,16 @@ from atommem_gym.actions import Invalid, Operation
 from atommem_gym.agents import AGENTS
 from atommem_gym.agents.scripted.keep_all import KeepAllAgent
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
+from atommem_gym.errors import ReaderError
 from atommem_gym.memory.protocols import Rows, TextKind, Vectors
-from atommem_gym.testing import check_agent, check_dialect, check_embedder, check_store, check_tokenizer
+from atommem_gym.testing import (
+    check_agent,
+    check_dialect,
+    check_embedder,
+    check_reader,
+    check_store,
+    check_tokenizer,
+)
 from atommem_gym.testing.agent_check import ENVIRONMENTS
 from atommem_gym.testing.linear import check_linear
 from atommem_gym.tokenizers import Offsets, WordTokenizer
@@ -27,6 +35,7 @@ CHECKS: dict[str, tuple[Callable[..., None], str]] = {
     "embedder": (check_embedder, "support.plugins.parts:Embedder"),
     "tokenizer": (check_tokenizer, "support.plugins.parts:Tokenizer"),
     "dialect": (check_dialect, "support.plugins.parts:lines"),
+    "reader": (check_reader, "support.plugins.readers:echo"),
 }
 
 
@@ -296,3 +305,35 @@ def test_A3_ten_times_the_text_may_take_about_ten_times_as_long() -> None:
         check_linear(
             lambda text: [text[place:].upper() for place in range(0, len(text), 4)], {"a letter": "a"}, "reading"
         )
+
+
+def counting() -> Callable[..., str]:
+    asked: list[str] = []
+
+    def answer(question: str, memories: list[Any], scratchpad: str) -> str:
+        asked.append(question)
+        return str(len(asked))
+
+    return answer
+
+
+def together() -> Callable[..., str]:
+    def answer(question: str, memories: list[Any], scratchpad: str) -> str:
+        return scratchpad
+
+    answer.batch = lambda questions, memories, scratchpads: [scratchpads[0]] * len(questions)  # type: ignore[attr-defined]
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("reader", "broken"),
+    [
+        (counting, "E13: asked again"),
+        (together, "E13: in a batch"),
+        (lambda: lambda question, memories, scratchpad: memories[0]["text"], "raised IndexError"),
+        (lambda: lambda question, memories, scratchpad: None, "an answer is a text"),
+    ],
+)
+def test_E13_a_reader_that_is_not_frozen_is_found(reader: Callable[[], Any], broken: str) -> None:
+    with pytest.raises((AssertionError, ReaderError), match=broken):
+        check_reader(reader(), examples=10)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 from support.made_traces import SMALL
+from support.plugins.readers import Echo
 from support.pools import make_plain
-from support.readers import Echo
 
 from atommem_gym.cli import main
 from atommem_gym.envs import RecordTraces
@@ -66,7 +66,7 @@ def test_E13_the_record_holds_what_the_reader_saw_said_and_cost(tmp_path: Path) 
     assert trace.env.keywords["reader"] == "http://gone:1/v1#tiny"
 
 
-@pytest.mark.parametrize("reader", [Costly, lambda: "oracle", lambda: "support.readers:echo"])
+@pytest.mark.parametrize("reader", [Costly, lambda: "oracle", lambda: "support.plugins.readers:echo"])
 def test_E13_a_record_is_replayed_and_checked_without_a_reader(tmp_path: Path, reader: Any) -> None:
     trace = recorded(tmp_path, reader())
     with Replayer() as replayer:
@@ -77,7 +77,7 @@ def test_E13_a_record_is_replayed_and_checked_without_a_reader(tmp_path: Path, r
 def test_E13_the_command_line_imports_and_calls_nobody_for_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trace = recorded(tmp_path, "support.readers:echo")
+    trace = recorded(tmp_path, "support.plugins.readers:echo")
     for name in ("http://127.0.0.1:9/v1", "no_such_module:reader", trace.env.keywords["reader"]):
         named = replace(trace, env=replace(trace.env, keywords={**trace.env.keywords, "reader": name}))
         write_traces(tmp_path / "named.jsonl", [named])

@@ -32,7 +32,7 @@ batched.batch = _batch  # type: ignore[attr-defined]
 class Echo:
     """Answers as :func:`echo`; a test says what happens before a call answers, such as a wait or an error."""
 
-    name = "support.readers:echo"
+    name = "support.plugins.readers:echo"
 
     def __init__(self, before: Callable[[int], None] = lambda call: None) -> None:
         self.batches: list[int] = []

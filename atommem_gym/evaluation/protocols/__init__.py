@@ -1,0 +1,1 @@
+"""Fixed protocols: what is played to the item, with hashes, so that the numbers of two papers can be compared."""

@@ -1,0 +1,246 @@
+"""A protocol: environments, document counts, settings and items by name and hash, from the package or from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from atommem_gym.agents.play import draw_items
+from atommem_gym.errors import ConfigError, suggestion
+from atommem_gym.evaluation.plan import EnvPlan, Plan
+from atommem_gym.records.identity import documents_hash, identity
+from atommem_gym.records.record import Item
+from atommem_gym.registration import TASKS, load_items
+from atommem_gym.trust import without_secrets
+
+VERSION = 1
+"""Of the files; any change of a field or of its meaning raises it."""
+FIXED = ("envs", "docs", "seeds", "episodes", "items_seed", "settings")
+"""The fields of a plan that a protocol decides; of ``settings`` all but those of ``FREE``."""
+FREE = frozenset(
+    {
+        *("source", "store", "store_reads", "keep_memory", "embedder", "embedder_options"),
+        *("reader", "reader_options", "dialect", "thinking", "template"),
+    }
+)
+"""Keyword arguments that do not change what is asked: where records lie, how a memory is stored and found, who reads,
+and how actions are written. They are part of a result all the same, and of its plan."""
+
+ItemHash: TypeAlias = tuple[str, str]
+"""An item's id, and the hash of its questions, answers, evidence and documents in their order."""
+
+
+@dataclass(frozen=True, slots=True)
+class FixedProtocol:
+    """What everybody plays who plays it."""
+
+    name: str
+    plan: Mapping[str, Any]
+    """The ``FIXED`` fields, as a plan's values."""
+    rules: Mapping[str, Mapping[str, Any]]
+    """All keyword arguments of each environment that are not free, by its label, defaults included: what they were
+    when the protocol was made. A keyword argument of later versions is not among them."""
+    items: Mapping[str, Sequence[ItemHash]]
+    """In the order in which they are played, by ``LABEL/DOCUMENTS``."""
+
+    @property
+    def hash(self) -> str:
+        """Of all that it fixes."""
+        return _hash({"plan": self.plan, "rules": self.rules, "items": self.items})
+
+    @property
+    def title(self) -> str:
+        """Name and hash, as plans and reports have it."""
+        return f"{self.name}#{self.hash}"
+
+    def apply(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of a plan that follows this protocol.
+
+        Args:
+            values: Agents, model, and settings that are free.
+
+        Raises:
+            ConfigError: they give something that the protocol fixes.
+        """
+        for name in FIXED:
+            if name != "settings" and name in values:
+                raise ConfigError(f"the protocol {self.name!r} fixes {name}; leave it out, or leave --protocol out")
+        for name in values.get("settings") or {}:
+            if name not in FREE:
+                raise ConfigError(
+                    f"the protocol {self.name!r} fixes the settings, {name} too; free are {', '.join(sorted(FREE))}"
+                )
+        settings = {**self.plan.get("settings", {}), **(values.get("settings") or {})}
+        return {**values, **self.plan, "settings": settings, "protocol": self.title}
+
+    def check_plan(self, plan: Plan) -> None:
+        """Refuse a plan that does not follow this protocol.
+
+        Raises:
+            ConfigError: it fixes something else.
+        """
+        ours = fixed_values(plan)
+        for name in FIXED:
+            if ours[name] != self.plan.get(name):
+                free = ", ".join(sorted(FREE))
+                raise ConfigError(
+                    f"the plan has {name}={ours[name]!r}, and the protocol {self.name!r} {self.plan.get(name)!r}: "
+                    f"leave out what the protocol fixes; free are agents, model and the settings {free}"
+                )
+
+        rules = _rules(plan)
+        for label, theirs in self.rules.items():
+            for name, value in theirs.items():
+                if rules[label].get(name) != value:
+                    raise ConfigError(
+                        f"{label} has {name}={rules[label].get(name)!r}, and in the protocol {self.name!r} {value!r}: "
+                        "another version of the package has another default; use one that has the protocol's"
+                    )
+
+    def check(self, env: EnvPlan, docs: int, items: Sequence[Item]) -> None:
+        """Refuse items that are not those of the protocol.
+
+        Raises:
+            ConfigError: one differs; the message names the first.
+        """
+        theirs = self.items.get(_cell(env, docs))
+        if theirs is None or len(theirs) != len(items):
+            raise ConfigError(f"the protocol {self.name!r} has other items than {len(items)} of {_cell(env, docs)}")
+        for number, ((item_id, found), item) in enumerate(zip(theirs, items, strict=True), 1):
+            if (item.id, item_hash(item)) != (item_id, found):
+                raise ConfigError(
+                    f"item {number} of {_cell(env, docs)} is {item.id!r} with the hash {item_hash(item)}, and in the "
+                    f"protocol {self.name!r} {item_id!r} with {found}: the records differ (another file, split or "
+                    "version of the package), so the numbers could not be compared"
+                )
+
+    def to_text(self) -> str:
+        """The file, which :func:`read_protocol` reads."""
+        head = {"version": VERSION, "name": self.name, "hash": self.hash, "plan": self.plan, "rules": self.rules}
+        # One item a line, for whoever looks at what differs.
+        cells = ",\n".join(
+            f"{json.dumps(cell)}: [\n" + ",\n".join(json.dumps(list(item)) for item in listed) + "\n]"
+            for cell, listed in self.items.items()
+        )
+        return f'{json.dumps(head)[:-1]},\n"items": {{\n{cells}\n}}}}\n'
+
+
+def item_hash(item: Item) -> str:
+    """Of questions, answers, evidence and documents in their order."""
+    return _hash(identity(item, documents_hash(item.documents)))[:16]
+
+
+def fixed_values(plan: Plan) -> dict[str, Any]:
+    """What a protocol fixes of a plan."""
+    values = {field: value for field, value in without_secrets(plan.to_values()).items() if field in FIXED}
+    values["settings"] = _without_free(values["settings"])
+    values["envs"] = [
+        _without_empty({**env, "settings": _without_free(env.get("settings", {}))}) for env in values["envs"]
+    ]
+    return values
+
+
+def lock(name: str, plan: Plan) -> FixedProtocol:
+    """The protocol of a plan: its items as its records make them today.
+
+    Raises:
+        ConfigError, DatasetUnavailableError: the items cannot be had.
+    """
+    found = {}
+    for env in plan.envs:
+        for docs in plan.docs_of(env):
+            found[_cell(env, docs)] = [(item.id, item_hash(item)) for item in drawn_items(plan, env, docs)]
+    return FixedProtocol(name, fixed_values(plan), _rules(plan), found)
+
+
+def known_protocols() -> list[str]:
+    """The names of those that come with the package."""
+    return sorted(file.name[:-5] for file in _folder().iterdir() if file.name.endswith(".json"))
+
+
+def load_protocol(name: str) -> FixedProtocol:
+    """A protocol by its name, or the path of its file.
+
+    Raises:
+        ConfigError: there is none, or it is damaged.
+    """
+    if name in known_protocols():
+        return parse_protocol((_folder() / f"{name}.json").read_text(encoding="utf-8"), name)
+    path = Path(name)
+    if not path.is_file():
+        raise ConfigError(
+            f"there is no protocol {name!r}, nor such a file; {suggestion(name, known_protocols())}; "
+            "`atommem eval … --lock FILE` makes one of a plan"
+        )
+    try:
+        return parse_protocol(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the protocol {path} cannot be read ({error})") from error
+
+
+def parse_protocol(text: str, where: str) -> FixedProtocol:
+    """The protocol in a text.
+
+    Raises:
+        ConfigError: it is damaged, of another version, or changed by hand: its hash does not fit.
+    """
+    try:
+        values = json.loads(text)
+        version, said = values["version"], values["hash"]
+        items = {cell: [(str(one), str(other)) for one, other in listed] for cell, listed in values["items"].items()}
+        protocol = FixedProtocol(values["name"], values["plan"], values["rules"], items)
+        fits = protocol.hash == said
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{where} is no protocol ({type(error).__name__}: {error})") from error
+    if version != VERSION:
+        raise ConfigError(f"the protocol {where} is of version {version!r} and this package reads {VERSION}")
+    if not fits:
+        raise ConfigError(
+            f"the protocol {where} says the hash {said!r} and has {protocol.hash}: it was changed; a changed "
+            "protocol is another one, make it with --lock"
+        )
+    return protocol
+
+
+def _folder() -> Any:
+    return resources.files("atommem_gym.evaluation.protocols")
+
+
+def _cell(env: EnvPlan, docs: int) -> str:
+    return f"{env.label}/{docs}"
+
+
+def _rules(plan: Plan) -> dict[str, dict[str, Any]]:
+    """The rules of each environment, whatever agent plays; the document count is the plan's."""
+    rules = {}
+    for env in plan.envs:
+        task = next(task for task in TASKS.values() if task.env_id == env.id)
+        keywords = task.config(plan.env_keywords(env, plan.docs_of(env)[0])).as_keywords()
+        kept = {name: value for name, value in keywords.items() if name not in FREE | {"num_docs"}}
+        rules[env.label] = json.loads(json.dumps(kept, default=str))
+    return rules
+
+
+def drawn_items(plan: Plan, env: EnvPlan, docs: int) -> Iterator[Item]:
+    """The items of an environment of a plan at one document count, in the order in which they are played."""
+    task = next(task for task in TASKS.values() if task.env_id == env.id)
+    items = load_items(task.name, task.config(plan.env_keywords(env, docs)))
+    return (items.item(*one) for one in draw_items(items.num_items, plan.episodes, plan.items_seed))
+
+
+def _without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value}
+
+
+def _without_free(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name not in FREE}
+
+
+def _hash(value: object) -> str:
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
