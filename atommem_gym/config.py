@@ -117,7 +117,8 @@ class EnvConfig:
     thinking: Pairs | None = None
     """What reasoning stands between, a pair or a list of pairs; ``None``: ``<think>`` and the other known ones."""
     template: str | None = None
-    """A Jinja2 file that takes the place of the dialect's prompt; the environment itself never reads it."""
+    """A Jinja2 file that takes the place of the dialect's prompt, or ``"shared_prefix"``: the same, what a group shares
+    first; the environment itself never reads it."""
     preset: str = "paper"
     """``"released"`` keeps the semantics of the paper's released code, so that its checkpoint can be evaluated."""
     addressing: str = "id"
@@ -260,7 +261,7 @@ class EnvConfig:
             if not isinstance(value, str) or (not value and name != "initial_query"):
                 raise ConfigError(f"{name}={value!r} must be a non-empty string")
         if not (self.template is None or (isinstance(self.template, str) and self.template)):
-            raise ConfigError(f"template={self.template!r} must be the path of a Jinja2 file, or None")
+            raise ConfigError(f"template={self.template!r} must be the path of a Jinja2 file, 'shared_prefix', or None")
         EmbedderOptions.from_mapping(self.embedder_options)
         check_reader(self.reader, self.reader_options)
         if not (self.keep_memory is None or isinstance(self.keep_memory, bool)):

@@ -21,6 +21,7 @@ from atommem_gym.records.record import Items, Record
 from atommem_gym.registration import register_task
 from atommem_gym.scoring import Scorer
 from atommem_gym.task import Task
+from atommem_gym.trust import is_built_in_template
 
 if TYPE_CHECKING:
     from atommem_gym.records.sources import Split
@@ -64,7 +65,7 @@ class CustomTask:
     scorer: str | Callable[..., float] | Scorer = "em"
     """The default of ``reward``: a name, a function ``(prediction, answers, question) -> float``, or a ``Scorer``."""
     template: str | Path | None = None
-    """The default of ``template``: a Jinja2 file that takes the place of the dialect's prompt."""
+    """The default of ``template``: a Jinja2 file in place of the dialect's prompt, or ``"shared_prefix"``."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     """Further keyword defaults, such as ``num_docs``."""
     summary: str = "records of one's own"
@@ -84,10 +85,13 @@ class CustomTask:
             ConfigError: the name is taken or no part of an id, a default is wrong, or the template cannot be used.
         """
         in_file = isinstance(self.records, str | Path)
+        template = None if self.template is None else str(self.template)
+        if template is not None and not is_built_in_template(template):
+            template = str(Path(template).absolute())
         defaults = {
             "source": str(Path(str(self.records)).expanduser().absolute()) if in_file else REGISTERED,
             "reward": self.scorer,
-            **({} if self.template is None else {"template": str(Path(self.template).absolute())}),
+            **({} if template is None else {"template": template}),
             **self.defaults,
         }
         splits = _Splits(self)

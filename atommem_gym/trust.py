@@ -198,17 +198,26 @@ def check_template(path: str, where: str) -> None:
     """Refuse a prompt template that only a file names.
 
     Args:
-        path: Of the template.
+        path: Of the template, or the name of one of ours, which anybody may name.
         where: Who names it, for the message.
 
     Raises:
         ConfigError: the command line does not name it.
     """
-    if _said is not None and not is_said(path):
+    if _said is not None and not is_built_in_template(path) and not is_said(path):
         raise ConfigError(
             f"{where} names the prompt template {path!r}, which is read only if this command line names it too; if it "
             f"is yours, add --trust {path}, else give another one (--set template=… or --option template=…)"
         )
+
+
+def is_built_in_template(value: object) -> bool:
+    """Whether a ``template`` is one of ours by its name, in place of a file; see ``prompts.PromptTemplate``.
+
+    >>> [is_built_in_template(name) for name in ("shared_prefix", "./shared_prefix", None)]
+    [True, False, False]
+    """
+    return isinstance(value, str) and value == "shared_prefix"
 
 
 def reaches_out(value: object) -> bool:
@@ -227,7 +236,7 @@ _KEYWORDS: Mapping[str, Callable[[object], bool]] = {
     "embedder": reaches_out,
     "tokenizer": reaches_out,
     "model": lambda name: bool(name),
-    "template": lambda path: path is not None,
+    "template": lambda path: path is not None and not is_built_in_template(path),
     "text": lambda path: path is not None,
     "reader": lambda reader: reader not in ("policy", "oracle"),
     "store": lambda store: isinstance(store, str) and store not in ("milvus", "numpy"),

@@ -24,6 +24,8 @@ _PADDING_ROW = 128
 """Tokens of a row that veRL fills a batch up with."""
 _FUSED_TOKENS = 512
 """Tokens whose logits veRL's fused log-probabilities hold at a time (backend torch)."""
+_LEARNER_COPIES = 4
+"""Logits that ``grpo.py`` holds at its peak, in fp32: scaled, and three of the backward pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,22 @@ def one_update(steps: SessionSteps, config: Mapping[str, Any], updates: int = 1)
     # veRL shares a mini-batch out evenly.
     multiple = gpus // math.gcd(gpus, rollouts)
     return math.ceil(needed / multiple) * multiple
+
+
+def learner_logits(micro_batch: int, max_response: int, vocabulary: int) -> int:
+    """Bytes that ``grpo.py``, the learner in plain torch, takes at most for logits and their gradients.
+
+    Prompts have none, so it does not matter how long they are. SmolLM2-135M with the learner's defaults, in MiB:
+
+    >>> learner_logits(micro_batch=4, max_response=256, vocabulary=49_152) // 2**20
+    771
+
+    Args:
+        micro_batch: Rows that go through the model at once.
+        max_response: Tokens of a response; one more has logits, which are not used.
+        vocabulary: Of the model.
+    """
+    return _LEARNER_COPIES * 4 * micro_batch * (max_response + 1) * vocabulary
 
 
 def markdown(numbers: TrainingNumbers, steps: SessionSteps) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
 from omegaconf import OmegaConf
@@ -28,6 +29,8 @@ from atommem_gym.errors import AtomMemError, ConfigError, check_integer
 from atommem_gym.files.json_lines import JsonLines
 from atommem_gym.records.verl_rows import ItemReference
 
+Routing: TypeAlias = Literal["group", "session"]
+
 
 class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no types
     """One session: an episode of a row of ``atommem data verl``, each step a row of its own for the trainer.
@@ -47,15 +50,23 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
     :class:`~atommem_gym.agents.learn.verl_sampler.GroupSampler` drops the prompt's group.
     Cancelling a session gives its environment back, with its rows.
 
+    **Replicas.** veRL's router sends calls with one request id to one replica, whose prefix cache then holds what the
+    prompts of a group have in common; most of it with ``template="shared_prefix"``. The id is that of the prompt's
+    group, and another one for a repeated call, since the replica may be what failed. vLLM itself is given an id of
+    its own for each call by veRL; under ``rollout.full_determinism`` it is given ours, so there every call has
+    another, and calls are spread.
+
     Args:
         env_keywords: Over those of the rows: where things are (``store``, ``embedder``), not what the items are. What
             a row names is opened or called only if it is named here too.
         imports: Modules of your own, which are imported first: they register tasks, or hold what the rows name as
             ``"module:name"``. A row's word alone imports nothing.
         shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``.
-        template: A Jinja2 file in place of the dialect's prompt.
+        template: A Jinja2 file in place of the dialect's prompt, or ``shared_prefix``.
         capacity: Episodes at a time in a worker process.
         overlong_prompt: See :class:`~atommem_gym.agents.session.TokenLimits`.
+        routing: Whose calls go to one replica: those of a ``group``, or of a ``session``, which keeps more replicas
+            busy where a step has fewer prompts than there are replicas.
         tries: Calls of the model's server for one response at most.
         log: A JSONL file (one line a session: step, item, layout, reward, totals), which all worker processes share;
             veRL's own tables show the totals of validation sessions only.
@@ -75,6 +86,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         template: str | None = None,
         capacity: int = 64,
         overlong_prompt: OverlongPrompt = "shorten",
+        routing: Routing = "group",
         tries: int = 3,
         log: str | None = None,
         run: str = "",
@@ -83,6 +95,9 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         super().__init__(**base)
         if overlong_prompt not in ("shorten", "error"):
             raise ConfigError(f"overlong_prompt={overlong_prompt!r} must be 'shorten' or 'error'")
+        if routing not in ("group", "session"):
+            raise ConfigError(f"routing={routing!r} must be 'group' or 'session'")
+        self.routing = routing
         self.env_keywords: dict[str, Any] = _plain(env_keywords)
         self.imports = tuple(imports)
         for module in self.imports:
@@ -120,8 +135,12 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
             template=self.template,
         )
 
+        # Rows of no group are those of somebody who calls the loop directly.
+        group, member = str(row.get("uid") or uuid4().hex), int(row.get("session_id", 0))
+        calls = count()
+
         async def generate(prompt_ids: list[int]) -> Generated:
-            return await self._generate(prompt_ids, sampling_params)
+            return await self._generate(prompt_ids, sampling_params, self._request_ids(group, member, next(calls)))
 
         async with shared.pool.env() as env:
             session = await play_session(
@@ -139,7 +158,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
                 "run": self.start,
                 "global_step": global_step,
                 "uid": str(row.get("uid", "")),
-                "session": int(row.get("session_id", 0)),
+                "session": member,
                 "part": reference.part,
                 "item": reference.item,
                 "shuffle_seed": shuffle_seed,
@@ -158,7 +177,18 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
     async def _decode(self, ids: list[int]) -> str:
         return str(await asyncio.to_thread(self.tokenizer.decode, ids, skip_special_tokens=True))
 
-    async def _generate(self, prompt_ids: list[int], sampling_params: Mapping[str, Any]) -> Generated:
+    def _request_ids(self, group: str, member: int, call: int) -> Iterator[str]:
+        """The request id of a session's call, and those of its repetitions."""
+        if getattr(self.rollout_config, "full_determinism", False):
+            yield from (f"{group}-{member}-{call}-{attempt}" for attempt in count())
+        sticky = group if self.routing == "group" else f"{group}-{member}"
+        yield sticky
+        while True:
+            yield f"{sticky}-{uuid4().hex}"
+
+    async def _generate(
+        self, prompt_ids: list[int], sampling_params: Mapping[str, Any], request_ids: Iterator[str]
+    ) -> Generated:
         """One response of the server; it may have failed ``tries - 1`` times before."""
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self.tries),
@@ -170,7 +200,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         async for attempt in retrying:
             with attempt:
                 sampled = await self.server_manager.generate(
-                    request_id=uuid4().hex,
+                    request_id=next(request_ids),
                     prompt_ids=prompt_ids,
                     sampling_params={**sampling_params, "max_tokens": self.limits.response},
                 )

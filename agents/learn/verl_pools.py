@@ -44,7 +44,7 @@ async def shared_pool(
         env_keywords: Keyword arguments of the environment, JSON values.
         capacity: Episodes at a time; sessions beyond that wait.
         shaping: What is added to rewards, in JSON form.
-        template: A Jinja2 file in place of the dialect's prompt.
+        template: A Jinja2 file in place of the dialect's prompt, or ``shared_prefix``.
 
     Raises:
         ConfigError: a keyword argument, the shaping or the template is wrong.

@@ -49,7 +49,7 @@ class LanguageModelPlayer:
     Args:
         name: Who plays.
         model: Any language model; many players may share it.
-        template: A Jinja2 file in place of the player's own template, see ``PromptTemplate``.
+        template: A Jinja2 file in place of the player's own template, or ``shared_prefix``, see ``PromptTemplate``.
         reading: Sampling settings for the reading phase, over those for both, such as ``{"max_tokens": 2048}``.
         answering: The same for the answering phase.
         seeded: Whether every drawn completion gets a seed, derived from episode and step.

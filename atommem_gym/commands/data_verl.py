@@ -27,6 +27,7 @@ from atommem_gym.records.files import files_of_split, split_name
 from atommem_gym.records.verl_rows import references, row, write_rows
 from atommem_gym.registration import configure, load_items, resolve_env_id, task_of
 from atommem_gym.task import Task
+from atommem_gym.trust import is_built_in_template
 
 _LOOKED_AT = 64
 """Items whose streams are cut to see how long sessions are."""
@@ -167,6 +168,8 @@ def _records_of(config: EnvConfig) -> set[str]:
 def _absolute(keywords: Mapping[str, Any]) -> dict[str, Any]:
     """The keyword arguments, with local files as absolute paths: workers have another working directory."""
     paths = {name: keywords[name] for name in ("source", "template") if isinstance(keywords.get(name), str)}
+    if is_built_in_template(paths.get("template")):
+        del paths["template"]
     local = {name: str(Path(path).resolve()) for name, path in paths.items() if Path(path).exists()}
     return {**keywords, **local}
 

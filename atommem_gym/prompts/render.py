@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from atommem_gym.actions.dialects import dialect_template
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.prompts.sandbox import FolderLoader, PromptEnvironment
+from atommem_gym.trust import is_built_in_template
 
 _WRONG = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 """What a template raises that calculates with the wrong things."""
+_EXTENDS = re.compile(r"\{%[-+]?\s*extends\b")
 
 
 class PromptTemplate:
@@ -29,12 +32,19 @@ class PromptTemplate:
     its own folder; a dialect of the user's own brings its template with it, which ``{% extends dialect ~ ".j2" %}``
     means too. Each runs in a sandbox, within bounds (:mod:`atommem_gym.prompts.sandbox`), and reads no other file.
 
+    **Prompts that share their prefix.** ``"shared_prefix"`` in place of a file is the dialect's own prompt in another
+    order: what all members of a group see at a step comes first (instructions, question, chunk), what each has made
+    itself (scratchpad, memories, results, what is left to it) last. A server that caches prefixes computes the first
+    part once a group. The texts are the same; a file of that name is meant by ``"./shared_prefix"``.
+
     Args:
         config: The environment's configuration.
-        path: A Jinja2 template file that replaces the dialect's; by default the one that ``config`` names, if any.
+        path: A Jinja2 template file that replaces the dialect's, or ``"shared_prefix"``; by default the one that
+            ``config`` names, if any.
 
     Raises:
-        ConfigError: the template cannot be read or is not valid Jinja2.
+        ConfigError: the template cannot be read or is not valid Jinja2, or the dialect is of the user's own and its
+            prompt has no blocks that could be put into another order.
     """
 
     def __init__(self, config: EnvConfig, path: str | Path | None = None) -> None:
@@ -45,7 +55,14 @@ class PromptTemplate:
         own = dialect_template(config.dialect)
         if own is not None:
             loaders.insert(0, jinja2.DictLoader({name: own}))
-        if path is not None:
+        if path is not None and is_built_in_template(str(path)):
+            name = f"{path}.j2"
+            if own is not None and not _EXTENDS.search(own):
+                raise ConfigError(
+                    f"template={str(path)!r} puts the blocks of base.j2 into another order, but the prompt of "
+                    f"dialect={config.dialect!r} does not extend it; write a template of your own"
+                )
+        elif path is not None:
             name = Path(path).name
             loaders.insert(0, FolderLoader(Path(path)))
         loader = jinja2.ChoiceLoader(loaders)

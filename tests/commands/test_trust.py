@@ -30,7 +30,16 @@ from atommem_gym.stores.loading import open_store
 from atommem_gym.traces import EpisodeTrace, TraceError, write_traces
 from atommem_gym.traces.replay import Replayer
 from atommem_gym.traces.training.sft import Selection, Tally, examples
-from atommem_gym.trust import check_import, check_plan, check_template, command_line, is_said, reaches_out, secret
+from atommem_gym.trust import (
+    check_import,
+    check_plan,
+    check_template,
+    command_line,
+    is_said,
+    reaches_out,
+    secret,
+    unsaid,
+)
 
 KEY = "sk-very-secret"
 SECRET = "the secret of this machine"
@@ -355,6 +364,11 @@ def test_a_template_is_said_by_its_path(tmp_path: Path, monkeypatch: pytest.Monk
         assert is_said("./prompts/mine.j2")
         with pytest.raises(ConfigError, match=r"the plan names the prompt template 'other\.j2'.*--trust other\.j2"):
             check_template("other.j2", "the plan")
+        check_template("shared_prefix", "the plan")  # one of ours, by its name: there is nothing to read
+        with pytest.raises(ConfigError, match="shared_prefix"):
+            check_template("./shared_prefix", "the plan")
+    assert unsaid({"template": "shared_prefix"}) == []
+    assert unsaid({"template": ["shared_prefix"]}) == [("template", ["shared_prefix"])]
     check_template("other.j2", "a program's own plan")
     plan = Plan.from_values(
         {
@@ -396,6 +410,18 @@ def test_finding_1_1_in_python_an_export_does_not_read_a_record_s_template(hones
     found = list(examples(with_keywords(honest, template="/etc/hostname"), selection, tally))
     assert found == list(examples(honest, selection, Tally()))
     assert tally.own_prompt == {"/etc/hostname"}
+
+
+def test_finding_5_8_an_export_renders_with_a_record_s_template_if_it_is_ours_by_name(honest: EpisodeTrace) -> None:
+    tally = Tally()
+    found = list(examples(with_keywords(honest, template="shared_prefix"), Selection(threshold=0), tally))
+    own = list(examples(honest, Selection(threshold=0), Tally()))
+    assert not tally.own_prompt
+    assert len(found) == len(own)
+    for shared, ours in zip(found, own, strict=True):
+        texts = [one.messages[1]["content"].splitlines() for one in (shared, ours)]
+        assert texts[0] != texts[1]
+        assert sorted(filter(None, texts[0])) == sorted(filter(None, texts[1]))
 
 
 def test_finding_1_2_a_name_on_a_hub_is_followed_only_if_it_is_said_again(

@@ -150,6 +150,14 @@ def test_the_prompt_is_the_dialect_s_and_a_user_s_template_may_extend_it(tmp_pat
     assert "Write one operation a line" in prompt.system
 
 
+def test_finding_5_8_a_dialect_that_extends_ours_can_share_prefixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = EnvConfig.from_keywords({"dialect": NAMES["dialect"], "template": "shared_prefix"})
+    assert "Write one operation a line" in PromptTemplate(config).system
+    monkeypatch.setattr(parts.Lines, "template", "{{ part }}")
+    with pytest.raises(ConfigError, match=r"template='shared_prefix'.*does not extend it"):
+        PromptTemplate(config)
+
+
 def test_a_dialect_s_broken_template_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts.Lines, "template", "{% if %}")
     with pytest.raises(ConfigError, match=r"the prompt template support\.plugins\.parts:lines\.j2 cannot be used"):

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from support.game import QUESTIONS, Game
 
+from atommem_gym.agents.learn.prefix_sharing import common
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.prompts import PromptTemplate
@@ -235,3 +236,53 @@ def test_finding_1_1_a_prompt_of_many_documents_is_within_the_bounds() -> None:
     game = Game(chunks=2, questions=1)
     seen = {**game.seen, "chunk": "word " * 4_000_000}
     assert len(PromptTemplate(game.config).user(seen)) > 20_000_000 - 1
+
+
+@pytest.mark.parametrize("dialect", TAGS)
+@pytest.mark.parametrize("preset", ["paper", "released"])
+def test_finding_5_8_a_shared_prefix_holds_all_that_a_group_has_in_common(dialect: str, preset: str) -> None:
+    """The chunk comes before what members differ in, and nothing is lost or added."""
+    config = EnvConfig.from_keywords({"dialect": dialect, "preset": preset})
+    ours, shared = PromptTemplate(config), PromptTemplate(config, "shared_prefix")
+    assert (
+        PromptTemplate(EnvConfig.from_keywords({**config.as_keywords(), "template": "shared_prefix"})).system
+        == ours.system
+    )
+    entries = ({"id": 2, "text": "bees", "score": 1.0},)
+    here = {**Game(chunks=2, questions=2).seen, "steps_left": 9, "reads_left": 2}
+    one = {**here, "scratchpad": "", "query": "", "memories": (), "feedback": ""}
+    other = {
+        **here,
+        "scratchpad": "notes",
+        "query": "bees",
+        "memories": entries,
+        "feedback": "done",
+        "steps_left": 7,
+        "reads_left": 1,
+    }
+    for phase in (0, 1):
+        texts = [shared.user({**seen, "phase": phase}) for seen in (one, other)]
+        prefix = texts[0][: common(*texts)]
+        assert here["question"] in prefix
+        assert (here["chunk"] in prefix) is (phase == 0)
+        for text, seen in zip(texts, (one, other), strict=True):
+            lines = ours.user({**seen, "phase": phase}).splitlines()
+            assert sorted(filter(None, text.splitlines())) == sorted(filter(None, lines))
+        assert "notes" in texts[1]
+        assert "bees" in texts[1]
+        assert "done" in texts[1]
+    texts = [ours.user({**seen, "phase": 0}) for seen in (one, other)]
+    # The dialect's own order shows the scratchpad before the chunk.
+    assert here["chunk"] not in texts[0][: common(*texts)]
+
+
+def test_finding_5_8_the_name_is_ours_and_a_file_of_that_name_needs_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("shared_prefix").write_text("a file")
+    config = EnvConfig.from_keywords({})
+    assert PromptTemplate(config, "shared_prefix").system == PromptTemplate(config).system
+    assert PromptTemplate(config, "./shared_prefix").system == "a file"
+    with pytest.raises(ConfigError, match="shared_prefiks"):
+        PromptTemplate(config, "shared_prefiks")

@@ -191,6 +191,11 @@ def test_what_is_wrong_with_a_task_is_said_when_it_is_registered(task: dict[str,
     assert before == TASKS
 
 
+def test_finding_5_8_a_task_may_have_the_template_of_shared_prefixes() -> None:
+    CustomTask(name="Own", records=[own(1)], template="shared_prefix").register()
+    assert TASKS["Own"].config({}).template == "shared_prefix"
+
+
 def test_registering_again_replaces_the_records() -> None:
     for count in (8, 9):
         CustomTask(name="Own", records=[own(i) for i in range(count)], defaults=SMALL).register()

@@ -37,7 +37,7 @@ from atommem_gym.step import Phase
 from atommem_gym.traces.causes import closings
 from atommem_gym.traces.record import EpisodeTrace, Message, StepTrace, TraceError
 from atommem_gym.traces.rescore import recorded_scores
-from atommem_gym.trust import is_module_said
+from atommem_gym.trust import is_built_in_template, is_module_said
 
 Thinking = Literal["keep", "strip"]
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -203,7 +203,7 @@ def _prompt(step: StepTrace, trace: EpisodeTrace, selection: Selection, tally: T
     messages = step.messages
     if messages is None or selection.render:
         named = trace.env.keywords.get("template")
-        if named is not None and selection.template is None:
+        if named is not None and not is_built_in_template(named) and selection.template is None:
             tally.own_prompt.add(str(named))
         messages = _template(_frozen(trace), selection.template).messages(step.observation)
     return [{name: _encodable(text) for name, text in message.items()} for message in messages]
@@ -218,7 +218,8 @@ def _frozen(trace: EpisodeTrace) -> str:
 def _config(env: str) -> EnvConfig:
     env_id, keywords = loads(env)
     # A record may come from a stranger: its template is somebody's program, and its path may be any file's.
-    keywords.pop("template", None)
+    if not is_built_in_template(keywords.get("template")):
+        keywords.pop("template", None)
     dialect = keywords.get("dialect")
     if is_plugin("dialect", dialect) and not (is_module_said(module_of(dialect)) or module_of(dialect) in sys.modules):
         raise TraceError(

@@ -55,9 +55,10 @@ class Server:
         self.ends = list(ends)
         self.calls: list[list[int]] = []
         self.sampling: list[dict[str, Any]] = []
+        self.requests: list[str] = []
 
     async def generate(self, request_id: str, *, prompt_ids: list[int], sampling_params: dict[str, Any]) -> TokenOutput:
-        assert request_id
+        self.requests.append(request_id)
         self.calls.append(prompt_ids)
         self.sampling.append(sampling_params)
         if len(self.calls) <= self.failures:
@@ -152,6 +153,69 @@ def test_a_server_that_fails_is_asked_again(tokenizer: Any, monkeypatch: pytest.
         play(tokenizer, Server(tokenizer, "x", failures=3))
     with pytest.raises(LanguageModelError, match="no token"):
         play(tokenizer, Server(tokenizer, "x", empty=True), tries=1)
+
+
+def test_finding_5_8_the_calls_of_a_group_have_one_request_id_and_a_repeated_one_another(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_waiting(monkeypatch)
+
+    def requests(failures: int = 0, columns: dict[str, Any] | None = None, **arguments: Any) -> list[str]:
+        server = Server(tokenizer, "<create>a fact</create>", failures=failures)
+        play(tokenizer, server, {**a_row(), **(columns or {})}, **arguments)
+        return server.requests
+
+    assert set(requests()) == set(requests(columns={"session_id": 1})) == {"u"}
+    assert set(requests(columns={"uid": "v"})) == {"v"}
+    failed = requests(failures=2)
+    assert len(set(failed[:3])) == 3  # the router would send the same id to the same replica again
+    assert set(failed[3:]) == {"u"}
+    sessions = [set(requests(columns={"session_id": i}, routing="session")) for i in range(2)]
+    assert [len(one) for one in sessions] == [1, 1]
+    assert sessions[0] != sessions[1]
+    alone = [requests(columns={"uid": None}) for _ in range(2)]
+    assert [len(set(one)) for one in alone] == [1, 1]
+    assert alone[0][0] != alone[1][0]
+    with pytest.raises(ConfigError, match="routing='replica'"):
+        requests(routing="replica")
+
+
+def test_finding_5_8_under_full_determinism_vllm_is_given_our_ids_which_differ(tokenizer: Any) -> None:
+    def requests(member: int) -> list[str]:
+        server = Server(tokenizer, "<create>a fact</create>")
+        play(tokenizer, server, {**a_row(), "session_id": member})
+        return server.requests
+
+    CONFIG.actor_rollout_ref.rollout.full_determinism = True
+    try:
+        first, second, again = requests(0), requests(1), requests(1)
+    finally:
+        del CONFIG.actor_rollout_ref.rollout.full_determinism
+    assert len({*first, *second}) == len(first) + len(second)
+    assert second == again
+
+
+def test_finding_5_8_verls_router_sends_a_group_to_one_replica() -> None:
+    from verl.workers.rollout.router import GlobalRequestLoadBalancer
+
+    router = GlobalRequestLoadBalancer({str(i): None for i in range(8)})
+    groups = [{router.acquire_server(f"group {g}")[0] for _ in range(16)} for g in range(8)]
+    assert all(len(replicas) == 1 for replicas in groups)
+    assert len(set.union(*groups)) == 8  # and groups to different ones
+
+
+@pytest.mark.parametrize("where", ["the loop's configuration", "the row"])
+def test_finding_5_8_a_row_or_the_loop_may_name_the_template_of_shared_prefixes(tokenizer: Any, where: str) -> None:
+    columns, arguments = a_row(), {}
+    if where == "the row":
+        ((reference, item),) = references(ENV_ID, {**SMALL, "template": "shared_prefix"}, items(), [0])
+        columns |= row(reference, item, "Synthetic")
+    else:
+        arguments["template"] = "shared_prefix"
+    server = Server(tokenizer, "<scratchpad>notes</scratchpad>")
+    play(tokenizer, server, columns, **arguments)
+    text = tokenizer.decode(server.calls[1])
+    assert text.index("The chunk:") < text.index("Scratchpad:\nnotes")
 
 
 @pytest.mark.parametrize("ended", ["aborted", "abort", "error", None])
