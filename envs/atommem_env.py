@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import sys
-import warnings
 import weakref
 from typing import Any
 
@@ -14,13 +12,11 @@ from gymnasium import spaces
 
 from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
-from atommem_gym.envs import snapshots
 from atommem_gym.envs.backend import Backend, EpisodeWithKey
+from atommem_gym.envs.branching import Branching
 from atommem_gym.envs.current_episode import CurrentEpisode, EpisodeAccess
 from atommem_gym.envs.time_limit import warn_of_time_limit
-from atommem_gym.errors import ConfigError, SnapshotError
-from atommem_gym.readers.options import reader_name
-from atommem_gym.records.identity import identity
+from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import Observation, Step, StepResult
@@ -86,6 +82,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
         )
         self._backend = Backend(self.config)
+        self._branching = Branching(self.task, self.items, self._by_difficulty, self._backend)
         self._current = CurrentEpisode(self.items, self._by_difficulty, self._backend, render=render_mode is not None)
         self._warned_of_time_limit = False
         # An environment that is never closed must not keep a database folder, thread or lock.
@@ -166,26 +163,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         It knows its item (id, and hashes of questions, answers, evidence and documents) and holds none of it. Wrappers
         are no part of it: shaping, or where a curriculum stands.
         """
-        snapshot: dict[str, Any] = {
-            "version": snapshots.VERSION,
-            "config": self._fingerprint(),
-            "np_random": self.np_random.bit_generator.state,
-            "action_space": self.action_space.np_random.bit_generator.state,
-            "episode": None,
-        }
-        if self._current.exists:
-            running = self._current.running
-            episode = running.episode
-            stored = self._backend.stored(running)
-            snapshot["episode"] = {
-                "index": episode.item.index,
-                "shuffle_seed": episode.item.shuffle_seed,
-                "difficulty": episode.config.difficulty,
-                "item": dict(episode.identity),
-                "state": copy.deepcopy(episode.state),
-                "vectors": None if stored is None else (stored.ids.tolist(), stored.vectors.copy()),
-            }
-        return snapshot
+        return self._branching.snapshot(self._current, self._generators())
 
     def restore(self, snapshot: dict[str, Any]) -> Observation | None:
         """Return to a snapshot exactly, in this or another process, also with another store.
@@ -200,49 +178,14 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
             SnapshotError: it is damaged, of a newer version, or of another task, configuration or item than this
                 environment's; nothing has changed.
         """
-        own = {"np_random": self.np_random, "action_space": self.action_space.np_random}
-        saved = snapshots.checked(snapshot, own)
-        snapshots.check_config(snapshot["config"], self._fingerprint(), self.config)
-        running = None if saved is None else self._restored(saved)
+        own = self._generators()
+        running = self._branching.restored(snapshot, own)
         observation = None if running is None else running.episode.observation()
         self._backend.release(self._current.take(running))
         for name, generator in own.items():
             generator.bit_generator.state = snapshot[name]
         return observation
 
-    def _restored(self, saved: snapshots.SavedEpisode) -> EpisodeWithKey:
-        config, items = self.config, self.items
-        try:
-            if saved.difficulty != config.difficulty:
-                config, items = self._by_difficulty.at(saved.difficulty)
-            item = items.item(saved.index, saved.shuffle_seed)
-        except (ConfigError, IndexError) as error:
-            raise SnapshotError(
-                f"the snapshot's item, number {saved.index}, cannot be had here: {error}; restore it into an "
-                "environment over the records (source, split or items=) with which it was taken"
-            ) from error
-        # Kept until the episode has it: a long stream is counted and hashed once.
-        stream = self._backend.stream(item, config)
-        snapshots.check_item(saved, identity(item, stream.documents_hash))
-        snapshots.check_place(saved, item.id, stream.num_chunks, len(item.questions))
-        if saved.item is None:
-            warnings.warn(
-                "the snapshot is of version 1, which holds no hash of its item: that item "
-                f"{item.id!r} has the questions and documents with which it was taken could not be checked; "
-                "take it anew with snapshot()",
-                UserWarning,
-                stacklevel=3,
-            )
-        return self._backend.new_episode(item, state=saved.state, vectors=saved.vectors, config=config, stream=stream)
-
-    def _fingerprint(self) -> dict[str, Any]:
-        """What must be equal for a snapshot to mean the same; where entries and prompts are stored does not matter."""
-        ours = self.config.as_keywords()
-        for name in ("store", "store_reads", "keep_memory", "template"):
-            del ours[name]
-        return {
-            **ours,
-            "task": self.task,
-            "reward": self._backend.scorer.name,
-            "reader": reader_name(self.config.reader),
-        }
+    def _generators(self) -> dict[str, np.random.Generator]:
+        """By the field of a snapshot that holds their state."""
+        return {"np_random": self.np_random, "action_space": self.action_space.np_random}
