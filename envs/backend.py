@@ -109,7 +109,11 @@ class Backend:
             memory_key or uuid.uuid4().hex, kind(config, item, stream, self.tokenizer, memory, state)
         )
         if state is not None:
-            self._fill(running, vectors)
+            try:
+                self._fill(running, vectors)
+            except BaseException:
+                self._forget([running.key])
+                raise
         return running
 
     def run(self, batch: Sequence[tuple[EpisodeWithKey, Step]]) -> list[StepResult]:
@@ -262,17 +266,29 @@ class Backend:
         with _in_use_lock:
             # After a failed release another environment may have claimed the memory; then that one releases it.
             self._ended = [key for key in self._ended if (self.store.name, key) not in _in_use] + keys
+            due = list(self._ended)
         try:
-            self.store.release(self._ended)
+            self.store.release(due)
         except StoreError as error:
-            logger.warning("the rows of %d finished episodes are deleted later: %s", len(self._ended), error)
+            logger.warning("the rows of %d finished episodes are deleted later: %s", len(due), error)
         else:
-            self._ended.clear()
+            with _in_use_lock:
+                self._ended = [key for key in self._ended if key not in due]
         finally:
             # Only now: otherwise the store could unload a kept memory that another environment has begun to use.
             with _in_use_lock:
                 self._claimed.difference_update(keys)
                 _in_use.difference_update((self.store.name, key) for key in keys)
+
+    def _forget(self, keys: Sequence[str]) -> None:
+        """Delete what a failed restore or fork may have written under keys of its own, of a kept database too."""
+        assert self.store is not None
+        try:
+            self.store.drop(keys)
+        except StoreError as error:
+            logger.warning("what a failed restore or fork has written is deleted later: %s", error)
+            with _in_use_lock:
+                self._ended += keys
 
     def close(self) -> None:
         """Give the store back, and the connections of judge and reader."""

@@ -60,17 +60,28 @@ class Branching:
         return snapshot
 
     def restored(
-        self, snapshot: dict[str, Any], generators: Mapping[str, np.random.Generator]
+        self, snapshot: dict[str, Any], generators: Mapping[str, np.random.Generator], *, over: bool = True
     ) -> EpisodeWithKey | None:
         """The episode of a snapshot, with a memory of its own; ``None`` if it was taken before the first reset.
 
         The generators stay as they are: their states are only checked.
 
+        Args:
+            snapshot: What ``restore`` was given.
+            generators: See above.
+            over: Whether the episode may be over.
+
         Raises:
-            SnapshotError: see ``AtomMemEnv.restore``.
+            SnapshotError: see ``AtomMemEnv.restore``; or the episode is over and may not be.
+            EmbedderError, StoreError: its entries could not be stored; nothing is left of them.
         """
         saved = snapshots.checked(snapshot, generators)
         snapshots.check_config(snapshot["config"], self._fingerprint(), self.backend.config)
+        if saved is not None and saved.state.over and not over:
+            raise SnapshotError(
+                "the snapshot's episode is over, and with autoreset_mode='SameStep' the step that ends an episode "
+                "resets it: restore it into a plain environment, or under another autoreset_mode"
+            )
         return None if saved is None else self._episode(saved)
 
     def _episode(self, saved: snapshots.SavedEpisode) -> EpisodeWithKey:

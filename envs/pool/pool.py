@@ -7,11 +7,11 @@ import functools
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
@@ -19,7 +19,9 @@ from gymnasium.error import ClosedEnvironmentError
 
 from atommem_gym.actions import ActionText
 from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
-from atommem_gym.envs.backend import Backend
+from atommem_gym.envs.backend import Backend, EpisodeWithKey
+from atommem_gym.envs.branching import Branching
+from atommem_gym.envs.pool.errand import Errand
 from atommem_gym.envs.pool.pool_env import Finish, Flight, Lease, PoolEnv
 from atommem_gym.envs.pool.send_recv import EnvIds, PoolBatches, Received
 from atommem_gym.envs.pool.stages import Pipeline, StageStats
@@ -29,6 +31,9 @@ from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import StepResult
 from atommem_gym.task import ItemsByDifficulty
+
+W = TypeVar("W")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,7 @@ class AtomMemPool:
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
         )
         self._backend = Backend(self.config)
+        self._branching = Branching(task, self.items, self._by_difficulty, self._backend)
         # Tokenizers build tables at their first use; on the event loop that would block every coroutine.
         self._backend.tokenizer.starts("a")
         executor = ThreadPoolExecutor(Pipeline.threads(self._backend), thread_name_prefix="atommem-pool")
@@ -280,6 +286,17 @@ class AtomMemPool:
         self._flying += 1
         flight.result.add_done_callback(functools.partial(self._landed, flight, time.perf_counter()))
         return flight
+
+    def _send_on_errand(
+        self, work: Callable[[], W], land: Callable[[W], tuple[R, list[EpisodeWithKey]]]
+    ) -> Errand[W, R]:
+        errand = Errand(self._pipeline, work, land)
+        self._flying += 1
+        errand.result.add_done_callback(self._back)
+        return errand
+
+    def _back(self, _: object) -> None:
+        self._flying -= 1
 
     def _landed(self, flight: Flight, began: float, result: asyncio.Future[StepResult]) -> None:
         self._flying -= 1
