@@ -6,7 +6,8 @@ import logging
 import threading
 import uuid
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -37,7 +38,8 @@ logger = logging.getLogger(__name__)
 
 _in_use: set[tuple[str, str]] = set()
 """(store, key) of every kept memory that an environment of this process uses or has reserved."""
-_in_use_lock = threading.Lock()
+_in_use_lock = threading.RLock()
+"""Reentrant: garbage collection may close a forgotten environment's backend anywhere, also where it is held."""
 
 
 class Backend:
@@ -64,6 +66,10 @@ class Backend:
         self._reserved: set[str] = set()
         """Keys of kept memories that a reset under way has read but not claimed yet."""
         self._ended: list[str] = []
+        self._users: set[object] = set()
+        """Who shares this backend, see :meth:`lend`."""
+        self._abandoned: deque[EpisodeWithKey] = deque()
+        """Episodes of users that were garbage-collected, to be released with the next."""
         self._streams: weakref.WeakValueDictionary[tuple[int, int, int, int], Stream] = weakref.WeakValueDictionary()
         """Of running episodes, by item, layout and chunks."""
         if config.storage:
@@ -232,12 +238,64 @@ class Backend:
         """The rows of an episode in the store, after what a failed step may have left there is corrected."""
         if self.store is None:
             return None
-        if running.unsettled is not None:
+        self._settle(running)
+        return self.store.load(running.key)
+
+    def _settle(self, running: EpisodeWithKey) -> None:
+        """Correct what a failed step may have left in the store."""
+        if self.store is not None and running.unsettled is not None:
             texts, deletes = pending_writes(running, None), pending_deletes(running, None)
             memory = running.episode.state.memory
             self.store.write([self._write(running, texts, deletes, self._vectors(list(texts.values())), memory)])
             running.unsettled = None
-        return self.store.load(running.key)
+
+    def fork(self, running: EpisodeWithKey, n: int) -> list[EpisodeWithKey]:
+        """``n`` episodes in the state of a running one, each with rows of its own under a key of its own (SPEC M14).
+
+        What a failed step may have left in the store is corrected first, and so in no fork.
+
+        Raises:
+            EmbedderError, StoreError: nothing is left of the forks.
+        """
+        forks = [EpisodeWithKey(uuid.uuid4().hex, running.episode.fork()) for _ in range(n)]
+        if self.store is None:
+            return forks
+        # Rows of forks that were dropped must not pile up in a search over memory that never ends an episode.
+        self.release([])
+        self._settle(running)
+        try:
+            self._copy_rows(self.store, running, forks)
+        except BaseException:
+            self._forget([fork.key for fork in forks])
+            raise
+        return forks
+
+    def lend(self) -> object:
+        """Share this backend with one more user; :meth:`give_back` takes what this returns.
+
+        Forks share it: embedder and store are then used by one of them at a time, as by the slots of a vector.
+        """
+        user = object()
+        self._users.add(user)
+        return user
+
+    def give_back(self, user: object, left: Sequence[EpisodeWithKey] = ()) -> None:
+        """A user leaves; the last one closes the backend. A second call for the same user does nothing.
+
+        Safe to call from a finalizer, which may run in the middle of any other call, of the store's too: the episodes
+        ``left`` are only noted, and released when another user next releases or forks one.
+        """
+        if user not in self._users:
+            return
+        self._abandoned.extend(left)
+        self._users.discard(user)
+        if not self._users:
+            self.close()
+
+    @property
+    def shared(self) -> bool:
+        """Whether somebody uses this backend, see :meth:`lend`."""
+        return bool(self._users)
 
     def claim(self, running: EpisodeWithKey) -> None:
         """Mark the episode's kept memory as in use until :meth:`release`: no other environment can go on with it."""
@@ -257,12 +315,14 @@ class Backend:
     def release(self, ended: Sequence[EpisodeWithKey]) -> None:
         """Release episodes that have ended or were replaced; a temporary database deletes their rows in one call.
 
-        An error of the store is logged and does not make a finished step fail: the rows are deleted at the next
-        release, or with the database.
+        Those that users have abandoned are released with them. An error of the store is logged and does not make a
+        finished step fail: the rows are deleted at the next release, or with the database.
         """
-        if self.store is None or not ended:
+        if self.store is None or not (ended or self._abandoned):
             return
         keys = [running.key for running in ended]
+        while self._abandoned:
+            keys.append(self._abandoned.popleft().key)
         with _in_use_lock:
             # After a failed release another environment may have claimed the memory; then that one releases it.
             self._ended = [key for key in self._ended if (self.store.name, key) not in _in_use] + keys
@@ -397,6 +457,21 @@ class Backend:
         block = self._vectors(list(texts.values())) if vectors is None else vectors[1]
         self.store.write([self._write(running, texts, [], block, running.episode.state.memory)])
         running.unsettled = None
+
+    def _copy_rows(self, store: Store, running: EpisodeWithKey, forks: Sequence[EpisodeWithKey]) -> None:
+        """Store the entries of an episode under the keys of its forks, too."""
+        copies: Callable[[str, Sequence[str]], None] | None = getattr(store, "copy_episode", None)
+        if copies is not None:
+            copies(running.key, [fork.key for fork in forks])
+            return
+        stored = store.load(running.key)
+        if stored is None:
+            return
+        memory = running.episode.state.memory
+        texts = {i: memory.entries[i].text for i in stored.ids.tolist()}
+        store.write([self._write(fork, texts, [], stored.vectors, memory) for fork in forks])
+        for fork in forks:
+            fork.unsettled = None
 
     def kept_memory(self, key: str, replacing: Collection[str] = ()) -> Memory:
         """Read and reserve the memory that a kept database holds under a key (SPEC M13).
