@@ -8,6 +8,7 @@ import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Embedded, Search, Store, StoredEpisode, TextKind, Vectors, Write
 from atommem_gym.memory.ranking import rank_all
 from atommem_gym.readers.loading import load_reader
+from atommem_gym.readers.options import is_url
 from atommem_gym.readers.server import ServerReader
 from atommem_gym.records.documents import PoolDocuments
 from atommem_gym.records.record import Item
@@ -66,6 +68,8 @@ class Backend:
         self._reserved: set[str] = set()
         """Keys of kept memories that a reset under way has read but not claimed yet."""
         self._ended: list[str] = []
+        # A model is called by one thread at a time, also when a snapshot or fork has to correct what a step left.
+        self._embedding = nullcontext() if is_url(config.embedder) else threading.Lock()
         self._users: set[object] = set()
         """Who shares this backend, see :meth:`lend`."""
         self._abandoned: deque[EpisodeWithKey] = deque()
@@ -426,7 +430,8 @@ class Backend:
     def _embedded(self, texts: list[str], kind: TextKind) -> Embedded:
         if not texts:
             return Embedded(np.empty((0, self._embedder.dim), np.float32), {})
-        return embed_in_part(self._embedder, texts, kind)
+        with self._embedding:
+            return embed_in_part(self._embedder, texts, kind)
 
     def _note_parts(self, jobs: Sequence[Job], in_part: Mapping[int, int], asked_in_part: Mapping[str, int]) -> None:
         """Note in each job which of its texts were not embedded whole; they are reported when its step is finished."""

@@ -19,12 +19,14 @@ class Errand(Generic[W, R]):
     Args:
         pipeline: Its branching stage does the work.
         work: Called in a thread. If it raises, it has changed nothing.
-        land: Called on the event loop with what ``work`` returned; returns the result, and the episodes that were
-            replaced. They are released before the result is set.
+        land: Called on the event loop with what ``work`` returned; returns the result, and the episodes to be
+            released, which they are before the result is set.
     """
 
     job: Job | None = None
     """It is no step."""
+    wanted = True
+    """Whether the caller still waits for the result; ``land`` may look."""
 
     def __init__(
         self, pipeline: Pipeline, work: Callable[[], W], land: Callable[[W], tuple[R, list[EpisodeWithKey]]]
@@ -34,6 +36,8 @@ class Errand(Generic[W, R]):
         self._work = work
         self._land = land
         self._found: list[W] = []
+        self._missing = 0
+        self._error: BaseException | None = None
         self._ticket = pipeline.branching.put(self._carry_out, self._done)
 
     def withdraw(self, error: BaseException | None = None) -> bool:
@@ -58,14 +62,17 @@ class Errand(Generic[W, R]):
         if error is not None:
             self.result.set_exception(error)
             return
+        self._missing = len(left)
+        for running in left:
+            self._pipeline.releasing.put(running, lambda error: self._released(result, error))
         if not left:
             self.result.set_result(result)
-            return
-        # One at the most: an environment has one episode.
-        self._pipeline.releasing.put(left[0], lambda error: self._released(result, error))
 
     def _released(self, result: R, error: BaseException | None) -> None:
-        if error is None:
-            self.result.set_result(result)
-        else:
-            self.result.set_exception(error)
+        self._error = self._error or error
+        self._missing -= 1
+        if self._missing == 0:
+            if self._error is None:
+                self.result.set_result(result)
+            else:
+                self.result.set_exception(self._error)

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError
+from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError, ResetNeeded
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.backend import EpisodeWithKey, Job
+from atommem_gym.envs.branching import twin_of
 from atommem_gym.envs.current_episode import CurrentEpisode, EpisodeAccess
 from atommem_gym.envs.pool.errand import Errand
 from atommem_gym.envs.pool.stages import Done, Opening, Pipeline, Stage, Ticket
@@ -162,9 +163,68 @@ class PoolEnv(EpisodeAccess):
             errand = self._flight = self._pool._send_on_errand(work, land)
             return await self._arrival(errand.result)
 
+    async def aclose(self) -> None:
+        """Give the place back, as the end of ``async with pool.env()`` does; may be called twice.
+
+        The rows of the episode are deleted, also if this is cancelled: a little later then.
+        """
+        self._pool._check_loop()
+        await asyncio.shield(self._leave())
+
+    async def __aenter__(self) -> PoolEnv:
+        self._check_there()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _fork(self, n: int) -> Forks:
+        """See ``AtomMemPool.fork``."""
+        with self._calling():
+            await self._calm()
+            self._check_there()
+            running = self._current.running
+            if running.episode.state.over:
+                raise ResetNeeded("the episode is over, so its forks could not go on; call areset() first")
+            pool = self._pool
+            pool._take_places(n)
+
+            def land(forked: list[EpisodeWithKey]) -> tuple[Forks | None, list[EpisodeWithKey]]:
+                if self._gone is not None or not errand.wanted:
+                    return None, forked
+                return Forks(self._forked(one) for one in forked), []
+
+            errand: Errand[list[EpisodeWithKey], Forks | None]
+            errand = pool._send_on_errand(functools.partial(pool._backend.fork, running, n), land)
+            errand.result.add_done_callback(functools.partial(pool._give_unused_places, n))
+            self._flight = errand
+            try:
+                forks = await self._arrival(errand.result)
+            except BaseException:
+                errand.wanted = False
+                made = errand.result
+                if made.done() and not made.cancelled() and made.exception() is None:
+                    # Cancelled in the moment in which the forks were handed over.
+                    self._flight = None
+                    for fork in made.result() or ():
+                        fork._leave()
+                raise
+        if forks is None:
+            raise ClosedEnvironmentError("the environment was left, or its pool closed, before it was forked")
+        return forks
+
+    def _forked(self, running: EpisodeWithKey) -> PoolEnv:
+        """An environment in the same pool around a fork of this one's episode; its place was taken before."""
+        fork = self._pool._place()
+        fork._current = self._current.fork(running)
+        fork._rng = None if self._rng is None else twin_of(self._rng)
+        return fork
+
     def _generators(self) -> dict[str, np.random.Generator]:
         """Copies of this environment's and of the pool's, by the field of a snapshot that holds their state."""
-        own = gym.utils.seeding.np_random()[0] if self._rng is None else copy.deepcopy(self._rng)
+        own = gym.utils.seeding.np_random()[0] if self._rng is None else twin_of(self._rng)
         return {"np_random": own, "action_space": self._pool.action_space.np_random}
 
     async def settle(
@@ -278,6 +338,26 @@ class PoolEnv(EpisodeAccess):
             self._gone.set_result(None)
         else:
             self._gone.set_exception(error)
+
+
+class Forks(tuple[PoolEnv, ...]):
+    """What ``pool.fork`` returns: the forks, all of which ``async with`` or :meth:`aclose` gives back.
+
+    One of them is given back by itself with its own ``aclose``.
+    """
+
+    async def __aenter__(self) -> Forks:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give all places back and delete the rows; may be called twice."""
+        # All leave at once: if this is cancelled, none is forgotten.
+        await asyncio.shield(asyncio.gather(*(fork._leave() for fork in self)))
 
 
 class _Call:
