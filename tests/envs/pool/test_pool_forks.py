@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError, ResetNeeded
-from support.pools import gated, make_plain, make_pool, run, ticks, until
+from support.pools import gated, make_plain, make_pool, run, sampler, ticks, until
+from support.servers import milvus_server, milvus_url  # noqa: F401
 from support.stores.flaky_store import FlakyStore
 
 from atommem_gym.envs import AtomMemPool, PoolEnv
 from atommem_gym.errors import ConfigError, StoreError
+from atommem_gym.records.layout import stable_rng
 
 CREATE = "<create>Ada was born in Bern</create>"
 READ = "<create>Zoe</create><read>Ada</read>"
@@ -287,3 +289,69 @@ def test_M14_one_fork_is_a_context_of_its_own() -> None:
                 await fork.__aenter__()
 
     run(main())
+
+
+@pytest.mark.parametrize("kind", ["numpy", "mirror", "milvus", "server"])
+@pytest.mark.parametrize("seed", range(3))
+def test_M14_forks_of_a_pool_equal_replays_whatever_is_cancelled_or_fails(
+    kind: str,
+    seed: int,
+    milvus_url: str,  # noqa: F811
+) -> None:
+    """A tree of forks at random, with steps and forks that are cancelled or fail; each equals a plain replay."""
+    stores = {"mirror": {"store": "milvus"}, "milvus": {"store": "milvus", "store_reads": "milvus"}}
+    keywords: dict[str, Any] = {
+        "chunk_tokens": 100,
+        **stores.get(kind, {"store": milvus_url if kind == "server" else kind}),
+    }
+    rng = stable_rng("forks of a pool", seed)
+
+    async def outcome_of(call: Any, ticks_before_cancelling: int | None) -> Any:
+        """What a call gave; ``None`` if it failed, or was cancelled and never happened."""
+        task = asyncio.ensure_future(call)
+        if ticks_before_cancelling is not None:
+            await asyncio.sleep(0.001 * ticks_before_cancelling)
+            task.cancel()
+        (outcome,) = await asyncio.gather(task, return_exceptions=True)
+        assert not isinstance(outcome, Exception) or isinstance(outcome, StoreError)
+        return None if isinstance(outcome, BaseException) else outcome
+
+    async def main() -> list[tuple[list[str], str]]:
+        async with make_pool(6, **keywords) as pool, pool.env() as root:
+            store = FlakyStore(pool._backend.store)
+            pool._backend.store = store  # type: ignore[assignment]
+            await root.areset(seed=4)
+            sample = sampler(pool.config, "forks", seed)
+            histories: dict[PoolEnv, list[str]] = {root: []}
+            for _ in range(16):
+                env = list(histories)[rng.integers(len(histories))]
+                cancelled = int(rng.integers(3)) if rng.random() < 0.4 else None
+                store.failing = str(rng.choice(["write", "candidates", "load"])) if rng.random() < 0.3 else ""
+                if free(pool) and rng.random() < 0.4:
+                    for fork in await outcome_of(pool.fork(env, int(rng.integers(1, free(pool) + 1))), cancelled) or ():
+                        histories[fork] = list(histories[env])
+                else:
+                    action = sample().replace("<answer>", "<read>").replace("</answer>", "</read>")
+                    result = await outcome_of(env.astep(action), cancelled)
+                    try:
+                        if result is not None or await env.settle() is not None:
+                            histories[env].append(action)
+                    except StoreError:
+                        assert store.failing
+                store.failing = ""
+                if env is not root and rng.random() < 0.3:
+                    await env.aclose()
+                    del histories[env]
+            told = [(history, repr(await env.astep(READ))) for env, history in histories.items()]
+            await until_free(pool, 6 - len(histories))
+            assert rows(pool) == len(histories)
+            return told
+
+    told = run(main())
+    plain = make_plain(chunk_tokens=100)
+    for history, last in told:
+        plain.reset(seed=4)
+        for action in history:
+            plain.step(action)
+        assert repr(plain.step(READ)) == last
+    plain.close()
