@@ -58,7 +58,8 @@ class Episode:
         self._tokenizer = tokenizer
         self._limits = limits_of(config, item)
         self.outcomes: tuple[OperationOutcome, ...] = ()
-        """What became of each operation of the last action; empty after a reset, and after a restored snapshot."""
+        """What became of each operation of the last action; empty after a reset, and after a restored snapshot. A fork
+        has those of the episode that it was forked from."""
         self.readings: tuple[Reading, ...] = ()
         """What a frozen reader saw and said in the last step; empty as ``outcomes`` are."""
 
@@ -82,6 +83,14 @@ class Episode:
         """Share of all evidence seen so far while answering, exactly or by the lenient heuristic (SPEC E12)."""
         needed = sum(len(question.evidence) for question in self.item.questions)
         return len(self.state.found) / needed if needed else 1.0
+
+    def fork(self) -> Episode:
+        """An episode in the same state, which goes on by itself (SPEC M14); they share the item and its stream."""
+        twin = object.__new__(type(self))
+        # All that changes is in the state; the rest is never changed in place.
+        twin.__dict__.update(self.__dict__)
+        twin.state = self.state.copy()
+        return twin
 
     def open(self, draft: Draft | None = None) -> Step:
         """The step before the first observation; it searches ``initial_query`` if there is one."""

@@ -146,6 +146,18 @@ class EpisodeState:
     reader: ReaderCosts = field(default_factory=ReaderCosts)
     """What the frozen reader has cost, where one answers (SPEC E13)."""
 
+    def copy(self) -> EpisodeState:
+        """The same state, which can be changed on its own; what cannot change is shared."""
+        return replace(
+            self,
+            memory=self.memory.copy(),
+            closings=self.closings.copy(),
+            applied=self.applied.copy(),
+            found=self.found.copy(),
+            found_exactly=self.found_exactly.copy(),
+            reader=self.reader.copy(),
+        )
+
 
 @dataclass(slots=True)
 class Step:

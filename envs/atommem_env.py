@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import copy
 import sys
-import warnings
 import weakref
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 
 from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
-from atommem_gym.envs import snapshots
 from atommem_gym.envs.backend import Backend, EpisodeWithKey
+from atommem_gym.envs.branching import Branching, shallow, twin_of
 from atommem_gym.envs.current_episode import CurrentEpisode, EpisodeAccess
 from atommem_gym.envs.time_limit import warn_of_time_limit
-from atommem_gym.errors import ConfigError, SnapshotError
-from atommem_gym.readers.options import reader_name
-from atommem_gym.records.identity import identity
+from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import Observation, Step, StepResult
 from atommem_gym.task import ItemsByDifficulty
 
 _LONGEST = 2**31 - 1
+Env = TypeVar("Env", bound="AtomMemEnv")
 
 
 def observation_space(config: EnvConfig) -> spaces.Dict:
@@ -86,10 +84,11 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
         )
         self._backend = Backend(self.config)
+        self._branching = Branching(self.task, self.items, self._by_difficulty, self._backend)
         self._current = CurrentEpisode(self.items, self._by_difficulty, self._backend, render=render_mode is not None)
         self._warned_of_time_limit = False
         # An environment that is never closed must not keep a database folder, thread or lock.
-        self._finalizer = weakref.finalize(self, self._backend.close)
+        self._finalizer = self._give_back_later()
 
     @property
     def num_items(self) -> int:
@@ -111,7 +110,9 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
             IndexError: there is no item ``index``; the message holds the valid range.
             ConfigError: an option is unknown or no integer.
             StoreError: there is no such memory, or another embedder wrote it.
+            ClosedEnvironmentError: this environment is closed while forks of it go on.
         """
+        self._check_not_closed()
         generator, generator_seed = self._np_random, self._np_random_seed
         drawn_before = None if generator is None else generator.bit_generator.state
         try:
@@ -155,10 +156,15 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         return self._current.frame if self.render_mode == "ansi" else None
 
     def close(self) -> None:
-        """Give store and database back; closing twice is no error."""
+        """Give store and database back; closing twice is no error.
+
+        Forks share them: the last to be closed closes the database, and until then each takes its own rows along.
+        """
         if self._finalizer.alive:
-            self._backend.release(self._current.take(None))
-            self._finalizer()
+            try:
+                self._backend.release(self._current.take(None))
+            finally:
+                self._finalizer()
 
     def snapshot(self) -> dict[str, Any]:
         """The state of the whole environment, picklable; see :meth:`restore` (SPEC M14).
@@ -166,26 +172,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         It knows its item (id, and hashes of questions, answers, evidence and documents) and holds none of it. Wrappers
         are no part of it: shaping, or where a curriculum stands.
         """
-        snapshot: dict[str, Any] = {
-            "version": snapshots.VERSION,
-            "config": self._fingerprint(),
-            "np_random": self.np_random.bit_generator.state,
-            "action_space": self.action_space.np_random.bit_generator.state,
-            "episode": None,
-        }
-        if self._current.exists:
-            running = self._current.running
-            episode = running.episode
-            stored = self._backend.stored(running)
-            snapshot["episode"] = {
-                "index": episode.item.index,
-                "shuffle_seed": episode.item.shuffle_seed,
-                "difficulty": episode.config.difficulty,
-                "item": dict(episode.identity),
-                "state": copy.deepcopy(episode.state),
-                "vectors": None if stored is None else (stored.ids.tolist(), stored.vectors.copy()),
-            }
-        return snapshot
+        return self._branching.snapshot(self._current, self._generators())
 
     def restore(self, snapshot: dict[str, Any]) -> Observation | None:
         """Return to a snapshot exactly, in this or another process, also with another store.
@@ -199,50 +186,85 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         Raises:
             SnapshotError: it is damaged, of a newer version, or of another task, configuration or item than this
                 environment's; nothing has changed.
+            ClosedEnvironmentError: this environment is closed while forks of it go on.
         """
-        own = {"np_random": self.np_random, "action_space": self.action_space.np_random}
-        saved = snapshots.checked(snapshot, own)
-        snapshots.check_config(snapshot["config"], self._fingerprint(), self.config)
-        running = None if saved is None else self._restored(saved)
+        self._check_not_closed()
+        own = self._generators()
+        running = self._branching.restored(snapshot, own)
         observation = None if running is None else running.episode.observation()
         self._backend.release(self._current.take(running))
         for name, generator in own.items():
             generator.bit_generator.state = snapshot[name]
         return observation
 
-    def _restored(self, saved: snapshots.SavedEpisode) -> EpisodeWithKey:
-        config, items = self.config, self.items
-        try:
-            if saved.difficulty != config.difficulty:
-                config, items = self._by_difficulty.at(saved.difficulty)
-            item = items.item(saved.index, saved.shuffle_seed)
-        except (ConfigError, IndexError) as error:
-            raise SnapshotError(
-                f"the snapshot's item, number {saved.index}, cannot be had here: {error}; restore it into an "
-                "environment over the records (source, split or items=) with which it was taken"
-            ) from error
-        # Kept until the episode has it: a long stream is counted and hashed once.
-        stream = self._backend.stream(item, config)
-        snapshots.check_item(saved, identity(item, stream.documents_hash))
-        snapshots.check_place(saved, item.id, stream.num_chunks, len(item.questions))
-        if saved.item is None:
-            warnings.warn(
-                "the snapshot is of version 1, which holds no hash of its item: that item "
-                f"{item.id!r} has the questions and documents with which it was taken could not be checked; "
-                "take it anew with snapshot()",
-                UserWarning,
-                stacklevel=3,
-            )
-        return self._backend.new_episode(item, state=saved.state, vectors=saved.vectors, config=config, stream=stream)
+    def fork(self: Env, n: int) -> list[Env]:
+        """``n`` running environments that share the past with this one and nothing else (SPEC M14).
 
-    def _fingerprint(self) -> dict[str, Any]:
-        """What must be equal for a snapshot to mean the same; where entries and prompts are stored does not matter."""
-        ours = self.config.as_keywords()
-        for name in ("store", "store_reads", "keep_memory", "template"):
-            del ours[name]
-        return {
-            **ours,
-            "task": self.task,
-            "reward": self._backend.scorer.name,
-            "reader": reader_name(self.config.reader),
-        }
+        Each is at this step, with entries of its own and generators of its own that go on from the same states: the
+        same actions, resets included, give what they would have given here. They share what never changes (items,
+        stream, observation space, configuration), the embedder and the database, so step them one at a time, in one
+        thread, and close each; the last to be closed, of them and this one, closes the database. After a step that
+        failed, the forks are where the environment is: before it.
+
+        Wrappers are no part of an environment: fork ``env.unwrapped`` and put wrappers around the forks, which begin
+        anew (a ``TimeLimit`` counts from 0).
+
+        Raises:
+            ConfigError: ``n`` is no integer from 1.
+            ResetNeeded: there is no episode yet, or it is over; :meth:`snapshot` takes such states, too.
+            EmbedderError, StoreError: nothing has changed, and nothing is left of the forks.
+
+        >>> env = AtomMemEnv(task="Synthetic", num_docs=20, store="numpy")
+        >>> observation, info = env.reset(seed=1)
+        >>> one, other = env.fork(2)
+        >>> one.step("<create>a fact</create>")[4]["entries"], other.step("")[4]["entries"]
+        (1, 0)
+        >>> for each in (env, one, other):
+        ...     each.close()
+        """
+        n = check_integer("n", n, 1)
+        running = self._current.running
+        if running.episode.state.over:
+            raise ResetNeeded("the episode is over, so its forks could not go on; call reset() first")
+        left = self._backend.fork(running, n)
+        forks: list[Env] = []
+        try:
+            while left:
+                forks.append(self._forked(left[-1]))
+                left.pop()
+        except BaseException:
+            for fork in forks:
+                fork.close()
+            self._backend.release(left)
+            raise
+        return forks
+
+    def _forked(self: Env, running: EpisodeWithKey) -> Env:
+        """An environment like this one around the fork of its episode."""
+        fork = shallow(self)
+        fork._np_random = twin_of(self.np_random)
+        generator = twin_of(self.action_space.np_random)
+        fork.action_space = shallow(self.action_space)
+        fork.action_space._np_random = generator
+        fork._current = self._current.fork(running)
+        fork._finalizer = fork._give_back_later()
+        return fork
+
+    def _check_not_closed(self) -> None:
+        """Refuse an episode of a closed environment: nobody would delete its rows in its forks' database."""
+        if not self._finalizer.alive and self._backend.shared:
+            raise ClosedEnvironmentError(
+                "this environment is closed, and its forks still use its database; go on with one of those"
+            )
+
+    def _give_back_later(self) -> weakref.finalize[[Backend, object, CurrentEpisode], AtomMemEnv]:
+        return weakref.finalize(self, _give_back, self._backend, self._backend.lend(), self._current)
+
+    def _generators(self) -> dict[str, np.random.Generator]:
+        """By the field of a snapshot that holds their state."""
+        return {"np_random": self.np_random, "action_space": self.action_space.np_random}
+
+
+def _give_back(backend: Backend, user: object, current: CurrentEpisode) -> None:
+    """What an environment that is closed, or was never closed and is gone, had of its backend."""
+    backend.give_back(user, current.take(None))

@@ -6,7 +6,9 @@ import logging
 import threading
 import uuid
 import weakref
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Embedded, Search, Store, StoredEpisode, TextKind, Vectors, Write
 from atommem_gym.memory.ranking import rank_all
 from atommem_gym.readers.loading import load_reader
+from atommem_gym.readers.options import is_url
 from atommem_gym.readers.server import ServerReader
 from atommem_gym.records.documents import PoolDocuments
 from atommem_gym.records.record import Item
@@ -37,7 +40,8 @@ logger = logging.getLogger(__name__)
 
 _in_use: set[tuple[str, str]] = set()
 """(store, key) of every kept memory that an environment of this process uses or has reserved."""
-_in_use_lock = threading.Lock()
+_in_use_lock = threading.RLock()
+"""Reentrant: garbage collection may close a forgotten environment's backend anywhere, also where it is held."""
 
 
 class Backend:
@@ -64,6 +68,12 @@ class Backend:
         self._reserved: set[str] = set()
         """Keys of kept memories that a reset under way has read but not claimed yet."""
         self._ended: list[str] = []
+        # A model is called by one thread at a time, also when a snapshot or fork has to correct what a step left.
+        self._embedding = nullcontext() if is_url(config.embedder) else threading.Lock()
+        self._users: set[object] = set()
+        """Who shares this backend, see :meth:`lend`."""
+        self._abandoned: deque[EpisodeWithKey] = deque()
+        """Episodes of users that were garbage-collected, to be released with the next."""
         self._streams: weakref.WeakValueDictionary[tuple[int, int, int, int], Stream] = weakref.WeakValueDictionary()
         """Of running episodes, by item, layout and chunks."""
         if config.storage:
@@ -109,7 +119,11 @@ class Backend:
             memory_key or uuid.uuid4().hex, kind(config, item, stream, self.tokenizer, memory, state)
         )
         if state is not None:
-            self._fill(running, vectors)
+            try:
+                self._fill(running, vectors)
+            except BaseException:
+                self._forget([running.key])
+                raise
         return running
 
     def run(self, batch: Sequence[tuple[EpisodeWithKey, Step]]) -> list[StepResult]:
@@ -228,12 +242,64 @@ class Backend:
         """The rows of an episode in the store, after what a failed step may have left there is corrected."""
         if self.store is None:
             return None
-        if running.unsettled is not None:
+        self._settle(running)
+        return self.store.load(running.key)
+
+    def _settle(self, running: EpisodeWithKey) -> None:
+        """Correct what a failed step may have left in the store."""
+        if self.store is not None and running.unsettled is not None:
             texts, deletes = pending_writes(running, None), pending_deletes(running, None)
             memory = running.episode.state.memory
             self.store.write([self._write(running, texts, deletes, self._vectors(list(texts.values())), memory)])
             running.unsettled = None
-        return self.store.load(running.key)
+
+    def fork(self, running: EpisodeWithKey, n: int) -> list[EpisodeWithKey]:
+        """``n`` episodes in the state of a running one, each with rows of its own under a key of its own (SPEC M14).
+
+        What a failed step may have left in the store is corrected first, and so in no fork.
+
+        Raises:
+            EmbedderError, StoreError: nothing is left of the forks.
+        """
+        forks = [EpisodeWithKey(uuid.uuid4().hex, running.episode.fork()) for _ in range(n)]
+        if self.store is None:
+            return forks
+        # Rows of forks that were dropped must not pile up in a search over memory that never ends an episode.
+        self.release([])
+        self._settle(running)
+        try:
+            self._copy_rows(self.store, running, forks)
+        except BaseException:
+            self._forget([fork.key for fork in forks])
+            raise
+        return forks
+
+    def lend(self) -> object:
+        """Share this backend with one more user; :meth:`give_back` takes what this returns.
+
+        Forks share it: embedder and store are then used by one of them at a time, as by the slots of a vector.
+        """
+        user = object()
+        self._users.add(user)
+        return user
+
+    def give_back(self, user: object, left: Sequence[EpisodeWithKey] = ()) -> None:
+        """A user leaves; the last one closes the backend. A second call for the same user does nothing.
+
+        Safe to call from a finalizer, which may run in the middle of any other call, of the store's too: the episodes
+        ``left`` are only noted, and released when another user next releases or forks one.
+        """
+        if user not in self._users:
+            return
+        self._abandoned.extend(left)
+        self._users.discard(user)
+        if not self._users:
+            self.close()
+
+    @property
+    def shared(self) -> bool:
+        """Whether somebody uses this backend, see :meth:`lend`."""
+        return bool(self._users)
 
     def claim(self, running: EpisodeWithKey) -> None:
         """Mark the episode's kept memory as in use until :meth:`release`: no other environment can go on with it."""
@@ -253,26 +319,40 @@ class Backend:
     def release(self, ended: Sequence[EpisodeWithKey]) -> None:
         """Release episodes that have ended or were replaced; a temporary database deletes their rows in one call.
 
-        An error of the store is logged and does not make a finished step fail: the rows are deleted at the next
-        release, or with the database.
+        Those that users have abandoned are released with them. An error of the store is logged and does not make a
+        finished step fail: the rows are deleted at the next release, or with the database.
         """
-        if self.store is None or not ended:
+        if self.store is None or not (ended or self._abandoned):
             return
         keys = [running.key for running in ended]
+        while self._abandoned:
+            keys.append(self._abandoned.popleft().key)
         with _in_use_lock:
             # After a failed release another environment may have claimed the memory; then that one releases it.
             self._ended = [key for key in self._ended if (self.store.name, key) not in _in_use] + keys
+            due = list(self._ended)
         try:
-            self.store.release(self._ended)
+            self.store.release(due)
         except StoreError as error:
-            logger.warning("the rows of %d finished episodes are deleted later: %s", len(self._ended), error)
+            logger.warning("the rows of %d finished episodes are deleted later: %s", len(due), error)
         else:
-            self._ended.clear()
+            with _in_use_lock:
+                self._ended = [key for key in self._ended if key not in due]
         finally:
             # Only now: otherwise the store could unload a kept memory that another environment has begun to use.
             with _in_use_lock:
                 self._claimed.difference_update(keys)
                 _in_use.difference_update((self.store.name, key) for key in keys)
+
+    def _forget(self, keys: Sequence[str]) -> None:
+        """Delete what a failed restore or fork may have written under keys of its own, of a kept database too."""
+        assert self.store is not None
+        try:
+            self.store.drop(keys)
+        except StoreError as error:
+            logger.warning("what a failed restore or fork has written is deleted later: %s", error)
+            with _in_use_lock:
+                self._ended += keys
 
     def close(self) -> None:
         """Give the store back, and the connections of judge and reader."""
@@ -350,7 +430,8 @@ class Backend:
     def _embedded(self, texts: list[str], kind: TextKind) -> Embedded:
         if not texts:
             return Embedded(np.empty((0, self._embedder.dim), np.float32), {})
-        return embed_in_part(self._embedder, texts, kind)
+        with self._embedding:
+            return embed_in_part(self._embedder, texts, kind)
 
     def _note_parts(self, jobs: Sequence[Job], in_part: Mapping[int, int], asked_in_part: Mapping[str, int]) -> None:
         """Note in each job which of its texts were not embedded whole; they are reported when its step is finished."""
@@ -381,6 +462,21 @@ class Backend:
         block = self._vectors(list(texts.values())) if vectors is None else vectors[1]
         self.store.write([self._write(running, texts, [], block, running.episode.state.memory)])
         running.unsettled = None
+
+    def _copy_rows(self, store: Store, running: EpisodeWithKey, forks: Sequence[EpisodeWithKey]) -> None:
+        """Store the entries of an episode under the keys of its forks, too."""
+        copies: Callable[[str, Sequence[str]], None] | None = getattr(store, "copy_episode", None)
+        if copies is not None:
+            copies(running.key, [fork.key for fork in forks])
+            return
+        stored = store.load(running.key)
+        if stored is None:
+            return
+        memory = running.episode.state.memory
+        texts = {i: memory.entries[i].text for i in stored.ids.tolist()}
+        store.write([self._write(fork, texts, [], stored.vectors, memory) for fork in forks])
+        for fork in forks:
+            fork.unsettled = None
 
     def kept_memory(self, key: str, replacing: Collection[str] = ()) -> Memory:
         """Read and reserve the memory that a kept database holds under a key (SPEC M13).

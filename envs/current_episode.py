@@ -80,6 +80,13 @@ class CurrentEpisode:
             self.frame = render_step(running.episode, action, step, result)
         return left
 
+    def fork(self, running: EpisodeWithKey) -> CurrentEpisode:
+        """Another (sub-)environment's current episode: a fork of this one (SPEC M14), rendered as this one was."""
+        twin = CurrentEpisode(self._items, self._by_difficulty, self._backend, render=self._render)
+        twin.take(running)
+        twin.frame = self.frame
+        return twin
+
     def take(self, running: EpisodeWithKey | None) -> list[EpisodeWithKey]:
         """Replace the episode, by none if ``None``; returns the old one, to be released, unless it has ended before."""
         # An episode that goes on with its own memory stays in use.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-from gymnasium.error import ResetNeeded
+from gymnasium.error import AlreadyPendingCallError, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
@@ -19,9 +19,10 @@ from atommem_gym.actions import ActionText
 from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
 from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.batching import batch_infos
+from atommem_gym.envs.branching import Branching
 from atommem_gym.envs.current_episode import CurrentEpisode
 from atommem_gym.episode import Episode
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import Observation, Step, StepResult
@@ -110,6 +111,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
         )
         self._backend = Backend(self.config)
+        self._branching = Branching(self.task, self.items, by_difficulty, self._backend)
         self._slots = [
             CurrentEpisode(self.items, by_difficulty, self._backend, render=render_mode is not None)
             for _ in range(num_envs)
@@ -227,6 +229,63 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
     def render(self) -> tuple[str, ...] | None:
         """The last step of every sub-environment as coloured text."""
         return None if self.render_mode is None else tuple(slot.frame for slot in self._slots)
+
+    def snapshot(self, i: int) -> dict[str, Any]:
+        """The state of sub-environment ``i``, as ``AtomMemEnv.snapshot`` gives it (SPEC M14).
+
+        Its generators are those that draw the items of this slot and the samples of this slot's part of
+        :attr:`action_space`.
+
+        Raises:
+            ConfigError, IndexError: there is no sub-environment ``i``.
+        """
+        i = self._number(i)
+        return self._branching.snapshot(self._slots[i], self._generators(i))
+
+    def restore(self, i: int, snapshot: dict[str, Any]) -> Observation | None:
+        """Return sub-environment ``i`` to a snapshot of any slot, plain environment or pool; the others go on.
+
+        What the slot was about to do is gone: an autoreset that was due in the next step is cancelled, and the next
+        step's action is the restored episode's. The slot's generators go on from the saved states: the one that draws
+        items, and of the batched :attr:`action_space` the one of this slot's part, so that ``action_space.sample()``
+        draws for this slot what it would have drawn. If the snapshot's own episode was over, the slot is, too, and the
+        next step resets it.
+
+        Returns:
+            The slot's own observation, not batched; the next ``step`` or ``reset`` has it in its batch. ``None`` if the
+            snapshot was taken before the first reset.
+
+        Raises:
+            SnapshotError: see ``AtomMemEnv.restore``; or the snapshot's episode is over and a slot of this environment
+                never is (same-step autoreset). Nothing has changed.
+            AlreadyPendingCallError: the last step is not finished, since its same-step autoreset failed.
+            ConfigError, IndexError: there is no sub-environment ``i``.
+        """
+        i = self._number(i)
+        if self._finished:
+            raise AlreadyPendingCallError(
+                "the last step is not finished: its autoreset failed; repeat step(), or give it up with reset()", "step"
+            )
+        own = self._generators(i)
+        running = self._branching.restored(snapshot, own, over=self.autoreset_mode is not AutoresetMode.SAME_STEP)
+        self._backend.release(self._slots[i].take(running))
+        for name, generator in own.items():
+            generator.bit_generator.state = snapshot[name]
+        self._over[i] = running is not None and running.episode.state.over
+        self._observations[i] = {} if running is None else running.episode.observation()
+        return None if running is None else running.episode.observation()
+
+    def _number(self, i: int) -> int:
+        i = check_integer("i", i, numpy=True)
+        if not 0 <= i < self.num_envs:
+            raise IndexError(f"there is no sub-environment {i}; there are {self.num_envs}, from 0")
+        return i
+
+    def _generators(self, i: int) -> dict[str, np.random.Generator]:
+        """Those of a sub-environment, by the field of a snapshot that holds their state."""
+        parts = self.action_space
+        assert isinstance(parts, gym.spaces.Tuple)
+        return {"np_random": self._rngs[i], "action_space": parts[i].np_random}
 
     def close_extras(self, **kwargs: Any) -> None:
         """Give store and database back."""

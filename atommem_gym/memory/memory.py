@@ -59,6 +59,10 @@ class Memory:
     next_id: int = 1
     scratchpad: str = ""
 
+    def copy(self) -> Memory:
+        """The same memory, which can be changed on its own."""
+        return Memory(self.entries.copy(), self.next_id, self.scratchpad)
+
     def kept_state(self, embedder: str) -> str:
         """What a kept database needs, besides the entries, to go on with this memory (SPEC M13)."""
         return json.dumps({"next_id": self.next_id, "scratchpad": self.scratchpad, "embedder": embedder})

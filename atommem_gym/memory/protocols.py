@@ -104,6 +104,21 @@ class StoredEpisode:
     state: str | None
 
 
+class CopyingStore(Protocol):
+    """What a store may offer besides: to copy an episode by itself, where that is faster than reading and writing it.
+
+    Forks are made with it (SPEC M14). It has all methods of :class:`Store`, too.
+    """
+
+    def copy_episode(self, episode: str, copies: Sequence[str]) -> None:
+        """Keep under each of these new keys what is kept under ``episode``; nothing, if nothing is.
+
+        Raises:
+            StoreError: the database refused.
+        """
+        ...
+
+
 @runtime_checkable
 class Store(Protocol):
     """Keeps the entries of many episodes and proposes candidates for a search (SPEC M6, M13).

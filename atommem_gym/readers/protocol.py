@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from atommem_gym.records.record import Record
@@ -91,6 +91,10 @@ class ReaderCosts:
             self.completion_tokens = _plus(self.completion_tokens, call.completion_tokens)
             self.cut_short += call.finish_reason == "length"
             self.seconds += call.seconds
+
+    def copy(self) -> ReaderCosts:
+        """The same costs, to which more can be added on their own."""
+        return replace(self, answered=self.answered.copy())
 
     def counted(self) -> dict[str, Any]:
         """All but the seconds, which no two runs have alike: what the metrics of an episode say."""

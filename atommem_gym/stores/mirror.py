@@ -168,6 +168,19 @@ class EpisodeMatrix:
         """Copies of all entries by ascending id."""
         return self.at(np.argsort(self._ids[: self._size]))
 
+    def copy(self) -> EpisodeMatrix:
+        """The same entries in memory of their own."""
+        twin = object.__new__(EpisodeMatrix)
+        n = twin._size = self._size
+        twin._allocator = self._allocator
+        twin._position = self._position.copy()
+        twin._settle(*self._allocator.allocate(self.slab.capacity))
+        twin._rows[:n] = self._rows[:n]
+        twin._inverse[:n] = self._inverse[:n]
+        twin._squares[:n] = self._squares[:n]
+        twin._ids[:n] = self._ids[:n]
+        return twin
+
     def free(self) -> None:
         """Give the memory back; this is the end of it."""
         self._allocator.free(self.slab, self.slot)
@@ -286,6 +299,13 @@ class Mirror:
     def rows(self, episode: str) -> Rows:
         """All entries of an episode by ascending id; none if it is not mirrored."""
         return self._episodes.get(episode, self._nothing).sorted_rows()
+
+    def copy(self, episode: str, copied: str) -> None:
+        """Mirror under a new key what is mirrored of an episode."""
+        matrix = self._episodes.get(episode)
+        self.forget(copied)
+        if matrix is not None:
+            self._episodes[copied] = matrix.copy()
 
     def forget(self, episode: str) -> None:
         """Free an episode's memory; an unknown one is no error."""

@@ -61,6 +61,17 @@ class NumpyStore:
         found = texts or {}
         return StoredEpisode(rows.ids, tuple(found[entry] for entry in rows.ids.tolist()), rows.vectors, state)
 
+    def copy_episode(self, episode: str, copies: Sequence[str]) -> None:
+        """Keep under each of these new keys what is kept under ``episode`` (``protocols.CopyingStore``)."""
+        self._check_open()
+        texts, state = self._texts.get(episode), self._states.get(episode)
+        for copied in copies:
+            self._mirror.copy(episode, copied)
+            if texts is not None:
+                self._texts[copied] = texts.copy()
+            if state is not None:
+                self._states[copied] = state
+
     def episodes(self) -> list[str]:
         """Keys of all episodes that hold an entry or a state, sorted."""
         self._check_open()

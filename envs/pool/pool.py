@@ -7,11 +7,11 @@ import functools
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium as gym
 from gymnasium.envs.registration import load_env_creator
@@ -19,8 +19,10 @@ from gymnasium.error import ClosedEnvironmentError
 
 from atommem_gym.actions import ActionText
 from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
-from atommem_gym.envs.backend import Backend
-from atommem_gym.envs.pool.pool_env import Finish, Flight, Lease, PoolEnv
+from atommem_gym.envs.backend import Backend, EpisodeWithKey
+from atommem_gym.envs.branching import Branching
+from atommem_gym.envs.pool.errand import Errand
+from atommem_gym.envs.pool.pool_env import Finish, Flight, Forks, Lease, PoolEnv
 from atommem_gym.envs.pool.send_recv import EnvIds, PoolBatches, Received
 from atommem_gym.envs.pool.stages import Pipeline, StageStats
 from atommem_gym.envs.shaping import Shaping, ShapingSpec, load_shaping
@@ -29,6 +31,9 @@ from atommem_gym.records.record import Items
 from atommem_gym.registration import TASKS, configure, load_items
 from atommem_gym.step import StepResult
 from atommem_gym.task import ItemsByDifficulty
+
+W = TypeVar("W")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,7 @@ class AtomMemPool:
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
         )
         self._backend = Backend(self.config)
+        self._branching = Branching(task, self.items, self._by_difficulty, self._backend)
         # Tokenizers build tables at their first use; on the event loop that would block every coroutine.
         self._backend.tokenizer.starts("a")
         executor = ThreadPoolExecutor(Pipeline.threads(self._backend), thread_name_prefix="atommem-pool")
@@ -173,6 +179,28 @@ class AtomMemPool:
             ClosedEnvironmentError: the pool is closed, or is closed while this waits.
         """
         return Lease(self)
+
+    async def fork(self, env: PoolEnv, n: int) -> Forks:
+        """``n`` running environments of this pool that share the past with ``env`` and nothing else (SPEC M14).
+
+        See ``AtomMemEnv.fork``. Each takes a place until it is given back: by ``async with await pool.fork(env, n) as
+        forks``, by ``await forks.aclose()``, or one by one by ``await fork.aclose()``. If this is cancelled, nothing is
+        left of the forks.
+
+        Raises:
+            ConfigError: fewer than ``n`` places are free; it does not wait, since callers that hold places and wait for
+                more would wait for each other. Or ``n`` is no integer from 1, or ``env`` of another pool.
+            ResetNeeded: ``env`` has no episode yet, or it is over.
+            EmbedderError, StoreError: nothing has changed, and nothing is left of the forks.
+            AlreadyPendingCallError: another coroutine is calling ``env``.
+            ClosedEnvironmentError: ``env`` was left, or the pool is closed, also while this goes on.
+        """
+        self._check_loop()
+        self._check_open()
+        n = check_integer("n", n, 1)
+        if env._pool is not self:
+            raise ConfigError("this environment is of another pool; fork it there")
+        return await env._fork(n)
 
     async def __aenter__(self) -> AtomMemPool:
         self._check_loop()
@@ -271,6 +299,29 @@ class AtomMemPool:
         self._taken.add(env)
         return env
 
+    def _take_places(self, n: int) -> None:
+        """Take ``n`` places, or none.
+
+        Raises:
+            ConfigError: fewer are free.
+        """
+        taken = 0
+        while taken < n and self._places.take_now():
+            taken += 1
+        if taken < n:
+            for _ in range(taken):
+                self._places.give()
+            raise ConfigError(
+                f"n={n} forks need as many free places, and of the pool's {self.capacity} only {taken} are; give some "
+                "back, or make a pool with a larger capacity"
+            )
+
+    def _give_unused_places(self, n: int, made: asyncio.Future[Forks | None]) -> None:
+        """Give the places back that a fork has taken, if nothing came of it."""
+        if made.cancelled() or made.exception() is not None or made.result() is None:
+            for _ in range(n):
+                self._places.give()
+
     def _vacated(self, env: PoolEnv) -> None:
         self._taken.discard(env)
         self._places.give()
@@ -280,6 +331,17 @@ class AtomMemPool:
         self._flying += 1
         flight.result.add_done_callback(functools.partial(self._landed, flight, time.perf_counter()))
         return flight
+
+    def _send_on_errand(
+        self, work: Callable[[], W], land: Callable[[W], tuple[R, list[EpisodeWithKey]]]
+    ) -> Errand[W, R]:
+        errand = Errand(self._pipeline, work, land)
+        self._flying += 1
+        errand.result.add_done_callback(self._back)
+        return errand
+
+    def _back(self, _: object) -> None:
+        self._flying -= 1
 
     def _landed(self, flight: Flight, began: float, result: asyncio.Future[StepResult]) -> None:
         self._flying -= 1

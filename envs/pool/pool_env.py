@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError
+from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError, ResetNeeded
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.backend import EpisodeWithKey, Job
+from atommem_gym.envs.branching import twin_of
 from atommem_gym.envs.current_episode import CurrentEpisode, EpisodeAccess
+from atommem_gym.envs.pool.errand import Errand
 from atommem_gym.envs.pool.stages import Done, Opening, Pipeline, Stage, Ticket
 from atommem_gym.envs.shaping import shaped
 from atommem_gym.episode import Episode
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
     from atommem_gym.envs.pool.pool import AtomMemPool
 
 logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
 
 
 class PoolEnv(EpisodeAccess):
@@ -48,7 +53,7 @@ class PoolEnv(EpisodeAccess):
         self._pool = pool
         self._current = CurrentEpisode(pool.items, pool._by_difficulty, pool._backend, render=False)
         self._rng: np.random.Generator | None = None
-        self._flight: Flight | None = None
+        self._flight: Flight | Errand[Any, Any] | None = None
         """The call under way, or a call whose caller was cancelled and whose result was not returned yet."""
         self._called = False
         self._gone: asyncio.Future[None] | None = None
@@ -87,7 +92,7 @@ class PoolEnv(EpisodeAccess):
                 # A reset that fails or is withdrawn draws the same item when it is repeated.
                 rng = copy.deepcopy(self._rng)
             flight.open(Opening(self._current, rng, dict(options or {})))
-            result = await self._arrival(flight)
+            result = await self._arrival(flight.result)
         return result.observation, result.info
 
     async def astep(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
@@ -108,17 +113,130 @@ class PoolEnv(EpisodeAccess):
                 await asyncio.sleep(0)
             flight = self._take_off()
             flight.carry_out(job)
-            result = await self._arrival(flight)
+            result = await self._arrival(flight.result)
         return self._stepped(result, job.running.episode)
+
+    async def snapshot(self) -> dict[str, Any]:
+        """The state of this environment, as ``AtomMemEnv.snapshot`` gives it (SPEC M14).
+
+        The pool's action space, which all its environments share, stands in it as it is now.
+
+        Raises:
+            EmbedderError, StoreError: the store failed; nothing has changed.
+            AlreadyPendingCallError: another coroutine is calling this environment.
+            ClosedEnvironmentError: the environment was left, or the pool is closed.
+        """
+        with self._calling():
+            await self._calm()
+            self._check_there()
+            own = self._generators()
+            work = functools.partial(self._pool._branching.snapshot, self._current, own)
+            errand = self._flight = self._pool._send_on_errand(work, lambda snapshot: (snapshot, []))
+            return await self._arrival(errand.result)
+
+    async def restore(self, snapshot: dict[str, Any]) -> Observation | None:
+        """Return to a snapshot of this, a plain environment or a slot of a vector; see ``AtomMemEnv.restore``.
+
+        The generator that draws items goes on from the saved state. The pool's action space stays as it is: the other
+        environments share it.
+
+        Returns:
+            The observation at which the snapshot was taken; ``None`` if that was before the first reset.
+
+        Raises:
+            SnapshotError, EmbedderError, StoreError: nothing has changed.
+            AlreadyPendingCallError: another coroutine is calling this environment.
+            ClosedEnvironmentError: the environment was left, or the pool is closed.
+        """
+        with self._calling():
+            await self._calm()
+            self._check_there()
+            own = self._generators()
+            work = functools.partial(self._pool._branching.restored, snapshot, own)
+
+            def land(running: EpisodeWithKey | None) -> tuple[Observation | None, list[EpisodeWithKey]]:
+                left = self._current.take(running)
+                own["np_random"].bit_generator.state = snapshot["np_random"]
+                self._rng = own["np_random"]
+                return None if running is None else running.episode.observation(), left
+
+            errand = self._flight = self._pool._send_on_errand(work, land)
+            return await self._arrival(errand.result)
+
+    async def aclose(self) -> None:
+        """Give the place back, as the end of ``async with pool.env()`` does; may be called twice.
+
+        The rows of the episode are deleted, also if this is cancelled: a little later then.
+        """
+        self._pool._check_loop()
+        await asyncio.shield(self._leave())
+
+    async def __aenter__(self) -> PoolEnv:
+        self._check_there()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def _fork(self, n: int) -> Forks:
+        """See ``AtomMemPool.fork``."""
+        with self._calling():
+            await self._calm()
+            self._check_there()
+            running = self._current.running
+            if running.episode.state.over:
+                raise ResetNeeded("the episode is over, so its forks could not go on; call areset() first")
+            pool = self._pool
+            pool._take_places(n)
+
+            def land(forked: list[EpisodeWithKey]) -> tuple[Forks | None, list[EpisodeWithKey]]:
+                if self._gone is not None or not errand.wanted:
+                    return None, forked
+                return Forks(self._forked(one) for one in forked), []
+
+            errand: Errand[list[EpisodeWithKey], Forks | None]
+            errand = pool._send_on_errand(functools.partial(pool._backend.fork, running, n), land)
+            errand.result.add_done_callback(functools.partial(pool._give_unused_places, n))
+            self._flight = errand
+            try:
+                forks = await self._arrival(errand.result)
+            except BaseException:
+                errand.wanted = False
+                made = errand.result
+                if made.done() and not made.cancelled() and made.exception() is None:
+                    # Cancelled in the moment in which the forks were handed over.
+                    self._flight = None
+                    for fork in made.result() or ():
+                        fork._leave()
+                raise
+        if forks is None:
+            raise ClosedEnvironmentError("the environment was left, or its pool closed, before it was forked")
+        return forks
+
+    def _forked(self, running: EpisodeWithKey) -> PoolEnv:
+        """An environment in the same pool around a fork of this one's episode; its place was taken before."""
+        fork = self._pool._place()
+        fork._current = self._current.fork(running)
+        fork._rng = None if self._rng is None else twin_of(self._rng)
+        return fork
+
+    def _generators(self) -> dict[str, np.random.Generator]:
+        """Copies of this environment's and of the pool's, by the field of a snapshot that holds their state."""
+        own = gym.utils.seeding.np_random()[0] if self._rng is None else twin_of(self._rng)
+        return {"np_random": own, "action_space": self._pool.action_space.np_random}
 
     async def settle(
         self,
-    ) -> tuple[Observation, float, bool, bool, dict[str, Any]] | tuple[Observation, dict[str, Any]] | None:
+    ) -> (
+        tuple[Observation, float, bool, bool, dict[str, Any]] | tuple[Observation, dict[str, Any]] | Observation | None
+    ):
         """Wait for the call that a cancelled caller left under way, and return what it would have got.
 
         Returns:
-            What :meth:`astep` or :meth:`areset` returned, once; ``None`` if the call was withdrawn, or none was
-            cancelled.
+            What :meth:`astep`, :meth:`areset`, :meth:`snapshot` or :meth:`restore` returned, once; ``None`` if the call
+            was withdrawn, or none was cancelled.
 
         Raises:
             EmbedderError, StoreError, JudgeError, ReaderError: that call failed; nothing has changed.
@@ -129,6 +247,9 @@ class PoolEnv(EpisodeAccess):
                 return None
             result = await asyncio.shield(flight.result)
             self._flight = None
+        if isinstance(flight, Errand):
+            told: Observation | None = result
+            return told
         assert flight.job is not None
         if flight.job.step.opening:
             return result.observation, result.info
@@ -164,12 +285,15 @@ class PoolEnv(EpisodeAccess):
 
     def _take_off(self) -> Flight:
         self._check_there()
-        self._flight = self._pool._take_off(self._land)
-        return self._flight
+        flight = self._flight = self._pool._take_off(self._land)
+        return flight
 
-    async def _arrival(self, flight: Flight) -> StepResult:
+    async def _arrival(self, outcome: asyncio.Future[R]) -> R:
+        """Wait for the outcome of the call under way."""
+        flight = self._flight
+        assert flight is not None
         try:
-            result = await asyncio.shield(flight.result)
+            result = await asyncio.shield(outcome)
         except asyncio.CancelledError:
             if flight.withdraw():
                 self._flight = None
@@ -214,6 +338,26 @@ class PoolEnv(EpisodeAccess):
             self._gone.set_result(None)
         else:
             self._gone.set_exception(error)
+
+
+class Forks(tuple[PoolEnv, ...]):
+    """What ``pool.fork`` returns: the forks, all of which ``async with`` or :meth:`aclose` gives back.
+
+    One of them is given back by itself with its own ``aclose``.
+    """
+
+    async def __aenter__(self) -> Forks:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give all places back and delete the rows; may be called twice."""
+        # All leave at once: if this is cancelled, none is forgotten.
+        await asyncio.shield(asyncio.gather(*(fork._leave() for fork in self)))
 
 
 class _Call:
@@ -397,7 +541,7 @@ class Flight:
         self.result.set_exception(self._error)
 
 
-def _log_unseen(result: asyncio.Future[StepResult]) -> None:
+def _log_unseen(result: asyncio.Future[Any]) -> None:
     error = None if result.cancelled() else result.exception()
     if error is not None:
         logger.warning("a step or reset whose caller was cancelled failed, and its episode is as it was: %s", error)

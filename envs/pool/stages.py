@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _AT_ONCE = ("em", "f1", "subem", "released")
 """Scorers that take microseconds; every other one may block."""
 
-OPENING_THREADS, STORING_THREADS, RELEASING_THREADS = 1, 1, 1
+OPENING_THREADS, STORING_THREADS, RELEASING_THREADS, BRANCHING_THREADS = 1, 1, 1, 1
 ENDPOINT_THREADS = 8
 """Batches under way at a time at an embedding server."""
 SERVER_THREADS = 4
@@ -247,11 +247,13 @@ class Pipeline:
         self.releasing: Stage[EpisodeWithKey] = Stage(
             backend.release, executor, threads=RELEASING_THREADS, max_batch=max(max_batch, 64)
         )
+        self.branching: Stage[Callable[[], None]] = Stage(_call, executor, threads=BRANCHING_THREADS, max_batch=1)
+        """Snapshots, restores and forks, one at a time, beside the others."""
 
     @staticmethod
     def threads(backend: Backend) -> int:
-        """How many threads the stages of a backend use together."""
-        return OPENING_THREADS + RELEASING_THREADS + sum(_threads(backend))
+        """How many threads the stages of a backend use together at most."""
+        return OPENING_THREADS + RELEASING_THREADS + BRANCHING_THREADS + sum(_threads(backend))
 
     def _open(self, openings: list[Opening]) -> None:
         for opening in openings:
@@ -262,6 +264,11 @@ class Pipeline:
                 raise
             # At once and in the one thread that opens: two resets under way cannot go on with one kept memory.
             self.backend.claim(opening.begun[0])
+
+
+def _call(works: list[Callable[[], None]]) -> None:
+    for work in works:
+        work()
 
 
 def _threads(backend: Backend) -> tuple[int, int, int, int]:

@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.properties import RULES, STORES, Databases, Play, every_database, item, milvus_server  # noqa: F401
 from support.servers import milvus_url  # noqa: F401
+from support.stores.flaky_store import FlakyStore
 
 import atommem_gym  # noqa: F401  (registers the ids)
+from atommem_gym.errors import StoreError
 from atommem_gym.memory.protocols import Store
 from atommem_gym.stores.loading import open_store
 from atommem_gym.testing import MemoryEnvMachine, MemoryStoreMachine, actions, budget, episodes
@@ -124,6 +126,60 @@ def test_M14_a_snapshot_at_any_step_leads_to_the_same_future_on_any_store(
         state, vectors = pickle.loads(saved)
         with Play(every_database.backend(kind, **rules), plan.item, state, vectors) as restored:
             assert repr(restored.all(plan.actions[at:])) == future
+
+
+@pytest.mark.parametrize("kind", STORES)
+@given(data=st.data())
+@budget(6)
+def test_M14_forks_equal_replays_and_never_meet_whatever_fails_between(
+    every_database: Databases,  # noqa: F811
+    kind: str,
+    data: st.DataObject,
+) -> None:
+    """Forks of forks too, stepped in any order, some after their parent is gone; each equals a replay."""
+    rules = data.draw(st.sampled_from(RULES))
+    dialect, backend = dialect_of(rules), every_database.backend(kind, **rules)
+    plan = data.draw(episodes(dialect, max_actions=4))
+    store = backend.store
+    assert store is not None
+    before, flaky = store.episodes(), FlakyStore(store)
+    backend.store = flaky  # type: ignore[assignment]
+    family = [Play(backend, plan.item)]
+    histories: list[list[str]] = [list(plan.actions)]
+    seen = [[repr(result) for result in family[0].all(plan.actions)]]
+    try:
+        for _ in range(data.draw(st.integers(3, 6))):
+            at = data.draw(st.integers(0, len(family) - 1))
+            play, action = family[at], data.draw(actions(dialect))
+            if play.over:
+                break
+            flaky.failing = data.draw(st.sampled_from(["", "", "write", "candidates", "load", "copy_episode"]))
+            try:
+                if data.draw(st.booleans()):
+                    family += [Play(backend, running=fork) for fork in backend.fork(play.running, 2)]
+                    histories += [list(histories[at]) for _ in range(2)]
+                    seen += [list(seen[at]) for _ in range(2)]
+                else:
+                    seen[at].append(repr(play.step(action)))
+                    histories[at].append(action)
+            except StoreError:
+                assert flaky.failing
+            flaky.failing = ""
+            if len(family) > 1 and data.draw(st.integers(0, 3)) == 0:
+                backend.release([family.pop(0).running])
+                del histories[0], seen[0]
+        for play, history, results in zip(family, histories, seen, strict=True):
+            if not play.over:
+                history.append("<read>Ada was born in</read>")
+                results.append(repr(play.step(history[-1])))
+    finally:
+        flaky.failing = ""
+        backend.store = store
+        backend.release([play.running for play in family])
+    assert store.episodes() == before, "rows of a fork are left behind"
+    for history, results in zip(histories, seen, strict=True):
+        with Play(every_database.backend("numpy", **rules), plan.item) as replay:
+            assert [repr(result) for result in replay.all(history)] == results
 
 
 @rules

@@ -13,7 +13,7 @@ from support.servers import MilvusServer, milvus_server  # noqa: F401
 from atommem_gym.actions import Operation, format_action
 from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
-from atommem_gym.envs.backend import Backend
+from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.records.record import Item
 from atommem_gym.step import StepResult
 
@@ -81,12 +81,19 @@ def item(questions: int = 2) -> Item:
 class Play(Game):
     """An episode on a backend that others share; a context manager, so that its rows go when it ends."""
 
-    def __init__(self, backend: Backend, of: Item | None = None, state: Any = None, vectors: Any = None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        of: Item | None = None,
+        state: Any = None,
+        vectors: Any = None,
+        running: EpisodeWithKey | None = None,
+    ) -> None:
         self.config = backend.config
         self.backend = backend
-        self.running = backend.new_episode(of or item(), state=state, vectors=vectors)
+        self.running = running or backend.new_episode(of or item(), state=state, vectors=vectors)
         self.episode = self.running.episode
-        if state is None:
+        if state is None and running is None:
             self.result = backend.run([(self.running, self.episode.open())])[0]
 
     def __enter__(self) -> Play:

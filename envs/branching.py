@@ -1,0 +1,144 @@
+"""What snapshots and forks share in every form: plain, one slot of a vector, one environment of a pool (SPEC M14)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from atommem_gym.envs import snapshots
+from atommem_gym.envs.backend import Backend, EpisodeWithKey
+from atommem_gym.envs.current_episode import CurrentEpisode
+from atommem_gym.errors import ConfigError, SnapshotError
+from atommem_gym.readers.options import reader_name
+from atommem_gym.records.identity import identity
+from atommem_gym.records.record import Items
+from atommem_gym.task import ItemsByDifficulty
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Branching:
+    """Takes the snapshots of an environment's episodes and makes episodes of snapshots, whatever the form.
+
+    ``generators`` are the environment's own by the field of the snapshot that holds their state: ``np_random``, which
+    draws the item of a reset, and ``action_space``, which samples actions.
+    """
+
+    task: str
+    items: Items
+    by_difficulty: ItemsByDifficulty
+    backend: Backend
+
+    def snapshot(self, current: CurrentEpisode, generators: Mapping[str, np.random.Generator]) -> dict[str, Any]:
+        """The state of an environment with this current episode, picklable.
+
+        Raises:
+            EmbedderError, StoreError: what a failed step may have left in the store could not be corrected.
+        """
+        snapshot: dict[str, Any] = {
+            "version": snapshots.VERSION,
+            "config": self._fingerprint(),
+            **{name: generator.bit_generator.state for name, generator in generators.items()},
+            "episode": None,
+        }
+        if current.exists:
+            running = current.running
+            episode = running.episode
+            stored = self.backend.stored(running)
+            snapshot["episode"] = {
+                "index": episode.item.index,
+                "shuffle_seed": episode.item.shuffle_seed,
+                "difficulty": episode.config.difficulty,
+                "item": dict(episode.identity),
+                "state": episode.state.copy(),
+                "vectors": None if stored is None else (stored.ids.tolist(), stored.vectors.copy()),
+            }
+        return snapshot
+
+    def restored(
+        self, snapshot: dict[str, Any], generators: Mapping[str, np.random.Generator], *, over: bool = True
+    ) -> EpisodeWithKey | None:
+        """The episode of a snapshot, with a memory of its own; ``None`` if it was taken before the first reset.
+
+        The generators stay as they are: their states are only checked.
+
+        Args:
+            snapshot: What ``restore`` was given.
+            generators: See above.
+            over: Whether the episode may be over.
+
+        Raises:
+            SnapshotError: see ``AtomMemEnv.restore``; or the episode is over and may not be.
+            EmbedderError, StoreError: its entries could not be stored; nothing is left of them.
+        """
+        saved = snapshots.checked(snapshot, generators)
+        snapshots.check_config(snapshot["config"], self._fingerprint(), self.backend.config)
+        if saved is not None and saved.state.over and not over:
+            raise SnapshotError(
+                "the snapshot's episode is over, and with autoreset_mode='SameStep' the step that ends an episode "
+                "resets it: restore it into a plain environment, or under another autoreset_mode"
+            )
+        return None if saved is None else self._episode(saved)
+
+    def _episode(self, saved: snapshots.SavedEpisode) -> EpisodeWithKey:
+        config, items = self.backend.config, self.items
+        try:
+            if saved.difficulty != config.difficulty:
+                config, items = self.by_difficulty.at(saved.difficulty)
+            item = items.item(saved.index, saved.shuffle_seed)
+        except (ConfigError, IndexError) as error:
+            raise SnapshotError(
+                f"the snapshot's item, number {saved.index}, cannot be had here: {error}; restore it into an "
+                "environment over the records (source, split or items=) with which it was taken"
+            ) from error
+        # Kept until the episode has it: a long stream is counted and hashed once.
+        stream = self.backend.stream(item, config)
+        snapshots.check_item(saved, identity(item, stream.documents_hash))
+        snapshots.check_place(saved, item.id, stream.num_chunks, len(item.questions))
+        if saved.item is None:
+            warnings.warn(
+                "the snapshot is of version 1, which holds no hash of its item: that item "
+                f"{item.id!r} has the questions and documents with which it was taken could not be checked; "
+                "take it anew with snapshot()",
+                UserWarning,
+                stacklevel=4,
+            )
+        return self.backend.new_episode(item, state=saved.state, vectors=saved.vectors, config=config, stream=stream)
+
+    def _fingerprint(self) -> dict[str, Any]:
+        """What must be equal for a snapshot to mean the same; where entries and prompts are stored does not matter."""
+        config = self.backend.config
+        ours = config.as_keywords()
+        for name in ("store", "store_reads", "keep_memory", "template"):
+            del ours[name]
+        return {
+            **ours,
+            "task": self.task,
+            "reward": self.backend.scorer.name,
+            "reader": reader_name(config.reader),
+        }
+
+
+def twin_of(generator: np.random.Generator) -> np.random.Generator:
+    """A generator of its own that draws what this one will draw; a tenth of the cost of ``copy.deepcopy``.
+
+    >>> generator = np.random.default_rng(3)
+    >>> twin = twin_of(generator)
+    >>> twin.integers(10, size=4).tolist() == generator.integers(10, size=4).tolist()
+    True
+    """
+    bits = type(generator.bit_generator)(0)
+    bits.state = generator.bit_generator.state
+    return np.random.Generator(bits)
+
+
+def shallow(thing: T) -> T:
+    """A copy that shares all attributes; unlike ``copy.copy`` it does not go through pickling."""
+    twin = object.__new__(type(thing))
+    twin.__dict__.update(thing.__dict__)
+    return twin
