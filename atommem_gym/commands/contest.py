@@ -20,6 +20,8 @@ from atommem_gym.agents.playing import EpisodeRecord
 from atommem_gym.commands.consoles import messages
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError, ConfigError, refused_for_good
+from atommem_gym.readers.options import ORACLE
+from atommem_gym.readers.protocol import POLICY
 from atommem_gym.scoring import abstention_metrics
 from atommem_gym.trust import masked
 
@@ -32,6 +34,10 @@ NOTE = (
     "Entries at their peak; milliseconds of the environment alone. Answers are an oracle reader's: the gold answer if "
     "and only if the evidence is visible in the last read or the scratchpad, else 'unknown'. These rows measure memory "
     "and retrieval, not language. (random and silent answer by themselves.)"
+)
+NOTE_ON_READER = (
+    "Entries at their peak; milliseconds of the environment alone. Answers are those of the environment's frozen "
+    "reader, which sees the last read and the scratchpad. (random and silent answer by themselves.)"
 )
 
 
@@ -150,7 +156,8 @@ class Contest:
             console.print(Text(printable(line), style="yellow"), soft_wrap=True)
         if self.records:
             console.print(results_table(self.records, console.width))
-            console.print(NOTE, style="dim")
+            reader = atommem_env(self.env).config.reader
+            console.print(NOTE if reader in (POLICY, ORACLE) else NOTE_ON_READER, style="dim")
 
 
 def results_table(records: Sequence[EpisodeRecord], width: int) -> Table:

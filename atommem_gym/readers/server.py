@@ -122,7 +122,8 @@ def user_message(request: ReadRequest) -> str:
 
 def _model_names(body: Any) -> list[str]:
     listed = body.get("data") if isinstance(body, dict) else None
-    names = [one.get("id") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    if not names or not all(isinstance(name, str) and name for name in names):
+    given = [one.get("id") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    names = [name for name in given if isinstance(name, str) and name]
+    if not names or len(names) < len(given):
         raise OddReplyError(f"{shown(body)}, which lists no models; is this an OpenAI-compatible server?")
     return names

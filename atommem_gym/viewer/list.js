@@ -23,8 +23,9 @@ const ORDERS = {
 const chosen = { agent: ALL, env: ALL, em: ALL, cause: ALL, order: "file order", words: [] };
 let found = EPISODES;
 
-// An episode over a user's documents has no gold answer, so it is neither right nor wrong.
-const scored = (row) => row.questions.some((question) => question.gold.length > 0);
+// An episode over a user's documents has no gold answer, and one of which no question counts has no score: neither is
+// right or wrong.
+const scored = (row) => row.em !== null && row.questions.some((question) => question.gold.length > 0);
 
 function resultOf(row) {
   if (!scored(row)) return "asked";

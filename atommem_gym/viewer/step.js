@@ -99,7 +99,15 @@ function donePanel(episode, step, number) {
     el("details", { open: step.operations.length === 0 },
       el("summary", {}, step.response === null ? "Action" : "Action, as the environment read it"),
       long(step.action || "(empty)", "raw")),
+    (step.reader ?? []).map(readingOf),
   );
+}
+
+// The answer of a frozen reader, in place of the policy's empty one.
+function readingOf(reading) {
+  const saw = reading.ids.length === 0 ? "no entries" : `entries ${reading.ids.join(", ")}`;
+  return el("details", { open: "" }, el("summary", {}, "Answer of the frozen reader"),
+    el("p", { class: "dim" }, `It saw ${saw} and the scratchpad of this step.`), long(reading.answer || "(empty)", "raw"));
 }
 
 // What a server with a reasoning parser returned apart from the response.

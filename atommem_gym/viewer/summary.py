@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 Json: TypeAlias = Any
@@ -107,7 +107,21 @@ def _step(step: Trace, share: Share) -> dict[str, Json]:
         "completions": [{**one, "reasoning": share(one["reasoning"])} for one in step["completions"]],
         "dropped": step["dropped"],
         "seconds": step["seconds"],
+        **_readings(step.get("reader") or (), share),
     }
+
+
+def _readings(readings: Sequence[Trace], share: Share) -> dict[str, Json]:
+    """What a frozen reader saw and said (SPEC E13), where one answered."""
+    shown = [
+        {
+            "question": share(one["question"]),
+            "ids": [entry["id"] for entry in one["memories"]],
+            "answer": share(one["answer"]),
+        }
+        for one in readings
+    ]
+    return {"reader": shown} if shown else {}
 
 
 def _observation(observation: Trace, share: Share) -> dict[str, Json]:

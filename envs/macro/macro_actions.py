@@ -36,8 +36,9 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
     """Turns ``MultiDiscrete`` choices into the action text of the environment's dialect.
 
     The policy decides what to store, merge, drop and look for; the answers are the
-    :class:`~atommem_gym.policies.oracle_reader.OracleReader`'s (PRIVILEGED), as those of the scripted agents. Whatever
-    is chosen is a legal episode of the environment below, and its text is in ``info["action"]``.
+    :class:`~atommem_gym.policies.oracle_reader.OracleReader`'s (PRIVILEGED), as those of the scripted agents,
+    or left to the environment's frozen reader, if it has one (SPEC E13). Whatever is chosen is a legal episode of the
+    environment below, and its text is in ``info["action"]``.
 
     Action space, ``MultiDiscrete``:
         - ``slots`` times 3, one for each offered document in stream order: skip it (0), keep it as an entry of its own

@@ -194,3 +194,12 @@ def test_E13_the_command_shows_gain_and_draws_it(
     assert not math.isnan(keep_all.gain["em_unknown"].mean) or all(row.known for row in run.closed_book.values())
     assert main(["eval", "--report-only", "-o", str(folder)]) == 0
     assert len(server.asked("/v1/chat/completions")) == asked
+
+
+@pytest.mark.parametrize(
+    ("reader", "said"), [("oracle", "an oracle reader's"), (f"{__name__}:reading", "frozen reader")]
+)
+def test_E13_a_run_says_who_answers(reader: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["run", "Synthetic", "--agent", "keep_all", "--episodes", "1"]
+    assert main([*arguments, "--set", "num_docs=10", "store=numpy", f"reader={reader}"]) == 0, capsys.readouterr().err
+    assert said in " ".join(capsys.readouterr().out.split())

@@ -14,6 +14,7 @@ from support.browser import Sight, chromium  # noqa: F401
 from support.example_traces import HOSTILE, example_traces, hostile_trace, long_trace
 
 from atommem_gym.traces import EpisodeTrace
+from atommem_gym.traces.record import ReaderTrace, RetrievedTrace
 from atommem_gym.viewer import write_page
 
 Look = Callable[..., Sight]
@@ -349,3 +350,21 @@ def test_500_episodes_of_40_steps_open_and_unpack_only_what_is_shown(look: Look,
     # An episode's own texts lie side by side: four blocks or so each, of some two thousand.
     assert work["blocks"] < 40
     assert json.dumps(work)
+
+
+def test_E13_what_a_frozen_reader_saw_and_said_is_shown_and_an_episode_that_does_not_count_has_no_score(
+    look: Look, traces: list[EpisodeTrace], tmp_path: Path
+) -> None:
+    trace = traces[0]
+    last = len(trace.steps) - 1
+    memories = (RetrievedTrace(4, "Ada kept bees.", 0.5), RetrievedTrace(7, HOSTILE[0], 0.25))
+    reading = ReaderTrace(trace.questions[0].question, memories, "notes", f"honey {HOSTILE[0]}")
+    read = replace(trace, steps=(*trace.steps[:-1], replace(trace.steps[last], reader=(reading,))))
+    uncounted = replace(read, metrics={**read.metrics, "em": None})
+    write_page([uncounted], tmp_path / "page.html")
+    sight = look(f"{(tmp_path / 'page.html').as_uri()}#0/{last}")
+    shown = sight.text(".done")
+    assert "Answer of the frozen reader" in shown
+    assert "It saw entries 4, 7 and the scratchpad of this step." in shown
+    assert f"honey {HOSTILE[0]}" in shown
+    assert "mean EM" not in sight.text("#count")
