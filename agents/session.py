@@ -6,6 +6,7 @@ them is decoded, for the environment. Nothing here needs veRL; ``verl_loop.py`` 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -87,9 +88,14 @@ TOTALS = (
     "responses_cut",
     "prompt_tokens",
     "response_tokens",
+    "cached_tokens",
+    "env_s",
+    "session_s",
 )
 """What is known of a session. ``acc`` is ``em`` under the name that veRL puts into ``val-core``; ``env_reward`` is R1
-(SPEC), ``shaping`` what was added to it; ``op_…`` are executed operations."""
+(SPEC), ``shaping`` what was added to it; ``op_…`` are executed operations; ``cached_tokens`` are those of prompts that
+the server found in its prefix cache, NaN if it does not tell; ``env_s`` are seconds in the environment, of
+``session_s`` in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +142,9 @@ async def play_session(
         AtomMemError: the environment's I/O failed.
     """
     playing = Playing[str, Observation]("policy", reference.index, shuffle_seed)
+    began = time.perf_counter()
     observation, info = await env.areset(options=playing.options)
+    reset_s = time.perf_counter() - began
     reference.check(env.item)
     playing.show("", observation, info)
     steps: list[SessionStep] = []
@@ -162,7 +170,10 @@ async def play_session(
         steps.append(SessionStep(prompt_ids, generated, facts, playing.seconds.agent, playing.seconds.env))
         playing.step(action, *result)
     record = playing.record()
-    return Session(steps, record.reward, _totals(steps, record, playing.info["episode_metrics"]["answers"]))
+    totals = _totals(steps, record, playing.info["episode_metrics"]["answers"])
+    totals["env_s"] += reset_s
+    totals["session_s"] = time.perf_counter() - began
+    return Session(steps, record.reward, totals)
 
 
 async def _prompt(
@@ -218,6 +229,7 @@ def _totals(
     steps: Sequence[SessionStep], record: EpisodeRecord, answers: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:
     env_reward = sum(answer["score"] for answer in answers) / len(answers)
+    cached = [step.generated.extra.get("num_cached_tokens") for step in steps]
     totals = {
         "acc": record.em,
         "env_reward": env_reward,
@@ -228,5 +240,8 @@ def _totals(
         "responses_cut": sum(step.facts["response_cut"] for step in steps),
         "prompt_tokens": sum(len(step.prompt_ids) for step in steps),
         "response_tokens": sum(len(step.generated.token_ids) for step in steps),
+        "cached_tokens": _known(None if None in cached else sum(cached)),
+        "env_s": sum(step.env_s for step in steps),
+        "session_s": float("nan"),
     }
     return {name: float(totals[name]) for name in TOTALS}
