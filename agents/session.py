@@ -229,7 +229,7 @@ def _totals(
     steps: Sequence[SessionStep], record: EpisodeRecord, answers: Sequence[Mapping[str, Any]]
 ) -> dict[str, float]:
     env_reward = sum(answer["score"] for answer in answers) / len(answers)
-    cached = [step.generated.extra.get("num_cached_tokens") for step in steps]
+    cached: list[Any] = [step.generated.extra.get("num_cached_tokens") for step in steps]
     totals = {
         "acc": record.em,
         "env_reward": env_reward,
@@ -240,7 +240,7 @@ def _totals(
         "responses_cut": sum(step.facts["response_cut"] for step in steps),
         "prompt_tokens": sum(len(step.prompt_ids) for step in steps),
         "response_tokens": sum(len(step.generated.token_ids) for step in steps),
-        "cached_tokens": _known(None if None in cached else sum(cached)),
+        "cached_tokens": _known(None if None in cached else float(sum(cached))),
         "env_s": sum(step.env_s for step in steps),
         "session_s": float("nan"),
     }
