@@ -6,6 +6,7 @@ them is decoded, for the environment. Nothing here needs veRL; ``verl_loop.py`` 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
@@ -88,11 +89,15 @@ TOTALS = (
     "responses_cut",
     "prompt_tokens",
     "response_tokens",
+    "cached_tokens",
     *(f"reader_{name}" for name in ("questions", "calls", "prompt_tokens", "completion_tokens", "seconds")),
+    "env_s",
+    "session_s",
 )
 """What is known of a session. ``acc`` is ``em`` under the name that veRL puts into ``val-core``; ``env_reward`` is R1
-(SPEC), ``shaping`` what was added to it; ``op_…`` are executed operations; ``reader_…`` is what a frozen reader cost
-(SPEC E13), NaN where nobody counts, 0 where the policy answers."""
+(SPEC), ``shaping`` what was added to it; ``op_…`` are executed operations; ``cached_tokens`` are those of prompts that
+the server found in its prefix cache, NaN if it does not tell; ``reader_…`` is what a frozen reader cost (SPEC E13), NaN
+where nobody counts, 0 where the policy answers; ``env_s`` are seconds in the environment, of ``session_s`` in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,9 @@ async def play_session(
         AtomMemError: the environment's I/O failed.
     """
     playing = Playing[str, Observation]("policy", reference.index, shuffle_seed)
+    began = time.perf_counter()
     observation, info = await env.areset(options=playing.options)
+    reset_s = time.perf_counter() - began
     reference.check(env.item)
     playing.show("", observation, info)
     steps: list[SessionStep] = []
@@ -166,7 +173,10 @@ async def play_session(
         playing.step(action, *result)
     record = playing.record()
     answers = [playing.info["episode_metrics"]["answers"][number] for number in env.episode.counted]
-    return Session(steps, record.reward, _totals(steps, record, answers, env.episode.state.reader))
+    totals = _totals(steps, record, answers, env.episode.state.reader)
+    totals["env_s"] += reset_s
+    totals["session_s"] = time.perf_counter() - began
+    return Session(steps, record.reward, totals)
 
 
 async def _prompt(
@@ -225,6 +235,7 @@ def _totals(
     reader: ReaderCosts,
 ) -> dict[str, float]:
     env_reward = sum(answer["score"] for answer in answers) / max(1, len(answers))
+    cached: list[Any] = [step.generated.extra.get("num_cached_tokens") for step in steps]
     totals = {
         "acc": _known(record.em),
         "env_reward": env_reward,
@@ -235,7 +246,10 @@ def _totals(
         "responses_cut": sum(step.facts["response_cut"] for step in steps),
         "prompt_tokens": sum(len(step.prompt_ids) for step in steps),
         "response_tokens": sum(len(step.generated.token_ids) for step in steps),
+        "cached_tokens": _known(None if None in cached else float(sum(cached))),
         **{f"reader_{name}": _known(value) for name, value in reader.counted().items()},
         "reader_seconds": reader.seconds,
+        "env_s": sum(step.env_s for step in steps),
+        "session_s": float("nan"),
     }
     return {name: float(totals[name]) for name in TOTALS}

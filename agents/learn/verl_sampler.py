@@ -11,8 +11,10 @@ from random import Random
 from typing import Any
 
 from verl.trainer.ppo.padding_utils import upsample_batch_to_divisible_size
+from verl.trainer.ppo.v1 import replay_buffer
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
+from atommem_gym.agents.learn.session_log import figures
 from atommem_gym.errors import AtomMemError, ConfigError
 
 _PADDING_TOKEN = 0
@@ -20,13 +22,16 @@ _PADDING_TOKEN = 0
 
 
 class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # veRL has no types
-    """veRL's sampler for its synchronous trainer, with two rules of its own.
+    """veRL's sampler for its synchronous trainer, with two rules of its own, and figures that veRL does not log.
 
     **A group in which a session failed is dropped** and another prompt is played in its place. veRL's own sampler goes
     on with the sessions that are left: their group mean is another one, and a lone survivor's advantage is its reward.
 
     **Padding is spread.** veRL fills a batch up to a multiple of the mini-batch with rows that carry no loss, all at
     its end, so that the last optimizer update of a step may rest on a handful of real rows. Here they are mixed in.
+
+    **Figures.** ``training/groups_without_variance``, ``training/environment_share`` and, where the model's server
+    tells, ``training/prefix_cache_hits`` of every step: see :func:`~atommem_gym.agents.learn.session_log.figures`.
 
     Its options stand in ``trainer.v1.sampler.sampler_kwargs``:
 
@@ -77,6 +82,7 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # veRL has no types
         self._failures = 0
         batch, metrics = super().sample(global_steps=global_steps, partition_id=partition_id, batch_size=batch_size)
         if partition_id == "train":
+            metrics |= {f"training/{name}": value for name, value in figures(_sessions(batch)).items()}
             batch = upsample_batch_to_divisible_size(batch, self._mini_batch_rows, _PADDING_TOKEN)
             order = list(range(len(batch)))
             Random(global_steps).shuffle(order)
@@ -96,3 +102,19 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # veRL has no types
                 "(is the embedding server, the Milvus server, or a source gone?)"
             )
         return stale, flat, failed, counts
+
+
+def _sessions(batch: Any) -> list[dict[str, Any]]:
+    """Group, reward and totals of the sessions of a batch; veRL copies both to each of their rows."""
+    rows = {key.rsplit("_", 1)[0]: key for key in batch.keys}
+    told = replay_buffer.tq.kv_batch_get(
+        keys=list(rows.values()), partition_id=batch.partition_id, select_fields=["rm_scores", "extra_fields"]
+    )
+    return [
+        {
+            "uid": session.split("_")[0],
+            "reward": float(scores.sum()),
+            **getattr(extra, "data", extra).get("reward_extra_info", {}),
+        }
+        for session, scores, extra in zip(rows, list(told["rm_scores"]), list(told["extra_fields"]), strict=True)
+    ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,26 @@ def test_totals_have_the_same_keys_whatever_happens() -> None:
         assert tuple(played.totals) == TOTALS
         assert all(isinstance(value, float) for value in played.totals.values())
         assert played.totals["acc"] == played.totals["em"]
+
+
+def test_finding_5_8_totals_tell_cache_hits_and_the_environments_time() -> None:
+    def cached(*tokens: int | None) -> Callable[[list[int]], Awaitable[Generated]]:
+        policy, told = saying("<create>a fact</create>"), iter(tokens)
+
+        async def generate(prompt_ids: list[int]) -> Generated:
+            await asyncio.sleep(0.01)
+            said = await policy(prompt_ids)
+            return replace(said, extra={"num_cached_tokens": next(told, 7)})
+
+        return generate
+
+    played = run(session(cached(16, 0)))
+    assert played.totals["cached_tokens"] == 16 + 7 * (len(played.steps) - 2)
+    assert math.isnan(run(session(cached(16, None))).totals["cached_tokens"])
+    assert math.isnan(run(session(saying(""))).totals["cached_tokens"])
+    waited = 0.01 * len(played.steps)
+    assert played.totals["env_s"] > sum(step.env_s for step in played.steps) > 0  # with the reset
+    assert played.totals["session_s"] >= played.totals["env_s"] + waited
 
 
 def test_R4_memory_cost_changes_the_reward_that_the_trainer_sees() -> None:

@@ -25,6 +25,7 @@ class Queue:
     def __init__(self) -> None:
         self.tags: dict[str, dict[str, Any]] = {}
         self.values: dict[str, dict[str, Any]] = {}
+        self.totals: dict[str, float] = {}
 
     def prompt(self, uid: str, status: str, sessions: dict[int, tuple[float, int]]) -> None:
         """A prompt with ``{session: (reward, rows)}``; a session that failed has left nothing."""
@@ -33,7 +34,12 @@ class Queue:
             for row in range(rows):
                 key = f"{uid}_{session}_{row}"
                 self.tags[key] = {"status": "success", "seq_len": 9, "prompt_len": 6, "response_len": 3}
-                self.values[key] = {"rm_scores": torch.tensor([0.0, reward]), "response_mask": torch.ones(2)}
+                totals = {"prompt_tokens": 100.0, "cached_tokens": 30.0 * session, "env_s": 0.5, "session_s": 10.0}
+                self.values[key] = {
+                    "rm_scores": torch.tensor([0.0, reward]),
+                    "response_mask": torch.ones(2),
+                    "extra_fields": {"reward_extra_info": {**totals, **self.totals}},
+                }
 
     def kv_list(self) -> dict[str, Any]:
         return {"train": {key: dict(tag) for key, tag in self.tags.items()}}
@@ -127,6 +133,23 @@ def test_groups_without_variance_are_dropped_if_the_algorithm_says_so(queue: Que
     batch, metrics = sampler(queue, refill, filter_groups=filtering).sample(1, "train", 2)
     assert "flat" not in {key.split("_")[0] for key in batch.keys}
     assert metrics["training/filter_groups/evicted_samples"] == 1
+
+
+def test_finding_5_8_every_step_reports_variance_cache_hits_and_the_environments_share(queue: Queue) -> None:
+    queue.prompt("a", "finished", {0: (1.0, 3), 1: (0.0, 1)})
+    queue.prompt("b", "finished", {0: (0.5, 1), 1: (0.5, 2)})
+    _, metrics = sampler(queue, mini_batch_size=4).sample(1, "train", 2)
+    assert metrics["training/groups_without_variance"] == 0.5
+    assert metrics["training/environment_share"] == pytest.approx(0.05)
+    assert metrics["training/prefix_cache_hits"] == pytest.approx(0.15)
+
+
+def test_finding_5_8_a_server_that_does_not_tell_has_no_cache_hits(queue: Queue) -> None:
+    queue.totals = {"cached_tokens": float("nan")}
+    queue.prompt("a", "finished", {0: (1.0, 3), 1: (0.0, 1)})
+    _, metrics = sampler(queue).sample(1, "train", 1)
+    assert "training/prefix_cache_hits" not in metrics
+    assert metrics["training/environment_share"] == pytest.approx(0.05)
 
 
 def test_finding_5_8_padding_is_spread_over_the_mini_batches(queue: Queue) -> None:
