@@ -50,11 +50,13 @@ def test_a_training_step_has_rates_and_what_verl_measured(report: ModuleType) ->
         "response_length/mean": 100.0,
         "prompt_length/mean": 300.0,
         "training/rollout_probs_diff_max": 0.001,
+        "actor/perf/max_memory_allocated_gb": 12.5,
     }
     rows = report.measured([{"step": 0, "data": {"val-core/acc": 0.5}}, {"step": 1, "data": data}])
     assert "| tokens sampled a second of generation | 250 |" in rows
     assert "| tokens trained on a second of the update | 2,000 |" in rows
     assert "| rollout against actor, largest difference | 0.001 |" in rows
+    assert "| GPU memory allocated at most, GB | 12.5 |" in rows
     assert not any("loss" in row for row in rows)
     assert report.measured([]) == ["No training step was finished; see grpo.log."]
     table = report.training([session("train", 1, 0.0), session("train", 1, 1.0, uid="other")])
@@ -93,38 +95,50 @@ sleep 60
 """
 
 
-@pytest.mark.parametrize(("mode", "status"), [("goes on", 0), ("fails", 3)])
-def test_learning_ends_by_the_clock_with_what_was_validated_last(tmp_path: Path, mode: str, status: int) -> None:
-    report_from = CONFIGS / "gpu"
-    for name in ("learn.sh", "report.py", "held_out_twice.py"):
+def ran(tmp_path: Path, script: str, mode: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """A script of this folder with stand-ins for SFT and GRPO, which takes a minute unless it is ended."""
+    for name in (script, "report.py", "held_out_twice.py"):
         copy = tmp_path / "gpu" / name
         copy.parent.mkdir(exist_ok=True)
-        copy.write_bytes((report_from / name).read_bytes())
+        copy.write_bytes((CONFIGS / "gpu" / name).read_bytes())
     for name, text in (("sft.sh", SFT), ("grpo.sh", GRPO)):
-        script = tmp_path / "launch" / name
-        script.parent.mkdir(exist_ok=True)
-        script.write_text(text)
-        script.chmod(0o755)
+        started = tmp_path / "launch" / name
+        started.parent.mkdir(exist_ok=True)
+        started.write_text(text)
+        started.chmod(0o755)
     parts = ("validation", "validation without Update")
-    lines = [session(part, step, 1.0) for step in (0, 5) for part in parts]
+    lines = [session(part, step, 1.0) for step in (0, 5) for part in parts] + [session("train", 1, 0.0)]
     (tmp_path / "sessions.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "MODE": mode,
         "SESSIONS": str(tmp_path / "sessions.jsonl"),
-        "ATOMMEM_SECONDS": "19",
         **{f"ATOMMEM_{name}": "somewhere" for name in ("DATA", "SFT", "MODEL")},
+        **settings,
     }
-    out = tmp_path / "out"
-    command = ["bash", str(tmp_path / "gpu" / "learn.sh"), str(out), "more=1"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    command = ["bash", str(tmp_path / "gpu" / script), str(tmp_path / "out"), "more=1"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.mark.parametrize(("mode", "status"), [("goes on", 0), ("fails", 3)])
+def test_learning_ends_by_the_clock_with_what_was_validated_last(tmp_path: Path, mode: str, status: int) -> None:
+    done, out = ran(tmp_path, "learn.sh", mode, ATOMMEM_SECONDS="19"), tmp_path / "out"
     assert done.returncode == status, done.stderr
-    assert "| 5 | 1 | 1.00" in (out / "table.md").read_text()
-    assert (out / "table.md").read_text() in done.stdout
+    table = (out / "table.md").read_text()
+    assert "| 5 | 1 | 1.00" in table
+    assert table in done.stdout
     sft, grpo = (out / "asked").read_text().splitlines()
     assert sft.startswith("sft_qwen3_8b")
     assert grpo == f"{out}/sft_checkpoints/global_step_60/huggingface grpo_smollm2_1gpu more=1"
+
+
+@pytest.mark.parametrize(("mode", "status"), [("goes on", 124), ("fails", 3)])
+def test_the_first_steps_that_fail_or_take_too_long_leave_a_table(tmp_path: Path, mode: str, status: int) -> None:
+    done, out = ran(tmp_path, "first_steps.sh", mode, ATOMMEM_PATIENCE="3"), tmp_path / "out"
+    assert done.returncode == status, done.stderr
+    assert "| 1 | 1 | 0.000 |" in (out / "table.md").read_text()
+    assert (out / "asked").read_text() == "somewhere grpo_smollm2_1gpu more=1\n"
 
 
 def test_held_out_items_are_played_twice_under_two_names(tmp_path: Path, report: ModuleType) -> None:
