@@ -3,7 +3,7 @@ PYTHON ?= python3
 EXTRAS ?= test
 BIN := .venv/bin
 
-.PHONY: gpu-lock milvus-environment milvus pythons verl-environment verl-test verl-smoke verl-learn demo test lowest check lint types layers docs bench slow mutation clean
+.PHONY: gpu-lock milvus-environment milvus pythons verl-environment verl-test verl-smoke verl-nodes verl-learn demo test lowest check lint types layers docs bench slow mutation clean
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -107,6 +107,11 @@ verl-test: .verl/installed  ## the tests that need veRL, without Ray
 
 verl-smoke: .verl/installed  ## SFT and GRPO of a tiny Qwen3 with real veRL and real vLLM on the CPU
 	PATH="$(CURDIR)/.verl/bin:$$PATH" verl_configs/cpu/smoke.sh build/verl-smoke
+
+NODES_OPTIONS ?= --skip
+
+verl-nodes: .verl/installed  ## two steps of GRPO over two Ray nodes in namespaces of their own (as root)
+	PYTHONPATH="$(CURDIR)/verl_configs/cpu" .verl/bin/python -m atommem_verl_cpu.two_nodes build/verl-nodes $(NODES_OPTIONS)
 
 verl-learn: .verl/installed  ## the same until the reward rises, three seeds; goes on where it stopped
 	PATH="$(CURDIR)/.verl/bin:$$PATH" .verl/bin/python benchmarks/verl_learn.py

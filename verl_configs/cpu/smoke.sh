@@ -10,15 +10,15 @@ out=$(cd "$out" && pwd)
 configs=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$configs/cpu/environment.sh"
 cd "$out"
-rm -rf eval sft data model sft_checkpoints sessions.jsonl
+rm -rf eval sft data model sft_checkpoints sessions.jsonl sft.jsonl grpo.jsonl
 task=(chunk_tokens=120 store=numpy scratchpad=false max_reads_per_question=1)
 export ATOMMEM_SFT=$out/sft ATOMMEM_DATA=$out/data ATOMMEM_OUT=$out ATOMMEM_MODEL=$out/model
 export ATOMMEM_SFT_STEPS=${ATOMMEM_SFT_STEPS:-20} ATOMMEM_STEPS=${ATOMMEM_STEPS:-2} ATOMMEM_SESSIONS=$out/sessions.jsonl
 patience=${ATOMMEM_PATIENCE:-900}
 
-atommem eval Synthetic --docs 5 --agent oracle --episodes 200 --set "${task[@]}" -o eval >eval.log
+atommem eval Synthetic --docs 5 --agent oracle --episodes 60 --set "${task[@]}" -o eval >eval.log
 atommem export eval/traces.jsonl -o sft --format verl >export.log
-atommem data verl Synthetic -o data --train 64 --validation 16 --set num_docs=5 "${task[@]}"
+atommem data verl Synthetic -o data --train 64 --validation 8 --set num_docs=5 "${task[@]}"
 python -m atommem_verl_cpu.tiny_model model --texts sft/train.parquet
 
 echo "SFT, $ATOMMEM_SFT_STEPS steps"
@@ -31,4 +31,4 @@ echo "GRPO, $ATOMMEM_STEPS steps"
 VERL_FILE_LOGGER_PATH=$out/grpo.jsonl timeout -k 20 "$patience" \
   python -m verl.trainer.main_ppo --config-dir "$configs" --config-name cpu_smoke >grpo.log 2>&1 ||
   { tail -n 60 grpo.log; exit 1; }
-python -m atommem_verl_cpu.check "$out" --steps "$ATOMMEM_STEPS" --sessions-a-step 16
+python -m atommem_verl_cpu.check "$out" --steps "$ATOMMEM_STEPS" --sessions-a-step 16 --sft

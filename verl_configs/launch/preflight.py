@@ -33,6 +33,8 @@ WANTED = {
 _INSTALL = "install verl_configs/gpu/requirements.txt (docs/train_your_own.md, Install)"
 _SPARE = 6 * GIB
 """Of a GPU's memory: CUDA's context, buffers of NCCL, the largest layer unsharded, fragments."""
+_PROCESSES = {"cuda": 16, "cpu": 6}
+"""GiB of a node's memory for Ray, veRL's and vLLM's processes, by device."""
 
 
 def versions() -> Iterator[tuple[bool, str]]:
@@ -118,7 +120,7 @@ def of_config(name: str, data: Path, out: Path, overrides: list[str]) -> Iterato
     yield True, f"{name}\n{markdown(numbers, steps)}"
     yield from files([data / "train.parquet", data / "validation.parquet"])
     yield from attention(config)
-    yield from host(numbers.host / GIB + 16)
+    yield from host(numbers.host / GIB + _PROCESSES.get(config["trainer"]["device"], 16))
     yield from disk(out, numbers.checkpoints / GIB)
     if config["trainer"]["device"] == "cuda":
         yield from accelerators(int(config["trainer"]["n_gpus_per_node"]), (numbers.training_gpu + _SPARE) / GIB)

@@ -15,7 +15,9 @@ ATOMMEM_SFT=$(cd "$ATOMMEM_SFT" && pwd)
 ATOMMEM_OUT=$(cd "$ATOMMEM_OUT" && pwd)
 export ATOMMEM_SFT ATOMMEM_OUT
 gpus=${GPUS:-8}
-python "$configs/launch/preflight.py" --gpus "$gpus" --gpu-gib "${GPU_GIB:-70}" --host-gib "${HOST_GIB:-100}" \
+cards=$gpus
+case " $* " in *device/sft=cpu*) cards=0 ;; esac
+python "$configs/launch/preflight.py" --gpus "$cards" --gpu-gib "${GPU_GIB:-70}" --host-gib "${HOST_GIB:-100}" \
   --file "$ATOMMEM_SFT/train.parquet" --file "$ATOMMEM_SFT/dev.parquet"
 exec torchrun --standalone --nproc_per_node="$gpus" -m verl.trainer.sft_trainer \
   --config-dir "$configs" --config-name "$config" trainer.n_gpus_per_node="$gpus" "$@"

@@ -205,8 +205,16 @@ def test_finding_5_1_every_setting_is_told_to_the_workers(name: str, monkeypatch
         composed(name)
 
 
+@pytest.mark.parametrize("name", GRPO)
+def test_finding_5_5_every_run_drops_groups_in_which_a_session_failed(name: str) -> None:
+    config = composed(name)
+    sampler = config["trainer"]["v1"]["sampler"]
+    assert sampler["custom_sampler"]["name"] == "GroupSampler"
+    assert sampler["sampler_kwargs"]["train_batch_size"] == config["data"]["train_batch_size"]
+
+
 def test_finding_5_4_without_flash_attn_nothing_asks_for_it() -> None:
-    for name in LARGE:
+    for name in GRPO:
         model = composed(name)["actor_rollout_ref"]["model"]
         assert model["override_config"] == {"attn_implementation": "sdpa"}
         assert (model["use_remove_padding"], model["use_fused_kernels"]) == (False, True)

@@ -49,6 +49,16 @@ def test_what_went_wrong_is_named(check: ModuleType) -> None:
     assert [one.split()[0] for one in found] == ["losses", "step"]
 
 
+def test_the_loss_of_sft_must_fall(check: ModuleType) -> None:
+    def lines(*losses: float) -> list[dict[str, Any]]:
+        return [{"step": i, "data": {"train/loss": loss}} for i, loss in enumerate(losses)]
+
+    assert check.sft_problems([*lines(7.5, 7.7, 4.0), {"step": 3, "data": {"val/loss": 5.0}}]) == []
+    for losses in ((), (7.5,), (7.5, 7.6), (7.5, float("nan"), 4.0)):
+        (found,) = check.sft_problems(lines(*losses))
+        assert found.startswith("losses of SFT")
+
+
 def test_the_preflight_says_what_is_missing(tmp_path: Path) -> None:
     script = CONFIGS / "launch" / "preflight.py"
     command = [sys.executable, str(script), "--host-gib", "1e6", "--file", str(tmp_path / "train.parquet")]
@@ -83,7 +93,10 @@ def test_the_throughput_table_leaves_the_first_step_out(tmp_path: Path) -> None:
     assert "the whole step | 100 |" in said
 
 
-@pytest.mark.parametrize("script", sorted(CONFIGS.rglob("*.sh")), ids=lambda path: path.name)
+SCRIPTS = sorted([*CONFIGS.rglob("*.sh"), *(CONFIGS.parent / "benchmarks").glob("*.sh")])
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_shell_scripts_parse_and_say_what_they_need(script: Path) -> None:
     subprocess.run(["bash", "-n", str(script)], check=True, timeout=30)
     if script.name in ("environment.sh", "embedding_server.sh"):  # sourced by others

@@ -55,6 +55,18 @@ def problems(sessions: list[dict[str, Any]], metrics: list[dict[str, Any]], step
     return found
 
 
+def sft_problems(metrics: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with supervised fine-tuning; nothing if the list is empty.
+
+    Args:
+        metrics: The lines of veRL's file logger.
+    """
+    losses = [line["data"]["train/loss"] for line in metrics if "train/loss" in line["data"]]
+    if len(losses) < 2 or not all(math.isfinite(loss) for loss in losses) or losses[-1] >= losses[0]:
+        return [f"losses of SFT {losses}, not finite ones that fall"]
+    return []
+
+
 def table(sessions: list[dict[str, Any]]) -> str:
     """Markdown, a row a training step."""
     steps: dict[int, list[dict[str, Any]]] = defaultdict(list)
@@ -80,10 +92,12 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--sessions-a-step", type=int, required=True)
+    parser.add_argument("--sft", action="store_true", help="sft.jsonl, too")
     given = parser.parse_args()
     sessions = read(given.folder / "sessions.jsonl")
     print(table(sessions))
     found = problems(sessions, read(given.folder / "grpo.jsonl"), given.steps, given.sessions_a_step)
+    found += sft_problems(read(given.folder / "sft.jsonl")) if given.sft else []
     for one in found:
         print(f"FAILED: {one}")
     return 1 if found else 0
