@@ -182,7 +182,8 @@ class Plan:
         """
         if self.concurrency is not None:
             return self.concurrency
-        built_in = all({**self.settings, **env.settings}.get("embedder", "hashing") == "hashing" for env in self.envs)
+        embedders = [{**self.settings, **env.settings}.get("embedder", "hashing") for env in self.envs]
+        built_in = all(embedder in ("hashing", "random") for embedder in embedders)
         return 4 if built_in and all(agent.name not in ROLES for agent in self.agents) else 32
 
     def env_keywords(self, env: EnvPlan, docs: int) -> dict[str, Any]:
