@@ -83,6 +83,7 @@ bench: .venv/installed  ## every benchmark that this machine can run
 	$(BIN)/python benchmarks/needle.py
 	$(BIN)/python benchmarks/stores.py
 	$(BIN)/python benchmarks/vector.py
+	$(BIN)/python benchmarks/items_ahead.py
 	$(BIN)/python benchmarks/parser.py
 	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/ppo.py

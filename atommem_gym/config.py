@@ -91,7 +91,7 @@ class EnvConfig:
     tokenizer: str = "words"
     """``"words"``, ``"tiktoken:NAME"``, a Hugging Face name or folder, or ``"package.module:name"``."""
     embedder: str = "hashing"
-    """``"hashing"``, ``"minilm"``, a sentence-transformers name or folder, ``"http://host:port/v1"``, or
+    """``"hashing"``, ``"random"``, ``"minilm"``, a sentence-transformers name or folder, ``"http://host:port/v1"``, or
     ``"package.module:name"``."""
     embedder_options: Mapping[str, Any] | None = None
     """Settings of the embedder, by name: ``instruction`` (put before queries), ``dimensions``, ``max_tokens``."""

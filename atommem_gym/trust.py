@@ -231,7 +231,7 @@ def reaches_out(value: object) -> bool:
     return isinstance(value, str) and value not in _BUILT_IN
 
 
-_BUILT_IN = frozenset({"words", "hashing", "minilm"})
+_BUILT_IN = frozenset({"words", "hashing", "random", "minilm"})
 _KEYWORDS: Mapping[str, Callable[[object], bool]] = {
     "embedder": reaches_out,
     "tokenizer": reaches_out,

@@ -55,7 +55,7 @@ class Options:
     documents: tuple[int, ...] = (200, 400, 800)
     """Documents an episode."""
     embedders: tuple[str, ...] = ("hashing", "minilm")
-    """Embedders."""
+    """Embedders; random is the ablation of retrieval."""
     agents: tuple[str, ...] = tuple(AGENTS)
     """Agents."""
     episodes: int = 50

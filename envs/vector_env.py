@@ -21,6 +21,7 @@ from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.batching import batch_infos
 from atommem_gym.envs.branching import Branching
 from atommem_gym.envs.current_episode import CurrentEpisode
+from atommem_gym.envs.items_ahead import ItemsAhead
 from atommem_gym.episode import Episode
 from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.record import Items
@@ -65,6 +66,8 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         autoreset_mode: One of Gymnasium's: next step (the default), same step (with ``final_obs`` and
             ``final_info``), or disabled (``reset(options={"reset_mask": …})``).
         render_mode: ``None`` or ``"ansi"``; then ``render()`` gives one text a sub-environment.
+        items_ahead: Have the items of the next autoresets made by a process of its own, where they are generated: the
+            same items, sooner (``atommem_gym.envs.items_ahead``).
         **keywords: Those of the plain environment.
 
     Example:
@@ -91,6 +94,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         task: str | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
+        items_ahead: bool = False,
         **keywords: Any,
     ) -> None:
         if num_envs < 1:
@@ -112,8 +116,9 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         )
         self._backend = Backend(self.config)
         self._branching = Branching(self.task, self.items, by_difficulty, self._backend)
+        self._ahead = ItemsAhead(self.items) if items_ahead else None
         self._slots = [
-            CurrentEpisode(self.items, by_difficulty, self._backend, render=render_mode is not None)
+            CurrentEpisode(self._ahead or self.items, by_difficulty, self._backend, render=render_mode is not None)
             for _ in range(num_envs)
         ]
         self._rngs = [gym.utils.seeding.np_random()[0] for _ in range(num_envs)]
@@ -192,6 +197,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         for i in chosen:
             self._rngs[i] = rngs[i]
         self._finished = []
+        self._expect_items(chosen)
         return self._batch(), batch_infos([result.info for result in results], chosen, self.num_envs)
 
     def step(self, actions: Sequence[str]) -> tuple[Observation, Rewards, Flags, Flags, dict[str, Any]]:
@@ -218,8 +224,10 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
                     for (_, _, running, step), result in zip(begun, self._finished, strict=True)
                 )
             results = self._finished
+            ended = self._over.copy()
             step_infos = self._autoreset_infos(results)
         self._finished = []
+        self._expect_items(np.flatnonzero(due if self.autoreset_mode is AutoresetMode.NEXT_STEP else ended).tolist())
         rewards = np.array([result.reward for result in results])
         terminations = np.array([result.terminated for result in results])
         truncations = np.array([result.truncated for result in results])
@@ -293,6 +301,18 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         if hasattr(self, "_finalizer") and self._finalizer.alive:
             self._backend.release([running for slot in self._slots for running in slot.take(None)])
             self._finalizer()
+            if self._ahead is not None:
+                self._ahead.close()
+
+    def _expect_items(self, opened: Sequence[int]) -> None:
+        """Have the items made that the next autoresets of these sub-environments will draw."""
+        if self._ahead is None or self.autoreset_options is not _no_options:
+            return
+        for i in opened:
+            bits = self._rngs[i].bit_generator
+            state = bits.state
+            self._ahead.expect(i, int(self._rngs[i].integers(self.items.num_items)))
+            bits.state = state
 
     def _carry_out(self, begun: Sequence[Begun]) -> list[StepResult]:
         results = self._backend.run([(running, step) for _, _, running, step in begun])

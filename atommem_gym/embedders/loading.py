@@ -6,12 +6,13 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.embedders.options import EmbedderOptions
+from atommem_gym.embedders.random_embedder import RandomEmbedder
 from atommem_gym.endpoints import lacks_scheme, shown
 from atommem_gym.errors import AtomMemError, ConfigError, EmbedderError
 from atommem_gym.memory.protocols import Embedded, Embedder, EmbedderInPart, TextKind, Vectors
@@ -183,9 +184,9 @@ def load_embedder(
     """The embedder called ``name`` with its cache, one per process.
 
     Args:
-        name: ``"hashing"``, ``"minilm"``, ``"http(s)://host:port/v1"`` (an OpenAI-compatible server; add ``#MODEL`` if
-            it has several models), ``"package.module:name"`` (an embedder of your own, called without arguments), else
-            a sentence-transformers name or folder.
+        name: ``"hashing"``, ``"random"``, ``"minilm"``, ``"http(s)://host:port/v1"`` (an OpenAI-compatible server; add
+            ``#MODEL`` if it has several models), ``"package.module:name"`` (an embedder of your own, called without
+            arguments), else a sentence-transformers name or folder.
         options: Those of :class:`~atommem_gym.embedders.options.EmbedderOptions`, by name.
         cache_size: Vectors to remember; of several calls for one embedder the largest counts.
 
@@ -197,8 +198,8 @@ def load_embedder(
     """
     if not isinstance(name, str) or not name.strip():
         raise ConfigError(
-            f"embedder={name!r}: an embedder is named by a non-empty string; use 'hashing', 'minilm', "
-            "a sentence-transformers name or folder, 'http://host:port/v1', or 'package.module:name'"
+            f"embedder={name!r}: an embedder is named by a non-empty string; use 'hashing', 'random', "
+            "'minilm', a sentence-transformers name or folder, 'http://host:port/v1', or 'package.module:name'"
         )
     checked = EmbedderOptions.from_mapping(options)
     if is_plugin("embedder", name):
@@ -214,8 +215,8 @@ def load_embedder(
 
 
 def _load(name: str, options: EmbedderOptions) -> Embedder:
-    if name == "hashing":
-        return _hashing(options)
+    if name in _BUILT_IN:
+        return _built_in(name, options)
     if name == "minilm":
         from atommem_gym.embedders.sentence_embedder import load_minilm
 
@@ -265,14 +266,22 @@ def _own_embedder(name: str, options: EmbedderOptions) -> Embedder:
     return embedder
 
 
-def _hashing(options: EmbedderOptions) -> HashingEmbedder:
+_BUILT_IN: Final = {
+    "hashing": (HashingEmbedder, "embeds queries and documents alike"),
+    "random": (RandomEmbedder, "embeds nothing of what they mean"),
+}
+"""The embedders without a model, and what each of them does besides reading texts to their end."""
+
+
+def _built_in(name: str, options: EmbedderOptions) -> Embedder:
+    make, does = _BUILT_IN[name]
     for option in ("instruction", "max_tokens"):
         if option in options.given():
             raise ConfigError(
-                f"the embedder option {option}={options.given()[option]!r} is none of embedder='hashing', which reads "
-                "the whole of every text and embeds queries and documents alike; leave it out"
+                f"the embedder option {option}={options.given()[option]!r} is none of embedder={name!r}, which reads "
+                f"the whole of every text and {does}; leave it out"
             )
-    return HashingEmbedder() if options.dimensions is None else HashingEmbedder(options.dimensions)
+    return make() if options.dimensions is None else make(options.dimensions)
 
 
 def _renew_locks() -> None:

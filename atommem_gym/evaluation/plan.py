@@ -192,7 +192,7 @@ class Plan:
             return self.concurrency
         keywords = [{**self.settings, **env.settings} for env in self.envs]
         built_in = all(
-            own.get("embedder", "hashing") == "hashing" and own.get("reader", POLICY) in (POLICY, ORACLE)
+            own.get("embedder", "hashing") in ("hashing", "random") and own.get("reader", POLICY) in (POLICY, ORACLE)
             for own in keywords
         )
         return 4 if built_in and all(agent.name not in ROLES for agent in self.agents) else 32

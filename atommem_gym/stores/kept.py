@@ -219,8 +219,9 @@ def embedder_keyword(recorded: str) -> str | None:
     if own is not None:
         return own if is_module_said(module_of(own)) else None
     name, _ = split_name(recorded)
-    if name.startswith("hashing-v"):
-        return "hashing"
+    for built_in in ("hashing", "random"):
+        if name.startswith(f"{built_in}-v"):
+            return built_in
     if name.startswith("endpoint:") or (reaches_out(name) and not is_said(name)):
         return None
     return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from math import floor
 from random import Random
 from typing import TypeVar
 
@@ -12,7 +13,11 @@ T = TypeVar("T")
 
 
 class Dice:
-    """A seeded source of choices; ``parts`` (strings and integers) name the seed."""
+    """A seeded source of choices; ``parts`` (strings and integers) name the seed.
+
+    An item takes some thousands of draws, so they use ``floor``, which takes half the time of ``int`` and is the same
+    for what is not negative; and the inmost loops draw by ``floor(random() * n)`` themselves, which is ``below(n)``.
+    """
 
     def __init__(self, *parts: object) -> None:
         # The raw output of a bit generator is stable across numpy versions, unlike the distributions drawn from it.
@@ -20,15 +25,15 @@ class Dice:
 
     def below(self, n: int) -> int:
         """An integer in ``[0, n)``."""
-        return int(self.random() * n)
+        return floor(self.random() * n)
 
     def between(self, low: int, high: int) -> int:
         """An integer in ``[low, high]``."""
-        return low + int(self.random() * (high - low + 1))
+        return low + floor(self.random() * (high - low + 1))
 
     def pick(self, options: Sequence[T]) -> T:
         """One of ``options``."""
-        return options[int(self.random() * len(options))]
+        return options[floor(self.random() * len(options))]
 
     def chance(self, p: float) -> bool:
         """True with probability ``p``."""
@@ -39,6 +44,6 @@ class Dice:
         out = list(things)
         random = self.random
         for i in range(len(out) - 1, 0, -1):
-            j = int(random() * (i + 1))
+            j = floor(random() * (i + 1))
             out[i], out[j] = out[j], out[i]
         return out

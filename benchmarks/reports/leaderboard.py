@@ -57,7 +57,7 @@ class Cell:
     @property
     def uncounted(self) -> bool:
         """Whether texts may have been embedded in part without a count, so that the cell is to be played again."""
-        return self.embedded_in_part is None and self.embedder != "hashing"
+        return self.embedded_in_part is None and self.embedder not in ("hashing", "random")
 
     @property
     def interval(self) -> tuple[float, float]:

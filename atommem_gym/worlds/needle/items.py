@@ -32,19 +32,26 @@ from atommem_gym.worlds.synthetic.names import SPLITS
 ITEMS_VERSION: Final = 0
 """Part of every seed; a change of what items contain raises it, together with the environment's version."""
 
+KEPT_BLOCKS: Final = 8
+"""Blocks of a stream in memory: 400 documents."""
+
 Inserted: TypeAlias = dict[int, list[tuple[float, str]]]
 """By number of the document: where in it, from 0 to 1, and which sentence."""
 
 
 class NeedleDocuments(LazyDocuments):
-    """A stretch of a haystack with needles in it; documents are made in blocks when they are read."""
+    """A stretch of a haystack with needles in it; documents are made in blocks when they are read.
+
+    The blocks made last are kept: a short stream is made once for its gold documents, its counts and its chunks, and a
+    long one never stands in memory.
+    """
 
     def __init__(self, haystack: Haystack, item: int, shuffle_seed: int, size: int, inserted: Inserted) -> None:
         self._haystack = haystack
         self._seeds = (item, shuffle_seed)
         self._size = size
         self._inserted = inserted
-        self._block: tuple[int, Sequence[Document]] = (-1, ())
+        self._blocks: dict[int, Sequence[Document]] = {}
         self._counts: tuple[str, npt.NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
@@ -61,9 +68,12 @@ class NeedleDocuments(LazyDocuments):
         if not 0 <= place < self._size:
             raise IndexError(f"document {index} does not exist: valid are 0 to {self._size - 1}")
         number, within = divmod(place, BLOCK)
-        if self._block[0] != number:
-            self._block = (number, self._haystack.block(*self._seeds, number))
-        document = self._block[1][within]
+        block = self._blocks.get(number)
+        if block is None:
+            if len(self._blocks) == KEPT_BLOCKS:
+                del self._blocks[next(iter(self._blocks))]
+            block = self._blocks[number] = self._haystack.block(*self._seeds, number)
+        document = block[within]
         return _with_needles(document, self._inserted[place]) if place in self._inserted else document
 
     def counts(self, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
@@ -74,7 +84,8 @@ class NeedleDocuments(LazyDocuments):
 
 
 class NeedleItems:
-    """Episodes over a haystack with needles (SPEC D4); an item costs no more memory than a block of its documents.
+    """Episodes over a haystack with needles (SPEC D4); an item costs no more memory than some blocks of its
+    documents.
 
     Keys, values and questions depend on the split, the index and the options alone; the haystack and random depths on
     ``shuffle_seed`` as well.

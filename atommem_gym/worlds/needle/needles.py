@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,6 +19,8 @@ _SECOND: Final = (
     *("falcon", "furnace", "gable", "gateway", "hammock", "harbour", "kiln", "lantern", "lighthouse", "loom"),
     *("mill", "observatory", "orchard", "parlour", "quarry", "reservoir", "sundial", "turbine", "viaduct"),
 )
+_PAIRS: Final = tuple(f"{first} {second}" for first in _FIRST for second in _SECOND)
+_WORDS: Final = {pair: pair.split() for pair in _PAIRS}
 _CONSONANTS: Final = "bdfgklmnprstvz"
 _VOWELS: Final = "aeiou"
 
@@ -64,14 +67,13 @@ def make_keys(dice: Dice, options: NeedleOptions, questions: int) -> tuple[list[
 
 def _names(dice: Dice, asked: int, others: int) -> list[str]:
     """Names for the keys asked for, then for the others: each of those shares a word with one that is asked for."""
-    pairs = [f"{first} {second}" for first in _FIRST for second in _SECOND]
-    names = dice.shuffled(pairs)[:asked]
-    words = {word for name in names for word in name.split()}
-    near = dice.shuffled(pair for pair in pairs if pair not in names and words & set(pair.split()))[:others]
-    return [*names, *near, *dice.shuffled(set_aside(pairs, names, near))[: others - len(near)]]
+    names = dice.shuffled(_PAIRS)[:asked]
+    taken, words = set(names), {word for name in names for word in name.split()}
+    near = dice.shuffled(pair for pair in _PAIRS if not words.isdisjoint(_WORDS[pair]) and pair not in taken)[:others]
+    return [*names, *near, *dice.shuffled(set_aside(_PAIRS, names, near))[: others - len(near)]]
 
 
-def set_aside(pairs: list[str], *taken: list[str]) -> list[str]:
+def set_aside(pairs: Sequence[str], *taken: list[str]) -> list[str]:
     """The pairs that are not taken."""
     gone = {name for names in taken for name in names}
     return [pair for pair in pairs if pair not in gone]

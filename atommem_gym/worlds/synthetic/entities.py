@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias, Union
 
+from msgspec import Struct, field
+
 ENTITY_KINDS: Final = ("person", "town", "region", "river", "company", "institute", "film", "novel", "band", "museum")
 
 ROLES: Final[dict[str, str]] = {
@@ -49,39 +51,22 @@ CREATOR_OF: Final[dict[str, str]] = {
 Value: TypeAlias = Union["Entity", int, tuple["Entity", ...]]
 
 
-class Entity:
+class Entity(Struct, eq=False):
     """One thing of the world; ``facts`` are exactly the facts that its document states."""
 
-    __slots__ = (
-        "barred",
-        "documented",
-        "facts",
-        "female",
-        "flavour",
-        "given",
-        "kind",
-        "ref",
-        "role",
-        "surname",
-        "title",
-        "year",
-    )
-
-    def __init__(self, kind: str, title: str) -> None:
-        self.kind = kind
-        self.title = title
-        self.ref = "the " + title if kind in ("river", "museum") else title
-        """How a running sentence names it."""
-        self.year = 0
-        self.role = ""
-        self.flavour = ""
-        self.female = False
-        self.given = ""
-        self.surname = ""
-        self.facts: dict[str, Value] = {}
-        self.barred: tuple[str, ...] = ()
-        """Relations that its document must not state, since another one states the same from the other side."""
-        self.documented = False
+    kind: str
+    title: str
+    ref: str
+    """How a running sentence names it."""
+    year: int = 0
+    role: str = ""
+    female: bool = False
+    given: str = ""
+    surname: str = ""
+    facts: dict[str, Value] = field(default_factory=dict)
+    barred: tuple[str, ...] = ()
+    """Relations that its document must not state, since another one states the same from the other side."""
+    documented: bool = False
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.title}>"

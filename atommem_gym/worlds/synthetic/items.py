@@ -256,13 +256,13 @@ def _evidence(plan: QuestionPlan, page: Callable[[Entity], Page], unit: str) -> 
     return tuple(pieces.values())
 
 
-def _taken(plans: list[QuestionPlan]) -> dict[tuple[str, object], Entity | None]:
-    """The gold facts' ``(relation, value)`` pairs with their only subject, or with ``None`` if there are several."""
-    taken: dict[tuple[str, object], Entity | None] = {}
+def _taken(plans: list[QuestionPlan]) -> dict[str, dict[Value, Entity | None]]:
+    """The gold facts' relations and values with their only subject, or with ``None`` if there are several."""
+    taken: dict[str, dict[Value, Entity | None]] = {}
     for plan in plans:
         for entity, relation in plan.hops:
-            pair = (relation, entity.facts[relation])
-            taken[pair] = entity if taken.get(pair, entity) is entity else None
+            subjects, value = taken.setdefault(relation, {}), entity.facts[relation]
+            subjects[value] = entity if subjects.get(value, entity) is entity else None
     return taken
 
 

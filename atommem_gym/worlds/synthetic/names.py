@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import floor
 from typing import ClassVar, Final
 
 from atommem_gym.worlds.dice import Dice
@@ -43,6 +44,11 @@ _SCHOOLS: Final = ("University", "College", "Polytechnic", "Technical University
 _COLLECTIONS: Final = _words(
     "Glass Navigation Textiles Printing Clocks Cartography Ceramics Photography Toys Railways Astronomy Medicine"
 )
+_SECOND_WORDS: Final = {
+    "company": _TRADES,
+    "institute": _SCHOOLS,
+    "museum": tuple(f"Museum of {collection}" for collection in _COLLECTIONS),
+}
 _ADJECTIVES: Final = _words(
     "Amber Bitter Borrowed Broken Burning Copper Crooked Distant Drowned Empty Fallen Forgotten Frozen Gilded "
     "Hidden Hollow Iron Ivory Last Long Lost Narrow Painted Pale Patient Quiet Restless Salted Second Secret "
@@ -79,14 +85,13 @@ class Names:
 
     def title(self, kind: str, like: str | None = None) -> str:
         """A new title for any kind but a person."""
-        attempts = 0
+        attempts, make = 0, self._MAKERS_OF[kind]
         while True:
             attempts += 1
             # A beginning has few endings: once they are used up, no likeness is better than no end.
-            name = self._MAKERS_OF[kind](self, kind, like if attempts <= 4 else None)
-            key = name.lower().removeprefix("the ").removeprefix("a ")
-            if key not in self._used:
-                self._used.add(key)
+            name = make(self, kind, like if attempts <= 4 else None)
+            if name not in self._used:
+                self._used.add(name)
                 return name
 
     def person(self, female: bool, surname: str | None = None, given: str | None = None) -> tuple[str, str]:
@@ -103,24 +108,19 @@ class Names:
 
     def _stem(self, kind: str, like: str | None = None) -> str:
         """A word of three parts; with ``like``, one that begins as ``like`` does and ends differently."""
-        below, endings = self._dice.below, _ENDINGS[kind]
-        a, b = below(len(_STEMS)), below(len(_MIDDLES))
+        random, endings = self._dice.random, _ENDINGS[kind]
+        a, b = floor(random() * len(_STEMS)), floor(random() * len(_MIDDLES))
         if like is not None:
             a, b = _parts(like, a, b)
-        third = below(len(endings) // 3) * 3
+        third = floor(random() * (len(endings) // 3)) * 3
         return _STEMS[a] + _MIDDLES[b] + endings[third + (self._split - a - b) % 3]
-
-    def _place(self, kind: str, like: str | None) -> str:
-        return self._stem(kind, like)
 
     def _river(self, kind: str, like: str | None) -> str:
         return "River " + self._stem(kind, like and like.removeprefix("River "))
 
     def _firm(self, kind: str, like: str | None) -> str:
         """Half of the look-alikes share the first word's beginning, half the rest of the name."""
-        words = {"company": _TRADES, "institute": _SCHOOLS, "museum": tuple(f"Museum of {w}" for w in _COLLECTIONS)}[
-            kind
-        ]
+        words = _SECOND_WORDS[kind]
         if like is None:
             return f"{self._stem(kind)} {self._dice.pick(words)}"
         first, rest = like.split(" ", 1)
@@ -160,8 +160,8 @@ class Names:
         return f"{adjective} {creature}"
 
     _MAKERS_OF: ClassVar[dict[str, Callable[[Names, str, str | None], str]]] = {
-        "town": _place,
-        "region": _place,
+        "town": _stem,
+        "region": _stem,
         "river": _river,
         "company": _firm,
         "institute": _firm,

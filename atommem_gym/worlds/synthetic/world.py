@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
+from math import floor
 from typing import Final
 
 from atommem_gym.worlds.dice import Dice
@@ -41,6 +43,8 @@ NUMBERS: Final[dict[str, tuple[int, int]]] = {
     "running_time": (78, 171),
     "pages": (140, 720),
 }
+_OWN_WAYS: Final = frozenset({*NUMBERS, "spouse", "father", "mother", "based_on", "members", "capital"})
+"""Relations whose value is not simply something that was mentioned."""
 YEARS: Final[dict[str, tuple[int, int]]] = {
     "person": (1890, 1965),
     "film": (1925, 2010),
@@ -51,6 +55,7 @@ YEARS: Final[dict[str, tuple[int, int]]] = {
     "band": (1962, 2012),
 }
 """When things of a kind began; what has a maker and is not compared began some decades after that one."""
+_WITH_ARTICLE: Final = ("river", "museum")
 FRESH: Final = {"region": 0.06, "river": 0.1, "town": 0.22, "institute": 0.15}
 MOST_FACTS: Final = 6
 """A document has a lead and at most a sentence for each."""
@@ -85,7 +90,8 @@ class SyntheticWorld:
         if kind == "person":
             return self._person(role, year, like)
         dice = self.dice
-        entity = Entity(kind, self.names.title(kind, like.title if like is not None else None))
+        title = self.names.title(kind, like.title if like is not None else None)
+        entity = Entity(kind, title, f"the {title}" if kind in _WITH_ARTICLE else title)
         relation = CREATOR_OF.get(kind)
         if relation is not None:
             if creator is None and year is None:
@@ -113,12 +119,11 @@ class SyntheticWorld:
             else:
                 given, female = like.given, like.female
         given, surname = self.names.person(female, surname, given)
-        person = Entity("person", f"{given} {surname}")
-        person.given, person.surname, person.female = given, surname, female
-        person.year = year if year is not None else dice.between(*YEARS["person"])
-        person.role = role or dice.pick(OTHER_ROLES)
-        person.facts["born"] = person.year
-        return person
+        name = f"{given} {surname}"
+        if year is None:
+            year = dice.between(*YEARS["person"])
+        role = role or dice.pick(OTHER_ROLES)
+        return Entity("person", name, name, year, role, female, given, surname, {"born": year})
 
     def relative(self, person: Entity, relation: str) -> Entity:
         """A spouse, father or mother of ``person`` whom nobody else is related to; a father shares the surname."""
@@ -126,14 +131,10 @@ class SyntheticWorld:
         female = not person.female if relation == "spouse" else relation == "mother"
         surname = person.surname if relation == "father" else None
         given, surname = self.names.person(female, surname)
-        other = Entity("person", f"{given} {surname}")
-        other.given, other.surname, other.female = given, surname, female
-        gap = dice.between(-6, 6) if relation == "spouse" else dice.between(-41, -21)
-        other.year = person.year + gap
-        other.role = dice.pick(OTHER_ROLES)
-        other.facts["born"] = other.year
-        other.barred = ("spouse",)
-        return other
+        name = f"{given} {surname}"
+        year = person.year + (dice.between(-6, 6) if relation == "spouse" else dice.between(-41, -21))
+        role = dice.pick(OTHER_ROLES)
+        return Entity("person", name, name, year, role, female, given, surname, {"born": year}, ("spouse",))
 
     def settle(self) -> None:
         """Found some towns, regions, rivers and schools, so that the first question has something to mention."""
@@ -156,16 +157,19 @@ class SyntheticWorld:
     def mention(self, relation: str, kind: str, avoid: Entity | None = None) -> Entity:
         """An object for ``relation``: something mentioned before, or something new that may get a document later."""
         role = ROLES.get(relation, "")
-        pool = self.pools[role or kind]
-        if pool and self.dice.random() >= FRESH.get(kind, OTHERWISE_FRESH):
+        pool, random = self.pools[role or kind], self.dice.random
+        if pool and random() >= FRESH.get(kind, OTHERWISE_FRESH):
+            recent = min(len(pool), RECENT)
             for _ in range(4):
-                entity = pool[-1 - self.dice.below(min(len(pool), RECENT))]
+                entity = pool[-1 - floor(random() * recent)]
                 if entity is not avoid and (relation, entity) not in self.closed:
                     return entity
         return self._found(kind, role)
 
     def value(self, entity: Entity, relation: str, kind: str, avoid: Entity | None = None) -> Value:
         """A fitting value for a fact that ``entity`` does not state yet."""
+        if relation not in _OWN_WAYS:
+            return self.mention(relation, kind, avoid)
         if relation in NUMBERS:
             low, high = NUMBERS[relation]
             # Squared, so that small towns are commoner than large ones; a product is the same on every platform.
@@ -177,13 +181,11 @@ class SyntheticWorld:
             return self._novel_before(entity.year)
         if relation == "members":
             return tuple(self.member(entity) for _ in range(self.dice.between(2, 4)))
-        if relation == "capital":
-            town = self.make("town")
-            town.facts["located_in"] = entity
-            self.waiting.append(town)
-            self.add(town)
-            return town
-        return self.mention(relation, kind, avoid)
+        town = self.make("town")
+        town.facts["located_in"] = entity
+        self.waiting.append(town)
+        self.add(town)
+        return town
 
     def _novel_before(self, year: int) -> Entity:
         earlier = [novel for novel in self.pools["novel"][-12:] if novel.year < year]
@@ -200,19 +202,18 @@ class SyntheticWorld:
 
     def complete(self, entity: Entity) -> None:
         """Decide the facts that the document of ``entity`` states besides those that it must."""
-        facts, dice = entity.facts, self.dice
-        # Two facts about one place in one document would read as a slip of the pen.
-        town = next((v for v in facts.values() if isinstance(v, Entity) and v.kind == "town"), None)
+        facts, barred, random = entity.facts, entity.barred, self.dice.random
+        latest: Entity | None = None
         for relation, kind, probability in OPTIONAL[entity.kind]:
-            if (
-                relation in facts
-                or relation in entity.barred
-                or dice.random() >= probability
-                or len(facts) >= MOST_FACTS
-            ):
+            if relation in facts or relation in barred or random() >= probability or len(facts) >= MOST_FACTS:
                 continue
-            facts[relation] = value = self.value(entity, relation, kind, town)
-            town = value if kind == "town" and isinstance(value, Entity) else town
+            if kind != "town":
+                facts[relation] = self.value(entity, relation, kind)
+            else:
+                # Two facts about one place in one document would read as a slip of the pen.
+                value = self.value(entity, relation, kind, latest or _first_town(facts))
+                assert isinstance(value, Entity)
+                facts[relation] = latest = value
 
     def next_filler(self) -> Entity:
         """Something else to write about: mostly what was mentioned and has no document yet."""
@@ -224,6 +225,13 @@ class SyntheticWorld:
         entity = self.make(dice.pick(_FILLER_KINDS), role=dice.pick(_FILLER_ROLES))
         self.add(entity)
         return entity
+
+
+def _first_town(facts: Mapping[str, Value]) -> Entity | None:
+    for value in facts.values():
+        if isinstance(value, Entity) and value.kind == "town":
+            return value
+    return None
 
 
 _FILLER_KINDS: Final = (

@@ -1,0 +1,166 @@
+"""Items made ahead in another process, while the environment steps: the same items, and nothing waits for them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Mapping
+from typing import IO, Final, NamedTuple
+
+from atommem_gym.errors import ConfigError
+from atommem_gym.records.record import Item, Items
+
+_HEAD: Final = struct.Struct("<qqq")
+"""Before each item: its index, its shuffle seed, and how many bytes follow; -1 bytes: it could not be made."""
+_PATIENCE: Final = 5.0
+"""Seconds that a process is given to end by itself."""
+
+
+class _Key(NamedTuple):
+    index: int
+    shuffle_seed: int
+
+
+class ItemsAhead:
+    """The items of ``items``, of which those that are expected next are made by a process of its own.
+
+    Whoever asks gets the item that is ready, or makes it itself: it never waits, so the process can only save work. An
+    item that the process cannot make is made, and its error raised, where it is asked for. If the process ends, a
+    ``RuntimeWarning`` says so once, and all items are made here. In a process forked off this one they are, too.
+
+    The process holds nothing but ``items`` and ends with :meth:`close`, or when this process does, however it ends.
+    """
+
+    def __init__(self, items: Items) -> None:
+        """Start the process.
+
+        Raises:
+            ConfigError: ``items`` cannot be given to another process.
+        """
+        self.name = items.name
+        self.num_items = items.num_items
+        self._items = items
+        self._expected: dict[int, _Key] = {}
+        """What each slot will ask for next."""
+        self._ready: dict[_Key, bytes] = {}
+        self._owner = os.getpid()
+        self._warned = False
+        try:
+            state = pickle.dumps(items)
+        except Exception as error:  # whatever the parts of somebody else's items raise
+            raise ConfigError(
+                f"items_ahead=True: the items {items.name!r} cannot be given to another process ({error}); leave it out"
+            ) from error
+        # No fork: threads of a store or a model may hold locks. And no spawn of multiprocessing: it runs the main
+        # module again, which in a script without a guard makes environments.
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests: IO[bytes] = self._process.stdin
+        self._send(struct.pack("<q", len(state)) + state)
+        # The thread holds neither this object nor the environment, so that both can be collected.
+        threading.Thread(
+            target=_receive, args=(self._process.stdout, self._ready, self._expected), daemon=True, name="items ahead"
+        ).start()
+        self._finalizer = weakref.finalize(self, _end, self._process, self._owner)
+
+    def item(self, index: int, shuffle_seed: int = 0) -> Item:
+        """See :class:`~atommem_gym.records.record.Items`."""
+        payload = None if os.getpid() != self._owner else self._ready.pop(_Key(index, shuffle_seed), None)
+        if payload is None:
+            return self._items.item(index, shuffle_seed)
+        item: Item = pickle.loads(payload)
+        return item
+
+    def expect(self, slot: int, index: int, shuffle_seed: int = 0) -> None:
+        """Have the item made that ``slot`` will ask for next; what it was expected to ask for before is forgotten."""
+        if os.getpid() != self._owner or not self._finalizer.alive:
+            return
+        key = _Key(index, shuffle_seed)
+        before = self._expected.get(slot)
+        self._expected[slot] = key
+        if before is not None and before not in self._expected.values():
+            self._ready.pop(before, None)
+        self._send(_HEAD.pack(*key, 0))
+
+    def close(self) -> None:
+        """End the process and wait until it has ended; closing twice is no error."""
+        self._finalizer()
+
+    def _send(self, message: bytes) -> None:
+        try:
+            self._requests.write(message)
+            self._requests.flush()
+        except OSError:
+            if not self._warned:
+                self._warned = True
+                code = self._process.poll()
+                warnings.warn(
+                    f"the process that makes items ahead has ended (exit status {code}); items are made by the "
+                    "environment itself from now on, which are the same",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+
+
+def _receive(results: IO[bytes], ready: dict[_Key, bytes], expected: Mapping[int, _Key]) -> None:
+    """Read items as they are made, so that the process never waits for its reader."""
+    with results:
+        while len(head := results.read(_HEAD.size)) == _HEAD.size:
+            index, shuffle_seed, size = _HEAD.unpack(head)
+            payload = results.read(max(0, size))
+            # One that nobody expects any more would never be asked for.
+            if size >= 0 and len(payload) == size and _Key(index, shuffle_seed) in list(expected.values()):
+                ready[_Key(index, shuffle_seed)] = payload
+
+
+def _end(process: subprocess.Popen[bytes], owner: int) -> None:
+    if os.getpid() != owner:
+        return
+    with contextlib.suppress(OSError):  # it has ended already
+        assert process.stdin is not None
+        process.stdin.close()
+    process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def serve() -> None:
+    """Make items as they are asked for, until the other side is gone: what the process runs."""
+    # An interrupt of the terminal goes to all of its processes; the other side decides what becomes of it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    requests, results = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    # What items print must not run into the results.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    (size,) = struct.unpack("<q", requests.read(8))
+    items: Items = pickle.loads(requests.read(size))
+    with contextlib.suppress(BrokenPipeError):
+        while len(head := requests.read(_HEAD.size)) == _HEAD.size:
+            index, shuffle_seed, _ = _HEAD.unpack(head)
+            _answer(results, index, shuffle_seed, items.item)
+
+
+def _answer(results: IO[bytes], index: int, shuffle_seed: int, make: Callable[[int, int], Item]) -> None:
+    try:
+        payload = pickle.dumps(make(index, shuffle_seed), pickle.HIGHEST_PROTOCOL)
+    except Exception:  # the other side makes this item itself, and raises there
+        results.write(_HEAD.pack(index, shuffle_seed, -1))
+    else:
+        results.write(_HEAD.pack(index, shuffle_seed, len(payload)) + payload)
+    results.flush()
