@@ -106,6 +106,11 @@ def test_where_no_machine_can_be_made_it_is_said_and_no_failure_if_so_wished(
         assert told.startswith("SKIPPED" if options else "FAILED")
         assert "Operation not permitted" in told
         assert "run it as root" in told
+    command.unlink()
+    monkeypatch.setenv("PATH", str(command.parent))
+    monkeypatch.setattr(sys, "argv", ["two_nodes", str(tmp_path / "run")])
+    assert two_nodes.main() == 1
+    assert "'unshare'" in capsys.readouterr().err
 
 
 @pytest.fixture

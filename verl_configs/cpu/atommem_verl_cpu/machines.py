@@ -17,7 +17,10 @@ from pathlib import Path
 
 NAMESPACES = ("--net", "--mount", "--uts", "--pid")
 ADDRESSES = ("10.77.0.1", "10.77.0.2")
-_REMEDY = "run it as root, in a container with --privileged, or in `unshare --user --map-root-user bash`"
+_REMEDY = (
+    "run it as root on Linux with util-linux and iproute2, in a container with --privileged, "
+    "or in `unshare --user --map-root-user bash`"
+)
 
 # $1 host name, $2 what /etc/hosts is, $3 what /tmp is, the rest: folders that must stay visible if they lie in /tmp.
 _START = """
@@ -112,13 +115,16 @@ def _machine(name: str, address: str, folder: Path) -> Iterator[Machine]:
     own.chmod(0o1777)
     visible = dict.fromkeys(map(str, (folder, Path.cwd(), Path(__file__).resolve().parents[3], *_python())))
     start = ["unshare", *NAMESPACES, "--fork", "--mount-proc", "--kill-child", "bash", "-c", _START, "machine"]
-    process = subprocess.Popen(
-        [*start, name, str(folder / "hosts"), str(own), *visible],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    try:
+        process = subprocess.Popen(
+            [*start, name, str(folder / "hosts"), str(own), *visible],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    except FileNotFoundError as error:
+        raise NoNamespacesError(f"no machine can be made here ({error}): {_REMEDY}") from error
     assert process.stdin is not None
     assert process.stdout is not None
     assert process.stderr is not None
