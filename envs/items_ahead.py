@@ -13,20 +13,17 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
-from typing import IO, Final, NamedTuple
+from typing import IO, Final, TypeAlias
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Item, Items
 
 _HEAD: Final = struct.Struct("<qqq")
 """Before each item: its index, its shuffle seed, and how many bytes follow; -1 bytes: it could not be made."""
+_Key: TypeAlias = tuple[int, int]
+"""Index and shuffle seed of an item."""
 _PATIENCE: Final = 5.0
 """Seconds that a process is given to end by itself."""
-
-
-class _Key(NamedTuple):
-    index: int
-    shuffle_seed: int
 
 
 class ItemsAhead:
@@ -79,7 +76,7 @@ class ItemsAhead:
 
     def item(self, index: int, shuffle_seed: int = 0) -> Item:
         """See :class:`~atommem_gym.records.record.Items`."""
-        payload = None if os.getpid() != self._owner else self._ready.pop(_Key(index, shuffle_seed), None)
+        payload = None if os.getpid() != self._owner else self._ready.pop((index, shuffle_seed), None)
         if payload is None:
             return self._items.item(index, shuffle_seed)
         item: Item = pickle.loads(payload)
@@ -89,7 +86,7 @@ class ItemsAhead:
         """Have the item made that ``slot`` will ask for next; what it was expected to ask for before is forgotten."""
         if os.getpid() != self._owner or not self._finalizer.alive:
             return
-        key = _Key(index, shuffle_seed)
+        key = (index, shuffle_seed)
         before = self._expected.get(slot)
         self._expected[slot] = key
         if before is not None and before not in self._expected.values():
@@ -123,8 +120,8 @@ def _receive(results: IO[bytes], ready: dict[_Key, bytes], expected: Mapping[int
             index, shuffle_seed, size = _HEAD.unpack(head)
             payload = results.read(max(0, size))
             # One that nobody expects any more would never be asked for.
-            if size >= 0 and len(payload) == size and _Key(index, shuffle_seed) in list(expected.values()):
-                ready[_Key(index, shuffle_seed)] = payload
+            if size >= 0 and len(payload) == size and (index, shuffle_seed) in list(expected.values()):
+                ready[index, shuffle_seed] = payload
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -266,7 +266,7 @@ def _own_embedder(name: str, options: EmbedderOptions) -> Embedder:
     return embedder
 
 
-_BUILT_IN: Final = {
+_BUILT_IN: Final[dict[str, tuple[Callable[..., Embedder], str]]] = {
     "hashing": (HashingEmbedder, "embeds queries and documents alike"),
     "random": (RandomEmbedder, "embeds nothing of what they mean"),
 }

@@ -39,7 +39,8 @@ class RandomEmbedder:
         # which may change with its version, has a part in it.
         numbers = 2 * np.frombuffer(drawn, np.uint8).reshape(len(texts), self.dim).astype(np.int64) - 255
         lengths = np.sqrt((numbers * numbers).sum(axis=1, keepdims=True))
-        return (numbers / lengths).astype(np.float32)
+        vectors: Vectors = (numbers / lengths).astype(np.float32)
+        return vectors
 
     def _bytes(self, text: str, kind: TextKind) -> bytes:
         return hashlib.shake_256(f"{kind}\0{text}".encode(errors="surrogatepass")).digest(self.dim)

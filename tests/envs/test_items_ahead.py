@@ -81,8 +81,8 @@ def test_an_item_that_is_no_longer_expected_is_forgotten() -> None:
     ahead = ItemsAhead(SyntheticItems(num_docs=20))
     for index in range(5):
         ahead.expect(0, index)
-    assert until(lambda: 4 in {key.index for key in ahead._ready})
-    assert {key.index for key in ahead._ready} == {4}
+    assert until(lambda: 4 in {index for index, _ in ahead._ready})
+    assert {index for index, _ in ahead._ready} == {4}
     ahead.close()
 
 
@@ -91,7 +91,7 @@ def test_the_error_of_an_item_is_raised_by_the_reset_that_needs_it() -> None:
     ahead = ItemsAhead(items)
     ahead.expect(0, 3)
     ahead.expect(1, 2)
-    assert until(lambda: 2 in {key.index for key in ahead._ready})
+    assert until(lambda: 2 in {index for index, _ in ahead._ready})
     with pytest.raises(RuntimeError, match="item 3 cannot be made"):
         ahead.item(3)
     ahead.close()

@@ -158,9 +158,11 @@ def _pattern(template: str, places: tuple[str, str], words: Mapping[str, str]) -
     pattern, left = "", list(places)
     for literal, name, _, _ in Formatter().parse(template):
         pattern += literal.replace("%", "%%")
+        if name is None:
+            continue
         if name in words:
             pattern += words[name]
-        elif name is not None:
+        else:
             skipped = left.index(name)
             pattern += "%.0s" * skipped + "%s"
             del left[: skipped + 1]
