@@ -55,6 +55,8 @@ class ContextSet:
 SETS = (
     ContextSet("LoCoMo", "locomo7.json"),
     ContextSet("FactConsolidation", "factconsolidation4.json"),
+    ContextSet("Conversation"),
+    ContextSet("Forget"),
 )
 """What is played; a generated set is one more line, without a file."""
 
