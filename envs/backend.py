@@ -469,14 +469,26 @@ class Backend:
         if copies is not None:
             copies(running.key, [fork.key for fork in forks])
             return
-        stored = store.load(running.key)
-        if stored is None:
-            return
         memory = running.episode.state.memory
-        texts = {i: memory.entries[i].text for i in stored.ids.tolist()}
-        store.write([self._write(fork, texts, [], stored.vectors, memory) for fork in forks])
+        if not memory.entries and not store.kept:
+            return
+        ids, vectors = self._rows(store, running)
+        texts = {i: memory.entries[i].text for i in ids}
+        store.write([self._write(fork, texts, [], vectors, memory) for fork in forks])
         for fork in forks:
             fork.unsettled = None
+
+    def _rows(self, store: Store, running: EpisodeWithKey) -> tuple[list[int], Vectors]:
+        """Ids and vectors of all entries of an episode that is settled."""
+        entries = running.episode.state.memory.entries
+        if entries and self.config.store_reads == "mirror" and not is_url(self.config.store):
+            # As many candidates as there are entries are all of them, and they are in memory; a load asks the database.
+            (rows,) = store.candidates([Search(running.key, np.zeros(store.dim, np.float32), len(entries))])
+            ids: list[int] = rows.ids.tolist()
+            if len(ids) == len(entries) and set(ids) == entries.keys():
+                return ids, rows.vectors
+        stored = store.load(running.key)
+        return ([], np.empty((0, store.dim), np.float32)) if stored is None else (stored.ids.tolist(), stored.vectors)
 
     def kept_memory(self, key: str, replacing: Collection[str] = ()) -> Memory:
         """Read and reserve the memory that a kept database holds under a key (SPEC M13).
