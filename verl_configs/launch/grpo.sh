@@ -7,7 +7,7 @@
 #   ATOMMEM_UPDATES   optimizer updates a training step (1)
 #   ATOMMEM_EMBEDDER  hashing (default), minilm, or http://host:port/v1 of a server that runs already
 #   EMBEDDING_MODEL   e.g. Qwen/Qwen3-Embedding-0.6B: a vLLM server for it is started here (embedding_server.sh) and stopped at the end
-#   ATOMMEM_TEMPLATE  a prompt template (Jinja2) in place of the dialect's
+#   ATOMMEM_TEMPLATE  a prompt template (Jinja2) in place of the dialect's, or shared_prefix
 #   ATOMMEM_STORE     milvus (default: embedded, one a worker), numpy, or http://host:19530
 # For several nodes: `ray start --head` here and `ray start --address=HEAD:6379` on the others first; set ATOMMEM_NODES. Workers
 # on all nodes are told these settings and those of veRL, vLLM and Hugging Face (worker_environment.py). ATOMMEM_OUT,
@@ -26,6 +26,7 @@ if [ -d "${ATOMMEM_MODEL:-}" ]; then ATOMMEM_MODEL=$(cd "$ATOMMEM_MODEL" && pwd)
 started=$(date -u +%Y%m%dT%H%M%SZ)
 export ATOMMEM_DATA ATOMMEM_OUT ATOMMEM_RUN=${ATOMMEM_RUN:-$started}
 export ATOMMEM_AGENT_LOOP=${ATOMMEM_AGENT_LOOP:-$configs/agent_loop.yaml} ATOMMEM_STORE=${ATOMMEM_STORE:-milvus}
+case ${ATOMMEM_TEMPLATE:-} in "" | shared_prefix) ;; *) ATOMMEM_TEMPLATE=$(realpath "$ATOMMEM_TEMPLATE") ;; esac
 export ATOMMEM_TEMPLATE=${ATOMMEM_TEMPLATE:-}
 export ATOMMEM_SESSIONS=${ATOMMEM_SESSIONS:-$ATOMMEM_OUT/sessions.jsonl}
 # veRL begins this file anew at every start.
