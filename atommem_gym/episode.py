@@ -30,7 +30,7 @@ from atommem_gym.records.identity import identity
 from atommem_gym.records.record import Item, Record
 from atommem_gym.records.stream import Stream
 from atommem_gym.scoring import ScoreRequest, abstention_metrics, exact_match, f1, measured
-from atommem_gym.step import Closing, EpisodeState, Observation, OperationOutcome, Phase, Shown, Step, StepResult
+from atommem_gym.step import Closing, EpisodeState, Observation, OperationOutcome, Past, Phase, Shown, Step, StepResult
 from atommem_gym.tokenizers import Tokenizer
 
 
@@ -62,6 +62,8 @@ class Episode:
         has those of the episode that it was forked from."""
         self.readings: tuple[Reading, ...] = ()
         """What a frozen reader saw and said in the last step; empty as ``outcomes`` are."""
+        self.past: Past | None = None
+        """Set by a recorder that watches this episode, or taken over from what this was forked from."""
 
     @property
     def phase(self) -> Phase:
@@ -90,6 +92,7 @@ class Episode:
         # All that changes is in the state; the rest is never changed in place.
         twin.__dict__.update(self.__dict__)
         twin.state = self.state.copy()
+        twin.past = None if self.past is None else self.past.branch()
         return twin
 
     def open(self, draft: Draft | None = None) -> Step:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from atommem_gym.actions import Create, Invalid, Operation, Read, Update
 from atommem_gym.memory.memory import Draft, Memory, Outcome
@@ -115,6 +115,14 @@ class Closing:
     or in its dialect one without a box to a question that has no answer)."""
     answer: str = ""
     score: float = 0.0
+
+
+class Past(Protocol):
+    """What a recorder has noted of a running episode; its forks and snapshots take it along (SPEC M14)."""
+
+    def branch(self) -> Past:
+        """What a fork that is made now takes along; picklable."""
+        ...
 
 
 @dataclass(slots=True)

@@ -169,8 +169,9 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
     def snapshot(self) -> dict[str, Any]:
         """The state of the whole environment, picklable; see :meth:`restore` (SPEC M14).
 
-        It knows its item (id, and hashes of questions, answers, evidence and documents) and holds none of it. Wrappers
-        are no part of it: shaping, or where a curriculum stands.
+        It knows its item (id, and hashes of questions, answers, evidence and documents) and holds none of it, unless a
+        recorder watches: then it takes along what was recorded, for the trace of the branch. Wrappers are no part of
+        it: shaping, or where a curriculum stands.
         """
         return self._branching.snapshot(self._current, self._generators())
 

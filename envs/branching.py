@@ -56,6 +56,7 @@ class Branching:
                 "difficulty": episode.config.difficulty,
                 "item": dict(episode.identity),
                 "state": episode.state.copy(),
+                "past": None if episode.past is None else episode.past.branch(),
                 "vectors": None if stored is None else (stored.ids.tolist(), stored.vectors.copy()),
             }
         return snapshot
@@ -108,7 +109,9 @@ class Branching:
                 UserWarning,
                 stacklevel=4,
             )
-        return self.backend.new_episode(item, state=saved.state, vectors=saved.vectors, config=config, stream=stream)
+        running = self.backend.new_episode(item, state=saved.state, vectors=saved.vectors, config=config, stream=stream)
+        running.episode.past = saved.past
+        return running
 
     def _fingerprint(self) -> dict[str, Any]:
         """What must be equal for a snapshot to mean the same; where entries and prompts are stored does not matter."""

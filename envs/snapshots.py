@@ -15,13 +15,16 @@ from atommem_gym.errors import SnapshotError
 from atommem_gym.memory.memory import Entry, Memory
 from atommem_gym.readers.protocol import ReaderCosts
 from atommem_gym.records.identity import PARTS, difference
-from atommem_gym.step import Closing, EpisodeState, Shown
+from atommem_gym.step import Closing, EpisodeState, Past, Shown
 
-VERSION = 3
-"""Raised when a snapshot says more or something else; 2 added the item's identity, 3 what a frozen reader has cost."""
+VERSION = 4
+"""Raised when a snapshot says more or something else; 2 added the item's identity, 3 what a frozen reader has cost, 4
+what a recorder has noted."""
 
 _FIELDS = {"version", "config", "np_random", "action_space", "episode"}
 _EPISODE = {"index", "shuffle_seed", "difficulty", "state", "vectors"}
+_SINCE = {1: set[str](), 2: {"item"}, 3: {"item"}, 4: {"item", "past"}}
+"""The further fields of an episode, by version."""
 _STATE: Mapping[str, type | tuple[type, ...]] = {
     "memory": Memory,
     "shown": tuple,
@@ -50,6 +53,8 @@ class SavedEpisode:
     vectors: tuple[list[int], Any] | None
     item: Mapping[str, str] | None
     """The item's identity; ``None`` in a snapshot of version 1."""
+    past: Past | None
+    """What a recorder had noted, if one watched."""
 
 
 def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> SavedEpisode | None:
@@ -85,7 +90,7 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
     if saved is None:
         return None
     _check("episode", isinstance(saved, dict), saved, "a dict or None")
-    _check_fields("the snapshot's episode", saved, _EPISODE | ({"item"} if version > 1 else set()))
+    _check_fields("the snapshot's episode", saved, _EPISODE | _SINCE[version])
     for name in ("index", "shuffle_seed"):
         _check(f"episode.{name}", type(saved[name]) is int, saved[name], "a whole number")
     difficulty = saved["difficulty"]
@@ -98,6 +103,8 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
         identity = saved["item"]
         known = isinstance(identity, dict) and identity.keys() == {"id", *PARTS}
         _check("episode.item", known, identity, f"the id and the hashes of {', '.join(PARTS)}")
+    past = saved.get("past")
+    _check("episode.past", past is None or callable(getattr(past, "branch", None)), past, "what a recorder has noted")
     return SavedEpisode(
         saved["index"],
         saved["shuffle_seed"],
@@ -105,6 +112,7 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
         copy.deepcopy(saved["state"]),
         saved["vectors"],
         saved.get("item"),
+        past,
     )
 
 

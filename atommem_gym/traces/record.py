@@ -194,7 +194,7 @@ class ReaderTrace(TracePart, frozen=True):
 
 
 class BranchTrace(TracePart, frozen=True):
-    """Where an episode parted from the one that it was forked from (SPEC M14)."""
+    """Where an episode parted from the one that it was forked from, or whose snapshot it goes on from (SPEC M14)."""
 
     parent: str
     """The ``id`` of that episode's record."""
@@ -285,7 +285,8 @@ class EpisodeTrace(TracePart, frozen=True):
     """Sum over the steps."""
     rescores: tuple[Rescore, ...] = ()
     id: str | None = None
-    """What its branches call it by; only an episode that was forked has one. Since version 2, as all that follow."""
+    """What its branches call it by; only an episode that was forked, or saved by ``snapshot``, has one. Since version
+    2, as all that follow."""
     branch: BranchTrace | None = None
     """Where it was forked from another one."""
     context: str | None = None

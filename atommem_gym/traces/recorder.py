@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import platform
 import time
+import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
 from importlib import metadata
@@ -28,6 +30,7 @@ from atommem_gym.traces.codec import plain
 from atommem_gym.traces.record import (
     TRACE_VERSION,
     AgentTrace,
+    BranchTrace,
     CompletionTrace,
     DroppedTrace,
     EntryTrace,
@@ -86,6 +89,24 @@ class TurnLike(Protocol):
     def completions(self) -> Sequence[CompletionLike]: ...
 
 
+@dataclass(frozen=True)
+class RecordedPast:
+    """What was recorded of an episode when it was forked or saved; the record of the branch begins with it."""
+
+    parent: BranchTrace
+    """Where the branch parts from the record."""
+    started: datetime
+    seconds: float
+    initial: MemoryTrace
+    reset_info: dict[str, Json]
+    observation: dict[str, Json]
+    steps: tuple[StepTrace, ...]
+
+    def branch(self) -> RecordedPast:
+        """A branch of a branch that was not recorded itself has the same past."""
+        return self
+
+
 class TraceRecorder:
     """Makes the record of one episode after the other.
 
@@ -130,6 +151,8 @@ class TraceRecorder:
         self._seed = seed
         self._episode: Episode | None = None
         self._steps: list[StepTrace] = []
+        self._id: str | None = None
+        self._branch: BranchTrace | None = None
 
     @property
     def over(self) -> bool:
@@ -170,8 +193,9 @@ class TraceRecorder:
             observation: What ``reset`` returned, of one environment.
             info: The same.
         """
-        self._episode = episode
+        self._watch(episode)
         self._steps = []
+        self._id = self._branch = None
         self._started = datetime.now(timezone.utc)
         self._clock = time.perf_counter()
         self._observation: dict[str, Json] = plain(observation)
@@ -183,6 +207,47 @@ class TraceRecorder:
             memory.scratchpad,
         )
         self._take(memory)
+
+    def watches(self, episode: Episode) -> bool:
+        """Whether this is the running episode that is recorded."""
+        return self._episode is episode
+
+    def branch(self) -> RecordedPast:
+        """What was recorded so far, for a fork or a snapshot of the running episode, which now gets an ``id``."""
+        self._id = self._id or uuid.uuid4().hex
+        return RecordedPast(
+            BranchTrace(self._id, len(self._steps)),
+            self._started,
+            time.perf_counter() - self._clock,
+            self._initial,
+            self._reset_info,
+            self._observation,
+            tuple(self._steps),
+        )
+
+    def resume(self, episode: Episode) -> None:
+        """Go on with the record of a fork or of a restored episode, instead of :meth:`reset` (SPEC M14).
+
+        Its record begins with all that its parent's had up to the fork, and names the parent and that step.
+
+        Args:
+            episode: The running episode, at the step at which it was forked or restored.
+
+        Raises:
+            TraceError: its parent was not recorded, or it has been stepped without being recorded.
+        """
+        past = episode.past
+        if not isinstance(past, RecordedPast) or past.parent.step != episode.state.steps:
+            raise TraceError(
+                "this episode did not begin with a reset that was recorded, and brings no record of its steps up to "
+                "here along; a recorder has to watch its parent from the reset to the fork or snapshot"
+            )
+        self._watch(episode)
+        self._steps = list(past.steps)
+        self._id, self._branch = None, past.parent
+        self._started, self._clock = past.started, time.perf_counter() - past.seconds
+        self._initial, self._reset_info, self._observation = past.initial, past.reset_info, past.observation
+        self._take(episode.state.memory)
 
     def step(
         self,
@@ -270,9 +335,19 @@ class TraceRecorder:
             metrics=self._steps[-1].info["episode_metrics"],
             causes=(),
             reward=math.fsum(step.reward for step in self._steps),
+            id=self._id,
+            branch=self._branch,
         )
-        self._episode = None
+        self._watch(None)
         return replace(trace, causes=failure_causes(trace))
+
+    def _watch(self, episode: Episode | None) -> None:
+        """Record this episode and no other one: forks and snapshots of it take along what was recorded."""
+        if self._episode is not None and self._episode.past is self:
+            self._episode.past = None
+        self._episode = episode
+        if episode is not None:
+            episode.past = self
 
     def _played(self, episode: Episode) -> EnvTrace:
         """The environment at the episode's own difficulty, if its reset chose another one."""

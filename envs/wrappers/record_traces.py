@@ -6,6 +6,7 @@ Vector environments have their own under the same name: :mod:`atommem_gym.envs.w
 from __future__ import annotations
 
 import time
+import warnings
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.envs.shaping import Shaping, dump_shaping
 from atommem_gym.envs.wrappers.base import plain_base
 from atommem_gym.envs.wrappers.shaped_reward import ShapedReward
-from atommem_gym.traces import AgentTrace, StepSeconds, TraceRecorder, TraceWriter
+from atommem_gym.episode import Episode
+from atommem_gym.traces import AgentTrace, StepSeconds, TraceError, TraceRecorder, TraceWriter
 from atommem_gym.traces.env_keywords import CUSTOM_ID, config_keywords
 
 
@@ -28,6 +30,9 @@ class RecordTraces(gym.Wrapper[Any, str, Any, str], RecordConstructorArgs):
     Its place among the wrappers decides what is recorded: the reward is the one that passes through it, and outside of
     ``ChatObservation`` or ``PromptObservation`` the prompts are kept, too. An episode that is left before its end, by
     ``reset`` or ``close``, is not written.
+
+    The record of a fork (wrapped itself) or of a restored episode begins with that of its parent and names it and the
+    step. If the parent was not recorded, a warning says that the branch is not either.
 
     Args:
         env: An AtomMem environment.
@@ -73,9 +78,12 @@ class RecordTraces(gym.Wrapper[Any, str, Any, str], RecordConstructorArgs):
 
     def step(self, action: str) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step, record, and write the record if the episode is over."""
+        self._follow()
         called = time.perf_counter()
         observation, reward, terminated, truncated, info = self.env.step(action)
         now = time.perf_counter()
+        if not self._recorder.watches(self._base.episode):
+            return observation, float(reward), terminated, truncated, info
         self._recorder.step(
             Turn(action, messages_of(self._prompt)),
             self._base.episode.observation(),
@@ -90,10 +98,26 @@ class RecordTraces(gym.Wrapper[Any, str, Any, str], RecordConstructorArgs):
         self._prompt, self._returned = observation, time.perf_counter()
         return observation, float(reward), terminated, truncated, info
 
+    def _follow(self) -> None:
+        """Go on with the record of an episode that did not begin with a reset here: a fork's, or a restored one's."""
+        episode = self._base.episode
+        if not (self._recorder.watches(episode) or episode.state.over) and resumed(self._recorder, episode):
+            self._prompt, self._returned = None, time.perf_counter()
+
     def close(self) -> None:
         """Finish the file and close the environment."""
         self._writer.close()
         super().close()
+
+
+def resumed(recorder: TraceRecorder, episode: Episode) -> bool:
+    """Go on with the record of a fork or of a restored episode; warns if nothing was recorded of its past."""
+    try:
+        recorder.resume(episode)
+    except TraceError as error:
+        warnings.warn(f"the trace of an episode is not written: {error}", UserWarning, stacklevel=4)
+        return False
+    return True
 
 
 class Turn:

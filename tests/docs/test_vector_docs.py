@@ -22,7 +22,7 @@ def test_the_examples_run_one_after_the_other(capsys: pytest.CaptureFixture[str]
 def test_the_examples_of_forks_run_one_after_the_other() -> None:
     page = PAGE.with_name("forks.md")
     blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, str(page), "exec"), names)

@@ -320,11 +320,13 @@ def forgetting(snapshot: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (setting(4, "version"), "of version 4, this package reads 1 to 3"),
+        (setting(5, "version"), "of version 5, this package reads 1 to 4"),
         (setting(True, "version"), "of version True"),
         (setting("2", "version"), "of version '2'"),
         (without("version"), "this dict is no snapshot"),
         (without("np_random"), "'np_random' is missing"),
+        (without("episode", "past"), "'past' is missing"),
+        (setting("no", "episode", "past"), "past must be what a recorder has noted"),
         (setting(1, "more"), "'more' is unknown"),
         (setting([], "config"), r"config must be a dict of keyword arguments, it is \[\]"),
         (setting({}, "np_random"), "np_random must be the state of a PCG64"),
@@ -374,7 +376,7 @@ def test_finding_4_3_whatever_else_is_no_snapshot(value: Any) -> None:
 def test_M14_a_snapshot_from_before_the_first_reset_has_no_item() -> None:
     env = old_env()
     snapshot = env.snapshot()
-    assert snapshot["version"] == snapshots.VERSION == 3
+    assert snapshot["version"] == snapshots.VERSION == 4
     assert snapshot["episode"] is None
     assert old_env(documents=DOCUMENTS[:1]).restore(snapshot) is None
 
@@ -412,7 +414,7 @@ def test_E13_a_snapshot_from_before_there_were_frozen_readers_has_cost_none() ->
     snapshot = taken(env)
     assert snapshot["episode"]["state"].reader.counted()["calls"] == 0
     snapshot["version"] = 2
-    del snapshot["episode"]["state"].reader
+    del snapshot["episode"]["state"].reader, snapshot["episode"]["past"]
     observation = env.restore(snapshot)
     assert repr(observation) == repr(env.episode.observation())
     assert env.episode.state.reader.answered == []

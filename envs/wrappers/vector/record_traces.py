@@ -11,7 +11,7 @@ import numpy as np
 
 from atommem_gym.envs.vector_env import Flags, Rewards, TextVectorWrapper
 from atommem_gym.envs.wrappers.base import VectorEnvs, vector_base
-from atommem_gym.envs.wrappers.record_traces import Turn, env_and_keywords, messages_of, shaping_below
+from atommem_gym.envs.wrappers.record_traces import Turn, env_and_keywords, messages_of, resumed, shaping_below
 from atommem_gym.envs.wrappers.vector.shaped_reward import ShapedReward
 from atommem_gym.traces import AgentTrace, StepSeconds, TraceRecorder, TraceWriter
 
@@ -73,6 +73,9 @@ class RecordTraces(TextVectorWrapper):
 
     def step(self, actions: Sequence[str]) -> tuple[Any, Rewards, Flags, Flags, dict[str, Any]]:
         """Step, record, and write the records of episodes that are over."""
+        for i, (recorder, episode) in enumerate(zip(self._recorders, self._base.episodes, strict=True)):
+            if not (recorder.watches(episode) or episode.state.over) and resumed(recorder, episode):
+                self._prompts[i] = None
         called = time.perf_counter()
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         seconds = StepSeconds(agent=called - self._returned, env=time.perf_counter() - called)
@@ -80,6 +83,10 @@ class RecordTraces(TextVectorWrapper):
         for i, (recorder, stepped) in enumerate(zip(self._recorders, self._base.stepped, strict=True)):
             if stepped is None:
                 self._begin(i, infos)
+                continue
+            if not recorder.watches(stepped.episode):
+                if running[i] is not stepped.episode:
+                    self._begin(i, infos)
                 continue
             recorder.step(
                 Turn(actions[i], messages_of(self._prompts[i])),
