@@ -6,9 +6,9 @@ What many of them say alike has its one wording here: :func:`suggestion` and :fu
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 
 class AtomMemError(Exception):
@@ -96,6 +96,31 @@ def refused_for_good(error: BaseException) -> bool:
             return True
         cause = cause.__cause__
     return False
+
+
+def options_by_name(keyword: str, given: object, known: Collection[str], example: str) -> dict[str, Any]:
+    """What a keyword argument such as ``embedder_options`` gives by name; ``None`` gives nothing.
+
+    Args:
+        keyword: What it is called in messages.
+        given: Its value.
+        known: The names that there are.
+        example: A right value, as it is written.
+
+    Raises:
+        ConfigError: it is no dictionary, or a name is unknown.
+
+    >>> options_by_name("embedder_options", {"dimensions": 256}, ["dimensions"], "{'dimensions': 64}")
+    {'dimensions': 256}
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{keyword}={given!r} must be a dictionary of {', '.join(known)}, such as {example}")
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"{keyword} has no option {name!r}; {suggestion(name, known)}")
+    return dict(given)
 
 
 def suggestion(

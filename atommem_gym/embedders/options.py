@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from atommem_gym.errors import ConfigError, check_integer, suggestion
+from atommem_gym.errors import ConfigError, check_integer, options_by_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,17 +32,8 @@ class EmbedderOptions:
         Raises:
             ConfigError: one is unknown, or has a bad value.
         """
-        if given is None:
-            return cls()
         known = [field.name for field in fields(cls)]
-        if not isinstance(given, Mapping):
-            raise ConfigError(
-                f"embedder_options={given!r} must be a dictionary of {', '.join(known)}, such as {{'dimensions': 256}}"
-            )
-        for name in given:
-            if name not in known:
-                raise ConfigError(f"embedder_options has no option {name!r}; {suggestion(name, known)}")
-        options = cls(**given)
+        options = cls(**options_by_name("embedder_options", given, known, "{'dimensions': 256}"))
         if not (options.instruction is None or isinstance(options.instruction, str)):
             raise ConfigError(f"the embedder option instruction={options.instruction!r} must be a text, or None")
         for name, value in (("dimensions", options.dimensions), ("max_tokens", options.max_tokens)):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from atommem_gym.errors import ConfigError, check_integer, suggestion
+from atommem_gym.errors import ConfigError, check_integer, options_by_name, suggestion
 from atommem_gym.plugins.loading import check_colon, is_plugin
 from atommem_gym.readers.protocol import POLICY, FrozenReader
 
@@ -49,17 +49,8 @@ class ReaderOptions:
         Raises:
             ConfigError: one is unknown, or has a bad value.
         """
-        if given is None:
-            return cls()
         known = [field.name for field in fields(cls)]
-        if not isinstance(given, Mapping):
-            raise ConfigError(
-                f"reader_options={given!r} must be a dictionary of {', '.join(known)}, such as {{'model': 'Qwen3-8B'}}"
-            )
-        for name in given:
-            if name not in known:
-                raise ConfigError(f"reader_options has no option {name!r}; {suggestion(name, known)}")
-        options = cls(**given)
+        options = cls(**options_by_name("reader_options", given, known, "{'model': 'Qwen3-8B'}"))
         if not (options.model is None or (isinstance(options.model, str) and options.model)):
             raise ConfigError(f"the reader option model={options.model!r} must be a model's name, or None")
         variable: object = options.api_key_env

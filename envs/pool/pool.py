@@ -22,7 +22,8 @@ from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
 from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.branching import Branching
 from atommem_gym.envs.pool.errand import Errand
-from atommem_gym.envs.pool.pool_env import Finish, Flight, Forks, Lease, PoolEnv
+from atommem_gym.envs.pool.flight import Finish, Flight
+from atommem_gym.envs.pool.pool_env import Forks, Lease, PoolEnv
 from atommem_gym.envs.pool.send_recv import EnvIds, PoolBatches, Received
 from atommem_gym.envs.pool.stages import Pipeline, StageStats
 from atommem_gym.envs.shaping import Shaping, ShapingSpec, load_shaping

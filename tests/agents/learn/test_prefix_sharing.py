@@ -1,4 +1,4 @@
-"""Shares of prompts that are counted by hand (FINDINGS 5.8)."""
+"""Shares of prompts that are counted by hand."""
 
 from __future__ import annotations
 
