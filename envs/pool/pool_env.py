@@ -246,8 +246,10 @@ class PoolEnv(EpisodeAccess):
             flight = self._flight
             if flight is None:
                 return None
-            result = await asyncio.shield(flight.result)
+            await asyncio.wait([flight.result])
+            # Told once, whether it succeeded or failed.
             self._flight = None
+            result = flight.result.result()
         if isinstance(flight, Errand):
             told: Observation | None = result
             return told

@@ -97,6 +97,7 @@ def test_a_cancelled_step_that_fails_says_so_in_the_log_and_changes_nothing(capl
             embedder.gate.set()
             with pytest.raises(EmbedderError):
                 await env.settle()
+            assert await env.settle() is None, "a failure is told once, too"
             assert env.episode.state.steps == 0
             assert (await env.astep("<create>bees</create>"))[4]["entries"] == 1
 
