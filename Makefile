@@ -78,6 +78,9 @@ slow: .venv/installed  ## the long profiles: fault loops, fuzzing, and the prope
 bench: .venv/installed  ## every benchmark that this machine can run
 	$(BIN)/python benchmarks/leaderboard.py
 	$(BIN)/python benchmarks/contexts.py
+	$(BIN)/python benchmarks/prefix_sharing.py
+	$(BIN)/python benchmarks/forks.py
+	$(BIN)/python benchmarks/forget.py
 	$(BIN)/python benchmarks/records.py
 	$(BIN)/python benchmarks/synthetic.py
 	$(BIN)/python benchmarks/drift.py
