@@ -249,7 +249,7 @@ class PoolEnv(EpisodeAccess):
             await asyncio.wait([flight.result])
             # Told once, whether it succeeded or failed.
             self._flight = None
-            result = flight.result.result()
+            result: Any = flight.result.result()
         if isinstance(flight, Errand):
             told: Observation | None = result
             return told
