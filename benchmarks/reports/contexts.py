@@ -173,6 +173,8 @@ def _panel(axes: Any, cells: Sequence[ContextCell], number: int) -> None:
         look["fillstyle"] = "none" if place else "full"
         x = agents.index(cell.agent) + 0.22 * (place - (len(embedders) - 1) / 2)
         axes.errorbar([x], [value], errors, linestyle="", capsize=2, elinewidth=0.8, **look)
+    if not any(measured(cell)[number] for cell in cells):
+        axes.text(0.5, 0.5, "every question has an answer", transform=axes.transAxes, ha="center", fontsize=8)
     for place, embedder in enumerate(embedders):
         look = {"marker": _ODD_MARKERS[place % len(_ODD_MARKERS)], "fillstyle": "none" if place else "full"}
         axes.plot([], [], linestyle="", color="#666666", label=f"embedder {embedder}", **look)
