@@ -141,11 +141,9 @@ class Policy:
 
     def save(self, folder: Path) -> None:
         """Write the model, in fp32 and with the settings for generation that it came with, and its tokenizer."""
-        ours, self.model.generation_config = self.model.generation_config, self._published
-        try:
-            self.model.save_pretrained(folder)
-        finally:
-            self.model.generation_config = ours
+        self.model.save_pretrained(folder)
+        # Written by hand: some published settings (a temperature without sampling) are refused by save_pretrained.
+        self._published.to_json_file(folder / "generation_config.json")
         self.tokenizer.save_pretrained(folder)
 
     def _autocast(self) -> AbstractContextManager[Any]:
