@@ -1,6 +1,6 @@
 """Whether a model that is shown the decision not to store makes it: demonstrations with and without silent steps.
 
-    python benchmarks/silence.py                     # half an hour on two cores; needs torch and transformers
+    python benchmarks/silence.py                     # an hour on two cores; needs torch and transformers
     python benchmarks/silence.py --seeds 0 --steps 20 --episodes 200 --items 32 --folder elsewhere --out elsewhere
 
 The task and the model are those of verl_learn.py, without veRL: streams of two chunks of which one holds nothing of
@@ -36,7 +36,7 @@ class Options:
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """Of the weights and of the order of the rows."""
-    steps: int = 400
+    steps: int = 1200
     """Optimizer steps of 128 rows."""
     episodes: int = 2000
     """Demonstrations."""
