@@ -52,7 +52,9 @@ class PoolEnv(EpisodeAccess):
 
     def __init__(self, pool: AtomMemPool) -> None:
         self._pool = pool
-        self._current = CurrentEpisode(pool.items, pool._by_difficulty, pool._backend, render=False)
+        self._current = CurrentEpisode(
+            pool._made_elsewhere or pool.items, pool._by_difficulty, pool._backend, render=False
+        )
         self._rng: np.random.Generator | None = None
         self._flight: Flight | Errand[Any, Any] | None = None
         """The call under way, or a call whose caller was cancelled and whose result was not returned yet."""
