@@ -78,6 +78,8 @@ class AtomMemPool:
             does not wait either if a step of every environment in use has come.
         shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``, or callables
             ``(info, episode) -> float``.
+        credit: Say in the ``info`` of the step that ends an episode what each operation earned (SPEC R7), as the
+            wrapper ``HindsightCredit`` does.
         **keywords: Those of ``EnvConfig``.
 
     Raises:
@@ -110,6 +112,7 @@ class AtomMemPool:
         max_batch: int = 64,
         max_wait_ms: float = 1.0,
         shaping: ShapingSpec | Iterable[Shaping] = (),
+        credit: bool = False,
         **keywords: Any,
     ) -> None:
         capacity, max_batch = check_integer("capacity", capacity, 1), check_integer("max_batch", max_batch, 1)
@@ -123,6 +126,7 @@ class AtomMemPool:
         self.capacity = capacity
         self.config = configure(task, keywords)
         self.shaping = load_shaping(shaping)
+        self.credit = credit
         self.items = load_items(task, self.config) if items is None else items
         self._by_difficulty = ItemsByDifficulty(TASKS[task] if items is None else None, keywords)
         self.observation_space = observation_space(self.config)
