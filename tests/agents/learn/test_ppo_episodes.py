@@ -15,8 +15,16 @@ from atommem_gym.agents.learn.ppo_episodes import Options, Track, continuations,
 from atommem_gym.errors import ConfigError  # noqa: E402
 
 SMALL: dict[str, Any] = {
-    "num_docs": 12, "slots": 2, "steps": 160, "num_envs": 3, "rollout": 12, "epochs": 2, "batch": 32, "width": 8,
-    "max_entries": 4, "chunk_tokens": 300,
+    "num_docs": 12,
+    "slots": 2,
+    "steps": 160,
+    "num_envs": 3,
+    "rollout": 12,
+    "epochs": 2,
+    "batch": 32,
+    "width": 8,
+    "max_entries": 4,
+    "chunk_tokens": 300,
 }
 
 
