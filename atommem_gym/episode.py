@@ -64,6 +64,8 @@ class Episode:
         """What a frozen reader saw and said in the last step; empty as ``outcomes`` are."""
         self.past: Past | None = None
         """Set by a recorder that watches this episode, or taken over from what this was forked from."""
+        self.ledger: Past | None = None
+        """What is known for hindsight credit (``atommem_gym.envs.credit``), where somebody asks for it (SPEC R7)."""
 
     @property
     def phase(self) -> Phase:
@@ -93,6 +95,7 @@ class Episode:
         twin.__dict__.update(self.__dict__)
         twin.state = self.state.copy()
         twin.past = None if self.past is None else self.past.branch()
+        twin.ledger = None if self.ledger is None else self.ledger.branch()
         return twin
 
     def open(self, draft: Draft | None = None) -> Step:

@@ -57,6 +57,7 @@ class Branching:
                 "item": dict(episode.identity),
                 "state": episode.state.copy(),
                 "past": None if episode.past is None else episode.past.branch(),
+                "ledger": None if episode.ledger is None else episode.ledger.branch(),
                 "vectors": None if stored is None else (stored.ids.tolist(), stored.vectors.copy()),
             }
         return snapshot
@@ -111,6 +112,8 @@ class Branching:
             )
         running = self.backend.new_episode(item, state=saved.state, vectors=saved.vectors, config=config, stream=stream)
         running.episode.past = saved.past
+        # Several environments may restore one snapshot.
+        running.episode.ledger = None if saved.ledger is None else saved.ledger.branch()
         return running
 
     def _fingerprint(self) -> dict[str, Any]:

@@ -17,13 +17,13 @@ from atommem_gym.readers.protocol import ReaderCosts
 from atommem_gym.records.identity import PARTS, difference
 from atommem_gym.step import Closing, EpisodeState, Past, Shown
 
-VERSION = 4
+VERSION = 5
 """Raised when a snapshot says more or something else; 2 added the item's identity, 3 what a frozen reader has cost, 4
-what a recorder has noted."""
+what a recorder has noted, 5 what a ledger of credit has."""
 
 _FIELDS = {"version", "config", "np_random", "action_space", "episode"}
 _EPISODE = {"index", "shuffle_seed", "difficulty", "state", "vectors"}
-_SINCE = {1: set[str](), 2: {"item"}, 3: {"item"}, 4: {"item", "past"}}
+_SINCE = {1: set[str](), 2: {"item"}, 3: {"item"}, 4: {"item", "past"}, 5: {"item", "past", "ledger"}}
 """The further fields of an episode, by version."""
 _STATE: Mapping[str, type | tuple[type, ...]] = {
     "memory": Memory,
@@ -55,6 +55,8 @@ class SavedEpisode:
     """The item's identity; ``None`` in a snapshot of version 1."""
     past: Past | None
     """What a recorder had noted, if one watched."""
+    ledger: Past | None
+    """What hindsight credit had noted, if it was asked for (SPEC R7)."""
 
 
 def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> SavedEpisode | None:
@@ -103,8 +105,10 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
         identity = saved["item"]
         known = isinstance(identity, dict) and identity.keys() == {"id", *PARTS}
         _check("episode.item", known, identity, f"the id and the hashes of {', '.join(PARTS)}")
-    past = saved.get("past")
-    _check("episode.past", past is None or callable(getattr(past, "branch", None)), past, "what a recorder has noted")
+    past, ledger = saved.get("past"), saved.get("ledger")
+    for name, noted, who in (("past", past, "a recorder"), ("ledger", ledger, "hindsight credit")):
+        right = noted is None or callable(getattr(noted, "branch", None))
+        _check(f"episode.{name}", right, noted, f"what {who} has noted")
     return SavedEpisode(
         saved["index"],
         saved["shuffle_seed"],
@@ -113,6 +117,7 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
         saved["vectors"],
         saved.get("item"),
         past,
+        ledger,
     )
 
 

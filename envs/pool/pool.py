@@ -81,6 +81,8 @@ class AtomMemPool:
             the steps of the other environments go on; the same items (``atommem_gym.envs.items_ahead``).
         shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``, or callables
             ``(info, episode) -> float``.
+        credit: Say in the ``info`` of the step that ends an episode what each operation earned (SPEC R7), as the
+            wrapper ``HindsightCredit`` does.
         **keywords: Those of ``EnvConfig``.
 
     Raises:
@@ -114,6 +116,7 @@ class AtomMemPool:
         max_wait_ms: float = 1.0,
         items_ahead: bool = False,
         shaping: ShapingSpec | Iterable[Shaping] = (),
+        credit: bool = False,
         **keywords: Any,
     ) -> None:
         capacity, max_batch = check_integer("capacity", capacity, 1), check_integer("max_batch", max_batch, 1)
@@ -127,6 +130,7 @@ class AtomMemPool:
         self.capacity = capacity
         self.config = configure(task, keywords)
         self.shaping = load_shaping(shaping)
+        self.credit = credit
         self.items = load_items(task, self.config) if items is None else items
         self._by_difficulty = ItemsByDifficulty(TASKS[task] if items is None else None, keywords)
         self.observation_space = observation_space(self.config)
