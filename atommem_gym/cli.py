@@ -24,6 +24,7 @@ from atommem_gym.commands.imports import find_modules, import_modules
 from atommem_gym.commands.info import Info
 from atommem_gym.commands.memory import MemoryCommand
 from atommem_gym.commands.run import INTERRUPTED, Run
+from atommem_gym.commands.traces.counterfactual import CounterfactualCommand
 from atommem_gym.commands.traces.export import Export
 from atommem_gym.commands.traces.replay import Replay
 from atommem_gym.commands.traces.rescore import Rescore
@@ -41,6 +42,7 @@ Command: TypeAlias = (
     | Annotated[Eval, subcommand("eval")]
     | Annotated[Compare, subcommand("compare")]
     | Annotated[Replay, subcommand("replay")]
+    | Annotated[CounterfactualCommand, subcommand("counterfactual")]
     | Annotated[Rescore, subcommand("rescore")]
     | Annotated[Export, subcommand("export")]
     | Annotated[View, subcommand("view")]

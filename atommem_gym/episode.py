@@ -30,7 +30,18 @@ from atommem_gym.records.identity import identity
 from atommem_gym.records.record import Item, Record
 from atommem_gym.records.stream import Stream
 from atommem_gym.scoring import ScoreRequest, abstention_metrics, exact_match, f1, measured
-from atommem_gym.step import Closing, EpisodeState, Observation, OperationOutcome, Past, Phase, Shown, Step, StepResult
+from atommem_gym.step import (
+    Closing,
+    EpisodeState,
+    Intervention,
+    Observation,
+    OperationOutcome,
+    Past,
+    Phase,
+    Shown,
+    Step,
+    StepResult,
+)
 from atommem_gym.tokenizers import Tokenizer
 
 
@@ -66,6 +77,8 @@ class Episode:
         """Set by a recorder that watches this episode, or taken over from what this was forked from."""
         self.ledger: Past | None = None
         """What is known for hindsight credit (``atommem_gym.envs.credit``), where somebody asks for it (SPEC R7)."""
+        self.intervention: Intervention | None = None
+        """Set in a fork that asks what would have come of other operations; no part of a snapshot."""
 
     @property
     def phase(self) -> Phase:
@@ -130,7 +143,10 @@ class Episode:
             gone = f"an action may have {limit} characters; the last {len(action) - limit} were not read"
             step.note(0, None, Outcome(True, reason="too_long", detail=gone))
             action = action[:limit]
-        step.operations = [encodable(op) for op in parse(action, self.config.dialect, self.config.thinking)]
+        said = parse(action, self.config.dialect, self.config.thinking)
+        if self.intervention is not None:
+            said = self.intervention.operations(said)
+        step.operations = [encodable(op) for op in said]
         for position, op in enumerate(step.operations, 1):
             self._apply(step, position, op)
         return step
@@ -239,19 +255,31 @@ class Episode:
 
     def _resolve(self, step: Step, position: int, op: Update | Delete) -> int | None:
         """The id that an operation addresses; reports and returns ``None`` if it may not address it."""
+        entry_id = self._named(step, position, op)
         if self.config.dialect == "released":
-            if 1 <= op.id <= len(self.state.addressable):
-                return self.state.addressable[op.id - 1]
+            if entry_id in self.state.addressable:
+                return entry_id
             shown = len(self.state.addressable)
             step.reject(position, op, "unknown_id", f"there was no Memory {op.id} among the {shown} shown")
             return None
-        if self.config.addressing == "visible" and op.id not in self.state.addressable:
-            unknown = step.draft.entry(op.id) is None
+        unknown = entry_id is None or step.draft.entry(entry_id) is None
+        if self.config.addressing == "visible" and entry_id not in self.state.addressable:
             reason = (
                 ("unknown_id", "there is no") if unknown else ("not_visible", "the current observation does not show")
             )
             step.reject(position, op, reason[0], f"{reason[1]} entry {op.id}")
             return None
+        if entry_id is None:
+            step.reject(position, op, "unknown_id", f"there is no entry {op.id}")
+        return entry_id
+
+    def _named(self, step: Step, position: int, op: Update | Delete) -> int | None:
+        """The id that an operation names, alive or not; ``None`` if it names none."""
+        if self.intervention is not None:
+            return self.intervention.addressed(step, position, op)
+        if self.config.dialect == "released":
+            shown = self.state.addressable
+            return shown[op.id - 1] if 1 <= op.id <= len(shown) else None
         return op.id
 
     # What follows a step.

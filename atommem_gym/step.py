@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
-from atommem_gym.actions import Create, Invalid, Operation, Read, Update
+from atommem_gym.actions import Create, Delete, Invalid, Operation, Read, Update
 from atommem_gym.memory.memory import Draft, Memory, Outcome
 from atommem_gym.readers.protocol import ReaderCosts, Reading, ReadRequest
 from atommem_gym.scoring import ScoreRequest
@@ -122,6 +122,18 @@ class Past(Protocol):
 
     def branch(self) -> Past:
         """What a fork that is made now takes along; picklable."""
+        ...
+
+
+class Intervention(Protocol):
+    """Changes what actions do in a fork that asks what would have come of something else."""
+
+    def operations(self, said: list[Operation | Invalid]) -> list[Operation | Invalid]:
+        """What is executed in place of the operations of an action."""
+        ...
+
+    def addressed(self, step: Step, position: int, operation: Update | Delete) -> int | None:
+        """The id of the entry that an operation means, alive or not; ``None`` if there never was such an entry."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,17 +19,15 @@ from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Write
 from atommem_gym.plugins.loading import is_plugin, module_of
-from atommem_gym.readers.protocol import POLICY, ReaderCall, Reading, ReadRequest
+from atommem_gym.readers.protocol import POLICY
 from atommem_gym.records.reading import SUFFIXES
 from atommem_gym.registration import task_of
-from atommem_gym.scoring import ScoreRequest
-from atommem_gym.scoring.abstention import decided
 from atommem_gym.stores.loading import open_store
 from atommem_gym.traces.codec import to_json
 from atommem_gym.traces.difference import Difference, first_difference
-from atommem_gym.traces.record import EpisodeTrace, Json, MemoryTrace, ReaderTrace, StepTrace, TraceError
+from atommem_gym.traces.record import EpisodeTrace, Json, MemoryTrace, StepTrace, TraceError
+from atommem_gym.traces.recorded_answers import RecordedReadings, RecordedScores
 from atommem_gym.traces.recorder import TraceRecorder, questions
-from atommem_gym.traces.rescore import recorded_requests
 from atommem_gym.trust import is_module_said, is_said, reaches_out
 
 PURE_REWARDS = ("em", "f1", "subem", "released")
@@ -104,34 +103,25 @@ class Replayer:
             TraceError: its environment cannot be made again, or names a server or folder that ``overrides`` does not.
             DatasetUnavailableError, ConfigError, StoreError, EmbedderError: the same, from the environment itself.
         """
-        self.wrong_ids = []
-        for number, difference in enumerate(self._differences(trace)):
-            if on_step is not None:
-                on_step(number, difference)
-            if difference is not None:
-                return difference
+        with self.opened(trace) as (env, options):
+            for number, difference in enumerate(self.played(trace, env, options)):
+                if on_step is not None:
+                    on_step(number, difference)
+                if difference is not None:
+                    return difference
         return None
 
-    def close(self) -> None:
-        """Close the environment; closing twice is not an error."""
-        env, self._env, self._made_for = self._env, None, None
-        if env is not None:
-            env.close()
+    @contextlib.contextmanager
+    def opened(self, trace: EpisodeTrace) -> Iterator[tuple[gym.Env[Any, Any], dict[str, Any]]]:
+        """The environment for a record, and the options of its reset besides the item; it begins as the record did.
 
-    def __enter__(self) -> Replayer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _differences(self, trace: EpisodeTrace) -> Iterator[Difference | None]:
-        """What differs at the reset, at each step, and at the end (together with the last step)."""
+        Raises:
+            TraceError, DatasetUnavailableError, ConfigError, StoreError, EmbedderError: see :meth:`check`.
+        """
         self._scorer.begin(trace)
         self._reader.begin(trace)
         if trace.initial_memory == MemoryTrace() or self._given is not None:
-            yield from self._played(trace, self._env_for(trace), {})
+            yield self._env_for(trace), {}
             return
         with tempfile.TemporaryDirectory() as folder:
             # Only a database can hand over a memory that is not empty.
@@ -139,13 +129,21 @@ class Replayer:
             _write_memory(trace, store, self._overrides)
             env = make_env(trace, {**self._overrides, "store": store}, self._scorer, self._reader)
             try:
-                yield from self._played(trace, env, {"memory": _KEY})
+                yield env, {"memory": _KEY}
             finally:
                 env.close()
 
-    def _played(
-        self, trace: EpisodeTrace, env: gym.Env[Any, Any], options: dict[str, Any]
+    def played(
+        self, trace: EpisodeTrace, env: gym.Env[Any, Any], options: Mapping[str, Any]
     ) -> Iterator[Difference | None]:
+        """What differs at the reset, at each step, and at the end (together with the last step), as it is played.
+
+        Args:
+            trace: The record.
+            env: What :meth:`opened` gave for it.
+            options: The same.
+        """
+        self.wrong_ids = []
         try:
             observation, info = env.reset(options={"index": trace.index, "shuffle_seed": trace.shuffle_seed, **options})
         except IndexError as error:
@@ -163,6 +161,28 @@ class Replayer:
             if difference is None and number == len(trace.steps):
                 difference = self._compare_end(trace, recorder)
             yield difference
+
+    def look_up(self, trace: EpisodeTrace) -> None:
+        """From now on scores and answers that come from a record are looked up by what is asked, in any order.
+
+        What the record does not say then raises ``NotRecordedError``.
+        """
+        self._scorer.look_up(trace)
+        self._reader.look_up(trace)
+
+    def close(self) -> None:
+        """Close the environment; closing twice is not an error."""
+        env, self._env, self._made_for = self._env, None, None
+        if env is not None:
+            env.close()
+
+    def __enter__(self) -> Replayer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     def _compare_beginning(self, trace: EpisodeTrace, recorder: TraceRecorder, item: Any) -> Difference | None:
         recorded = {
@@ -220,53 +240,6 @@ class Replayer:
             self._env = make_env(trace, self._overrides, self._scorer, self._reader)
             self._made_for = trace.env, _credited(trace)
         return self._env
-
-
-class RecordedScores:
-    """A scorer that gives what a record says, in the order of the answers."""
-
-    name = "recorded"
-
-    def __init__(self) -> None:
-        self._scores: Iterator[float] = iter(())
-
-    def begin(self, trace: EpisodeTrace) -> None:
-        """Go on with the scores of this episode, without those that no scorer is asked for."""
-        asked = recorded_requests(trace)
-        self._scores = iter([answer["score"] for request, answer in asked if decided(request) is None])
-
-    def score(self, requests: Sequence[ScoreRequest]) -> list[float]:
-        """One recorded score for each; 0 for answers that were not given then (the check reports them anyway)."""
-        return [next(self._scores, 0.0) for _ in requests]
-
-
-class RecordedReadings:
-    """A frozen reader that says what it said in a record, question by question (SPEC E13)."""
-
-    name = "recorded"
-
-    def __init__(self) -> None:
-        self._readings: Iterator[ReaderTrace] = iter(())
-
-    def begin(self, trace: EpisodeTrace) -> None:
-        """Go on with what was read in this episode."""
-        self._readings = iter([reading for step in trace.steps for reading in step.reader])
-
-    def read(self, requests: Sequence[ReadRequest]) -> list[Reading]:
-        """One recorded answer for each; an empty one where none was recorded (the check reports it anyway)."""
-        return [self._reading(request) for request in requests]
-
-    def _reading(self, request: ReadRequest) -> Reading:
-        recorded = next(self._readings, None)
-        if recorded is None:
-            return Reading(request, "")
-        calls = tuple(
-            ReaderCall(
-                one.prompt_tokens, one.completion_tokens, one.seconds, one.finish_reason, one.reasoning, one.tries
-            )
-            for one in recorded.completions
-        )
-        return Reading(request, recorded.answer, calls)
 
 
 def make_env(

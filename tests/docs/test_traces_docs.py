@@ -31,7 +31,7 @@ def test_every_block_runs_in_its_order(
             program, *arguments = shlex.split(line)
             assert program == "atommem"
             assert main(arguments) == 0, capsys.readouterr().err
-    assert len(BLOCKS) == 6
+    assert len(BLOCKS) == 8
     assert (tmp_path / "sft" / "train.parquet").is_file()
     assert (tmp_path / "sft_trl" / "train.jsonl").is_file()
     assert "9 episodes" in capsys.readouterr().out

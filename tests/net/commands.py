@@ -29,6 +29,7 @@ COMMANDS = (
     ("eval",),
     ("compare",),
     ("replay",),
+    ("counterfactual",),
     ("rescore",),
     ("export",),
     ("view",),

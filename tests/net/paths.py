@@ -119,6 +119,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "write_traces",
     ),
     "atommem_gym.traces.replay": ("Replayer",),
+    "atommem_gym.traces.counterfactual": ("Counterfactual", "Edit", "counterfactuals"),
 }
 """Every public name that the documentation and the testing kit name, by the module it is imported from.
 

@@ -1,0 +1,246 @@
+"""``atommem counterfactual``: what a recorded episode would have earned without some of its operations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import tyro
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from atommem_gym.agents import make_agent
+from atommem_gym.agents.players.roles import ROLES
+from atommem_gym.commands.consoles import messages, output
+from atommem_gym.commands.run import parse_settings
+from atommem_gym.commands.traces.replay import find_episode
+from atommem_gym.envs.render import printable
+from atommem_gym.errors import ConfigError
+from atommem_gym.readers.protocol import POLICY
+from atommem_gym.traces import EpisodeTrace, TraceError
+from atommem_gym.traces.counterfactual import Counterfactual, Edit, Ending, Player, counterfactuals
+from atommem_gym.traces.intervention import all_operations
+from atommem_gym.traces.replay import Replayer
+
+RECORDED = "recorded"
+Repeated: TypeAlias = tuple[tuple[str, ...], ...]
+_LONGEST = 400
+"""Characters of a text in a table, at the most; its column cuts it further."""
+_OTHER_COLUMNS = 52
+"""Characters of all columns but that one, with what is between them."""
+
+
+@dataclass
+class CounterfactualCommand:
+    """Play a recorded episode again with an operation left out or changed, and say what that does to the reward.
+
+    Without --step every operation of the episode is left out in turn. Updates and deletes mean the entries that they
+    meant in the record. Recorded answers stay what they were, so that only a frozen reader (reader=…) or an agent that
+    goes on (--continuation) can answer otherwise.
+
+    Example: atommem counterfactual traces.jsonl --episode 3 --continuation tidy
+
+    Example: atommem counterfactual traces.jsonl --episode 3 --step 4 --operation 1 --change '{"text": "a fact"}'
+    """
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """Trace file: .jsonl, .jsonl.gz or .parquet."""
+    episode: Annotated[str, tyro.conf.arg(metavar="K|ITEM")] = "0"
+    """Which episode: its number in the file, from 0, or its item's id."""
+    step: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Only operations of this step, from 1, as `atommem replay` counts."""
+    operation: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Only this operation of the step: its position in the action, from 1."""
+    without: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Leave it out, which is what happens if nothing is said."""
+    change: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
+    """Change it instead: an object with the fields that get another value, of kind, text, query and id."""
+    continuation: Annotated[str, tyro.conf.arg(metavar="NAME")] = RECORDED
+    """Who goes on behind the step: the recorded actions, or a scripted agent (tidy, oracle, …, package.module:name)."""
+    settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
+    """Keyword arguments of the environment in place of the recorded ones, such as source=PATH or reader=URL."""
+    tolerance: Annotated[float, tyro.conf.arg(metavar="X")] = 0.0
+    """How far recorded and replayed scores may be apart; neural embedders differ between machines by about 1e-6."""
+    as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")] = False
+    """Print JSON instead of a table."""
+
+    def run(self) -> int:
+        """Play, and print what was found; the exit status."""
+        self._check()
+        agent = self._agent()
+        number, trace = find_episode(self.file, self.episode)
+        edits = self._edits(trace)
+        with Replayer(parse_settings(list(chain.from_iterable(self.settings))), self.tolerance) as replayer:
+            found = _played(trace, edits, replayer, agent)
+        if self.as_json:
+            output().print(
+                json.dumps(self._json(trace, number, found), ensure_ascii=False, indent=1), markup=False, soft_wrap=True
+            )
+            return 0
+        console = output()
+        heading = f"episode {number} · item {trace.item} · {trace.agent.name} · {len(trace.steps)} steps"
+        console.print(Text(printable(f"{heading} · reward {trace.reward:.3f}")), soft_wrap=True)
+        if self.operation is not None:
+            _show_one(console, trace, found[0])
+        else:
+            console.print(_table(found, console.width))
+        self._notes(console, trace, found)
+        return 0
+
+    def _check(self) -> None:
+        if self.operation is not None and self.step is None:
+            raise ConfigError(f"--operation {self.operation} needs the step that it belongs to: add --step N")
+        if self.change is not None and self.operation is None:
+            raise ConfigError("--change changes one operation: add --step N --operation N")
+        if self.change is not None and self.without:
+            raise ConfigError("--change contradicts --without; leave one out")
+        if not self.tolerance >= 0:
+            raise ConfigError(f"--tolerance {self.tolerance} must be a number of at least 0")
+
+    def _agent(self) -> Callable[[], Player] | None:
+        name = self.continuation
+        if name == RECORDED:
+            return None
+        if name in ROLES:
+            raise ConfigError(
+                f"--continuation {name} is a role of language models, of which every branch would be a conversation; "
+                "name a scripted agent, or one of your own, package.module:name"
+            )
+        make_agent(name)
+        return partial(make_agent, name)
+
+    def _edits(self, trace: EpisodeTrace) -> list[Edit]:
+        """The operations in question."""
+        if self.step is not None and self.operation is not None:
+            return [Edit(self.step, self.operation, None if self.change is None else _change(self.change))]
+        every = all_operations(trace)
+        if self.step is None:
+            return every
+        if not 1 <= self.step <= len(trace.steps):
+            raise TraceError(f"the episode has no step {self.step}; its steps are 1 to {len(trace.steps)}")
+        return [edit for edit in every if edit.step == self.step]
+
+    def _json(self, trace: EpisodeTrace, number: int, found: Sequence[Counterfactual]) -> dict[str, Any]:
+        return {
+            "episode": number,
+            "item": trace.item,
+            "env": trace.env.id,
+            "agent": trace.agent.name,
+            "reward": trace.reward,
+            "continuation": self.continuation,
+            "operations": [{**_values(one), "difference": one.difference} for one in found],
+        }
+
+    def _notes(self, console: Console, trace: EpisodeTrace, found: Sequence[Counterfactual]) -> None:
+        """What the numbers do not say by themselves."""
+        notes = [] if found else ["there are no operations"]
+        kept = self.continuation == RECORDED and trace.env.keywords.get("reader", POLICY) == POLICY
+        if found and kept and not any(one.difference for one in found if one.kind != "answer"):
+            notes.append(
+                "The recorded answers stay what they were, whatever memory holds: see --continuation, or record with a "
+                "frozen reader."
+            )
+        unknown = {one.unknown: None for each in found for one in (each.kept, each.other) if one.unknown}
+        notes += [f"unknown: {why}" for why in unknown]
+        for note in notes:
+            console.print(Text(printable(note, 2 * _LONGEST), style="dim"), soft_wrap=True)
+
+
+def _change(text: str) -> dict[str, Any]:
+    try:
+        change: object = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"--change {text!r} is no JSON ({error}); write for instance '{_EXAMPLE}'") from error
+    if not isinstance(change, dict):
+        raise ConfigError(f"--change {text!r} must be an object; write for instance '{_EXAMPLE}'")
+    return change
+
+
+_EXAMPLE = '{"text": "another text"}'
+
+
+def _played(
+    trace: EpisodeTrace, edits: Sequence[Edit], replayer: Replayer, agent: Callable[[], Player] | None
+) -> list[Counterfactual]:
+    found = []
+    with closing(counterfactuals(trace, edits, replayer=replayer, agent=agent)) as following, _progress() as progress:
+        task = progress.add_task("operations", total=len(edits))
+        for one in following:
+            found.append(one)
+            progress.advance(task)
+    return found
+
+
+def _values(found: Counterfactual) -> dict[str, Any]:
+    values = asdict(found)
+    for name in ("kept", "other"):
+        values[name]["answers"] = [
+            {"id": one, "answer": answer, "score": score} for one, answer, score in values[name]["answers"]
+        ]
+    return values
+
+
+def _table(found: Sequence[Counterfactual], width: int) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for header in ("step", "op."):
+        table.add_column(header, justify="right", no_wrap=True)
+    table.add_column("kind", no_wrap=True)
+    # Rich would take from all columns what one line of text needs.
+    table.add_column("what it said", no_wrap=True, overflow="ellipsis", width=max(12, width - _OTHER_COLUMNS))
+    for header in ("with", "without", "difference"):
+        table.add_column(header, justify="right", no_wrap=True)
+    for one in found:
+        numbers = (_number(one.kept.reward), _number(one.other.reward), _number(one.difference, "+.3f"))
+        style = "" if one.difference == 0 else "yellow" if one.difference is None else "bold"
+        table.add_row(f"{one.step}", f"{one.operation}", Text(printable(one.kind)), _said(one), *numbers, style=style)
+    return table
+
+
+def _said(one: Counterfactual) -> Text:
+    named = [] if one.id is None else [f"[{one.id}]"]
+    text = " ".join([*named, *(one.text or "").split()])
+    rejected = " (rejected)" if one.outcome == "rejected" else ""
+    return Text(printable(text, _LONGEST) + rejected)
+
+
+def _show_one(console: Console, trace: EpisodeTrace, one: Counterfactual) -> None:
+    done = "left out" if one.change is None else f"changed by {json.dumps(one.change, ensure_ascii=False)}"
+    console.print(Text(printable(f"step {one.step}, operation {one.operation}, {one.outcome}, {done}")), soft_wrap=True)
+    console.print(Text.assemble((f"{one.kind}  ", "cyan"), _said(one)), soft_wrap=True)
+    console.print(
+        Text(
+            f"reward {_number(one.kept.reward)} with it, {_number(one.other.reward)} "
+            f"{'without it' if one.change is None else 'as changed'}: difference {_number(one.difference, '+.3f')}",
+            style="bold",
+        ),
+        soft_wrap=True,
+    )
+    for place, question in enumerate(trace.questions):
+        console.print(Text(printable(f"question  {question.question}", _LONGEST), style="yellow"), soft_wrap=True)
+        for name, ending in (("with", one.kept), ("without" if one.change is None else "changed", one.other)):
+            console.print(Text(printable(f"  {name:<8}{_answer(ending, place)}", _LONGEST)), soft_wrap=True)
+
+
+def _answer(ending: Ending, place: int) -> str:
+    if not ending.answers:
+        return "?"
+    _, answer, score = ending.answers[place]
+    return f"{_number(score)}  {' '.join(answer.split()) or '(none)'}"
+
+
+def _number(value: float | None, form: str = ".3f") -> str:
+    return "?" if value is None else format(value + 0.0, form)
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=messages(), transient=True)
