@@ -161,15 +161,15 @@ def episode_scores() -> Scorer:
     return score
 
 
-def _register() -> None:
-    """A task for every environment that there is when Inspect loads this module, by its name in lower case."""
-    for name, known in TASKS.items():
+def _register(name: str, env_id: str, summary: str) -> None:
+    """Make an environment a task of Inspect, by its name in lower case."""
 
-        def make(env_id: str = known.env_id, /, **keywords: Any) -> Task:
-            return environment_task(env_id, **keywords)
+    def make(**keywords: Any) -> Task:
+        return environment_task(env_id, **keywords)
 
-        make.__doc__ = f"{known.summary} See ``environment_task``."
-        task(name=name.lower())(make)
+    make.__doc__ = f"{summary} See ``environment_task``."
+    task(name=name.lower())(make)
 
 
-_register()
+for _known in tuple(TASKS.values()):
+    _register(_known.name, _known.env_id, _known.summary)

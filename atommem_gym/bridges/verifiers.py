@@ -185,14 +185,20 @@ async def _client(endpoint: str, secret: str, tries: int) -> AsyncIterator[opena
 
 def _stopped(played: list[SessionStep]) -> dict[str, Any]:
     """What is known of an episode before its end."""
-    reward = math.fsum(step.reward for step in played)
-    return {"finished": False, "reward": reward, "totals": {"steps": float(len(played))}}
+    rewards = [step.reward for step in played]
+    return {
+        "finished": False,
+        "reward": math.fsum(rewards),
+        "rewards": rewards,
+        "totals": {"steps": float(len(played)), "truncated": 1.0},
+    }
 
 
 def _finished(session: Session) -> dict[str, Any]:
     return {
         "finished": True,
         "reward": session.reward,
+        "rewards": [step.reward for step in session.steps],
         # Means are taken over these, and NaN stands for what a task does not say, such as evidence.
         "totals": {name: value for name, value in session.totals.items() if not math.isnan(value)},
         "metrics": dict(session.metrics),

@@ -15,6 +15,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ ENV_ID = "AtomMem-Synthetic-v0"
 KEYWORDS: dict[str, Any] = {"num_docs": 24, "chunk_tokens": 800, "store": "numpy"}
 """Of the episodes that are compared: some six steps."""
 MODEL = "scripted"
+WAITS_S = 60.0
 GIVEN_UP_S = 240.0
 """Only so that a framework that hangs fails its test."""
 
@@ -99,10 +101,16 @@ class Reference:
         self.answers = {
             question.question: question.answer for index in indices for question in self.env.items.item(index).questions
         }
+        self._played: dict[int, Played] = {}
 
-    def play(self, index: int, shuffle_seed: int = 0) -> Played:
-        """Play an item by the rule."""
-        observation, info = self.env.reset(options={"index": index, "shuffle_seed": shuffle_seed})
+    def play(self, index: int) -> Played:
+        """An item played by the rule."""
+        if index not in self._played:
+            self._played[index] = self._play(index)
+        return self._played[index]
+
+    def _play(self, index: int) -> Played:
+        observation, info = self.env.reset(options={"index": index, "shuffle_seed": 0})
         played = Played(item=info["item"])
         over = False
         while not over:
@@ -120,15 +128,39 @@ def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-def serve(server: OpenAIServer, answers: Mapping[str, str], *, dies_after: int | None = None) -> None:
-    """Let a server answer by the rule; after so many replies it fails every request."""
+def assert_same(found: Played, expected: Played) -> None:
+    """A framework's episode is the plain environment's."""
+    assert found.item == expected.item
+    assert found.prompts == expected.prompts
+    assert found.actions == expected.actions
+    assert found.rewards == expected.rewards
+    assert found.metrics == expected.metrics
+
+
+def serve(
+    server: OpenAIServer, answers: Mapping[str, str], *, killed_after: int | None = None, together: int = 1
+) -> None:
+    """Let a server answer by the rule.
+
+    Args:
+        server: A scripted server.
+        answers: The right answer to each question.
+        killed_after: Replies after which the server is gone: connections are cut and further ones refused.
+        together: The first reply waits for so many requests at a time, for some seconds.
+    """
+    enough = threading.Event()
 
     def answer(request: Request, number: int) -> Reply:
         if request.path == "/v1/models":
             return Reply({"object": "list", "data": [{"id": MODEL, "object": "model", "created": 0, "owned_by": "x"}]})
         assert request.path == "/v1/chat/completions", request.path
-        if dies_after is not None and number >= dies_after:
-            return Reply({"error": {"message": "the server is gone", "type": "server_error"}}, 503)
+        if server.most_at_once >= together:
+            enough.set()
+        assert enough.wait(WAITS_S), f"only {server.most_at_once} requests at a time in {WAITS_S} s"
+        if killed_after is not None and number >= killed_after:
+            if number == killed_after:
+                threading.Thread(target=server.stop, daemon=True).start()
+            raise ConnectionAbortedError("the server is gone")
         return Reply(completion(action(request.body["messages"], answers)))
 
     server.answer = answer
