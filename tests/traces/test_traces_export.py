@@ -262,20 +262,6 @@ def test_json_lines_can_be_read_by_anything(tmp_path: Path) -> None:
     assert first == "<create>a\u2028b \U0001f989 \ufffd</create>"
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_hugging_face_datasets_load_every_format(traces: Path, tmp_path: Path, form: Any) -> None:
-    datasets = pytest.importorskip("datasets", reason="needs datasets: pip install 'atommem-gym[hub]'")
-    exported = export([traces], tmp_path, form, dev_share=0.3, seed=1)
-    kind, suffix = ("parquet", "parquet") if form == "verl" else ("json", "jsonl")
-    files = {part: str(tmp_path / f"{part}.{suffix}") for part in ("train", "dev")}
-    loaded = datasets.load_dataset(kind, data_files=files, cache_dir=str(tmp_path / "cache"))
-    assert {part: rows.num_rows for part, rows in loaded.items()} == {"train": exported.train, "dev": exported.dev}
-    first = loaded["train"][0]
-    chat = first["prompt"] + first["completion"] if form == "trl" else first["messages"]
-    assert [message["role"] for message in chat] == ["system", "user", "assistant"]
-    assert all(list(message) == ["role", "content"] for message in chat)
-
-
 def test_an_export_of_nothing_says_why(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
     write_traces(path, [written([WRONG])])
