@@ -22,6 +22,7 @@ from atommem_gym.commands.envs import Envs
 from atommem_gym.commands.eval import Eval
 from atommem_gym.commands.imports import find_modules, import_modules
 from atommem_gym.commands.info import Info
+from atommem_gym.commands.mcp import Mcp
 from atommem_gym.commands.memory import MemoryCommand
 from atommem_gym.commands.run import INTERRUPTED, Run
 from atommem_gym.commands.traces.counterfactual import CounterfactualCommand
@@ -48,6 +49,7 @@ Command: TypeAlias = (
     | Annotated[View, subcommand("view")]
     | Annotated[Ask, subcommand("ask")]
     | Annotated[MemoryCommand, subcommand("memory")]
+    | Annotated[Mcp, subcommand("mcp")]
     | Annotated[Envs, subcommand("envs")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Info, subcommand("info")]

@@ -1,0 +1,256 @@
+"""The server of ``bridges/openenv`` and its typed client, by OpenEnv's websocket: equal to the plain environment."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+import atommem_gym
+from atommem_gym.prompts import PromptTemplate
+from atommem_gym.traces.codec import plain
+
+pytest.importorskip("openenv", reason="needs openenv: `make bridges` runs this in an environment of its own")
+httpx = pytest.importorskip("httpx")
+
+FOLDER = Path(atommem_gym.__file__).parents[1] / "bridges" / "openenv"
+KEYWORDS = {"num_docs": 12, "chunk_tokens": 600}
+SESSIONS = 64
+STARTED_S = 180.0
+"""Patience with a busy machine; no test judges a time."""
+OBSERVED = ("phase", "progress", "question", "chunk", "scratchpad", "query", "memories", "feedback", "reads_left")
+Policy = Callable[[dict[str, Any], int], str]
+
+
+def client_package() -> Any:
+    """The folder as the package that ``pip install`` makes of it."""
+    spec = importlib.util.spec_from_file_location(
+        "atommem_openenv", FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    package = sys.modules["atommem_openenv"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(package)
+    return package
+
+
+CLIENT = client_package()
+
+
+def start(port: int, log: Path) -> subprocess.Popen[bytes]:
+    environment = {
+        **os.environ,
+        "ATOMMEM_KEYWORDS": json.dumps(KEYWORDS),
+        "ATOMMEM_SESSIONS": str(SESSIONS),
+        "PYTHONPATH": str(FOLDER.parents[1]),
+    }
+    command = [sys.executable, "-m", "server.app", "--port", str(port)]
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, cwd=FOLDER, env=environment, stdout=file, stderr=file)
+    end = time.monotonic() + STARTED_S
+    while time.monotonic() < end:
+        assert process.poll() is None, log.read_text()
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200:
+                return process
+        time.sleep(0.1)
+    process.kill()
+    raise AssertionError(log.read_text())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    process = start(port, tmp_path_factory.mktemp("openenv") / "log")
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    assert process.wait(STARTED_S) in (0, -signal.SIGTERM)
+
+
+def connect(url: str) -> Any:
+    return CLIENT.AtomMemOpenEnv(base_url=url, connect_timeout_s=STARTED_S, message_timeout_s=STARTED_S)
+
+
+def policy(number: int) -> Policy:
+    """A policy that uses all operations, also wrongly; another one for every number."""
+
+    def act(observation: dict[str, Any], step: int) -> str:
+        if observation["phase"] == 0:
+            text = observation["chunk"][number : number + 200]
+            kept = f"<create>{text}</create><update id='{step}'>{text[::2]}</update><read>{text[:40]}</read>"
+            return f"<think>{number}</think>{kept}"
+        if not observation["memories"] and observation["reads_left"]:
+            return f"<read>{observation['question']}</read><delete id='1'/><scratchpad>{number} 🐝</scratchpad><creat>"
+        return f"<answer>{observation['memories'][0]['text'][:20] if observation['memories'] else number}</answer>"
+
+    return act
+
+
+def played(act: Policy, resets: list[dict[str, Any]]) -> list[Any]:
+    """What the plain environment gives, episode after episode, as JSON has it."""
+    env = gym.make("AtomMem-Synthetic-v0", store="numpy", disable_env_checker=True, **KEYWORDS)
+    template = PromptTemplate(env.unwrapped.config)
+    told = []
+    for given in resets:
+        options = {name: value for name, value in given.items() if name != "seed"}
+        observation, info = env.reset(seed=given.get("seed"), options=options)
+        told.append(plain([observation, template.messages(observation), None, False, False, info]))
+        over, step = False, 0
+        while not over:
+            observation, reward, terminated, truncated, info = env.step(act(plain(observation), step))
+            told.append(plain([observation, template.messages(observation), reward, terminated, truncated, info]))
+            over, step = terminated or truncated, step + 1
+    env.close()
+    return told
+
+
+def as_told(result: Any) -> Any:
+    """A result of the client in the same form."""
+    said = result.observation.model_dump()
+    assert result.done == (said["terminated"] or said["truncated"]) == said["done"]
+    assert result.reward == said["reward"]
+    observation = {name: said[name] for name in (*OBSERVED, "steps_left")}
+    return plain(
+        [observation, said["messages"], result.reward, said["terminated"], said["truncated"], said["metadata"]]
+    )
+
+
+async def played_over(url: str, act: Policy, resets: list[dict[str, Any]]) -> list[Any]:
+    """What a session gives."""
+    told = []
+    async with connect(url) as env:
+        for given in resets:
+            result = await env.reset(**given)
+            told.append(as_told(result))
+            step = 0
+            while not result.done:
+                result = await env.step(CLIENT.AtomMemAction(text=act(told[-1][0], step)))
+                told.append(as_told(result))
+                step += 1
+            state = await env.state()
+            assert state.step_count == step
+    return told
+
+
+def test_a_session_equals_the_plain_environment_bit_for_bit(url: str) -> None:
+    # Items by index and by layout, by a seed, and by what the generator draws next.
+    resets = [{"index": 3}, {"index": 3, "shuffle_seed": 1}, {"seed": 5}, {}, {"seed": 5}]
+    there = asyncio.run(played_over(url, policy(0), resets))
+    assert there == played(policy(0), resets)
+    ends = [told for told in there if "episode_metrics" in told[-1]]
+    assert len(ends) == 5
+    assert ends[2] == ends[4] != ends[3]
+
+
+def test_64_sessions_at_a_time_are_apart_from_each_other(url: str) -> None:
+    async def all_at_once() -> list[list[Any]]:
+        return await asyncio.gather(*(played_over(url, policy(n), [{"index": n // 8}]) for n in range(SESSIONS)))
+
+    there = asyncio.run(all_at_once())
+    assert there == [played(policy(n), [{"index": n // 8}]) for n in range(SESSIONS)]
+    assert len({json.dumps(told) for told in there}) == SESSIONS
+
+
+def test_one_session_too_many_is_refused_until_another_leaves(url: str) -> None:
+    async def play() -> None:
+        clients = [connect(url) for _ in range(SESSIONS)]
+        await asyncio.gather(*(client.connect() for client in clients))
+        await asyncio.gather(*(client.reset(index=0) for client in clients))
+        with pytest.raises(Exception, match=r"(?i)capacity|closed|sessions"):
+            async with connect(url) as more:
+                await more.reset(index=0)
+        await clients.pop().close()
+        end = time.monotonic() + STARTED_S
+        while True:
+            try:
+                async with connect(url) as more:
+                    assert (await more.reset(index=0)).observation.phase == 0
+                break
+            except Exception:
+                assert time.monotonic() < end
+                await asyncio.sleep(0.1)
+        await asyncio.gather(*(client.close() for client in clients))
+
+    asyncio.run(play())
+
+
+def test_what_the_environment_refuses_is_told_and_changes_nothing(url: str) -> None:
+    async def play() -> None:
+        async with connect(url) as env:
+            with pytest.raises(RuntimeError, match=r"no episode yet; call reset\(\) first"):
+                await env.step(CLIENT.AtomMemAction(text="x"))
+            first = await env.reset(index=0)
+            with pytest.raises(RuntimeError, match=r"item 100000000 does not exist"):
+                await env.reset(index=100_000_000)
+            with pytest.raises(RuntimeError, match=r"unknown reset option 'indx'"):
+                await env.reset(indx=0)
+            # SPEC A3: no text makes a step raise, half a character neither.
+            result = await env.step(CLIENT.AtomMemAction(text="<create>\ud800 \0 <<<</create>" + "<" * 10_000))
+            assert "created 1" in result.observation.feedback
+            assert (await env.reset(index=0)).observation == first.observation
+
+    asyncio.run(play())
+
+
+def test_a_server_that_is_killed_is_missed_and_a_new_one_plays_the_same(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    process = start(port, tmp_path / "first")
+
+    async def until_it_dies() -> Any:
+        async with connect(url) as env:
+            await env.reset(index=1)
+            told = as_told(await env.step(CLIENT.AtomMemAction(text="<create>a</create>")))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            with pytest.raises(Exception, match=r"(?i)clos|connect|refused"):
+                await env.step(CLIENT.AtomMemAction(text="<create>b</create>"))
+            return told
+
+    asyncio.run(until_it_dies())
+    process = start(port, tmp_path / "second")
+    try:
+        assert asyncio.run(played_over(url, policy(1), [{"index": 1}])) == played(policy(1), [{"index": 1}])
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_openenv_validate_passes_for_the_folder_and_for_the_server(url: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "openenv.cli", "validate"]
+    for arguments in ([str(FOLDER), "--level", "static"], ["--url", url, "--timeout", str(STARTED_S)]):
+        report = tmp_path / "report.json"
+        done = subprocess.run(
+            [*command, *arguments, "--output", str(report)], capture_output=True, text=True, check=False, cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "FAIL" not in done.stdout
+    assert json.loads(report.read_text())["passed"] is True
+
+
+def test_the_dockerfile_starts_what_the_layout_names() -> None:
+    docker = (FOLDER / "server" / "Dockerfile").read_text()
+    assert "uvicorn server.app:app" in docker
+    assert "app: server.app:app" in (FOLDER / "openenv.yaml").read_text()
+    for name in ("ATOMMEM_ENV_ID", "ATOMMEM_KEYWORDS", "ATOMMEM_SESSIONS"):
+        for text in (docker, (FOLDER / "server" / "app.py").read_text(), (FOLDER / "README.md").read_text()):
+            assert name in text
