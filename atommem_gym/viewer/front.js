@@ -93,13 +93,13 @@ async function comparisonPage() {
   const found = await frontData("comparison");
   const headers = ["environment", "documents", "agents", "pairs", "A", "B", "B \u2212 A (95 %)", "B better", "worse", "equal", "p (permutation)"];
   const rows = found.rows.map((row) => [
-    row.env, row.docs, row.agents[0] === row.agents[1] ? row.agents[0] : `${row.agents[0]} \u2192 ${row.agents[1]}`,
+    row.env, row.docs, agentsOf(row),
     row.pairs, row.a.toFixed(3), row.b.toFixed(3), row.difference, row.wins, row.losses, row.ties, row.p,
   ].map((value) => [String(value)]));
-  const better = found.items.filter((item) => item.b > item.a);
-  const worse = found.items.filter((item) => item.b < item.a);
+  const better = found.items.filter((item) => item.b - item.a > EQUAL);
+  const worse = found.items.filter((item) => item.a - item.b > EQUAL);
   return [
-    el("h2", {}, `${found.metric}: B (${found.names[1]}) minus A (${found.names[0]})`),
+    el("h2", {}, `${found.metric === "em" ? "Exact match" : found.metric}: B (${found.names[1]}) minus A (${found.names[0]})`),
     found.warnings.map((warning) => el("p", { class: "notice" }, warning)),
     found.why ? el("p", { class: "notice" }, found.why) : null,
     rows.length > 0 ? tableOf(headers, rows, headers.map((_, column) => column === 1 || column > 2)) : null,
@@ -109,6 +109,9 @@ async function comparisonPage() {
 }
 
 const ITEMS_SHOWN = 200;
+// Means of equal values may differ in their last bit.
+const EQUAL = 1e-9;
+const agentsOf = ({ agents: [a, b] }) => (a === b ? a : `${a} \u2192 ${b}`);
 
 function itemsOf(title, items, runs) {
   items = [...items].sort((one, other) => Math.abs(other.b - other.a) - Math.abs(one.b - one.a));
@@ -117,7 +120,7 @@ function itemsOf(title, items, runs) {
     el("h3", {}, `${title} at ${plural(items.length, "item")}`),
     items.length === 0 ? null : el("ol", { class: "pairs" }, items.slice(0, ITEMS_SHOWN).map((item) => {
       const [a, b] = SIDES.map((_, side) => episodeLike(item, runs[side], item.agents[side]));
-      const about = `${item.env}${item.docs ? ` \u00b7 ${item.docs} documents` : ""} \u00b7 ${item.agents.join(" \u2192 ")}`;
+      const about = `${item.env}${item.docs ? ` \u00b7 ${item.docs} documents` : ""} \u00b7 ${agentsOf(item)}`;
       const values = `${score(item.a)} \u2192 ${score(item.b)}`;
       const question = (a ?? b)?.questions[0]?.question ?? `item ${item.index}`;
       return el("li", {},

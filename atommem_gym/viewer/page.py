@@ -107,6 +107,7 @@ def write_runs(
     title: str,
     fronts: Mapping[str, Json] | None = None,
     most_bytes: int | None = None,
+    remedy: str = "look at it with --serve, which loads what is looked at, or allow more with --limit-mib",
 ) -> PageSize:
     """Write a page over several runs, with what is known of each in front.
 
@@ -116,6 +117,7 @@ def write_runs(
         title: Shown in the page's title.
         fronts: What else stands in front, by name: ``comparison`` or ``training``.
         most_bytes: A page that would be larger is not written.
+        remedy: What the user may do about that.
 
     Raises:
         AtomMemError: there is nothing to show, the page would be too large, or it cannot be written.
@@ -126,7 +128,7 @@ def write_runs(
         if run.traces is not None
         for trace in read_traces(run.traces)
     )
-    return _write_file(Path(path), episodes, _Shell(title, tuple(runs), fronts or {}), most_bytes)
+    return _write_file(Path(path), episodes, _Shell(title, tuple(runs), fronts or {}, most_bytes, remedy))
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,16 @@ class _Shell:
     title: str
     runs: tuple[PageRun, ...]
     fronts: Mapping[str, Json] = field(default_factory=dict)
+    most_bytes: int | None = None
+    remedy: str = ""
+
+    def check_size(self, size: int, episodes: int) -> None:
+        """Refuse a page that has become too large with so many episodes."""
+        if self.most_bytes is not None and size > self.most_bytes:
+            raise AtomMemError(
+                f"the page would have more than {self.most_bytes / MEBIBYTE:.3g} MiB (so much after {episodes:,} "
+                f"episodes); {self.remedy}"
+            )
 
     @property
     def has_front(self) -> bool:
@@ -146,13 +158,12 @@ def _write_file(
     path: Path,
     episodes: Iterable[tuple[PageRun, int, EpisodeTrace]],
     shell: _Shell,
-    most_bytes: int | None = None,
 ) -> PageSize:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         try:
             with draft.open("w", encoding="utf-8", newline="\n") as out:
-                count, steps, trace_bytes = _write(out, episodes, shell, most_bytes)
+                count, steps, trace_bytes = _write(out, episodes, shell)
             if not count and not shell.has_front:
                 raise AtomMemError("there is no episode to show; write traces first, e.g. with atommem eval")
             draft.replace(path)
@@ -169,7 +180,6 @@ def _write(
     out: IO[str],
     episodes: Iterable[tuple[PageRun, int, EpisodeTrace]],
     shell: _Shell,
-    most_bytes: int | None,
 ) -> tuple[int, int, int]:
     script = script_text(EMBEDDED)
     out.write(page_head(shell.title, script, connect=False))
@@ -187,7 +197,7 @@ def _write(
         rows.append(run.row(trace, number))
         steps += len(trace["steps"])
         trace_bytes += len(ascii_json(trace))
-        _check_size(out, len(rows), most_bytes)
+        shell.check_size(out.tell(), len(rows))
     texts.close()
     for name, value in shell.fronts.items():
         _write_packed(out, f"front-{name}", value)
@@ -198,16 +208,8 @@ def _write(
     index = {**page_index(shell.title, shell.runs, shell.fronts, rows), "firsts": texts.firsts}
     out.write(f'<script type="application/json" id="index">{embeddable(index)}</script>\n')
     out.write(f"<script>{script}</script>\n</body>\n</html>\n")
-    _check_size(out, len(rows), most_bytes)
+    shell.check_size(out.tell(), len(rows))
     return len(rows), steps, trace_bytes
-
-
-def _check_size(out: IO[str], episodes: int, most_bytes: int | None) -> None:
-    if most_bytes is not None and out.tell() > most_bytes:
-        raise AtomMemError(
-            f"the page would have more than {most_bytes / MEBIBYTE:.3g} MiB (so much after {episodes:,} episodes); "
-            "look at it with --serve, which loads what is looked at, or allow more with --limit-mib"
-        )
 
 
 def page_index(

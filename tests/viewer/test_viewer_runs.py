@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,6 +158,51 @@ def test_finding_6_5_one_item_side_by_side_with_the_first_difference_marked(
     sight.page.go_back()
     sight.wait(f"location.hash.startsWith('#{a}~{b}')")
     sight.page.wait_for_selector(".differences")
+
+
+def test_better_and_worse_items_of_a_comparison_lead_to_both_episodes(
+    look: Look, runs: tuple[Path, Path], traces: list[EpisodeTrace], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.html"
+    assert main(["compare", *map(str, runs), "--json", "--html", str(page)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    rows = [row for row in told["rows"] if row["env"] != "all"]
+    sight = look(page.as_uri())
+    assert "Exact match: B (small) minus A (base)" in sight.text("#front h2")
+    assert "settings differ: max_entries" in sight.text("#front .notice")
+    sections = sight.page.locator("#front .items")
+    for section, name in ((sections.nth(0), "wins"), (sections.nth(1), "losses")):
+        assert section.locator("li").count() == sum(row[name] for row in rows)
+    assert sum(row["losses"] for row in rows) > 0
+    sections.nth(1).locator("a").first.click()
+    sight.page.wait_for_selector(".differences")
+    a, b = (int(number) for number in sight.page.evaluate("location.hash").split("/")[0].strip("#").split("~"))
+    assert a < len(traces) // 2 <= b
+    assert (traces[a].item, traces[a].agent.name) == (traces[b].item, traces[b].agent.name)
+    assert traces[a].metrics["em"] > traces[b].metrics["em"]
+
+
+def test_two_agents_of_one_run_are_compared_on_its_page(
+    look: Look, runs: tuple[Path, Path], traces: list[EpisodeTrace], tmp_path: Path
+) -> None:
+    page = tmp_path / "page.html"
+    arguments = ["compare", str(runs[0]), str(runs[0]), "--agents", "keep_all", "tidy", "--metric", "operations"]
+    assert main([*arguments, "--html", str(page)]) == 0
+    sight = look(page.as_uri())
+    assert sight.text("#front h2") == "operations: B (base) minus A (base)"
+    sight.page.locator("#front .items a").first.click()
+    sight.page.wait_for_selector(".differences")
+    sides = sight.texts("#episode .side h2")
+    assert ["keep_all" in sides[0], "tidy" in sides[1]] == [True, True]
+
+
+def test_runs_that_cannot_be_compared_say_why(look: Look, runs: tuple[Path, Path], tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(runs[1], other)
+    (other / "results.jsonl").write_text("")
+    page = tmp_path / "page.html"
+    assert main(["view", str(runs[0]), str(other), "-o", str(page), "--no-open"]) == 0
+    assert "has no finished episodes" in look(page.as_uri()).text("#front .notice")
 
 
 def test_two_equal_episodes_do_not_differ_and_one_that_ended_sooner_does(look: Look, tmp_path: Path) -> None:

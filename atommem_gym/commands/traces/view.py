@@ -7,18 +7,22 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.text import Text
 
 from atommem_gym.commands.consoles import output
+from atommem_gym.commands.traces.comparison import runs_compared
 from atommem_gym.commands.traces.runs import page_runs
 from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.viewer.library import Library
 from atommem_gym.viewer.page import MEBIBYTE, PageRun, PageSize, write_runs
 from atommem_gym.viewer.server import PageServer
+
+MOST_MIB = 64
+"""A page of so many MiB is still opened in a second or two, and can be sent to somebody."""
 
 
 @dataclass
@@ -36,7 +40,7 @@ class View:
     """The page; by default beside the first file with the suffix .html, or view.html in the first folder."""
     open: bool = True
     """Open it in the browser."""
-    limit_mib: Annotated[int, tyro.conf.arg(metavar="MIB")] = 64
+    limit_mib: Annotated[int, tyro.conf.arg(metavar="MIB")] = MOST_MIB
     """A page that would be larger is not written."""
     serve: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Serve the page to this machine's browser until Ctrl-C, in place of writing it: for thousands of episodes."""
@@ -49,22 +53,28 @@ class View:
             raise ConfigError("no RUNS given; name folders of evaluations or files of traces: atommem view runs/first")
         runs = page_runs(self.traces)
         title = printable(title_of(runs))
+        fronts = self._fronts(runs)
         if self.serve:
-            return self._serve(runs, title)
+            return self._serve(runs, title, fronts)
         page = self.output or page_beside(self.traces[0])
         check_page(page, self.traces)
-        size = write_runs(
-            runs, page, title=title, most_bytes=check_integer("--limit-mib", self.limit_mib, 1) * MEBIBYTE
-        )
+        most = check_integer("--limit-mib", self.limit_mib, 1) * MEBIBYTE
+        size = write_runs(runs, page, title=title, fronts=fronts, most_bytes=most)
         say_size(size, page)
         if self.open:
             open_page(page.resolve().as_uri(), "open the file yourself")
         return 0
 
-    def _serve(self, runs: Sequence[PageRun], title: str) -> int:
+    def _fronts(self, runs: Sequence[PageRun]) -> dict[str, Any]:
+        """Two evaluations are compared."""
+        if len(runs) != 2 or not all(path.is_dir() for path in self.traces):
+            return {}
+        return {"comparison": runs_compared(self.traces[0], self.traces[1], (runs[0].name, runs[1].name))}
+
+    def _serve(self, runs: Sequence[PageRun], title: str, fronts: dict[str, Any]) -> int:
         if self.output is not None:
             raise ConfigError("--serve writes no page; leave out -o, or --serve")
-        with closing(Library(runs, title)) as library, PageServer(library, self.port) as server:
+        with closing(Library(runs, title, lambda: fronts)) as library, PageServer(library, self.port) as server:
             output().print(Text(f"{len(library.rows):,} episodes at {server.url} (Ctrl-C ends it)"), soft_wrap=True)
             if self.open:
                 open_page(server.url, "open the address yourself")
@@ -92,18 +102,18 @@ def page_beside(first: Path) -> Path:
     return first.with_name(first.name.removesuffix(".gz")).with_suffix(".html")
 
 
-def check_page(page: Path, shown: Sequence[Path]) -> None:
+def check_page(page: Path, shown: Sequence[Path], option: str = "-o") -> None:
     """Refuse a place where no page can be.
 
     Raises:
         ConfigError: it is a folder, or one of the files to be shown.
     """
     if page.is_dir():
-        raise ConfigError(f"-o {page} is a folder; name the page itself, as in -o {page / 'page.html'}")
+        raise ConfigError(f"{option} {page} is a folder; name the page itself, as in {option} {page / 'page.html'}")
     if any(page.resolve() == path.resolve() for path in shown):
-        raise ConfigError(f"-o {page} is one of the files to be shown; name another one")
+        raise ConfigError(f"{option} {page} is one of the files to be shown; name another one")
     if page.suffix != ".html" and any(page.resolve().parent == path.resolve() for path in shown):
-        raise ConfigError(f"-o {page} lies in a run that is to be shown and might be a file of it; name it .html")
+        raise ConfigError(f"{option} {page} lies in a run that is to be shown and might be a file of it; name it .html")
 
 
 def say_size(size: PageSize, page: Path) -> None:
