@@ -12,8 +12,8 @@ import tyro
 from rich.text import Text
 
 from atommem_gym.commands.consoles import output
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
+from atommem_gym.terminal import printable
 from atommem_gym.traces.files import read_traces
 from atommem_gym.traces.record import EpisodeTrace
 from atommem_gym.viewer.page import write_page
