@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.traces.comparison import comparison_front
 from atommem_gym.commands.traces.runs import page_runs
 from atommem_gym.commands.traces.view import MOST_MIB, check_page, title_of
-from atommem_gym.envs.render import printable
 from atommem_gym.evaluation.folder import read_run
 from atommem_gym.evaluation.paired import Comparison, Pair, compare, item_pairs
 from atommem_gym.evaluation.statistics import LEVEL, RESAMPLES, p_text
+from atommem_gym.terminal import Column, Table, printable
 from atommem_gym.viewer.page import MEBIBYTE, write_runs
 
 
@@ -97,12 +95,23 @@ class Compare:
 
 
 def _table(comparison: Comparison, a: Path, b: Path) -> Table:
-    title = f"{comparison.metric}: B ({b}) minus A ({a})"
-    table = Table(title=Text(printable(title)), title_justify="left", box=SIMPLE_HEAD, show_edge=False)
-    for header in ("environment", "docs", "agents", "pairs", "A", "B", "difference", "B better", "worse", "equal"):
-        table.add_column(header, justify="left" if header in ("environment", "agents") else "right", no_wrap=True)
-    for header in ("p (sign)", "p (permutation)"):
-        table.add_column(header, justify="right")
+    table = Table(
+        [
+            Column("environment", kind="words"),
+            Column("docs", "right"),
+            Column("agents", kind="words"),
+            Column("pairs", "right"),
+            Column("A", "right", leave_out=2),
+            Column("B", "right", leave_out=1),
+            Column("difference", "right"),
+            Column("B better", "right", leave_out=5),
+            Column("worse", "right", leave_out=4),
+            Column("equal", "right", leave_out=6),
+            Column("p (sign)", "right", leave_out=3),
+            Column("p (permutation)", "right"),
+        ],
+        title=f"{comparison.metric}: B ({b}) minus A ({a})",
+    )
     for row in comparison.rows:
         if row.env == "all":
             table.add_section()

@@ -6,7 +6,6 @@ Needs PettingZoo: ``pip install "atommem-gym[team]"``.
 from __future__ import annotations
 
 import copy
-import io
 import sys
 import weakref
 from collections.abc import Mapping
@@ -16,16 +15,13 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
-from rich.console import Console, Group
-from rich.panel import Panel
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
 from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.atommem_env import observation_space
 from atommem_gym.envs.backend import Backend
-from atommem_gym.envs.render import WIDTH, printable
 from atommem_gym.envs.team.episode import (
     ANSWERER,
     PARTS,
@@ -40,6 +36,7 @@ from atommem_gym.records.record import Item, Items
 from atommem_gym.registration import TASKS, configure, load_items, resolve_env_id, task_of
 from atommem_gym.step import Observation, Phase, StepResult
 from atommem_gym.task import ItemsByDifficulty
+from atommem_gym.terminal import Excerpt, Heading, Line, drawn, on_one_line
 
 try:
     from pettingzoo import AECEnv, ParallelEnv
@@ -348,62 +345,47 @@ def render_team(
         results: What it returned, by agent.
     """
     end = results[team.answerer.name]
-    table = Table(box=None, expand=True, pad_edge=False)
-    for column, ratio in (("agent", 3), ("sees", 2), ("action", 6), ("feedback", 5), ("reads", 6)):
-        table.add_column(column, ratio=ratio, overflow="fold")
+    metrics = end.info.get("episode_metrics")
+    phase = "reading" if team.phase is Phase.READING else "answering"
+    title = f"round {team.answerer.state.steps} · {phase} · reward {end.reward:.2f}"
+    parts: list[RenderableType] = [Heading(title, "bold green" if metrics else "bold")]
     for name, result in results.items():
         observation = result.observation
         read, chunks = observation["progress"]
-        found = ", ".join(f"[{memory['id']}] by {memory['author'] or '?'}" for memory in observation["memories"])
-        asked = f"{_line(observation['query'], 60)} → {found or 'nothing'}" if observation["query"] else ""
-        table.add_row(
-            name,
-            f"{read}/{chunks}" if name != team.answerer.name else "memory",
-            Text(_line(actions.get(name, ""), 120), style="cyan"),
-            Text(_line(observation["feedback"], 120), style="yellow"),
-            Text(asked, style="blue"),
-        )
-    parts: list[Table | Text] = [table, _changes(team, step, int(end.info["entries"]))]
-    metrics = end.info.get("episode_metrics")
+        sees = f"{read}/{chunks}" if name != team.answerer.name else "memory"
+        parts.append(Text.assemble((name, "bold"), f" sees {sees}"))
+        if actions.get(name):
+            parts.append(Line(actions[name], "cyan", "  action: "))
+        if observation["feedback"]:
+            parts.append(Line(observation["feedback"], "yellow", "  feedback: "))
+        if observation["query"]:
+            found = ", ".join(f"[{memory['id']}] by {memory['author'] or '?'}" for memory in observation["memories"])
+            parts.append(Line(f"{observation['query']} → {found or 'nothing'}", "blue", "  reads: "))
+    parts += _changes(team, step, int(end.info["entries"]))
     if metrics is None:
-        parts.append(Text(f"question: {_line(end.observation['question'], 400)}", style="magenta"))
+        parts += [Text("question", style="bold"), Excerpt(end.observation["question"], 400, "magenta")]
     else:
         for answer in metrics["answers"]:
-            said = _line(answer["answer"], 120) or "(no answer)"
-            asked, gold = _line(answer["question"], 160), _line(answer["gold"][0], 80)
+            asked, gold = on_one_line(answer["question"]), on_one_line(answer["gold"][0])
+            said = on_one_line(answer["answer"]) or "(no answer)"
             parts.append(Text(f"{asked}\n  → {said}  [gold: {gold}]  EM {answer['em']:.0f}", style="bold"))
-    phase = "reading" if team.phase is Phase.READING else "answering"
-    title = f"round {team.answerer.state.steps} · {phase} · reward {end.reward:.2f}"
-    console = Console(
-        file=io.StringIO(), force_terminal=True, color_system="standard", width=WIDTH, legacy_windows=False
-    )
-    console.print(Panel(Group(*parts), title=title, title_align="left", border_style="green" if metrics else "white"))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return drawn(*parts)
 
 
-def _line(text: str, limit: int) -> str:
-    """A text on one line of at most ``limit`` characters."""
-    text = " ".join(printable(text).split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def _changes(team: TeamEpisode, step: TeamStep, entries: int) -> Text:
+def _changes(team: TeamEpisode, step: TeamStep, entries: int) -> list[RenderableType]:
     draft = step.draft
-    lines = [(f"- [{entry}] deleted by {draft.changed[entry]}", "red") for entry in draft.deletes]
+    lines = [Line("", "red", f"- [{entry}] deleted by {draft.changed[entry]}") for entry in draft.deletes]
     lines += [
-        (f"+ [{entry}] {draft.changed[entry]}: {_line(written.text, 70)}", "green")
-        for entry, written in draft.writes.items()
+        Line(written.text, "green", f"+ [{entry}] {draft.changed[entry]}: ") for entry, written in draft.writes.items()
     ]
     lines += [
-        (f"! [{c.entry}] {c.operation} of {c.rejected} rejected, {c.kept} came first", "red") for c in draft.conflicts
+        Line("", "red", f"! [{c.entry}] {c.operation} of {c.rejected} rejected, {c.kept} came first")
+        for c in draft.conflicts
     ]
-    text = Text(f"memory: {entries} entries", style="bold")
-    for line, style in lines[:MAX_CHANGES]:
-        text.append(f"\n{line}", style=f"not bold {style}")
+    parts: list[RenderableType] = [Text(f"memory: {entries} entries", style="bold"), *lines[:MAX_CHANGES]]
     if len(lines) > MAX_CHANGES:
-        text.append(f"\n… and {len(lines) - MAX_CHANGES} more", style="not bold dim")
-    return text
+        parts.append(Text(f"… and {len(lines) - MAX_CHANGES} more", style="dim"))
+    return parts
 
 
 parallel_env = TeamEnv

@@ -23,9 +23,9 @@ from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.run import parse_settings
 from atommem_gym.commands.traces.replay import find_episode
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
 from atommem_gym.readers.protocol import POLICY
+from atommem_gym.terminal import printable
 from atommem_gym.traces import EpisodeTrace, TraceError
 from atommem_gym.traces.counterfactual import Counterfactual, Edit, Ending, Player, counterfactuals
 from atommem_gym.traces.intervention import all_operations

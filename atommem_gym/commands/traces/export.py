@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.commands.consoles import output
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
+from atommem_gym.terminal import Column, Table, printable
 from atommem_gym.traces.training.export import Exported, export
 from atommem_gym.traces.training.minari import DATASET, export_minari
 from atommem_gym.traces.training.sft import Selection
@@ -92,9 +91,8 @@ class Export:
 def show(exported: Exported, dev_share: float) -> None:
     """Print how many steps became examples, why the others did not, and where they are."""
     console, tally = output(), exported.tally
-    table = Table(title=f"{tally.steps} steps of {tally.episodes} episodes", title_justify="left")
-    table.add_column("steps")
-    table.add_column("", justify="right")
+    columns = [Column("steps", kind="words"), Column("", "right")]
+    table = Table(columns, title=f"{tally.steps} steps of {tally.episodes} episodes")
     for phase, count in sorted(tally.kept.items()):
         table.add_row(f"kept, {phase}", str(count))
     table.add_row("kept, without operations", str(tally.silent))

@@ -15,8 +15,8 @@ from rich.text import Text
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.traces.comparison import runs_compared
 from atommem_gym.commands.traces.runs import page_runs
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError, check_integer
+from atommem_gym.terminal import printable
 from atommem_gym.viewer.library import Library
 from atommem_gym.viewer.page import MEBIBYTE, PageRun, PageSize, write_runs
 from atommem_gym.viewer.server import PageServer
