@@ -45,8 +45,8 @@ from atommem_gym.task import ItemsByDifficulty
 
 try:
     from pettingzoo import AECEnv, ParallelEnv
-    from pettingzoo.utils import parallel_to_aec
-    from pettingzoo.utils.wrappers import OrderEnforcingWrapper
+
+    from atommem_gym.envs.team.turns import TeamTurns, TurnsInOrder
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("teams need PettingZoo: pip install 'atommem-gym[team]'", name="pettingzoo") from error
 
@@ -458,9 +458,9 @@ def raw_env(*args: Any, **keywords: Any) -> AECEnv:
 
     Agents act in turn; their actions are executed when the last of them has acted.
     """
-    return parallel_to_aec(TeamEnv(*args, **keywords))
+    return TurnsInOrder(TeamTurns(TeamEnv(*args, **keywords)))
 
 
 def env(*args: Any, **keywords: Any) -> AECEnv:
     """A team as a PettingZoo ``AECEnv`` that checks the order of calls; the arguments are those of :class:`TeamEnv`."""
-    return OrderEnforcingWrapper(raw_env(*args, **keywords))
+    return TurnsInOrder(raw_env(*args, **keywords))

@@ -235,3 +235,48 @@ def test_M14_single_snapshots_are_no_teams() -> None:
         single.restore(env.snapshot())
     single.close()
     env.close()
+
+
+def turns(env: Any, joint: list[dict[str, str]], first: int, end: int) -> list[str]:
+    """What agents that act in turn are told in the turns from ``first`` up to ``end``."""
+    found = []
+    for number in range(first, end):
+        if not env.agents:
+            break
+        agent, told = env.agent_selection, env.last()
+        found.append(repr((agent, told, env.rewards)))
+        action = joint[number // len(env.possible_agents) % len(joint)][agent]
+        env.step(None if told[2] or told[3] else action)
+    return found
+
+
+@pytest.mark.parametrize("kind", [team.env, team.raw_env])
+@pytest.mark.parametrize("at", [0, 1, 2, 5, 12, 25])
+def test_M14_agents_that_act_in_turn_go_on_in_the_middle_of_a_round(kind: Any, at: int) -> None:
+    small = {**FORMS[0], "max_steps": 8, "items": ITEMS}
+    env, other = kind(**small), kind(**small)
+    joint = [
+        {"reader_0": "<create>a</create>", "reader_1": "<create>b</create><read>a</read>", "answerer_0": ""},
+        {"reader_0": "<update id='2'>c</update>", "reader_1": "<delete id='1'/>", "answerer_0": "<read>b</read>"},
+    ]
+    other.reset(seed=3)
+    expected = turns(other, joint, 0, 99)
+    before = other.snapshot()
+    env.reset(seed=3)
+    assert turns(env, joint, 0, at) == expected[:at]
+    saved = pickle.loads(pickle.dumps(env.snapshot()))
+    fresh = kind(**small)  # never reset
+    untouched = fresh.snapshot()
+    for one in (env, other, fresh):
+        one.restore(saved)
+        assert turns(one, joint, at, 99) == expected[at:]
+    assert repr(other.snapshot()["team"]["episode"]) == repr(before["team"]["episode"])
+    fresh.restore(untouched)
+    with pytest.raises(AttributeError, match="before reset"):
+        _ = fresh.agents
+    with pytest.raises(SnapshotError, match="no snapshot of an AEC team"):
+        env.restore(saved["team"])
+    with pytest.raises(SnapshotError, match="no snapshot of a team"):
+        env.unwrapped.restore(saved["turn"])
+    for one in (env, other, fresh):
+        one.close()
