@@ -112,6 +112,7 @@ bench: .venv/installed  ## every benchmark that this machine can run
 	$(BIN)/python benchmarks/parser.py
 	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/ppo.py
+	$(BIN)/python benchmarks/credit.py
 	$(BIN)/python benchmarks/team.py
 	$(MAKE) verl-learn
 

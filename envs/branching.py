@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from atommem_gym.config import EnvConfig
 from atommem_gym.envs import snapshots
 from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.current_episode import CurrentEpisode
 from atommem_gym.errors import ConfigError, SnapshotError
 from atommem_gym.readers.options import reader_name
 from atommem_gym.records.identity import identity
-from atommem_gym.records.record import Items
+from atommem_gym.records.record import Item, Items
 from atommem_gym.task import ItemsByDifficulty
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ class Branching:
         """
         snapshot: dict[str, Any] = {
             "version": snapshots.VERSION,
-            "config": self._fingerprint(),
+            "config": self.fingerprint(),
             **{name: generator.bit_generator.state for name, generator in generators.items()},
             "episode": None,
         }
@@ -79,7 +80,7 @@ class Branching:
             EmbedderError, StoreError: its entries could not be stored; nothing is left of them.
         """
         saved = snapshots.checked(snapshot, generators)
-        snapshots.check_config(snapshot["config"], self._fingerprint(), self.backend.config)
+        snapshots.check_config(snapshot["config"], self.fingerprint(), self.backend.config)
         if saved is not None and saved.state.over and not over:
             raise SnapshotError(
                 "the snapshot's episode is over, and with autoreset_mode='SameStep' the step that ends an episode "
@@ -88,20 +89,11 @@ class Branching:
         return None if saved is None else self._episode(saved)
 
     def _episode(self, saved: snapshots.SavedEpisode) -> EpisodeWithKey:
-        config, items = self.backend.config, self.items
-        try:
-            if saved.difficulty != config.difficulty:
-                config, items = self.by_difficulty.at(saved.difficulty)
-            item = items.item(saved.index, saved.shuffle_seed)
-        except (ConfigError, IndexError) as error:
-            raise SnapshotError(
-                f"the snapshot's item, number {saved.index}, cannot be had here: {error}; restore it into an "
-                "environment over the records (source, split or items=) with which it was taken"
-            ) from error
+        config, item = self.item(saved.index, saved.shuffle_seed, saved.difficulty)
         # Kept until the episode has it: a long stream is counted and hashed once.
         stream = self.backend.stream(item, config)
         snapshots.check_item(saved, identity(item, stream.documents_hash))
-        snapshots.check_place(saved, item.id, stream.num_chunks, len(item.questions))
+        snapshots.check_place(saved.state, item.id, stream.num_chunks, len(item.questions))
         if saved.item is None:
             warnings.warn(
                 "the snapshot is of version 1, which holds no hash of its item: that item "
@@ -116,7 +108,24 @@ class Branching:
         running.episode.ledger = None if saved.ledger is None else saved.ledger.branch()
         return running
 
-    def _fingerprint(self) -> dict[str, Any]:
+    def item(self, index: int, shuffle_seed: int, difficulty: float | None) -> tuple[EnvConfig, Item]:
+        """The item that a snapshot names, and the configuration of its difficulty.
+
+        Raises:
+            SnapshotError: there is no such item here.
+        """
+        config, items = self.backend.config, self.items
+        try:
+            if difficulty != config.difficulty:
+                config, items = self.by_difficulty.at(difficulty)
+            return config, items.item(index, shuffle_seed)
+        except (ConfigError, IndexError) as error:
+            raise SnapshotError(
+                f"the snapshot's item, number {index}, cannot be had here: {error}; restore it into an "
+                "environment over the records (source, split or items=) with which it was taken"
+            ) from error
+
+    def fingerprint(self) -> dict[str, Any]:
         """What must be equal for a snapshot to mean the same; where entries and prompts are stored does not matter."""
         config = self.backend.config
         ours = config.as_keywords()

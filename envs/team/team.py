@@ -22,6 +22,8 @@ from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.atommem_env import observation_space
 from atommem_gym.envs.backend import Backend
+from atommem_gym.envs.branching import Branching
+from atommem_gym.envs.team.branching import TeamBranching
 from atommem_gym.envs.team.episode import (
     ANSWERER,
     PARTS,
@@ -40,8 +42,8 @@ from atommem_gym.terminal import Excerpt, Heading, Line, drawn, on_one_line
 
 try:
     from pettingzoo import AECEnv, ParallelEnv
-    from pettingzoo.utils import parallel_to_aec
-    from pettingzoo.utils.wrappers import OrderEnforcingWrapper
+
+    from atommem_gym.envs.team.turns import TeamTurns, TurnsInOrder
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("teams need PettingZoo: pip install 'atommem-gym[team]'", name="pettingzoo") from error
 
@@ -171,6 +173,8 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         self._action_spaces = {agent: _action_space(self.config, agent) for agent in self.possible_agents}
         self._backend = Backend(self.config)
         self._current = CurrentTeamEpisode(self.items, by_difficulty, self._backend, readers=readers, parts=parts)
+        branching = Branching(self.task, self.items, by_difficulty, self._backend)
+        self._branching = TeamBranching(branching, readers, parts)
         self._rng: np.random.Generator | None = None
         self._frame = ""
         # An environment that is never closed must not keep a database folder, thread or lock.
@@ -265,6 +269,41 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
             {agent: result.info for agent, result in results.items()},
         )
 
+    def snapshot(self) -> dict[str, Any]:
+        """The state of the whole team, picklable; see :meth:`restore` (SPEC M14)."""
+        return self._branching.snapshot(self._current, self._rng, self._generators())
+
+    def restore(self, snapshot: dict[str, Any]) -> dict[str, Observation] | None:
+        """Return to a snapshot exactly, in this or another process, also with another store.
+
+        The restored team has a memory of its own, so a team branches by restoring one snapshot into several
+        environments. Snapshots of single agents are others.
+
+        Returns:
+            The observations at which the snapshot was taken, by agent; ``None`` if that was before the first reset.
+
+        Raises:
+            SnapshotError: it is damaged, of a newer version, or of another team, task, configuration or item than this
+                environment's; nothing has changed.
+        """
+        own = self._generators()
+        restored = self._branching.restored(snapshot, own)
+        self._backend.release(self._current.take(*(restored or (None, None))))
+        for agent, generator in own.items():
+            generator.bit_generator.state = snapshot["action_spaces"][agent]
+        if snapshot["np_random"] is None:
+            self._rng = None
+        else:
+            self._rng = gym.utils.seeding.np_random(0)[0]
+            self._rng.bit_generator.state = snapshot["np_random"]
+        self._frame = ""
+        if restored is None:
+            self.agents = []
+            return None
+        team, _ = restored
+        self.agents = [] if team.over else self.possible_agents[:]
+        return {name: member.observation() for name, member in team.members.items()}
+
     def state(self) -> dict[str, Any]:
         """The whole memory and the progress of every reader, for a centralised critic; JSON values, since it is text.
 
@@ -299,6 +338,10 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
     def __str__(self) -> str:
         """The environment's name."""
         return str(self.metadata["name"])
+
+    def _generators(self) -> dict[str, np.random.Generator]:
+        """Those of the action spaces, by agent."""
+        return {agent: space.np_random for agent, space in self._action_spaces.items()}
 
     def _checked_cycles(self) -> int | None:
         cycles = self.max_cycles
@@ -397,9 +440,9 @@ def raw_env(*args: Any, **keywords: Any) -> AECEnv:
 
     Agents act in turn; their actions are executed when the last of them has acted.
     """
-    return parallel_to_aec(TeamEnv(*args, **keywords))
+    return TurnsInOrder(TeamTurns(TeamEnv(*args, **keywords)))
 
 
 def env(*args: Any, **keywords: Any) -> AECEnv:
     """A team as a PettingZoo ``AECEnv`` that checks the order of calls; the arguments are those of :class:`TeamEnv`."""
-    return OrderEnforcingWrapper(raw_env(*args, **keywords))
+    return TurnsInOrder(raw_env(*args, **keywords))

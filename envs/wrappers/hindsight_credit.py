@@ -36,7 +36,7 @@ class HindsightCredit(gym.Wrapper[Observation, str, Observation, str], RecordCon
     Example:
         >>> import gymnasium as gym, atommem_gym
         >>> env = HindsightCredit(gym.make("AtomMem-Synthetic-v0", num_docs=8, chunk_tokens=4000, store="numpy"))
-        >>> observation, info = env.reset(seed=1)
+        >>> observation, info = env.reset(options={"index": 0})
         >>> question = env.unwrapped.item.questions[0]
         >>> facts = "".join(f"<create>{piece.text}</create>" for piece in question.evidence)
         >>> for action in (facts, f"<read>{question.question}</read>", f"<answer>{question.answer}</answer>"):
