@@ -24,7 +24,10 @@ from atommem_gym.prompts import PromptTemplate
 from atommem_gym.traces.codec import plain
 
 pytest.importorskip("openenv", reason="needs openenv: `make bridges` runs this in an environment of its own")
-httpx = pytest.importorskip("httpx")
+
+import httpx
+from openenv.cli.__main__ import app as command
+from typer.testing import CliRunner
 
 FOLDER = Path(atommem_gym.__file__).parents[1] / "bridges" / "openenv"
 KEYWORDS = {"num_docs": 12, "chunk_tokens": 600}
@@ -77,13 +80,30 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Server:
+    """The server of these tests, which one of them kills and starts again: OpenEnv takes seconds to import."""
+
+    def __init__(self, log: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = log
+        self.start()
+
+    def start(self) -> None:
+        self.process = start(self.port, self._log)
+
+
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    process = start(port, tmp_path_factory.mktemp("openenv") / "log")
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    assert process.wait(STARTED_S) in (0, -signal.SIGTERM)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("openenv") / "log")
+    yield server
+    server.process.terminate()
+    assert server.process.wait(STARTED_S) in (0, -signal.SIGTERM)
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    return server.url
 
 
 def connect(url: str) -> Any:
@@ -211,39 +231,29 @@ def test_what_the_environment_refuses_is_told_and_changes_nothing(url: str) -> N
     asyncio.run(play())
 
 
-def test_a_server_that_is_killed_is_missed_and_a_new_one_plays_the_same(tmp_path: Path) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    process = start(port, tmp_path / "first")
-
-    async def until_it_dies() -> Any:
-        async with connect(url) as env:
+def test_a_server_that_is_killed_is_missed_and_a_new_one_plays_the_same(server: Server) -> None:
+    async def until_it_dies() -> None:
+        async with connect(server.url) as env:
             await env.reset(index=1)
-            told = as_told(await env.step(CLIENT.AtomMemAction(text="<create>a</create>")))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            result = await env.step(CLIENT.AtomMemAction(text="<create>a</create>"))
+            assert "created 1" in result.observation.feedback
+            server.process.kill()
+            server.process.wait()
             with pytest.raises(Exception, match=r"(?i)clos|connect|refused"):
                 await env.step(CLIENT.AtomMemAction(text="<create>b</create>"))
-            return told
 
     asyncio.run(until_it_dies())
-    process = start(port, tmp_path / "second")
-    try:
-        assert asyncio.run(played_over(url, policy(1), [{"index": 1}])) == played(policy(1), [{"index": 1}])
-    finally:
-        process.terminate()
-        process.wait()
+    server.start()
+    assert asyncio.run(played_over(server.url, policy(1), [{"index": 1}])) == played(policy(1), [{"index": 1}])
 
 
 def test_openenv_validate_passes_for_the_folder_and_for_the_server(url: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "openenv.cli", "validate"]
+    # The command `openenv`, in this process.
     for arguments in ([str(FOLDER), "--level", "static"], ["--url", url, "--timeout", str(STARTED_S)]):
         report = tmp_path / "report.json"
-        done = subprocess.run(
-            [*command, *arguments, "--output", str(report)], capture_output=True, text=True, check=False, cwd=tmp_path
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "FAIL" not in done.stdout
+        done = CliRunner().invoke(command, ["validate", *arguments, "--output", str(report)])
+        assert done.exit_code == 0, done.output
+        assert "FAIL" not in done.output
     assert json.loads(report.read_text())["passed"] is True
 
 
