@@ -19,7 +19,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-import atommem_gym
+import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.traces.codec import plain
 
@@ -29,7 +29,7 @@ import httpx
 from openenv.cli.__main__ import app as command
 from typer.testing import CliRunner
 
-FOLDER = Path(atommem_gym.__file__).parents[1] / "bridges" / "openenv"
+FOLDER = Path(__file__).parents[2] / "bridges" / "openenv"
 KEYWORDS = {"num_docs": 12, "chunk_tokens": 600}
 SESSIONS = 64
 STARTED_S = 180.0
@@ -58,7 +58,6 @@ def start(port: int, log: Path) -> subprocess.Popen[bytes]:
         **os.environ,
         "ATOMMEM_KEYWORDS": json.dumps(KEYWORDS),
         "ATOMMEM_SESSIONS": str(SESSIONS),
-        "PYTHONPATH": str(FOLDER.parents[1]),
     }
     command = [sys.executable, "-m", "server.app", "--port", str(port)]
     with log.open("wb") as file:
