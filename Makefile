@@ -56,7 +56,7 @@ milvus: .venv/installed .milvus/installed  ## minutes of tests against a real Mi
 
 # Each bridge in an environment of its own, in .bridges, with its extra: their pins exclude each other. One that has a package of
 # its own in bridges/ brings it along.
-BRIDGES ?= inspect verifiers
+BRIDGES ?= inspect verifiers openenv mcp minari hub
 
 .bridges/uv/bin/uv:
 	$(PYTHON) -m venv .bridges/uv

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,18 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.conformance import PAGE, require
 
 from atommem_gym.envs import AtomMemEnv
 from atommem_gym.errors import StoreLockedError
 from atommem_gym.records.own_files import OwnItems
 from atommem_gym.stores.kept import open_kept
 
-pytest.importorskip("mcp", reason="needs mcp: `make bridges` runs this in an environment of its own")
+require("mcp", "mcp")
 
-from mcp import Client
-from mcp.client.stdio import StdioServerParameters
+from mcp import Client  # noqa: E402
+from mcp.client.stdio import StdioServerParameters  # noqa: E402
 
-COMMAND = [sys.executable, "-m", "atommem_gym", "mcp"]
+(SETTINGS,) = json.loads(re.findall(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0])[
+    "mcpServers"
+].values()
+COMMAND = [str(Path(sys.executable).with_name(SETTINGS["command"])), SETTINGS["args"][0]]
+"""What an assistant starts, by the settings in docs/use_from.md."""
 STARTED_S = 120.0
 """Patience with a busy machine; no test judges a time."""
 
@@ -78,6 +84,10 @@ def free(where: Path) -> bool:
             return True
     except StoreLockedError:
         return False
+
+
+def test_the_settings_of_the_page_are_those_that_are_tried() -> None:
+    assert SETTINGS == {"command": "atommem", "args": ["mcp", "--memory", "/path/to/notes.db"]}
 
 
 def test_an_assistant_uses_every_tool_and_the_memory_outlives_it(where: Path) -> None:

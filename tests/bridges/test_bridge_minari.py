@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from support.conformance import commands, require, run_command
 from support.example_traces import example_traces, hostile_trace
 
 from atommem_gym.cli import main
@@ -17,8 +18,9 @@ from atommem_gym.envs import AtomMemEnv
 from atommem_gym.traces.files import TraceWriter
 from atommem_gym.traces.record import EpisodeTrace
 
-minari = pytest.importorskip("minari", reason="needs minari: `make bridges` runs this in an environment of its own")
-pytest.importorskip("h5py", reason="needs h5py, which the extra minari brings")
+require("minari", "minari")
+
+import minari  # noqa: E402
 
 DATASET = "atommem/traces-v0"
 
@@ -38,6 +40,15 @@ def exported(folder: Path, *traces: EpisodeTrace) -> Any:
             writer.write(trace)
     assert main(["export", str(path), "-o", str(folder), "--format", "minari"]) == 0
     return minari.load_dataset(DATASET)
+
+
+def test_the_commands_of_the_page_make_and_show_a_dataset(tmp_path: Path) -> None:
+    with TraceWriter(tmp_path / "traces.jsonl") as writer:
+        writer.write(example_traces(1)[0])
+    for line, said in zip(commands("Minari")[1:], ("1 episodes", "SyntheticEnv"), strict=True):
+        done = run_command(line, "", tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert said in done.stdout
 
 
 def test_every_episode_is_there_as_it_was_played(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib.util
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -18,16 +19,27 @@ from typing import Any
 
 import gymnasium as gym
 import pytest
+from support.conformance import PAGE, commands, require
 
-import atommem_gym
+import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.traces.codec import plain
 
-pytest.importorskip("openenv", reason="needs openenv: `make bridges` runs this in an environment of its own")
-httpx = pytest.importorskip("httpx")
+require("openenv", "openenv")
 
-FOLDER = Path(atommem_gym.__file__).parents[1] / "bridges" / "openenv"
-KEYWORDS = {"num_docs": 12, "chunk_tokens": 600}
+require("openenv", "atommem_openenv")
+
+import atommem_openenv  # noqa: E402
+import httpx  # noqa: E402
+from openenv.cli.__main__ import app as command  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
+
+FOLDER = Path(__file__).parents[2] / "bridges" / "openenv"
+COMMANDS = commands("OpenEnv")
+WORDS = shlex.split(next(line for line in COMMANDS if " server " in line))
+VARIABLES = dict(word.split("=", 1) for word in WORDS if word.startswith("ATOMMEM_"))
+SERVE = WORDS[len(VARIABLES) :]
+KEYWORDS = json.loads(VARIABLES["ATOMMEM_KEYWORDS"])
 SESSIONS = 64
 STARTED_S = 180.0
 """Patience with a busy machine; no test judges a time."""
@@ -35,31 +47,18 @@ OBSERVED = ("phase", "progress", "question", "chunk", "scratchpad", "query", "me
 Policy = Callable[[dict[str, Any], int], str]
 
 
-def client_package() -> Any:
-    """The folder as the package that ``pip install`` makes of it."""
-    spec = importlib.util.spec_from_file_location(
-        "atommem_openenv", FOLDER / "__init__.py", submodule_search_locations=[str(FOLDER)]
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    package = sys.modules["atommem_openenv"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(package)
-    return package
-
-
-CLIENT = client_package()
-
-
-def start(port: int, log: Path) -> subprocess.Popen[bytes]:
-    environment = {
-        **os.environ,
-        "ATOMMEM_KEYWORDS": json.dumps(KEYWORDS),
-        "ATOMMEM_SESSIONS": str(SESSIONS),
-        "PYTHONPATH": str(FOLDER.parents[1]),
-    }
-    command = [sys.executable, "-m", "server.app", "--port", str(port)]
+def start(port: int, log: Path, *, as_images_do: bool = False) -> subprocess.Popen[bytes]:
+    """The server as docs/use_from.md starts it, or as the Dockerfile does: in the folder, which is then no package."""
+    assert SERVE == ["server", "--port", "8000"]
+    program = [sys.executable, "-m", "server.app"] if as_images_do else [Path(sys.executable).with_name("server")]
     with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=FOLDER, env=environment, stdout=file, stderr=file)
+        process = subprocess.Popen(
+            [*map(str, program), "--port", str(port)],
+            cwd=FOLDER if as_images_do else log.parent,
+            env={**os.environ, **VARIABLES, "ATOMMEM_SESSIONS": str(SESSIONS)},
+            stdout=file,
+            stderr=file,
+        )
     end = time.monotonic() + STARTED_S
     while time.monotonic() < end:
         assert process.poll() is None, log.read_text()
@@ -77,17 +76,34 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class Server:
+    """The server of these tests, which one of them kills and starts again: OpenEnv takes seconds to import."""
+
+    def __init__(self, log: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._log = log
+        self.start()
+
+    def start(self, *, as_images_do: bool = False) -> None:
+        self.process = start(self.port, self._log, as_images_do=as_images_do)
+
+
 @pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    process = start(port, tmp_path_factory.mktemp("openenv") / "log")
-    yield f"http://127.0.0.1:{port}"
-    process.terminate()
-    assert process.wait(STARTED_S) in (0, -signal.SIGTERM)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("openenv") / "log")
+    yield server
+    server.process.terminate()
+    assert server.process.wait(STARTED_S) in (0, -signal.SIGTERM)
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    return server.url
 
 
 def connect(url: str) -> Any:
-    return CLIENT.AtomMemOpenEnv(base_url=url, connect_timeout_s=STARTED_S, message_timeout_s=STARTED_S)
+    return atommem_openenv.AtomMemOpenEnv(base_url=url, connect_timeout_s=STARTED_S, message_timeout_s=STARTED_S)
 
 
 def policy(number: int) -> Policy:
@@ -143,7 +159,7 @@ async def played_over(url: str, act: Policy, resets: list[dict[str, Any]]) -> li
             told.append(as_told(result))
             step = 0
             while not result.done:
-                result = await env.step(CLIENT.AtomMemAction(text=act(told[-1][0], step)))
+                result = await env.step(atommem_openenv.AtomMemAction(text=act(told[-1][0], step)))
                 told.append(as_told(result))
                 step += 1
             state = await env.state()
@@ -197,54 +213,58 @@ def test_what_the_environment_refuses_is_told_and_changes_nothing(url: str) -> N
     async def play() -> None:
         async with connect(url) as env:
             with pytest.raises(RuntimeError, match=r"no episode yet; call reset\(\) first"):
-                await env.step(CLIENT.AtomMemAction(text="x"))
+                await env.step(atommem_openenv.AtomMemAction(text="x"))
             first = await env.reset(index=0)
             with pytest.raises(RuntimeError, match=r"item 100000000 does not exist"):
                 await env.reset(index=100_000_000)
             with pytest.raises(RuntimeError, match=r"unknown reset option 'indx'"):
                 await env.reset(indx=0)
             # SPEC A3: no text makes a step raise, half a character neither.
-            result = await env.step(CLIENT.AtomMemAction(text="<create>\ud800 \0 <<<</create>" + "<" * 10_000))
+            result = await env.step(atommem_openenv.AtomMemAction(text="<create>\ud800 \0 <<<</create>" + "<" * 10_000))
             assert "created 1" in result.observation.feedback
             assert (await env.reset(index=0)).observation == first.observation
 
     asyncio.run(play())
 
 
-def test_a_server_that_is_killed_is_missed_and_a_new_one_plays_the_same(tmp_path: Path) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    process = start(port, tmp_path / "first")
-
-    async def until_it_dies() -> Any:
-        async with connect(url) as env:
+def test_a_server_that_is_killed_is_missed_and_a_new_one_plays_the_same(server: Server) -> None:
+    async def until_it_dies() -> None:
+        async with connect(server.url) as env:
             await env.reset(index=1)
-            told = as_told(await env.step(CLIENT.AtomMemAction(text="<create>a</create>")))
-            process.send_signal(signal.SIGKILL)
-            process.wait()
+            result = await env.step(atommem_openenv.AtomMemAction(text="<create>a</create>"))
+            assert "created 1" in result.observation.feedback
+            server.process.kill()
+            server.process.wait()
             with pytest.raises(Exception, match=r"(?i)clos|connect|refused"):
-                await env.step(CLIENT.AtomMemAction(text="<create>b</create>"))
-            return told
+                await env.step(atommem_openenv.AtomMemAction(text="<create>b</create>"))
 
     asyncio.run(until_it_dies())
-    process = start(port, tmp_path / "second")
-    try:
-        assert asyncio.run(played_over(url, policy(1), [{"index": 1}])) == played(policy(1), [{"index": 1}])
-    finally:
-        process.terminate()
-        process.wait()
+    server.start(as_images_do=True)
+    assert asyncio.run(played_over(server.url, policy(1), [{"index": 1}])) == played(policy(1), [{"index": 1}])
 
 
-def test_openenv_validate_passes_for_the_folder_and_for_the_server(url: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "openenv.cli", "validate"]
-    for arguments in ([str(FOLDER), "--level", "static"], ["--url", url, "--timeout", str(STARTED_S)]):
+def test_openenv_validate_passes_for_the_folder_and_for_the_server(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The commands of the page, `openenv` in this process: importing it takes seconds.
+    validate = [shlex.split(line) for line in COMMANDS if line.startswith("openenv validate")]
+    assert len(validate) == 2
+    monkeypatch.chdir(FOLDER.parents[1])
+    for _, *words in validate:
         report = tmp_path / "report.json"
-        done = subprocess.run(
-            [*command, *arguments, "--output", str(report)], capture_output=True, text=True, check=False, cwd=tmp_path
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        assert "FAIL" not in done.stdout
+        words = [word.replace("http://localhost:8000", url) for word in words]
+        more = ["--timeout", str(STARTED_S)] if "--url" in words else []
+        done = CliRunner().invoke(command, [*words, *more, "--output", str(report)])
+        assert done.exit_code == 0, done.output
+        assert "FAIL" not in done.output
     assert json.loads(report.read_text())["passed"] is True
+
+
+def test_the_client_of_the_page_plays_an_episode(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    section = PAGE.read_text(encoding="utf-8").split("\n## OpenEnv\n")[1].split("\n## ")[0]
+    (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    exec(compile(block.replace("http://localhost:8000", url), str(PAGE), "exec"), {})
+    assert capsys.readouterr().out == "0.0 0.0\n"
 
 
 def test_the_dockerfile_starts_what_the_layout_names() -> None:

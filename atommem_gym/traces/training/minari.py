@@ -84,7 +84,7 @@ def export_minari(sources: Sequence[Path], folder: Path) -> MinariExported:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         storage = MinariStorage.new(
-            partial / "data",
+            partial.absolute() / "data",  # Minari takes a relative path twice
             observation_space=spaces.Dict(
                 {
                     "phase": spaces.Discrete(2),

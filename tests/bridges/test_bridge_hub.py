@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+from support.conformance import PAGE, commands, require, run_command
 from support.example_traces import example_traces
 
 from atommem_gym.cli import main
 from atommem_gym.traces.files import TraceWriter
 from atommem_gym.traces.training.export import FORMATS
 
-datasets = pytest.importorskip(
-    "datasets", reason="needs datasets: `make bridges` runs this in an environment of its own"
-)
+require("hub", "datasets")
+
+import datasets  # noqa: E402
+
+
+def test_the_page_exports_and_loads_chats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TraceWriter(tmp_path / "traces.jsonl") as writer:
+        for trace in example_traces(4):
+            writer.write(trace)
+    (line,) = commands("Chats of Hugging Face")[1:]
+    assert run_command(line, "", tmp_path).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    section = PAGE.read_text(encoding="utf-8").split("\n## Chats of Hugging Face\n")[1].split("\n## ")[0]
+    (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    names: dict[str, Any] = {"__name__": "docs"}
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    exec(compile(block, str(PAGE), "exec"), names)
+    assert names["chats"]["train"].num_rows > 0
 
 
 @pytest.mark.parametrize("form", FORMATS)
