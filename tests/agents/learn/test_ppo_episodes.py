@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -134,3 +136,24 @@ def test_it_trains_and_is_reproducible_and_counts_all_steps(changes: dict[str, A
 def test_wrong_options_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Options(**changes)
+
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "credit.md"
+
+
+def test_every_block_of_the_docs_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    names: dict[str, object] = {}
+    for block in blocks:
+        # The budget is cut; everything else runs as it is written.
+        short = block.replace("steps=600", "steps=40").replace('["steps"] >= 600', '["steps"] >= 40')
+        exec(compile(short, str(PAGE), "exec"), names)
+
+
+def test_the_options_that_the_docs_name_exist() -> None:
+    from atommem_gym.agents.learn.grpo_options import Options as Grpo
+
+    (command,) = re.findall(r"agents\.learn\.grpo (.*)", PAGE.read_text(encoding="utf-8"))
+    for name in re.findall(r"--([\w-]+)", command):
+        assert name.replace("-", "_") in Grpo.__dataclass_fields__, name
