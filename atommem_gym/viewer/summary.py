@@ -21,7 +21,7 @@ def row(trace: Trace) -> dict[str, Json]:
         "docs": _count(trace["env"]["keywords"].get("num_docs")),
         "agent": trace["agent"]["name"],
         "model": _model(trace["agent"]["settings"]),
-        "iteration": _count(trace["agent"]["settings"].get("iteration")),
+        **{name: _count(trace["agent"]["settings"].get(name)) for name in ("iteration", "group", "session")},
         "id": trace["id"],
         "branch": trace["branch"],
         "item": trace["item"],
