@@ -19,7 +19,7 @@ from atommem_gym.errors import ConfigError  # noqa: E402
 SMALL: dict[str, Any] = {
     "num_docs": 12,
     "slots": 2,
-    "steps": 160,
+    "steps": 96,
     "num_envs": 3,
     "rollout": 12,
     "epochs": 2,
@@ -121,7 +121,7 @@ def test_it_trains_and_is_reproducible_and_counts_all_steps(changes: dict[str, A
     assert told == same
     assert all(torch.equal(a, b) for a, b in zip(first.values(), second.values(), strict=True))
     assert seen[0] == 0
-    assert 160 <= seen[-1] < 160 + 3 * 4
+    assert 96 <= seen[-1] < 96 + 3 + 2 * 3
     assert ("'local_groups': 2" in told) is ("local_groups" in changes)
 
 
