@@ -9,13 +9,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from atommem_gym.config import EnvConfig
 from atommem_gym.envs import snapshots
 from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.current_episode import CurrentEpisode
 from atommem_gym.errors import ConfigError, SnapshotError
 from atommem_gym.readers.options import reader_name
 from atommem_gym.records.identity import identity
-from atommem_gym.records.record import Items
+from atommem_gym.records.record import Item, Items
 from atommem_gym.task import ItemsByDifficulty
 
 T = TypeVar("T")
@@ -62,7 +63,12 @@ class Branching:
         return snapshot
 
     def restored(
-        self, snapshot: dict[str, Any], generators: Mapping[str, np.random.Generator], *, over: bool = True
+        self,
+        snapshot: dict[str, Any],
+        generators: Mapping[str, np.random.Generator],
+        current: CurrentEpisode,
+        *,
+        over: bool = True,
     ) -> EpisodeWithKey | None:
         """The episode of a snapshot, with a memory of its own; ``None`` if it was taken before the first reset.
 
@@ -71,6 +77,7 @@ class Branching:
         Args:
             snapshot: What ``restore`` was given.
             generators: See above.
+            current: The episode that it takes the place of; if it is of the same item, that is not made again.
             over: Whether the episode may be over.
 
         Raises:
@@ -84,22 +91,18 @@ class Branching:
                 "the snapshot's episode is over, and with autoreset_mode='SameStep' the step that ends an episode "
                 "resets it: restore it into a plain environment, or under another autoreset_mode"
             )
-        return None if saved is None else self._episode(saved)
+        return None if saved is None else self._episode(saved, current)
 
-    def _episode(self, saved: snapshots.SavedEpisode) -> EpisodeWithKey:
-        config, items = self.backend.config, self.items
-        try:
-            if saved.difficulty != config.difficulty:
-                config, items = self.by_difficulty.at(saved.difficulty)
-            item = items.item(saved.index, saved.shuffle_seed)
-        except (ConfigError, IndexError) as error:
-            raise SnapshotError(
-                f"the snapshot's item, number {saved.index}, cannot be had here: {error}; restore it into an "
-                "environment over the records (source, split or items=) with which it was taken"
-            ) from error
-        # Kept until the episode has it: a long stream is counted and hashed once.
-        stream = self.backend.stream(item, config)
-        snapshots.check_item(saved, identity(item, stream.documents_hash))
+    def _episode(self, saved: snapshots.SavedEpisode, current: CurrentEpisode) -> EpisodeWithKey:
+        there = current.running.episode if current.exists else None
+        if there is not None and saved.is_of(there):
+            config, item, stream, found = there.config, there.item, there.stream, there.identity
+        else:
+            config, item = self._item(saved)
+            # Kept until the episode has it: a long stream is counted and hashed once.
+            stream = self.backend.stream(item, config)
+            found = identity(item, stream.documents_hash)
+        snapshots.check_item(saved, found)
         snapshots.check_place(saved, item.id, stream.num_chunks, len(item.questions))
         if saved.item is None:
             warnings.warn(
@@ -113,6 +116,18 @@ class Branching:
         running.episode.past = saved.past
         return running
 
+    def _item(self, saved: snapshots.SavedEpisode) -> tuple[EnvConfig, Item]:
+        config, items = self.backend.config, self.items
+        try:
+            if saved.difficulty != config.difficulty:
+                config, items = self.by_difficulty.at(saved.difficulty)
+            return config, items.item(saved.index, saved.shuffle_seed)
+        except (ConfigError, IndexError) as error:
+            raise SnapshotError(
+                f"the snapshot's item, number {saved.index}, cannot be had here: {error}; restore it into an "
+                "environment over the records (source, split or items=) with which it was taken"
+            ) from error
+
     def _fingerprint(self) -> dict[str, Any]:
         """What must be equal for a snapshot to mean the same; where entries and prompts are stored does not matter."""
         config = self.backend.config
@@ -125,19 +140,6 @@ class Branching:
             "reward": self.backend.scorer.name,
             "reader": reader_name(config.reader),
         }
-
-
-def twin_of(generator: np.random.Generator) -> np.random.Generator:
-    """A generator of its own that draws what this one will draw; a tenth of the cost of ``copy.deepcopy``.
-
-    >>> generator = np.random.default_rng(3)
-    >>> twin = twin_of(generator)
-    >>> twin.integers(10, size=4).tolist() == generator.integers(10, size=4).tolist()
-    True
-    """
-    bits = type(generator.bit_generator)(0)
-    bits.state = generator.bit_generator.state
-    return np.random.Generator(bits)
 
 
 def shallow(thing: T) -> T:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from atommem_gym.config import EnvConfig
+from atommem_gym.envs.generators import unseeded
+from atommem_gym.episode import Episode
 from atommem_gym.errors import SnapshotError
 from atommem_gym.memory.memory import Entry, Memory
 from atommem_gym.readers.protocol import ReaderCosts
@@ -56,6 +57,11 @@ class SavedEpisode:
     past: Past | None
     """What a recorder had noted, if one watched."""
 
+    def is_of(self, episode: Episode) -> bool:
+        """Whether it was taken in the same place of the same records as this episode, as far as numbers tell."""
+        place = (episode.item.index, episode.item.shuffle_seed, episode.config.difficulty)
+        return place == (self.index, self.shuffle_seed, self.difficulty)
+
 
 def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> SavedEpisode | None:
     """The episode of a snapshot, or ``None`` if it was taken before the first reset.
@@ -81,7 +87,7 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
     _check("config", isinstance(snapshot["config"], dict), snapshot["config"], "a dict of keyword arguments")
     for name, generator in generators.items():
         try:
-            type(generator.bit_generator)().state = snapshot[name]
+            unseeded(generator.bit_generator).state = snapshot[name]
         except (TypeError, ValueError, KeyError, OverflowError) as error:
             raise _malformed(
                 name, snapshot[name], f"the state of a {type(generator.bit_generator).__name__}"
@@ -109,7 +115,7 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
         saved["index"],
         saved["shuffle_seed"],
         difficulty,
-        copy.deepcopy(saved["state"]),
+        saved["state"].copy(),
         saved["vectors"],
         saved.get("item"),
         past,
@@ -193,6 +199,9 @@ def _check_state(state: Any) -> None:
     where, next_id = "episode.state.memory.next_id", memory.next_id
     _check(where, type(next_id) is int and next_id > max(entries, default=0), next_id, "above all ids")
     _check("episode.state.memory.scratchpad", isinstance(memory.scratchpad, str), memory.scratchpad, "a str")
+    for field in fields(ReaderCosts):
+        _attribute(state.reader, field.name, f"episode.state.reader.{field.name}")
+    _check("episode.state.reader.answered", isinstance(state.reader.answered, list), state.reader.answered, "a list")
 
 
 def _is_entry(value: object) -> bool:
