@@ -3,7 +3,7 @@ PYTHON ?= python3
 EXTRAS ?= test
 BIN := .venv/bin
 
-.PHONY: gpu-lock milvus-environment milvus pythons verl-environment verl-test verl-smoke verl-nodes verl-learn demo test lowest check lint types layers docs bench slow mutation clean
+.PHONY: bridges gpu-lock milvus-environment milvus pythons verl-environment verl-test verl-smoke verl-nodes verl-learn demo test lowest check lint types layers docs bench slow mutation clean
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -54,6 +54,27 @@ milvus: .venv/installed .milvus/installed  ## minutes of tests against a real Mi
 	.milvus/bin/python tests/support/stores/real_milvus.py $(BIN)/python -m pytest -p no:cacheprovider -m "milvus and not slow" \
 		--hypothesis-profile milvus $(MILVUS_TESTS)
 
+# Each bridge in an environment of its own, in .bridges, with its extra: their pins exclude each other. One that has a package of
+# its own in bridges/ brings it along.
+BRIDGES ?= inspect verifiers openenv mcp minari hub
+
+.bridges/uv/bin/uv:
+	$(PYTHON) -m venv .bridges/uv
+	.bridges/uv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.5"
+
+.bridges/%/installed: pyproject.toml .bridges/uv/bin/uv
+	test -x .bridges/$*/bin/python || $(PYTHON) -m venv --without-pip .bridges/$*
+	.bridges/uv/bin/uv pip install --quiet --python .bridges/$*/bin/python --editable ".[$*]" "pytest>=8" "hypothesis>=6.100" \
+		$(if $(wildcard bridges/$*/pyproject.toml),--editable bridges/$*)
+	touch $@
+
+.PRECIOUS: .bridges/%/installed
+
+bridge-%: .bridges/%/installed
+	.bridges/$*/bin/python -m pytest -p no:cacheprovider -q tests/bridges/test_bridge_$*.py
+
+bridges: $(addprefix bridge-,$(BRIDGES))  ## minutes of tests through the real frameworks that docs/use_from.md names, in .bridges
+
 lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -91,6 +112,7 @@ bench: .venv/installed  ## every benchmark that this machine can run
 	$(BIN)/python benchmarks/parser.py
 	$(BIN)/python benchmarks/pool.py
 	$(BIN)/python benchmarks/ppo.py
+	$(BIN)/python benchmarks/credit.py
 	$(BIN)/python benchmarks/team.py
 	$(MAKE) verl-learn
 
@@ -126,4 +148,4 @@ mutation: .venv/installed  ## which slips in the core would no test notice (an h
 	$(BIN)/python benchmarks/mutation.py
 
 clean:
-	rm -rf .venv .lowest .milvus .pythons build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .bridges .lowest .milvus .pythons build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,18 @@
-"""A training session: one episode in which every step is a prompt and a response of its own, in tokens.
+"""A session: one episode in which every step is a prompt and a reply of its own. Trainers and evaluators play it.
 
-What is trained is what was sampled: token ids go from the model's server into the rows untouched, and only a copy of
-them is decoded, for the environment. Nothing here needs veRL; ``verl_loop.py`` is the bridge.
+Each step has a fresh context: a system and a user message go to the policy, its reply is the action, and nothing of
+earlier steps is in the prompt but what the memory holds. A policy that answers with text is a coroutine:
+
+    async def policy(messages: Messages) -> Reply:
+        answer = await client.chat.completions.create(model="m", messages=messages)
+        return Reply(answer.choices[0].message.content or "", answer.choices[0].finish_reason)
+
+    async with AtomMemPool("AtomMem-Synthetic-v0", capacity=64, num_docs=40) as pool, pool.env() as env:
+        session = await play_session(env, 3, policy)
+    session.reward, session.totals["f1"]
+
+One that answers with tokens is a :class:`~atommem_gym.agents.token_policy.TokenPolicy`; the ids of prompts and replies
+then stand in the steps.
 """
 
 from __future__ import annotations
@@ -16,59 +27,72 @@ from atommem_gym.agents.players.shortening import Shortener
 from atommem_gym.agents.playing import EpisodeRecord, Playing
 from atommem_gym.chat_reply import ending
 from atommem_gym.envs.pool.pool_env import PoolEnv
-from atommem_gym.errors import ContextLengthError, LanguageModelError
+from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.readers.protocol import ReaderCosts
 from atommem_gym.records.verl_rows import ItemReference
 from atommem_gym.step import Observation
 
 Messages: TypeAlias = list[dict[str, str]]
-Encode: TypeAlias = Callable[[Messages], Awaitable[list[int]]]
-"""Chat messages as the token ids of a prompt, generation prompt included, however many they are."""
-Decode: TypeAlias = Callable[[list[int]], Awaitable[str]]
-"""The text of a response, without special tokens."""
+"""A system and a user message, each with ``role`` and ``content``."""
 OverlongPrompt: TypeAlias = Literal["shorten", "error"]
 
 
 @dataclass(frozen=True, slots=True)
-class Generated:
-    """What the model's server sampled."""
+class Reply:
+    """What a policy answered to one prompt."""
 
-    token_ids: list[int]
+    text: str
+    """The action."""
     stop_reason: str | None
-    """How the server ended it: veRL's ``completed``, or a finish reason of ``chat_reply.ENDINGS``."""
-    log_probs: list[float] | None = None
+    """How the reply ended, in the words of whoever made it: a finish reason of ``chat_reply.ENDINGS``, such as
+    ``stop`` or ``length``. A reply that ended in another way is not acted on (SPEC A9)."""
+    prompt_tokens: int | None = None
+    """``None`` where nobody counts, as in ``response_tokens``."""
+    response_tokens: int | None = None
+    prompt_ids: Sequence[int] = ()
+    """The prompt as the model saw it; empty where the policy answers with text, as are ``token_ids``."""
+    token_ids: Sequence[int] = ()
+    """The tokens that were sampled, special ones included."""
+    log_probs: Sequence[float] | None = None
     """One per token, or none at all."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What the server says besides; it goes into the row."""
+    """What the server says besides."""
 
 
-Generate: TypeAlias = Callable[[list[int]], Awaitable[Generated]]
-"""Samples a response to a prompt."""
+Policy: TypeAlias = Callable[[Messages], Awaitable[Reply]]
+"""Answers a prompt. Where the prompt is too long, it raises ``ContextLengthError`` and is asked again with a shorter
+one; whatever else it raises ends the session."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionStep:
-    """One row: a prompt, a response, and what came of it."""
+    """One prompt, the reply to it, and what came of it."""
 
-    prompt_ids: list[int]
-    generated: Generated
+    messages: Messages
+    """The prompt, as it was shortened last."""
+    reply: Reply
+    reward: float
+    """Of this step, shaping included."""
     facts: dict[str, Any]
     """Of this step: ``step``, ``phase``, ``operations`` and ``rejected`` (counts), ``entries``, ``evidence_recall``,
     ``prompt_shortened``, ``response_cut``."""
     generate_s: float
+    """Seconds in the policy."""
     env_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An episode that was played to its end."""
+    """An episode that was played to its end, by time limit (``totals["truncated"]``) or otherwise."""
 
     steps: list[SessionStep]
     reward: float
     """The sum of all steps' rewards, shaping included."""
     totals: dict[str, float]
     """See :data:`TOTALS`; every session has all of them, in this order."""
+    metrics: Mapping[str, Any]
+    """``info["episode_metrics"]`` of the last step: JSON values, with every question's answer and score."""
 
 
 TOTALS = (
@@ -95,69 +119,59 @@ TOTALS = (
     "session_s",
 )
 """What is known of a session. ``acc`` is ``em`` under the name that veRL puts into ``val-core``; ``env_reward`` is R1
-(SPEC), ``shaping`` what was added to it; ``op_…`` are executed operations; ``cached_tokens`` are those of prompts that
-the server found in its prefix cache, NaN if it does not tell; ``reader_…`` is what a frozen reader cost (SPEC E13), NaN
-where nobody counts, 0 where the policy answers; ``env_s`` are seconds in the environment, of ``session_s`` in all."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLimits:
-    """How long prompts and responses may be, and what happens to longer ones."""
-
-    prompt: int
-    """Tokens of a prompt at most."""
-    response: int
-    """Tokens of a response at most; the server ends it there, and it is acted on as it is."""
-    overlong_prompt: OverlongPrompt = "shorten"
-    """``shorten`` drops from the end of the chunk, then entries, scratchpad and feedback, by the rule of
-    ``shortening.Shortener``, and counts it; ``error`` ends the session with an error."""
+(SPEC), ``shaping`` what was added to it; ``op_…`` are executed operations; ``prompt_tokens`` and ``response_tokens``
+are NaN where nobody counts; ``cached_tokens`` are those of prompts that the server found in its prefix cache, NaN if it
+does not tell; ``reader_…`` is what a frozen reader cost (SPEC E13), NaN where nobody counts, 0 where the policy
+answers; ``env_s`` are seconds in the environment, of ``session_s`` in all."""
 
 
 async def play_session(
     env: PoolEnv,
-    reference: ItemReference,
-    shuffle_seed: int,
-    prompt: PromptTemplate,
+    item: ItemReference | int,
+    policy: Policy,
     *,
-    encode: Encode,
-    decode: Decode,
-    generate: Generate,
-    limits: TokenLimits,
+    shuffle_seed: int = 0,
+    prompt: PromptTemplate | None = None,
+    overlong_prompt: OverlongPrompt = "shorten",
+    on_step: Callable[[SessionStep], None] | None = None,
 ) -> Session:
-    """Play the item of a row to its end.
+    """Play an item to its end.
 
     Args:
         env: Of a pool, not in use by anyone else.
-        reference: The item; it is checked.
-        shuffle_seed: Its layout.
-        prompt: Renders observations.
-        encode: The policy's chat template and tokenizer.
-        decode: Its inverse, as far as text goes.
-        generate: The policy.
-        limits: What is too long.
+        item: Its index, ``0 <= item < env.num_items``; or a reference to it, which is checked.
+        policy: Who answers.
+        shuffle_seed: The item's layout.
+        prompt: Renders observations; by default the environment's own. Sessions of one pool may share it.
+        overlong_prompt: What happens where the policy raises ``ContextLengthError``. ``shorten`` drops from the end of
+            the chunk, then entries, scratchpad and feedback, by the rule of ``shortening.Shortener``, and counts it;
+            ``error`` ends the session with that error.
+        on_step: Called after every step, with that step: who is interrupted still has those that were played.
 
     Raises:
-        ConfigError: the item is not the one of the row.
+        ConfigError: the item is not that of the reference, or ``overlong_prompt`` is neither of the two.
+        IndexError: there is no such item.
         ContextLengthError: a prompt is too long, and shortening it is not allowed or does not help.
-        LanguageModelError: the model gave no token, or not one log-probability per token, or its server did not end
-            the sample as a stop or at the length limit (SPEC A9).
+        LanguageModelError: a reply did not end as a stop, at the length limit or with a tool call (SPEC A9).
         AtomMemError: the environment's I/O failed.
+        Exception: whatever the policy raises. The environment may be used for the next session.
     """
-    playing = Playing[str, Observation]("policy", reference.index, shuffle_seed)
+    if overlong_prompt not in ("shorten", "error"):
+        raise ConfigError(f"overlong_prompt={overlong_prompt!r} must be 'shorten' or 'error'")
+    prompt = PromptTemplate(env.config) if prompt is None else prompt
+    index = item.index if isinstance(item, ItemReference) else item
+    playing = Playing[str, Observation]("policy", index, shuffle_seed)
     began = time.perf_counter()
     observation, info = await env.areset(options=playing.options)
     reset_s = time.perf_counter() - began
-    reference.check(env.item)
+    if isinstance(item, ItemReference):
+        item.check(env.item)
     playing.show("", observation, info)
     steps: list[SessionStep] = []
     while not playing.over:
-        prompt_ids, shortened = await _prompt(playing.observation, prompt, encode, limits)
-        with playing.timed("agent"):
-            generated = await generate(prompt_ids)
-        check_generated(generated)
-        action = await decode(generated.token_ids)
+        messages, reply, shortened = await _asked(playing, prompt, policy, overlong_prompt)
         with playing.timed("env"):
-            result = await env.astep(action)
+            result = await env.astep(reply.text)
         info = result[-1]
         facts = {
             "step": playing.steps,
@@ -167,65 +181,66 @@ async def play_session(
             "entries": info["entries"],
             "evidence_recall": env.episode.evidence_recall,
             "prompt_shortened": shortened,
-            "response_cut": len(generated.token_ids) >= limits.response,
+            "response_cut": ending(reply.stop_reason) == "length",
         }
-        steps.append(SessionStep(prompt_ids, generated, facts, playing.seconds.agent, playing.seconds.env))
-        playing.step(action, *result)
+        seconds = playing.seconds
+        steps.append(SessionStep(messages, reply, float(result[1]), facts, seconds.agent, seconds.env))
+        playing.step(reply.text, *result)
+        if on_step is not None:
+            on_step(steps[-1])
     record = playing.record()
-    answers = [playing.info["episode_metrics"]["answers"][number] for number in env.episode.counted]
+    metrics = playing.info["episode_metrics"]
+    answers = [metrics["answers"][number] for number in env.episode.counted]
     totals = _totals(steps, record, answers, env.episode.state.reader)
     totals["env_s"] += reset_s
     totals["session_s"] = time.perf_counter() - began
-    return Session(steps, record.reward, totals)
+    return Session(steps, record.reward, totals, metrics)
 
 
-async def _prompt(
-    observation: Observation, prompt: PromptTemplate, encode: Encode, limits: TokenLimits
-) -> tuple[list[int], bool]:
-    """The prompt's token ids, and whether anything had to be left out."""
+async def _asked(
+    playing: Playing[str, Observation], prompt: PromptTemplate, policy: Policy, overlong_prompt: OverlongPrompt
+) -> tuple[Messages, Reply, bool]:
+    """A prompt, the reply to it, and whether anything had to be left out."""
+    observation = playing.observation
     messages = prompt.messages(observation)
-    ids = await encode(messages)
     shortener = Shortener(observation, max_tokens=1)
     shortened = False
-    while len(ids) > limits.prompt:
-        error = ContextLengthError(
-            f"the prompt has {len(ids)} tokens, but at most {limits.prompt} are allowed: raise data.max_prompt_length, "
-            "lower chunk_tokens, or let overlong_prompt be 'shorten'",
-            len(ids),
-            # The shortener's limit is that of prompt and response together, and it was promised one token for that.
-            limits.prompt + 1,
-        )
-        if limits.overlong_prompt == "error":
-            raise error
-        shorter = shortener.next(error, sum(len(message["content"]) for message in messages))
-        messages, shortened = prompt.messages(shorter.observation), True
-        ids = await encode(messages)
-    return ids, shortened
+    while True:
+        try:
+            with playing.timed("agent"):
+                reply = await policy(messages)
+        except ContextLengthError as error:
+            if overlong_prompt == "error":
+                raise
+            shorter = shortener.next(error, sum(len(message["content"]) for message in messages))
+            messages, shortened = prompt.messages(shorter.observation), True
+            continue
+        check_ending(reply.stop_reason, f"a reply of {len(reply.text)} characters")
+        return messages, reply, shortened
 
 
-def check_generated(generated: Generated) -> None:
-    """Refuse what cannot be trained on.
+def check_ending(stop_reason: object, what: str) -> None:
+    """Refuse what its maker did not end as a stop, at the length limit or with a tool call (SPEC A9).
 
     Raises:
-        LanguageModelError: see :func:`play_session`.
+        LanguageModelError: that is so; ``what`` says of which.
     """
-    if ending(generated.stop_reason) is None:
+    if ending(stop_reason) is None:
         raise LanguageModelError(
-            f"the model's server ended a sample of {len(generated.token_ids)} tokens with "
-            f"stop_reason={generated.stop_reason!r}; only what ended as a stop or at the length limit is trained on"
-        )
-    if not generated.token_ids:
-        raise LanguageModelError("the model's server sampled no token, so there is nothing to train on; see its log")
-    if generated.log_probs is not None and len(generated.log_probs) != len(generated.token_ids):
-        raise LanguageModelError(
-            f"the model's server gave {len(generated.log_probs)} log-probabilities "
-            f"for {len(generated.token_ids)} tokens; ask it for those of the sampled tokens"
+            f"the model's server ended {what} with stop_reason={stop_reason!r}; only what ended as a stop, at the "
+            "length limit or with a tool call is acted on and trained on"
         )
 
 
 def _known(value: float | None) -> float:
     """A number for what is absent, which trainers average over: NaN is left out by those that can."""
     return float("nan") if value is None else value
+
+
+def _sum(counts: Sequence[int | None]) -> float:
+    """NaN where one of them is unknown."""
+    known = [count for count in counts if count is not None]
+    return float(sum(known)) if len(known) == len(counts) else float("nan")
 
 
 def _totals(
@@ -235,7 +250,7 @@ def _totals(
     reader: ReaderCosts,
 ) -> dict[str, float]:
     env_reward = sum(answer["score"] for answer in answers) / max(1, len(answers))
-    cached: list[Any] = [step.generated.extra.get("num_cached_tokens") for step in steps]
+    cached: list[Any] = [step.reply.extra.get("num_cached_tokens") for step in steps]
     totals = {
         "acc": _known(record.em),
         "env_reward": env_reward,
@@ -244,9 +259,9 @@ def _totals(
         **{f"op_{kind}": record.operations.get(kind, 0) for kind in KINDS},
         "prompts_shortened": sum(step.facts["prompt_shortened"] for step in steps),
         "responses_cut": sum(step.facts["response_cut"] for step in steps),
-        "prompt_tokens": sum(len(step.prompt_ids) for step in steps),
-        "response_tokens": sum(len(step.generated.token_ids) for step in steps),
-        "cached_tokens": _known(None if None in cached else float(sum(cached))),
+        "prompt_tokens": _sum([step.reply.prompt_tokens for step in steps]),
+        "response_tokens": _sum([step.reply.response_tokens for step in steps]),
+        "cached_tokens": _sum(cached),
         **{f"reader_{name}": _known(value) for name, value in reader.counted().items()},
         "reader_seconds": reader.seconds,
         "env_s": sum(step.env_s for step in steps),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, TypeAlias, get_args
+from typing import Annotated, TypeAlias
 
 import tyro
 from rich.text import Text
@@ -15,13 +18,15 @@ from tyro.conf import CascadeSubcommandArgs, OmitArgPrefixes, OmitSubcommandPref
 from atommem_gym import __version__
 from atommem_gym.commands.ask.ask import Ask
 from atommem_gym.commands.compare import Compare
-from atommem_gym.commands.consoles import messages, safe_warnings
+from atommem_gym.commands.consoles import messages, output, safe_warnings
 from atommem_gym.commands.data import Data
 from atommem_gym.commands.demo import Demo
 from atommem_gym.commands.envs import Envs
 from atommem_gym.commands.eval import Eval
+from atommem_gym.commands.help import known_options, named_commands, page
 from atommem_gym.commands.imports import find_modules, import_modules
 from atommem_gym.commands.info import Info
+from atommem_gym.commands.mcp import Mcp
 from atommem_gym.commands.memory import MemoryCommand
 from atommem_gym.commands.run import INTERRUPTED, Run
 from atommem_gym.commands.traces.counterfactual import CounterfactualCommand
@@ -29,8 +34,8 @@ from atommem_gym.commands.traces.export import Export
 from atommem_gym.commands.traces.replay import Replay
 from atommem_gym.commands.traces.rescore import Rescore
 from atommem_gym.commands.traces.view import View
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError, suggestion
+from atommem_gym.terminal import printable
 from atommem_gym.trust import command_line, masked, said_modules
 
 FAILED = 2
@@ -48,11 +53,13 @@ Command: TypeAlias = (
     | Annotated[View, subcommand("view")]
     | Annotated[Ask, subcommand("ask")]
     | Annotated[MemoryCommand, subcommand("memory")]
+    | Annotated[Mcp, subcommand("mcp")]
     | Annotated[Envs, subcommand("envs")]
     | Annotated[Data, subcommand("data")]
     | Annotated[Info, subcommand("info")]
 )
-COMMANDS: tuple[str, ...] = tuple(one.__metadata__[0].name for one in get_args(Command))
+COMMANDS: tuple[str, ...] = tuple(named_commands(Command))
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass
@@ -77,12 +84,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         meant = suggestion(arguments[0].lower(), COMMANDS)
         _say(f"unknown command {arguments[0]!r}; {meant} (`atommem --help` describes them)")
         return FAILED
-    given = tyro.cli(
-        CommandLine,
-        prog="atommem",
-        args=arguments,
-        config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs),
-    )
+    if not arguments or {"-h", "--help"} & set(arguments):
+        (output() if arguments else messages()).print(page(CommandLine, arguments))
+        return 0 if arguments else FAILED
+    given = _read(arguments)
+    if given is None:
+        return FAILED
     try:
         with safe_warnings(), command_line(arguments, given.imports):
             import_modules(given.imports)
@@ -100,11 +107,73 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _read(arguments: Sequence[str]) -> CommandLine | None:
+    """What was typed; ``None`` if it is wrong, which is said."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said), _no_wrapping():
+            return tyro.cli(
+                CommandLine,
+                prog="atommem",
+                args=arguments,
+                config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs),
+            )
+    except SystemExit as stop:
+        if stop.code in (None, 0):
+            raise
+        _say(wrong(arguments, unboxed(said.getvalue())))
+        return None
+
+
+@contextlib.contextmanager
+def _no_wrapping() -> Iterator[None]:
+    """What is said in the context is not wrapped: that is done by our own rules."""
+    columns = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "10000"
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS")
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
+
+
+def wrong(arguments: Sequence[str], said: str) -> str:
+    """What is wrong with a command line.
+
+    Args:
+        arguments: What was typed.
+        said: What the library that reads it says.
+    """
+    path, known = known_options(CommandLine, arguments)
+    typed = [one.partition("=")[0] for one in arguments if one.startswith("--") and one != "--"]
+    unknown = [one for one in typed if one.replace("_", "-") not in known]
+    if unknown:
+        long = [one for one in known if one.startswith("--")]
+        return f"unknown option {unknown[0]} of `{path}`; {suggestion(unknown[0], long)} (`{path} --help` tells more)"
+    said = re.split("For full helptext|Argument helptext", said)[0]
+    what = " ".join(said.replace("'command.", "'").split())
+    return f"{what.removesuffix('(required)').rstrip(' .')} (`{path} --help` tells more)"
+
+
+def unboxed(text: str) -> str:
+    r"""What stands in a box of lines.
+
+    >>> print(unboxed("╭─ Title ─╮\n│ one     │\n│ ─────── │\n│     two │\n╰─────────╯"))
+    one
+        two
+    """
+    lines = [_COLOUR.sub("", line) for line in text.splitlines()]
+    inside = [line[1:-1].rstrip().removeprefix(" ") for line in lines if line.startswith("│")]
+    kept = [line for line in inside if line.strip("─ ")]
+    return "\n".join(kept) if kept else text.strip()
+
+
 def _say(fault: str) -> None:
     first, _, rest = fault.partition("\n")
-    messages().print(Text(f"error: {printable(first)}", style="bold red"), soft_wrap=True)
+    messages().print(Text(f"error: {printable(first)}", style="bold red"))
     if rest:
-        messages().print(Text(printable(rest)), soft_wrap=True)
+        messages().print(Text(printable(rest)))
 
 
 if __name__ == "__main__":

@@ -75,6 +75,8 @@ class Episode:
         """What a frozen reader saw and said in the last step; empty as ``outcomes`` are."""
         self.past: Past | None = None
         """Set by a recorder that watches this episode, or taken over from what this was forked from."""
+        self.ledger: Past | None = None
+        """What is known for hindsight credit (``atommem_gym.envs.credit``), where somebody asks for it (SPEC R7)."""
         self.intervention: Intervention | None = None
         """Set in a fork that asks what would have come of other operations; no part of a snapshot."""
 
@@ -106,6 +108,7 @@ class Episode:
         twin.__dict__.update(self.__dict__)
         twin.state = self.state.copy()
         twin.past = None if self.past is None else self.past.branch()
+        twin.ledger = None if self.ledger is None else self.ledger.branch()
         return twin
 
     def open(self, draft: Draft | None = None) -> Step:

@@ -118,7 +118,7 @@ class Closing:
 
 
 class Past(Protocol):
-    """What a recorder has noted of a running episode; its forks and snapshots take it along (SPEC M14)."""
+    """What a recorder or a ledger has noted of a running episode; forks and snapshots take it along (SPEC M14)."""
 
     def branch(self) -> Past:
         """What a fork that is made now takes along; picklable."""

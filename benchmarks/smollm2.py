@@ -32,9 +32,17 @@ def save(folder: Path) -> None:
     # The GGUF file names <|im_start|> as the end of a text, with which no reply would ever end.
     tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token = "<|im_start|>", "<|im_end|>", "<|im_end|>"
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
-    model.config.eos_token_id = model.generation_config.eos_token_id = end
-    model.config.pad_token_id = model.generation_config.pad_token_id = end
-    model.to(torch.bfloat16).save_pretrained(folder)
+    # A model that was read from GGUF counts as quantized, and newer versions refuse to save it: its weights are moved
+    # into one that was made from the configuration.
+    config = type(model.config).from_dict(model.config.to_dict())
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.eos_token_id = config.pad_token_id = end
+    plain = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    plain.load_state_dict(model.state_dict())
+    plain.tie_weights()
+    plain.generation_config.eos_token_id = plain.generation_config.pad_token_id = end
+    plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

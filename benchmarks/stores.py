@@ -3,7 +3,7 @@
     python benchmarks/stores.py                     # all that is installed: about a quarter of an hour
     python benchmarks/stores.py --quick             # a minute; prints the table and writes nothing
     python benchmarks/stores.py --stores floor numpy milvus faiss
-    python benchmarks/stores.py --stores real-search real    # started by tests/support/stores/real_milvus.py
+    python benchmarks/stores.py --stores numpy milvus server real-search real-write real --name stores_servers
 
 A step is one create (200 characters), 0.3 updates, 0.1 deletes and one read (the best 6 of that episode) in each of N
 episodes of 40 steps. Vectors of 384 numbers are given, so no embedding is measured. Every store plays in a process of
@@ -11,7 +11,7 @@ its own, one at a time and round after round, so that all meet the machine in th
 with brute force. A store that is not installed is listed as not run. Peers come from their own packages:
 ``pip install faiss-cpu hnswlib usearch qdrant-client chromadb lancedb langgraph langmem mem0ai``. The real Milvus is
 the one that ``ATOMMEM_MILVUS`` names; ``make milvus-environment`` installs one, and ``.milvus/bin/python
-tests/support/stores/real_milvus.py COMMAND`` runs a command beside it.
+tests/support/stores/real_milvus.py COMMAND`` runs a command beside it. ``--name`` keeps such a run apart.
 """
 
 from __future__ import annotations
@@ -83,6 +83,9 @@ ENTRANTS = {
     "milvus-reads-kept": Entrant("**… kept on disk**", lambda dim: ours.Kept(dim, "milvus"), kept=True),
     "server": Entrant("**milvus-lite server, through a port**", ours.Served, kept=True),
     "real-search": Entrant("one strong search of a real Milvus, nothing else", ours.StrongSearch, variable=REAL_MILVUS),
+    "real-write": Entrant(
+        "one row written and a strong search of it, nothing else", ours.WrittenAndSearched, variable=REAL_MILVUS
+    ),
     "real": Entrant("**a real Milvus, standalone**", ours.RealMilvus, variable=REAL_MILVUS, kept=True),
     "faiss": Entrant("faiss, flat index an episode", indices.Faiss, "faiss-cpu", "faiss"),
     "hnswlib": Entrant("hnswlib, index an episode", indices.Hnswlib, "hnswlib", "hnswlib"),
@@ -127,8 +130,10 @@ class Options:
     """Numbers in a vector."""
     quick: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """1 and 64 episodes, one short round each; nothing is written."""
+    name: str = "stores"
+    """First part of the names of the files that are written: NAME.md, .json, _envs.png and _entries.png."""
     out: Path = ROOT / "benchmarks" / "results"
-    """Folder of stores.md, stores.json, stores_envs.png and stores_entries.png."""
+    """Their folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,7 @@ def main(options: Options) -> int:
     labels = {name: entrant.label for name, entrant in ENTRANTS.items()}
 
     def save(cells: list[Cell], longs: list[LongRun], failed: dict[str, str]) -> None:
-        text = markdown(cells, longs, labels, absent, failed, made)
+        text = markdown(cells, longs, labels, absent, failed, made, options.name)
         if options.quick:
             if {cell.num_envs for cell in cells} == set(options.envs):
                 Console().print(Markdown(text))
@@ -175,9 +180,9 @@ def main(options: Options) -> int:
             "not_run": absent,
             "failed": failed,
         }
-        (options.out / "stores.json").write_text(json.dumps(results, indent=1) + "\n")
-        (options.out / "stores.md").write_text(text)
-        plot(cells, options.out)
+        (options.out / f"{options.name}.json").write_text(json.dumps(results, indent=1) + "\n")
+        (options.out / f"{options.name}.md").write_text(text)
+        plot(cells, options.out, options.name)
 
     play_all(options, present, console, save)
     return 0

@@ -14,6 +14,7 @@ from .tasks import SyntheticEnv as SyntheticEnv
 from .tasks import TwoWikiMultiHopQAEnv as TwoWikiMultiHopQAEnv
 from .vector_env import AtomMemVectorEnv as AtomMemVectorEnv
 from .wrappers.curriculum import Curriculum as Curriculum
+from .wrappers.hindsight_credit import HindsightCredit as HindsightCredit
 from .wrappers.prompts import ChatObservation as ChatObservation
 from .wrappers.prompts import PromptObservation as PromptObservation
 from .wrappers.record_traces import RecordTraces as RecordTraces

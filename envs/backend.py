@@ -122,11 +122,7 @@ class Backend:
         kind = ReleasedEpisode if config.preset == "released" else Episode
         running = EpisodeWithKey(memory_key or new_key(), kind(config, item, stream, self.tokenizer, memory, state))
         if state is not None:
-            try:
-                self._fill(running, vectors)
-            except BaseException:
-                self._forget([running.key])
-                raise
+            self.fill(running, vectors, state.memory)
         return running
 
     def run(self, batch: Sequence[tuple[EpisodeWithKey, Step]]) -> list[StepResult]:
@@ -241,18 +237,22 @@ class Backend:
         job.running.unsettled = None
         return result
 
-    def stored(self, running: EpisodeWithKey) -> StoredEpisode | None:
-        """The rows of an episode in the store, after what a failed step may have left there is corrected."""
+    def stored(self, running: EpisodeWithKey, memory: Memory | None = None) -> StoredEpisode | None:
+        """The rows of an episode in the store, after what a failed step may have left there is corrected.
+
+        Args:
+            running: The episode.
+            memory: The one that its team shares; by default its own.
+        """
         if self.store is None:
             return None
-        self._settle(running)
+        self._settle(running, running.episode.state.memory if memory is None else memory)
         return self.store.load(running.key)
 
-    def _settle(self, running: EpisodeWithKey) -> None:
+    def _settle(self, running: EpisodeWithKey, memory: Memory) -> None:
         """Correct what a failed step may have left in the store."""
         if self.store is not None and running.unsettled is not None:
             texts, deletes = pending_writes(running, None), pending_deletes(running, None)
-            memory = running.episode.state.memory
             self.store.write([self._write(running, texts, deletes, self._vectors(list(texts.values())), memory)])
             running.unsettled = None
 
@@ -269,7 +269,7 @@ class Backend:
             return forks
         # Rows of forks that were dropped must not pile up in a search over memory that never ends an episode.
         self.release([])
-        self._settle(running)
+        self._settle(running, running.episode.state.memory)
         try:
             self._copy_rows(self.store, running, forks)
         except BaseException:
@@ -455,15 +455,27 @@ class Backend:
         rule = "fewer tokens" if limit is None else f"{limit} tokens"
         return f"the embedder reads {rule} of a text; of its {len(text)} characters it read the first {read}: {effect}"
 
-    def _fill(self, running: EpisodeWithKey, vectors: tuple[Sequence[int], Vectors] | None) -> None:
-        """Store the entries of a snapshot; they are embedded anew if it came without vectors (its episode was over)."""
+    def fill(self, running: EpisodeWithKey, vectors: tuple[Sequence[int], Vectors] | None, memory: Memory) -> None:
+        """Store the entries of a snapshot; they are embedded anew if it came without vectors (its episode was over).
+
+        Args:
+            running: The episode that was made of it.
+            vectors: Ids and vectors ``[n, dim]``.
+            memory: The episode's own, or the one that its team shares.
+
+        Raises:
+            EmbedderError, StoreError: nothing is left of them.
+        """
         if self.store is None or (vectors is None and not self.store.kept):
             return
-        entries = running.episode.state.memory.entries
-        ids = list(entries) if vectors is None else list(vectors[0])
-        texts = {i: entries[i].text for i in ids}
-        block = self._vectors(list(texts.values())) if vectors is None else vectors[1]
-        self.store.write([self._write(running, texts, [], block, running.episode.state.memory)])
+        try:
+            ids = list(memory.entries) if vectors is None else list(vectors[0])
+            texts = {i: memory.entries[i].text for i in ids}
+            block = self._vectors(list(texts.values())) if vectors is None else vectors[1]
+            self.store.write([self._write(running, texts, [], block, memory)])
+        except BaseException:
+            self._forget([running.key])
+            raise
         running.unsettled = None
 
     def _copy_rows(self, store: Store, running: EpisodeWithKey, forks: Sequence[EpisodeWithKey]) -> None:

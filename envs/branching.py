@@ -43,7 +43,7 @@ class Branching:
         """
         snapshot: dict[str, Any] = {
             "version": snapshots.VERSION,
-            "config": self._fingerprint(),
+            "config": self.fingerprint(),
             **{name: generator.bit_generator.state for name, generator in generators.items()},
             "episode": None,
         }
@@ -58,6 +58,7 @@ class Branching:
                 "item": dict(episode.identity),
                 "state": episode.state.copy(),
                 "past": None if episode.past is None else episode.past.branch(),
+                "ledger": None if episode.ledger is None else episode.ledger.branch(),
                 "vectors": None if stored is None else (stored.ids.tolist(), stored.vectors.copy()),
             }
         return snapshot
@@ -85,7 +86,7 @@ class Branching:
             EmbedderError, StoreError: its entries could not be stored; nothing is left of them.
         """
         saved = snapshots.checked(snapshot, generators)
-        snapshots.check_config(snapshot["config"], self._fingerprint(), self.backend.config)
+        snapshots.check_config(snapshot["config"], self.fingerprint(), self.backend.config)
         if saved is not None and saved.state.over and not over:
             raise SnapshotError(
                 "the snapshot's episode is over, and with autoreset_mode='SameStep' the step that ends an episode "
@@ -98,12 +99,12 @@ class Branching:
         if there is not None and saved.is_of(there):
             config, item, stream, found = there.config, there.item, there.stream, there.identity
         else:
-            config, item = self._item(saved)
+            config, item = self.item(saved.index, saved.shuffle_seed, saved.difficulty)
             # Kept until the episode has it: a long stream is counted and hashed once.
             stream = self.backend.stream(item, config)
             found = identity(item, stream.documents_hash)
         snapshots.check_item(saved, found)
-        snapshots.check_place(saved, item.id, stream.num_chunks, len(item.questions))
+        snapshots.check_place(saved.state, item.id, stream.num_chunks, len(item.questions))
         if saved.item is None:
             warnings.warn(
                 "the snapshot is of version 1, which holds no hash of its item: that item "
@@ -114,21 +115,28 @@ class Branching:
             )
         running = self.backend.new_episode(item, state=saved.state, vectors=saved.vectors, config=config, stream=stream)
         running.episode.past = saved.past
+        # Several environments may restore one snapshot.
+        running.episode.ledger = None if saved.ledger is None else saved.ledger.branch()
         return running
 
-    def _item(self, saved: snapshots.SavedEpisode) -> tuple[EnvConfig, Item]:
+    def item(self, index: int, shuffle_seed: int, difficulty: float | None) -> tuple[EnvConfig, Item]:
+        """The item that a snapshot names, and the configuration of its difficulty.
+
+        Raises:
+            SnapshotError: there is no such item here.
+        """
         config, items = self.backend.config, self.items
         try:
-            if saved.difficulty != config.difficulty:
-                config, items = self.by_difficulty.at(saved.difficulty)
-            return config, items.item(saved.index, saved.shuffle_seed)
+            if difficulty != config.difficulty:
+                config, items = self.by_difficulty.at(difficulty)
+            return config, items.item(index, shuffle_seed)
         except (ConfigError, IndexError) as error:
             raise SnapshotError(
-                f"the snapshot's item, number {saved.index}, cannot be had here: {error}; restore it into an "
+                f"the snapshot's item, number {index}, cannot be had here: {error}; restore it into an "
                 "environment over the records (source, split or items=) with which it was taken"
             ) from error
 
-    def _fingerprint(self) -> dict[str, Any]:
+    def fingerprint(self) -> dict[str, Any]:
         """What must be equal for a snapshot to mean the same; where entries and prompts are stored does not matter."""
         config = self.backend.config
         ours = config.as_keywords()

@@ -12,18 +12,33 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from typing import IO, Final, TypeAlias
 
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Item, Items
 
 _HEAD: Final = struct.Struct("<qqq")
-"""Before each item: its index, its shuffle seed, and how many bytes follow; -1 bytes: it could not be made."""
+"""Before each item: its index, its shuffle seed, and how many bytes follow; none if it could not be made."""
 _Key: TypeAlias = tuple[int, int]
 """Index and shuffle seed of an item."""
 _PATIENCE: Final = 5.0
 """Seconds that a process is given to end by itself."""
+
+
+@dataclass
+class _Mail:
+    """What the process has made; shared with the thread that reads it."""
+
+    ready: dict[_Key, bytes] = field(default_factory=dict)
+    """Nothing for an item that could not be made."""
+    expected: dict[Hashable, _Key] = field(default_factory=dict)
+    """What each slot will ask for next."""
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    ended: bool = False
+    """Whether nothing more comes."""
 
 
 class ItemsAhead:
@@ -45,9 +60,7 @@ class ItemsAhead:
         self.name = items.name
         self.num_items = items.num_items
         self._items = items
-        self._expected: dict[int, _Key] = {}
-        """What each slot will ask for next."""
-        self._ready: dict[_Key, bytes] = {}
+        self._mail = _Mail()
         self._owner = os.getpid()
         self._warned = False
         try:
@@ -70,32 +83,42 @@ class ItemsAhead:
         self._send(struct.pack("<q", len(state)) + state)
         # The thread holds neither this object nor the environment, so that both can be collected.
         threading.Thread(
-            target=_receive, args=(self._process.stdout, self._ready, self._expected), daemon=True, name="items ahead"
+            target=_receive, args=(self._process.stdout, self._mail), daemon=True, name="items ahead"
         ).start()
         self._finalizer = weakref.finalize(self, _end, self._process, self._owner)
 
     def item(self, index: int, shuffle_seed: int = 0) -> Item:
         """See :class:`~atommem_gym.records.record.Items`."""
-        payload = None if os.getpid() != self._owner else self._ready.pop((index, shuffle_seed), None)
-        if payload is None:
-            return self._items.item(index, shuffle_seed)
-        item: Item = pickle.loads(payload)
-        return item
+        return self._unpacked(
+            None if self._foreign else self._mail.ready.pop((index, shuffle_seed), None), index, shuffle_seed
+        )
 
-    def expect(self, slot: int, index: int, shuffle_seed: int = 0) -> None:
+    def expect(self, slot: Hashable, index: int, shuffle_seed: int = 0) -> None:
         """Have the item made that ``slot`` will ask for next; what it was expected to ask for before is forgotten."""
-        if os.getpid() != self._owner or not self._finalizer.alive:
+        if self._foreign or not self._finalizer.alive:
             return
         key = (index, shuffle_seed)
-        before = self._expected.get(slot)
-        self._expected[slot] = key
-        if before is not None and before not in self._expected.values():
-            self._ready.pop(before, None)
+        expected = self._mail.expected
+        before = expected.get(slot)
+        expected[slot] = key
+        if before is not None and before not in expected.values():
+            self._mail.ready.pop(before, None)
         self._send(_HEAD.pack(*key, 0))
 
     def close(self) -> None:
         """End the process and wait until it has ended; closing twice is no error."""
         self._finalizer()
+
+    @property
+    def _foreign(self) -> bool:
+        """Whether this is a process that was forked off the one that holds the pipes."""
+        return os.getpid() != self._owner
+
+    def _unpacked(self, payload: bytes | None, index: int, shuffle_seed: int) -> Item:
+        if not payload:
+            return self._items.item(index, shuffle_seed)
+        item: Item = pickle.loads(payload)
+        return item
 
     def _send(self, message: bytes) -> None:
         try:
@@ -113,15 +136,49 @@ class ItemsAhead:
                 )
 
 
-def _receive(results: IO[bytes], ready: dict[_Key, bytes], expected: Mapping[int, _Key]) -> None:
+class AwaitedItems(ItemsAhead):
+    """The items of ``items``, made by a process of their own while the thread that asks for one waits.
+
+    For callers with threads: the others go on meanwhile. Items that several ask for at the same time are made once.
+    """
+
+    def __init__(self, items: Items) -> None:
+        """See :class:`ItemsAhead`."""
+        super().__init__(items)
+        self._asking: Counter[_Key] = Counter()
+
+    def item(self, index: int, shuffle_seed: int = 0) -> Item:
+        """See :class:`~atommem_gym.records.record.Items`."""
+        mail, key = self._mail, (index, shuffle_seed)
+        if self._foreign or not self._finalizer.alive:
+            return self._items.item(*key)
+        with mail.changed:
+            self._asking[key] += 1
+            if self._asking[key] == 1:
+                self.expect(key, *key)
+            mail.changed.wait_for(lambda: mail.ended or key in mail.ready)
+            payload = mail.ready.get(key)
+            self._asking[key] -= 1
+            if not self._asking[key]:
+                del self._asking[key], mail.expected[key]
+                mail.ready.pop(key, None)
+        return self._unpacked(payload, *key)
+
+
+def _receive(results: IO[bytes], mail: _Mail) -> None:
     """Read items as they are made, so that the process never waits for its reader."""
     with results:
         while len(head := results.read(_HEAD.size)) == _HEAD.size:
             index, shuffle_seed, size = _HEAD.unpack(head)
-            payload = results.read(max(0, size))
-            # One that nobody expects any more would never be asked for.
-            if size >= 0 and len(payload) == size and (index, shuffle_seed) in list(expected.values()):
-                ready[index, shuffle_seed] = payload
+            payload = results.read(size)
+            with mail.changed:
+                # One that nobody expects any more would never be asked for.
+                if len(payload) == size and (index, shuffle_seed) in list(mail.expected.values()):
+                    mail.ready[index, shuffle_seed] = payload
+                    mail.changed.notify_all()
+    with mail.changed:
+        mail.ended = True
+        mail.changed.notify_all()
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:
@@ -157,7 +214,7 @@ def _answer(results: IO[bytes], index: int, shuffle_seed: int, make: Callable[[i
     try:
         payload = pickle.dumps(make(index, shuffle_seed), pickle.HIGHEST_PROTOCOL)
     except Exception:  # the other side makes this item itself, and raises there
-        results.write(_HEAD.pack(index, shuffle_seed, -1))
+        results.write(_HEAD.pack(index, shuffle_seed, 0))
     else:
         results.write(_HEAD.pack(index, shuffle_seed, len(payload)) + payload)
     results.flush()

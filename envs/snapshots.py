@@ -18,13 +18,13 @@ from atommem_gym.readers.protocol import ReaderCosts
 from atommem_gym.records.identity import PARTS, difference
 from atommem_gym.step import Closing, EpisodeState, Past, Shown
 
-VERSION = 4
+VERSION = 5
 """Raised when a snapshot says more or something else; 2 added the item's identity, 3 what a frozen reader has cost, 4
-what a recorder has noted."""
+what a recorder has noted, 5 what a ledger of credit has."""
 
 _FIELDS = {"version", "config", "np_random", "action_space", "episode"}
 _EPISODE = {"index", "shuffle_seed", "difficulty", "state", "vectors"}
-_SINCE = {1: set[str](), 2: {"item"}, 3: {"item"}, 4: {"item", "past"}}
+_SINCE = {1: set[str](), 2: {"item"}, 3: {"item"}, 4: {"item", "past"}, 5: {"item", "past", "ledger"}}
 """The further fields of an episode, by version."""
 _STATE: Mapping[str, type | tuple[type, ...]] = {
     "memory": Memory,
@@ -56,6 +56,8 @@ class SavedEpisode:
     """The item's identity; ``None`` in a snapshot of version 1."""
     past: Past | None
     """What a recorder had noted, if one watched."""
+    ledger: Past | None
+    """What hindsight credit had noted, if it was asked for (SPEC R7)."""
 
     def is_of(self, episode: Episode) -> bool:
         """Whether it was taken in the same place of the same records as this episode, as far as numbers tell."""
@@ -83,34 +85,29 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
             f"the snapshot is of version {version!r}, this package reads 1 to {VERSION}; "
             "restore it with the version of the package that took it"
         )
-    _check_fields("the snapshot", snapshot, _FIELDS)
-    _check("config", isinstance(snapshot["config"], dict), snapshot["config"], "a dict of keyword arguments")
+    check_fields("the snapshot", snapshot, _FIELDS)
+    check("config", isinstance(snapshot["config"], dict), snapshot["config"], "a dict of keyword arguments")
     for name, generator in generators.items():
-        try:
-            unseeded(generator.bit_generator).state = snapshot[name]
-        except (TypeError, ValueError, KeyError, OverflowError) as error:
-            raise _malformed(
-                name, snapshot[name], f"the state of a {type(generator.bit_generator).__name__}"
-            ) from error
+        check_generator(name, snapshot[name], generator)
     saved = snapshot["episode"]
     if saved is None:
         return None
-    _check("episode", isinstance(saved, dict), saved, "a dict or None")
-    _check_fields("the snapshot's episode", saved, _EPISODE | _SINCE[version])
+    check("episode", isinstance(saved, dict), saved, "a dict or None")
+    check_fields("the snapshot's episode", saved, _EPISODE | _SINCE[version])
     for name in ("index", "shuffle_seed"):
-        _check(f"episode.{name}", type(saved[name]) is int, saved[name], "a whole number")
+        check(f"episode.{name}", type(saved[name]) is int, saved[name], "a whole number")
     difficulty = saved["difficulty"]
-    _check("episode.difficulty", difficulty is None or type(difficulty) is float, difficulty, "a number or None")
+    check("episode.difficulty", difficulty is None or type(difficulty) is float, difficulty, "a number or None")
     if version < 3 and isinstance(saved["state"], EpisodeState):
         saved["state"].reader = ReaderCosts()
-    _check_state(saved["state"])
-    _check_vectors(saved["vectors"], saved["state"])
+    check_state(saved["state"])
+    check_vectors(saved["vectors"], saved["state"].memory)
     if version > 1:
-        identity = saved["item"]
-        known = isinstance(identity, dict) and identity.keys() == {"id", *PARTS}
-        _check("episode.item", known, identity, f"the id and the hashes of {', '.join(PARTS)}")
-    past = saved.get("past")
-    _check("episode.past", past is None or callable(getattr(past, "branch", None)), past, "what a recorder has noted")
+        check_saved_identity(saved["item"])
+    past, ledger = saved.get("past"), saved.get("ledger")
+    for name, noted, who in (("past", past, "a recorder"), ("ledger", ledger, "hindsight credit")):
+        right = noted is None or callable(getattr(noted, "branch", None))
+        check(f"episode.{name}", right, noted, f"what {who} has noted")
     return SavedEpisode(
         saved["index"],
         saved["shuffle_seed"],
@@ -119,6 +116,7 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
         saved["vectors"],
         saved.get("item"),
         past,
+        ledger,
     )
 
 
@@ -145,23 +143,34 @@ def check_config(theirs: Mapping[str, Any], ours: Mapping[str, Any], config: Env
 
 def check_item(saved: SavedEpisode, found: Mapping[str, str]) -> None:
     """Raise ``SnapshotError`` unless a snapshot's item is this one, of identity ``found`` (SPEC M14)."""
-    if saved.item is None or saved.item == found:
+    if saved.item is not None:
+        check_identity(saved.item, found, saved.index, saved.shuffle_seed)
+
+
+def check_saved_identity(saved: Any) -> None:
+    """Raise ``SnapshotError`` unless it is the identity of an item."""
+    known = isinstance(saved, dict) and saved.keys() == {"id", *PARTS}
+    check("episode.item", known, saved, f"the id and the hashes of {', '.join(PARTS)}")
+
+
+def check_identity(saved: Mapping[str, str], found: Mapping[str, str], index: int, shuffle_seed: int) -> None:
+    """Raise ``SnapshotError`` unless the saved identity of an item is the one found here (SPEC M14)."""
+    if saved == found:
         return
     remedy = "restore it into an environment over the records (source, split or items=) with which it was taken"
-    if saved.item["id"] != found["id"]:
+    if saved["id"] != found["id"]:
         raise SnapshotError(
-            f"the snapshot was taken in item {saved.item['id']!r}; in this environment item {saved.index} of layout "
-            f"{saved.shuffle_seed} is {found['id']!r}; {remedy}"
+            f"the snapshot was taken in item {saved['id']!r}; in this environment item {index} of layout "
+            f"{shuffle_seed} is {found['id']!r}; {remedy}"
         )
     raise SnapshotError(
-        f"the snapshot was taken in item {found['id']!r}, whose {' and '.join(difference(saved.item, found))} were "
+        f"the snapshot was taken in item {found['id']!r}, whose {' and '.join(difference(saved, found))} were "
         f"others than in this environment: the records have changed; {remedy}"
     )
 
 
-def check_place(saved: SavedEpisode, item: str, chunks: int, questions: int) -> None:
+def check_place(state: EpisodeState, item: str, chunks: int, questions: int) -> None:
     """Raise ``SnapshotError`` unless an episode of so many chunks and questions can be in the saved state."""
-    state = saved.state
     for what, found, there in (("chunk", state.chunk, chunks), ("closed questions", len(state.closings), questions)):
         if found > there:
             raise SnapshotError(
@@ -170,26 +179,34 @@ def check_place(saved: SavedEpisode, item: str, chunks: int, questions: int) -> 
             )
 
 
-def _check_state(state: Any) -> None:
-    _check("episode.state", isinstance(state, EpisodeState), state, "an EpisodeState")
+def check_state(state: Any) -> None:
+    """Raise ``SnapshotError`` unless it is the whole state of an episode."""
+    check("episode.state", isinstance(state, EpisodeState), state, "an EpisodeState")
     for field in fields(EpisodeState):
         where = f"episode.state.{field.name}"
         value = _attribute(state, field.name, where)
         kind = _STATE.get(field.name)
         if kind is None:
-            _check(where, type(value) is int and value >= 0, value, "a whole number from 0")
+            check(where, type(value) is int and value >= 0, value, "a whole number from 0")
         else:
             wanted = kind if isinstance(kind, type) else kind[0]
-            _check(where, isinstance(value, kind), value, f"a {wanted.__name__}")
+            check(where, isinstance(value, kind), value, f"a {wanted.__name__}")
     _check_all("episode.state.shown", state.shown, lambda one: isinstance(one, Shown), "Shown")
     _check_all("episode.state.addressable", state.addressable, lambda one: type(one) is int, "ids")
     _check_all("episode.state.feedback", state.feedback, lambda one: isinstance(one, str), "strings")
     _check_all("episode.state.closings", state.closings, lambda one: isinstance(one, Closing), "Closing")
-    memory = state.memory
+    check_memory(state.memory)
+    for field in fields(ReaderCosts):
+        _attribute(state.reader, field.name, f"episode.state.reader.{field.name}")
+    check("episode.state.reader.answered", isinstance(state.reader.answered, list), state.reader.answered, "a list")
+
+
+def check_memory(memory: Memory) -> None:
+    """Raise ``SnapshotError`` unless a memory is whole."""
     for field in fields(Memory):
         _attribute(memory, field.name, f"episode.state.memory.{field.name}")
     entries = memory.entries
-    _check("episode.state.memory.entries", isinstance(entries, dict), entries, "a dict")
+    check("episode.state.memory.entries", isinstance(entries, dict), entries, "a dict")
     _check_all(
         "episode.state.memory.entries",
         list(entries.items()),
@@ -197,26 +214,24 @@ def _check_state(state: Any) -> None:
         "an Entry by its id",
     )
     where, next_id = "episode.state.memory.next_id", memory.next_id
-    _check(where, type(next_id) is int and next_id > max(entries, default=0), next_id, "above all ids")
-    _check("episode.state.memory.scratchpad", isinstance(memory.scratchpad, str), memory.scratchpad, "a str")
-    for field in fields(ReaderCosts):
-        _attribute(state.reader, field.name, f"episode.state.reader.{field.name}")
-    _check("episode.state.reader.answered", isinstance(state.reader.answered, list), state.reader.answered, "a list")
+    check(where, type(next_id) is int and next_id > max(entries, default=0), next_id, "above all ids")
+    check("episode.state.memory.scratchpad", isinstance(memory.scratchpad, str), memory.scratchpad, "a str")
 
 
 def _is_entry(value: object) -> bool:
     return isinstance(value, Entry) and isinstance(value.text, str) and isinstance(value.held, tuple)
 
 
-def _check_vectors(vectors: Any, state: EpisodeState) -> None:
+def check_vectors(vectors: Any, memory: Memory) -> None:
+    """Raise ``SnapshotError`` unless there is a vector for every entry, or none at all."""
     if vectors is None:
         return
     where, rule = "episode.vectors", "the ids of all entries and a vector of finite numbers for each"
-    _check(where, isinstance(vectors, tuple) and len(vectors) == 2, vectors, rule)
+    check(where, isinstance(vectors, tuple) and len(vectors) == 2, vectors, rule)
     ids, block = vectors
-    _check(where, isinstance(ids, list) and set(ids) == set(state.memory.entries), ids, rule)
+    check(where, isinstance(ids, list) and set(ids) == set(memory.entries), ids, rule)
     shaped = isinstance(block, np.ndarray) and block.dtype == np.float32 and block.ndim == 2 and len(block) == len(ids)
-    _check(where, shaped and bool(np.isfinite(block).all()), block, rule)
+    check(where, shaped and bool(np.isfinite(block).all()), block, rule)
 
 
 def _attribute(holder: Any, name: str, where: str) -> Any:
@@ -226,7 +241,16 @@ def _attribute(holder: Any, name: str, where: str) -> Any:
         raise SnapshotError(f"the snapshot is damaged: {where} is missing; take one with snapshot()") from None
 
 
-def _check_fields(what: str, found: Mapping[str, Any], wanted: Collection[str]) -> None:
+def check_generator(name: str, state: Any, generator: np.random.Generator) -> None:
+    """Raise ``SnapshotError`` unless a generator of this kind could take the state."""
+    try:
+        unseeded(generator.bit_generator).state = state
+    except (TypeError, ValueError, KeyError, OverflowError) as error:
+        raise _malformed(name, state, f"the state of a {type(generator.bit_generator).__name__}") from error
+
+
+def check_fields(what: str, found: Mapping[str, Any], wanted: Collection[str]) -> None:
+    """Raise ``SnapshotError`` unless these fields are there and no others."""
     missing, unknown = sorted(set(wanted) - found.keys()), sorted(map(str, found.keys() - set(wanted)))
     if missing or unknown:
         which = f"the field {missing[0]!r} is missing" if missing else f"the field {unknown[0]!r} is unknown"
@@ -235,10 +259,11 @@ def _check_fields(what: str, found: Mapping[str, Any], wanted: Collection[str]) 
 
 def _check_all(where: str, values: Collection[Any], right: Callable[[Any], bool], rule: str) -> None:
     for value in values:
-        _check(where, right(value), value, f"made of {rule}")
+        check(where, right(value), value, f"made of {rule}")
 
 
-def _check(where: str, right: bool, value: object, rule: str) -> None:
+def check(where: str, right: bool, value: object, rule: str) -> None:
+    """Raise ``SnapshotError`` unless a value is right."""
     if not right:
         raise _malformed(where, value, rule)
 

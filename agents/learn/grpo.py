@@ -8,6 +8,9 @@ are not divided by the standard deviation, the upper clip is wider, and the loss
 many independent prompts and responses, all of which get the session's advantage. To try another algorithm, give
 ``train`` a function of your own in place of :func:`group_advantages`.
 
+With ``--local-groups n`` some sessions are forked on the way (SPEC M14): their continuations, which share the past, are
+a group of their own, and what happened before the fork is worth the mean of what came of it.
+
 Here is the loop; the model is in ``grpo_policy.py``, playing in ``grpo_rollout.py``, losses and the gradient step in
 ``grpo_update.py``. For models that need several GPUs see ``verl_loop.py``.
 
@@ -32,7 +35,7 @@ import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents.learn.grpo_options import Options
 from atommem_gym.agents.learn.grpo_policy import Policy, Row
 from atommem_gym.agents.learn.grpo_progress import Progress
-from atommem_gym.agents.learn.grpo_rollout import Played, play
+from atommem_gym.agents.learn.grpo_rollout import LocalGroups, Played, play
 from atommem_gym.agents.learn.grpo_update import (
     Before,
     each_log_probs,
@@ -47,6 +50,7 @@ from atommem_gym.envs.vector_env import AtomMemVectorEnv
 __all__ = [
     "Advantages",
     "Before",
+    "LocalGroups",
     "Options",
     "Played",
     "Policy",
@@ -113,6 +117,8 @@ def train(
         optimizer = torch.optim.AdamW(policy.model.parameters(), lr=options.learning_rate)
         items = draw_items(options.items or envs.num_items, options.prompts * options.iterations, options.seed)
         shuffle = np.random.default_rng(options.seed)
+        drawn = np.random.default_rng((options.seed, 1))
+        local = LocalGroups(options.local_groups, options.branches, drawn) if options.local_groups else None
         updates = 0
         try:
             for iteration in range(options.iterations):
@@ -124,7 +130,7 @@ def train(
                 def tell(status: str, where: str = where) -> None:
                     say(f"{where}: {status}")
 
-                played = play(envs, policy, members, options.shaping, tell)
+                played = play(envs, policy, members, options.shaping, tell, local)
                 training = time.perf_counter()
                 losses = []
                 for loss in _updates(policy, reference, optimizer, played, advantages, shuffle, tell):
@@ -137,8 +143,9 @@ def train(
                 policy.save(options.save)
 
 
-def _groups(options: Options) -> Tensor:
-    return torch.arange(options.prompts).repeat_interleave(options.group)
+def groups_of(options: Options, played: Played) -> Tensor:
+    """The group of each session ``[sessions]``: first those of the items, then the local ones."""
+    return torch.cat([torch.arange(options.prompts).repeat_interleave(options.group), options.prompts + played.local])
 
 
 def _updates(
@@ -152,7 +159,7 @@ def _updates(
 ) -> Iterator[float]:
     """One pass over the rows of a rollout; the loss of each gradient step."""
     options = policy.options
-    estimates = advantages(played.rewards, _groups(options))
+    estimates = advantages(played.rewards, groups_of(options, played))
     order = shuffle.permutation(len(played.rows))
     parts = [[played.rows[i] for i in some] for some in np.array_split(order, max(1, len(order) // options.batch))]
     before = []
@@ -169,13 +176,21 @@ def _report(
     options: Options, iteration: int, played: Played, losses: list[float], began: float, training: float
 ) -> dict[str, float]:
     """The figures of an iteration, which began and went over to training at these times."""
-    now, groups = time.perf_counter(), _groups(options)
-    flat = [bool((played.rewards[groups == g] == played.rewards[groups == g][0]).all()) for g in range(options.prompts)]
+    now, groups = time.perf_counter(), groups_of(options, played)
+    flat = [
+        bool((played.rewards[groups == g] == played.rewards[groups == g][0]).all()) for g in groups.unique().tolist()
+    ]
+    local: dict[str, float] = {}
+    if options.local_groups:
+        shares = flat[options.prompts :]
+        without = float(np.mean(shares)) if shares else float("nan")
+        local = {"local_groups": len(shares), "local_groups_without_variance": without}
     return {
         "iteration": iteration,
-        "reward": float(played.rewards.mean()),
+        "reward": float(played.rewards[: options.prompts * options.group].mean()),
         "exact_match": played.exact_match,
-        "groups_without_variance": float(np.mean(flat)),
+        "groups_without_variance": float(np.mean(flat[: options.prompts])),
+        **local,
         "rows": len(played.rows),
         "updates": len(losses),
         "loss": float(np.mean(losses)),

@@ -37,6 +37,11 @@ class Options:
     """Items per iteration."""
     group: int = 4
     """Sessions of each item."""
+    local_groups: int = 0
+    """Sessions of an iteration that are forked, each once, at a step drawn from all but its first; their continuations
+    form groups of their own."""
+    branches: int = 4
+    """Continuations of each of them, the session's own included."""
     iterations: int = 10
     """Rollouts, each followed by one pass over its rows."""
     batch: int = 16
@@ -76,6 +81,8 @@ class Options:
     def __post_init__(self) -> None:
         for name in ("prompts", "group", "batch", "micro_batch", "max_prompt", "max_response"):
             check_integer(name, getattr(self, name), 1)
+        check_integer("local_groups", self.local_groups, 0, self.prompts * self.group)
+        check_integer("branches", self.branches, 2)
         if not self.clip_dual > 1:
             raise ConfigError(f"clip_dual={self.clip_dual} must be above 1: it cuts ratios that have risen")
         if not self.temperature > 0:

@@ -4,7 +4,8 @@
     python -m atommem_gym.agents.learn.ppo --help
 
 After Schulman et al., "Proximal Policy Optimization Algorithms" (arXiv 1707.06347), with generalised advantage
-estimation (arXiv 1506.02438). Needs ``pip install "atommem-gym[rl]"``.
+estimation (arXiv 1506.02438). ``ppo_episodes.py`` goes on from here: whole episodes, hindsight credit and local groups.
+Needs ``pip install "atommem-gym[rl]"``.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ from torch import Tensor, nn
 from atommem_gym.envs import EvidenceReward
 from atommem_gym.envs.macro.embedding_observation import FEATURES, SCALARS, EmbeddingObservation
 from atommem_gym.envs.macro.macro_actions import SKIP, MacroActions
+
+Wrap: TypeAlias = Callable[[gym.Env[Any, Any]], gym.Env[Any, Any]]
+"""Puts a wrapper around a text environment."""
 
 
 @dataclass
@@ -89,8 +93,8 @@ class Options:
     """Where to write the trained weights."""
 
 
-def make_env(options: Options) -> EmbeddingObservation:
-    """One environment with the two wrappers, and the shaping reward below them."""
+def make_env(options: Options, wrap: Wrap | None = None) -> EmbeddingObservation:
+    """One environment with the two wrappers, and the shaping reward below them; ``wrap`` comes below that."""
     keywords: dict[str, Any] = {} if options.source is None else {"source": options.source}
     env = gym.make(
         options.env_id,
@@ -103,6 +107,8 @@ def make_env(options: Options) -> EmbeddingObservation:
         store="numpy",
         **keywords,
     )
+    if wrap is not None:
+        env = wrap(env)
     if options.shaping:
         env = EvidenceReward(env, weight=options.shaping)
     return EmbeddingObservation(MacroActions(env, slots=options.slots), vectors=options.vectors)
@@ -226,7 +232,7 @@ def train(options: Options, on_rollout: OnRollout | None = None) -> Policy:
                 with torch.no_grad():
                     distributions, values = policy(observation)
                 choices = torch.stack([d.sample() for d in distributions], 1)
-                log_probs = _log_prob(distributions, choices)
+                log_probs = log_prob(distributions, choices)
                 following, rewards, terminations, _, _ = envs.step(choices.numpy())
                 ends = torch.as_tensor(terminations, dtype=torch.float32)
                 steps.append((observation, choices, log_probs, values, torch.as_tensor(rewards).float(), ends))
@@ -238,22 +244,22 @@ def train(options: Options, on_rollout: OnRollout | None = None) -> Policy:
             rows = [part.flatten(0, 1) for part in (observations, chosen, old, advantages, advantages + values)]
             for _ in range(options.epochs):
                 for some in np.array_split(shuffle.permutation(size), max(1, size // options.batch)):
-                    _update(policy, optimizer, [part[some] for part in rows], options)
+                    update(policy, optimizer, [part[some] for part in rows], options)
         if on_rollout is not None:
             on_rollout(-(-options.steps // size) * size, policy)
     return policy
 
 
-def _log_prob(distributions: list[torch.distributions.Categorical], choices: Tensor) -> Tensor:
+def log_prob(distributions: list[torch.distributions.Categorical], choices: Tensor) -> Tensor:
     """The log probability ``[n]`` of all choices ``[n, places]`` together."""
     return sum(d.log_prob(choices[:, place]) for place, d in enumerate(distributions))
 
 
-def _update(policy: Policy, optimizer: torch.optim.Optimizer, rows: list[Tensor], options: Options) -> None:
+def update(policy: Policy, optimizer: torch.optim.Optimizer, rows: list[Tensor], options: Options) -> None:
     """One gradient step on some transitions."""
     observations, choices, old_log_probs, advantages, returns = rows
     distributions, values = policy(observations)
-    ratio = torch.exp(_log_prob(distributions, choices) - old_log_probs)
+    ratio = torch.exp(log_prob(distributions, choices) - old_log_probs)
     advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
     surrogate = torch.min(ratio * advantages, clipped * advantages).mean()

@@ -16,15 +16,9 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 
 import atommem_gym  # noqa: F401  (registers the ids)
-from atommem_gym.agents.learn.verl_pools import shared_pool
-from atommem_gym.agents.session import (
-    Generated,
-    OverlongPrompt,
-    Session,
-    TokenLimits,
-    check_generated,
-    play_session,
-)
+from atommem_gym.agents.session import OverlongPrompt, Session, play_session
+from atommem_gym.agents.shared_pools import shared_pool
+from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy, check_generated
 from atommem_gym.errors import AtomMemError, ConfigError, check_integer
 from atommem_gym.files.json_lines import JsonLines
 from atommem_gym.records.verl_rows import ItemReference
@@ -64,7 +58,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``.
         template: A Jinja2 file in place of the dialect's prompt, or ``shared_prefix``.
         capacity: Episodes at a time in a worker process.
-        overlong_prompt: See :class:`~atommem_gym.agents.session.TokenLimits`.
+        overlong_prompt: See :func:`~atommem_gym.agents.session.play_session`.
         routing: Whose calls go to one replica: those of a ``group``, or of a ``session``, which keeps more replicas
             busy where a step has fewer prompts than there are replicas.
         tries: Calls of the model's server for one response at most.
@@ -108,9 +102,8 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         self.tries = check_integer("tries", tries, 1)
         self.log = Path(log) if log else None
         self.start = run
-        self.limits = TokenLimits(
-            self.rollout_config.prompt_length, self.rollout_config.response_length, overlong_prompt
-        )
+        self.overlong_prompt = overlong_prompt
+        self.limits = TokenLimits(self.rollout_config.prompt_length, self.rollout_config.response_length)
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> list[AgentLoopOutput]:
         """Play the episode of a row; the outputs are its steps, in order.
@@ -146,12 +139,10 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
             session = await play_session(
                 env,
                 reference,
-                shuffle_seed,
-                shared.prompt,
-                encode=self._encode,
-                decode=self._decode,
-                generate=generate,
-                limits=self.limits,
+                TokenPolicy(self._encode, self._decode, generate, self.limits),
+                shuffle_seed=shuffle_seed,
+                prompt=shared.prompt,
+                overlong_prompt=self.overlong_prompt,
             )
         if self.log is not None:
             line = {
@@ -216,13 +207,13 @@ def outputs(session: Session) -> list[AgentLoopOutput]:
     """A session as veRL takes it: one output a step, reward and totals on the last."""
     rows = [
         AgentLoopOutput(
-            prompt_ids=step.prompt_ids,
-            response_ids=step.generated.token_ids,
-            response_mask=[1] * len(step.generated.token_ids),
-            response_logprobs=step.generated.log_probs,
+            prompt_ids=list(step.reply.prompt_ids),
+            response_ids=list(step.reply.token_ids),
+            response_mask=[1] * len(step.reply.token_ids),
+            response_logprobs=None if step.reply.log_probs is None else list(step.reply.log_probs),
             num_turns=len(session.steps),
             metrics=AgentLoopMetrics(generate_sequences=step.generate_s, tool_calls=step.env_s),
-            extra_fields={**step.generated.extra, "atommem": step.facts},
+            extra_fields={**step.reply.extra, "atommem": step.facts},
         )
         for step in session.steps
     ]

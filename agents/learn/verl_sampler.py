@@ -30,8 +30,9 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # veRL has no types
     **Padding is spread.** veRL fills a batch up to a multiple of the mini-batch with rows that carry no loss, all at
     its end, so that the last optimizer update of a step may rest on a handful of real rows. Here they are mixed in.
 
-    **Figures.** ``training/groups_without_variance``, ``training/environment_share`` and, where the model's server
-    tells, ``training/prefix_cache_hits`` of every step: see :func:`~atommem_gym.agents.learn.session_log.figures`.
+    **Figures** of every step: ``training/rows`` (real ones) and ``training/updates`` (of the optimizer);
+    ``training/groups_without_variance``, ``training/environment_share`` and, where the model's server tells,
+    ``training/prefix_cache_hits``: see :func:`~atommem_gym.agents.learn.session_log.figures`.
 
     Its options stand in ``trainer.v1.sampler.sampler_kwargs``:
 
@@ -83,7 +84,9 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # veRL has no types
         batch, metrics = super().sample(global_steps=global_steps, partition_id=partition_id, batch_size=batch_size)
         if partition_id == "train":
             metrics |= {f"training/{name}": value for name, value in figures(_sessions(batch)).items()}
+            metrics["training/rows"] = len(batch)
             batch = upsample_batch_to_divisible_size(batch, self._mini_batch_rows, _PADDING_TOKEN)
+            metrics["training/updates"] = len(batch) // self._mini_batch_rows
             order = list(range(len(batch)))
             Random(global_steps).shuffle(order)
             batch.reorder(order)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from atommem_gym.chat_reply import ChatReply
-from atommem_gym.errors import ContextLengthError
+from atommem_gym.errors import ContextLengthError, is_integer
 from atommem_gym.refusals import Refusal, lengths, too_long
 
 
@@ -26,6 +26,17 @@ def context_length_error(refusal: Refusal, model: str) -> ContextLengthError | N
         prompt,
         limit,
     )
+
+
+def sdk_context_length_error(error: Exception, model: str) -> ContextLengthError | None:
+    """The same of an exception of OpenAI's SDK, or of another one that has a ``status_code`` and a ``body``."""
+    status = getattr(error, "status_code", None)
+    if not is_integer(status):
+        return None
+    body = getattr(error, "body", None)
+    details = body if isinstance(body, Mapping) else {}
+    message = details.get("message")
+    return context_length_error(Refusal(status, message if isinstance(message, str) else str(error), details), model)
 
 
 def reply_text(reply: ChatReply, stop: Sequence[str]) -> str:

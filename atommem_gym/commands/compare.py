@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from rich.text import Text
 
-from atommem_gym.commands.consoles import output
-from atommem_gym.envs.render import printable
+from atommem_gym.commands.consoles import messages, output
+from atommem_gym.commands.traces.comparison import comparison_front
+from atommem_gym.commands.traces.runs import page_runs
+from atommem_gym.commands.traces.view import MOST_MIB, check_page, title_of
 from atommem_gym.evaluation.folder import read_run
-from atommem_gym.evaluation.paired import Comparison, compare
-from atommem_gym.evaluation.statistics import LEVEL, RESAMPLES
+from atommem_gym.evaluation.paired import Comparison, Pair, compare, item_pairs
+from atommem_gym.evaluation.statistics import LEVEL, RESAMPLES, p_text
+from atommem_gym.terminal import Column, Table, printable
+from atommem_gym.viewer.page import MEBIBYTE, write_runs
 
 
 @dataclass
@@ -51,13 +53,19 @@ class Compare:
     """What is compared."""
     agents: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="A B")] = None
     """Whose episodes of A with whose of B; by default those of equal name, or the only ones."""
+    html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Write the comparison as a page of the viewer, too: each item that is better or worse, both episodes side by
+    side."""
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")] = False
     """Print JSON instead of a table."""
 
     def run(self) -> int:
         """Print the comparison; the exit status."""
-        comparison = compare(read_run(self.a), read_run(self.b), self.metric, self.agents)
+        runs = read_run(self.a), read_run(self.b)
+        comparison = compare(*runs, self.metric, self.agents)
         console = output()
+        if self.html is not None:
+            self._write_page(comparison, item_pairs(*runs, self.metric, self.agents), self.html)
         if self.as_json:
             text = json.dumps(_known(asdict(comparison)), ensure_ascii=False, indent=1)
             console.print(text, markup=False, soft_wrap=True)
@@ -69,21 +77,48 @@ class Compare:
             console.print(Text(line, style="dim"))
         return 0
 
+    def _write_page(self, comparison: Comparison, pairs: list[tuple[tuple[str, str], Pair]], page: Path) -> None:
+        same = self.a.resolve() == self.b.resolve()
+        folders = [self.a] if same else [self.a, self.b]
+        check_page(page, folders, "--html")
+        shown = page_runs(folders)
+        front = comparison_front(comparison, pairs, (shown[0].name, shown[-1].name), (0, 0 if same else 1))
+        write_runs(
+            shown,
+            page,
+            title=printable(title_of(shown)),
+            fronts={"comparison": front},
+            most_bytes=MOST_MIB * MEBIBYTE,
+            remedy=f"look at it with atommem view {' '.join(map(str, folders))} --serve",
+        )
+        messages().print(Text(f"page: {printable(str(page))}"), soft_wrap=True)
+
 
 def _table(comparison: Comparison, a: Path, b: Path) -> Table:
-    title = f"{comparison.metric}: B ({b}) minus A ({a})"
-    table = Table(title=Text(printable(title)), title_justify="left", box=SIMPLE_HEAD, show_edge=False)
-    for header in ("environment", "docs", "agents", "pairs", "A", "B", "difference", "B better", "worse", "equal"):
-        table.add_column(header, justify="left" if header in ("environment", "agents") else "right", no_wrap=True)
-    for header in ("p (sign)", "p (permutation)"):
-        table.add_column(header, justify="right")
+    table = Table(
+        [
+            Column("environment", kind="words"),
+            Column("docs", "right"),
+            Column("agents", kind="words"),
+            Column("pairs", "right"),
+            Column("A", "right", leave_out=2),
+            Column("B", "right", leave_out=1),
+            Column("difference", "right"),
+            Column("B better", "right", leave_out=5),
+            Column("worse", "right", leave_out=4),
+            Column("equal", "right", leave_out=6),
+            Column("p (sign)", "right", leave_out=3),
+            Column("p (permutation)", "right"),
+        ],
+        title=f"{comparison.metric}: B ({b}) minus A ({a})",
+    )
     for row in comparison.rows:
         if row.env == "all":
             table.add_section()
         same = row.agents[0] == row.agents[1]
         agents = row.agents[0] if same else f"{row.agents[0]} → {row.agents[1]}"
         counts = [f"{row.wins}", f"{row.losses}", f"{row.ties}"]
-        ends = [_p(row.sign_p), _p(row.permutation_p)]
+        ends = [p_text(row.sign_p), p_text(row.permutation_p)]
         difference = row.difference.text(3)
         table.add_row(
             row.env, row.docs, agents, f"{row.pairs}", f"{row.a:.3f}", f"{row.b:.3f}", difference, *counts, *ends
@@ -98,10 +133,6 @@ def _known(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_known(part) for part in value]
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _p(value: float) -> str:
-    return f"{value:.4f}" if value >= 0.0001 else "< 0.0001"
 
 
 def _notes(comparison: Comparison) -> Sequence[str]:

@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, median
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.actions import Kind
@@ -18,18 +16,16 @@ from atommem_gym.agents.agent import Agent
 from atommem_gym.agents.play import Env, OnStep, atommem_env, draw_items, play_episode
 from atommem_gym.agents.playing import EpisodeRecord
 from atommem_gym.commands.consoles import messages
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError, ConfigError, refused_for_good
 from atommem_gym.readers.options import ORACLE
 from atommem_gym.readers.protocol import POLICY
 from atommem_gym.scoring import abstention_metrics
+from atommem_gym.terminal import Column, Table, printable
 from atommem_gym.trust import masked
 
 GIVE_UP_AFTER = 3
 """After this many failed episodes in a row the contest gives up."""
 LONGEST_TRACEBACK = 20_000
-WIDE = 140
-"""Columns of a terminal in which the table has all its columns."""
 NOTE = (
     "Entries at their peak; milliseconds of the environment alone. Answers are an oracle reader's: the gold answer if "
     "and only if the evidence is visible in the last read or the scratchpad, else 'unknown'. These rows measure memory "
@@ -87,7 +83,7 @@ class Contest:
         console = messages()
         columns = (
             TextColumn("{task.description:>9}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("EM {task.fields[em]}"),
             TimeRemainingColumn(),
@@ -155,22 +151,18 @@ class Contest:
             )
             console.print(Text(printable(line), style="yellow"), soft_wrap=True)
         if self.records:
-            console.print(results_table(self.records, console.width))
+            console.print(results_table(self.records))
             reader = atommem_env(self.env).config.reader
             console.print(NOTE if reader in (POLICY, ORACLE) else NOTE_ON_READER, style="dim")
 
 
-def results_table(records: Sequence[EpisodeRecord], width: int) -> Table:
-    """One row per agent, in the order of appearance; means over its episodes. Narrow terminals get fewer columns."""
-    wide = width >= WIDE
-    table = Table(title="Results: means per episode", title_justify="left", box=SIMPLE_HEAD, show_edge=False)
-    table.padding = (0, 1) if wide else 0
-    table.add_column("agent", no_wrap=True)
-    columns: list[_Column | _AbstentionColumn] = [column for column in _COLUMNS if column.always or wide]
+def results_table(records: Sequence[EpisodeRecord]) -> Table:
+    """One row per agent, in the order of appearance; means over its episodes."""
+    columns: list[_Column | _AbstentionColumn] = list(_COLUMNS)
     if any(record.answers for record in records):
         columns[2:2] = _ABSTENTION
-    for column in columns:
-        table.add_column(column.header, justify="right", no_wrap=True)
+    shown = [Column(one.header, "right", leave_out=one.leave_out) for one in columns]
+    table = Table([Column("agent"), *shown], title="Results: means per episode")
     for agent in dict.fromkeys(record.agent for record in records):
         rows = [record for record in records if record.agent == agent]
         table.add_row(agent, *(column.cell(rows) for column in columns))
@@ -183,8 +175,8 @@ class _Column:
     value: Callable[[EpisodeRecord], float | None]
     """``None`` counts in no mean."""
     digits: int = 1
-    always: bool = True
-    """Also where the terminal is narrow."""
+    leave_out: int = 0
+    """See ``atommem_gym.terminal.Column``."""
     average: Callable[[Iterable[float]], float] = fmean
 
     def cell(self, rows: Sequence[EpisodeRecord]) -> str:
@@ -202,6 +194,7 @@ class _AbstentionColumn:
 
     header: str
     metric: str
+    leave_out: int = 0
 
     def cell(self, rows: Sequence[EpisodeRecord]) -> str:
         value = abstention_metrics([answer for row in rows for answer in row.answers])[self.metric]
@@ -209,9 +202,9 @@ class _AbstentionColumn:
 
 
 _ABSTENTION = (
-    _AbstentionColumn("answerable\nEM", "em_answerable"),
-    _AbstentionColumn("abstention\nprecision", "abstention_precision"),
-    _AbstentionColumn("abstention\nrecall", "abstention_recall"),
+    _AbstentionColumn("answerable EM", "em_answerable"),
+    _AbstentionColumn("abstention precision", "abstention_precision"),
+    _AbstentionColumn("abstention recall", "abstention_recall"),
 )
 
 
@@ -221,17 +214,18 @@ def _operation(kind: Kind) -> Callable[[EpisodeRecord], float]:
 
 _COLUMNS = (
     _Column("EM", lambda record: record.em, 2),
-    _Column("F1", lambda record: record.f1, 2),
+    _Column("F1", lambda record: record.f1, 2, leave_out=3),
     _Column("create", _operation("create")),
     _Column("read", _operation("read")),
     _Column("update", _operation("update")),
     _Column("delete", _operation("delete")),
-    _Column("scratch-\npad", _operation("scratchpad")),
-    _Column("rejected", lambda record: record.rejected, always=False),
-    _Column("entries", lambda record: record.peak_entries),
-    _Column("entries\nat end", lambda record: record.final_entries, always=False),
-    _Column("evidence\nrecall", lambda record: record.evidence_recall, 2),
-    _Column("exact\nrecall", lambda record: record.evidence_recall_exact, 2, always=False),
-    _Column("steps", lambda record: record.steps, always=False),
-    _Column("ms a\nstep", lambda record: record.env_ms, 2, average=median),  # the first episode opens the database
+    _Column("scratchpad", _operation("scratchpad"), leave_out=1),
+    _Column("rejected", lambda record: record.rejected, leave_out=5),
+    _Column("entries", lambda record: record.peak_entries, leave_out=2),
+    _Column("entries at end", lambda record: record.final_entries, leave_out=7),
+    _Column("evidence recall", lambda record: record.evidence_recall, 2),
+    _Column("exact recall", lambda record: record.evidence_recall_exact, 2, leave_out=8),
+    _Column("steps", lambda record: record.steps, leave_out=6),
+    # A median: the first episode opens the database.
+    _Column("ms a step", lambda record: record.env_ms, 2, leave_out=4, average=median),
 )

@@ -9,15 +9,14 @@ from typing import Annotated, Literal, TypeAlias
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 from tyro.conf import subcommand
 
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.data_verl import DataVerl
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.audit import Audit, Part, audit
+from atommem_gym.terminal import Column, Table, printable
 
 MAX_PROBLEMS = 20
 """Malformed records that are listed for each file."""
@@ -81,13 +80,10 @@ class Data:
 
 def _table(report: Audit) -> Table:
     """One column a file, since there are few files and many facts."""
-    table = Table(title="Records", title_justify="left", header_style="bold")
-    table.add_column("")
-    for part in report.parts:
-        table.add_column(Text(printable(part.name)), justify="right", overflow="fold")
+    table = Table([Column("", kind="words"), *(Column(printable(p.name), "right") for p in report.parts)], "Records")
     columns = [_facts(part) for part in report.parts]
     for name in dict.fromkeys(name for column in columns for name in column):
-        table.add_row(name, *(Text(printable(column.get(name, ""))) for column in columns))
+        table.add_row(name, *(column.get(name, "") for column in columns))
     return table
 
 

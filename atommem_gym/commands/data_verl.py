@@ -21,12 +21,12 @@ from atommem_gym.agents.play import draw_items
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.run import Repeated, parse_settings
 from atommem_gym.config import EnvConfig
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.records.files import files_of_split, split_name
 from atommem_gym.records.verl_rows import references, row, write_rows
 from atommem_gym.registration import configure, load_items, resolve_env_id, task_of
 from atommem_gym.task import Task
+from atommem_gym.terminal import printable
 from atommem_gym.trust import is_built_in_template
 
 _LOOKED_AT = 64

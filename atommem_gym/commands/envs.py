@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rich.table import Table
-
 from atommem_gym.commands.consoles import output
 from atommem_gym.registration import TASKS
 from atommem_gym.task import Task
+from atommem_gym.terminal import Column, Table
 
 
 @dataclass
@@ -17,9 +16,15 @@ class Envs:
 
     def run(self) -> int:
         """Print the table; the exit status."""
-        table = Table(title="Environments", title_justify="left", header_style="bold")
-        for header in ("id", "what", "source by default", "items"):
-            table.add_column(header, justify="right" if header == "items" else "left", overflow="fold")
+        table = Table(
+            [
+                Column("id"),
+                Column("what", kind="words"),
+                Column("source by default", kind="words", leave_out=1),
+                Column("items", "right", kind="words"),
+            ],
+            title="Environments",
+        )
         for task in TASKS.values():
             table.add_row(task.env_id, task.summary, _source(task), _items(task))
         console = output()

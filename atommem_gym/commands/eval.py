@@ -16,7 +16,6 @@ from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings
 from atommem_gym.endpoints import lacks_scheme
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.folder import PLAN, RESULTS, EvaluationError, Run, read_run
 from atommem_gym.evaluation.grids import expand
@@ -29,6 +28,7 @@ from atommem_gym.evaluation.runner import evaluate
 from atommem_gym.evaluation.tables import markdown, notes, terminal_tables, to_csv
 from atommem_gym.evaluation.work import work_lines
 from atommem_gym.registration import resolve_env_id
+from atommem_gym.terminal import printable
 from atommem_gym.trust import check_import, check_plan, check_template
 
 INCOMPLETE = 1

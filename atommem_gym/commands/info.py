@@ -8,9 +8,8 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
-from rich.table import Table
-
 from atommem_gym.commands.consoles import output
+from atommem_gym.terminal import Column, Table
 
 DISTRIBUTION = "atommem-gym"
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9._-]+)[^;]*(?:;(.*))?")
@@ -37,23 +36,28 @@ class Info:
         """Print both tables; the exit status."""
         core, extras = requirements()
         console = output()
-        versions = Table(title="Versions", title_justify="left", header_style="bold")
-        versions.add_column("package")
-        versions.add_column("version")
+        versions = Table([Column("package"), Column("version", kind="words")], title="Versions")
         versions.add_row("python", platform.python_version())
         versions.add_row("platform", f"{platform.platform()}, {os.cpu_count()} cores")
         for package in (DISTRIBUTION, *core):
             versions.add_row(package, installed(package) or "missing: pip install atommem-gym")
         console.print(versions)
-        table = Table(title="Extras", title_justify="left", header_style="bold")
-        for header in ("extra", "for", "installed", "missing", "to get it"):
-            table.add_column(header, overflow="fold")
+        console.print()
+        table = Table(
+            [
+                Column("extra"),
+                Column("for", kind="words", leave_out=1),
+                Column("installed", kind="words", leave_out=3),
+                Column("missing", kind="words", leave_out=2),
+                Column("to get it"),
+            ],
+            title="Extras",
+        )
         for extra, packages in extras.items():
             missing = [package for package in packages if installed(package) is None]
             there = [f"{package} {installed(package)}" for package in packages if package not in missing]
             command = f"pip install '{DISTRIBUTION}[{extra}]'" if missing else "–"
-            cells = (extra, _PURPOSES.get(extra, ""), ", ".join(there), ", ".join(missing), command)
-            table.add_row(*(cell.replace("[", r"\[") for cell in cells))
+            table.add_row(extra, _PURPOSES.get(extra, ""), ", ".join(there), ", ".join(missing), command)
         console.print(table)
         return 0
 

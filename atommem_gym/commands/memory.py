@@ -9,15 +9,14 @@ from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.embedders.loading import embed_in_part
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
 from atommem_gym.stores.kept import KeptDatabase, KeptMemory, embedder_of, open_kept
 from atommem_gym.stores.purging import export_memory, purge
+from atommem_gym.terminal import Column, Table, on_one_line, printable
 
 
 @dataclass
@@ -161,11 +160,17 @@ def _listing(database: KeptDatabase) -> tuple[Any, ...]:
         ],
     }
     head = f"{database.where}: embedder {database.embedder}" + (f", last changed {changed}" if changed else "")
-    table = Table(title=Text(printable(head)), title_justify="left", header_style="bold")
-    table.add_column("key", no_wrap=True)
-    for header in ("entries", "ids given", "characters", "scratchpad"):
-        table.add_column(header, justify="right")
-    table.add_column("first entry", overflow="ellipsis", no_wrap=True, ratio=1)
+    table = Table(
+        [
+            Column("key"),
+            Column("entries", "right"),
+            Column("ids given", "right", leave_out=3),
+            Column("characters", "right", leave_out=1),
+            Column("scratchpad", "right", leave_out=2),
+            Column("first entry", kind="line", leave_out=4),
+        ],
+        title=head,
+    )
     for memory in memories:
         first = next(iter(memory.entries.values()), "")
         table.add_row(
@@ -174,7 +179,7 @@ def _listing(database: KeptDatabase) -> tuple[Any, ...]:
             f"{memory.next_id - 1:,}",
             f"{sum(map(len, memory.stored.texts)):,}",
             f"{len(memory.scratchpad):,}",
-            Text(" ".join(printable(first[:200]).split())),
+            on_one_line(first),
         )
     return value, table
 

@@ -112,19 +112,21 @@ def compare(a: Run, b: Run, metric: str = "em", agents: tuple[str, str] | None =
     rows: list[PairedRow] = []
     lost_a = lost_b = 0
     matched = _agents(a, b, agents)
-    for one, other in matched:
-        sides = [
-            _units([r for r in run.results if r.agent == name], metric, run.closed_book)
-            for run, name in ((a, one), (b, other))
-        ]
-        common = [unit for unit in sides[0] if unit in sides[1]]
+    for names in matched:
+        sides = _sides(a, b, names, metric)
         lost_a += sum(len(values) for unit, values in sides[0].items() if unit not in sides[1])
         lost_b += sum(len(values) for unit, values in sides[1].items() if unit not in sides[0])
-        pairs = [Pair(unit, fmean(sides[0][unit]), fmean(sides[1][unit])) for unit in common]
-        rows += _rows(pairs, (one, other), metric)
+        rows += _rows(_pairs(sides), names, metric)
     if not rows:
         raise EvaluationError(f"no pairs: {_why(a, b, metric, matched)}")
     return Comparison(metric, tuple(rows), (lost_a, lost_b), tuple(_warnings(a, b, matched)))
+
+
+def item_pairs(
+    a: Run, b: Run, metric: str = "em", agents: tuple[str, str] | None = None
+) -> list[tuple[tuple[str, str], Pair]]:
+    """What :func:`compare` counts, item by item: the agents of A and of B, and the item as both played it."""
+    return [(names, pair) for names in _agents(a, b, agents) for pair in _pairs(_sides(a, b, names, metric))]
 
 
 def value(
@@ -180,6 +182,18 @@ def _agents(a: Run, b: Run, agents: tuple[str, str] | None) -> list[tuple[str, s
             f"{', '.join(there[0])} are compared"
         )
     return common
+
+
+def _sides(a: Run, b: Run, agents: tuple[str, str], metric: str) -> list[dict[Unit, list[float]]]:
+    """Of A and of B: what the agent reached at each item."""
+    return [
+        _units([result for result in run.results if result.agent == name], metric, run.closed_book)
+        for run, name in zip((a, b), agents, strict=True)
+    ]
+
+
+def _pairs(sides: Sequence[Mapping[Unit, Sequence[float]]]) -> list[Pair]:
+    return [Pair(unit, fmean(sides[0][unit]), fmean(sides[1][unit])) for unit in sides[0] if unit in sides[1]]
 
 
 def _units(

@@ -10,20 +10,20 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
-from atommem_gym.envs.render import printable
 from atommem_gym.evaluation.folder import Run
 from atommem_gym.evaluation.plan import Cell, Plan
 from atommem_gym.evaluation.results import EpisodeResult, FailedEpisode
 from atommem_gym.evaluation.summary import interval
+from atommem_gym.terminal import Column, Table, printable
 
 LIVE_RESAMPLES = 1000
 """Resamples of intervals that change at every episode; the report draws ten times as many."""
 WINDOW = 200
 """Latest episodes from which rates and the remaining time are estimated."""
+BAR = 24
+"""Columns of a bar."""
 EVERY = 15.0
 """Seconds between two plain lines."""
 
@@ -142,26 +142,31 @@ class LiveProgress:
 
     def _draw(self) -> RenderableType:
         board = self.board
-        table = Table(box=None, show_edge=False, pad_edge=False)
-        for header in ("environment", "docs", "agent", "", "episodes", "EM so far", "failed"):
-            table.add_column(
-                header,
-                justify="right" if header in ("docs", "episodes", "failed") else "left",
-                style="dim" if not header else "",
+        columns = [
+            Column("environment", kind="words"),
+            Column("docs", "right"),
+            Column("agent", kind="words"),
+            Column("", leave_out=2),
+            Column("episodes", "right"),
+            Column("EM so far"),
+            Column("failed", "right", leave_out=1),
+        ]
+        table = Table(columns)
+        visible = self._visible()
+        for row in visible:
+            count, cell = len(row.results), row.cell
+            done = BAR * count // max(board.a_cell, 1)
+            bar = Text("━" * done, "green").append("━" * (BAR - done), "dim")
+            failed = Text(str(row.failed) if row.failed else "", style="red")
+            table.add_row(
+                cell.env, str(cell.docs or ""), cell.agent, bar, f"{count}/{board.a_cell}", row.em_so_far, failed
             )
-        for row in self._visible():
-            count = len(row.results)
-            bar = ProgressBar(total=board.a_cell, completed=count, width=24)
-            failed = Text(str(row.failed), style="red") if row.failed else Text("")
-            cell = row.cell
-            names = (Text(printable(cell.env)), str(cell.docs or ""), Text(printable(cell.agent)))
-            table.add_row(*names, bar, f"{count}/{board.a_cell}", row.em_so_far, failed)
-        hidden = len(board.rows) - table.row_count
+        hidden = len(board.rows) - len(visible)
         more = [Text(f"… and {hidden} more rows", style="dim")] if hidden else []
-        whole = ProgressBar(total=max(board.total, 1), completed=board.done, width=30)
-        below = Table.grid(padding=(0, 1))
-        below.add_row(whole, Text(board.status if board.total else "opening …", style="bold"))
-        return Group(table, *more, below)
+        done = BAR * board.done // max(board.total, 1)
+        whole = Text("━" * done, "green").append("━" * (BAR - done), "dim")
+        status = Text(f" {board.status if board.total else 'opening …'}", style="bold")
+        return Group(table, *more, whole.append_text(status))
 
     def _visible(self) -> list[Row]:
         """As many rows as the terminal has room for: those under way first, then those played last."""

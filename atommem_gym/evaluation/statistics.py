@@ -151,3 +151,12 @@ def percentile(values: Sequence[float], share: float) -> float:
     3.0
     """
     return float(np.percentile(values, share)) if len(values) else math.nan
+
+
+def p_text(p: float) -> str:
+    """A p-value as tables show it.
+
+    >>> p_text(0.0312), p_text(0.00001)
+    ('0.0312', '< 0.0001')
+    """
+    return f"{p:.4f}" if p >= 0.0001 else "< 0.0001"

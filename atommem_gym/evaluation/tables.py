@@ -9,22 +9,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
-
+from atommem_gym import terminal
 from atommem_gym.actions import Kind
 from atommem_gym.agents.players.roles import ROLES
-from atommem_gym.envs.render import printable
 from atommem_gym.evaluation import work
 from atommem_gym.evaluation.plan import Plan
 from atommem_gym.evaluation.report import Report, counts
 from atommem_gym.evaluation.statistics import RESAMPLES
 from atommem_gym.evaluation.summary import CellSummary
+from atommem_gym.terminal import Table
 from atommem_gym.traces.record import CAUSES, SELDOM
 
 NARROW = 120
-"""Columns of a terminal below which tables have no shares and little space."""
+"""Columns of a terminal below which causes are counted without their shares."""
 ORACLE_READERS = ("keep_all", "overwrite", "tidy", "oracle")
 """Scripted agents whose answers are an oracle reader's."""
 ABSENT = "–"
@@ -36,13 +33,13 @@ ABSTENTION_HEADERS = (
     ("abstention precision", "abstention_precision", 0),
     ("abstention recall", "abstention_recall", 0),
 )
-"""Header, metric, and the columns of the narrowest terminal that shows it."""
+"""Header, metric, and when it is left out."""
 
 
 GAIN_HEADERS = (
     ("memory gain", "gain", 0),
-    ("closed-book EM", "closed_book", 100),
-    ("EM if unknown", "em_unknown", 150),
+    ("closed-book EM", "closed_book", 3),
+    ("EM if unknown", "em_unknown", 7),
 )
 """The same, where a frozen reader answers."""
 
@@ -53,32 +50,30 @@ class Column:
 
     header: str
     cell: Callable[[CellSummary], str]
-    least: int = 0
-    """Columns of the narrowest terminal that shows it."""
+    leave_out: int = 0
+    """See ``atommem_gym.terminal.Column``; Markdown has all columns."""
 
 
 def results_columns(report: Report) -> list[Column]:
     """What a report shows of each cell; costs of language models only where one played."""
-    # Tokens take the place of what tells less.
-    spare = 190 if report.uses_models else 150
     columns = [
         Column("episodes", _episodes),
         Column("EM", lambda cell: cell.metrics["em"].text()),
         *_gain_columns(report),
         *_abstention_columns(report),
-        Column("F1", lambda cell: cell.metrics["f1"].text(), least=spare),
-        Column("evidence recall", _recall(report), least=90),
-        *(Column(kind, _operation(kind), least=120) for kind in _kinds(report)),
-        Column("rejected", lambda cell: _amount(cell.rejected), least=spare),
-        Column("entries", lambda cell: _amount(cell.peak_entries), least=100),
-        Column("steps", lambda cell: _amount(cell.steps), least=spare),
+        Column("F1", lambda cell: cell.metrics["f1"].text(), leave_out=9),
+        Column("evidence recall", _recall(report), leave_out=2),
+        *(Column(kind, _operation(kind), leave_out=5) for kind in _kinds(report)),
+        Column("rejected", lambda cell: _amount(cell.rejected), leave_out=10),
+        Column("entries", lambda cell: _amount(cell.peak_entries), leave_out=4),
+        Column("steps", lambda cell: _amount(cell.steps), leave_out=8),
     ]
     if any(cell.reader_tokens is not None for cell in report.cells):
-        columns.append(Column("reader's tokens", lambda cell: _tokens(cell.reader_tokens), least=NARROW))
+        columns.append(Column("reader's tokens", lambda cell: _tokens(cell.reader_tokens), leave_out=6))
     if report.uses_models:
         columns += [
-            Column("prompt tokens", lambda cell: _tokens(cell.prompt_tokens)),
-            Column("completion tokens", lambda cell: _tokens(cell.completion_tokens)),
+            Column("prompt tokens", lambda cell: _tokens(cell.prompt_tokens), leave_out=1),
+            Column("completion tokens", lambda cell: _tokens(cell.completion_tokens), leave_out=1),
         ]
     return columns
 
@@ -87,7 +82,7 @@ def _gain_columns(report: Report) -> list[Column]:
     """Only where a frozen reader answers."""
     if not any(cell.gain for cell in report.cells):
         return []
-    return [Column(header, _gain(name), least=least) for header, name, least in GAIN_HEADERS]
+    return [Column(header, _gain(name), leave_out=rank) for header, name, rank in GAIN_HEADERS]
 
 
 def _gain(name: str) -> Callable[[CellSummary], str]:
@@ -102,7 +97,7 @@ def _abstention_columns(report: Report) -> list[Column]:
     """Only where some question has no answer, so that other tables stay as they are."""
     if not any(cell.abstention for cell in report.cells):
         return []
-    return [Column(header, _abstention(name), least=least) for header, name, least in ABSTENTION_HEADERS]
+    return [Column(header, _abstention(name), leave_out=rank) for header, name, rank in ABSTENTION_HEADERS]
 
 
 def _abstention(name: str) -> Callable[[CellSummary], str]:
@@ -117,9 +112,9 @@ def time_columns() -> list[Column]:
     """Where the time of a step goes."""
     return [
         Column("agent: median ms", lambda cell: _ms(cell.agent_ms[0])),
-        Column("agent: p95 ms", lambda cell: _ms(cell.agent_ms[1])),
+        Column("agent: p95 ms", lambda cell: _ms(cell.agent_ms[1]), leave_out=2),
         Column("waits for env: median ms", lambda cell: _ms(cell.env_ms[0])),
-        Column("waits for env: p95 ms", lambda cell: _ms(cell.env_ms[1])),
+        Column("waits for env: p95 ms", lambda cell: _ms(cell.env_ms[1]), leave_out=1),
         Column("waits' share", lambda cell: ABSENT if math.isnan(cell.env_share) else f"{cell.env_share:.0%}"),
     ]
 
@@ -130,27 +125,27 @@ def cause_columns(report: Report, *, shares: bool = True) -> list[Column]:
     known: list[str] = [cause for cause in CAUSES if cause in found or cause not in SELDOM]
     known += [cause for cause in found if cause not in CAUSES]
     return [
-        Column("questions", lambda cell: f"{cell.questions}", least=NARROW),
+        Column("questions", lambda cell: f"{cell.questions}", leave_out=1),
         Column("failed", lambda cell: _count(cell.wrong, cell.questions, shares)),
         *(Column(cause, _cause(cause, shares)) for cause in known),
     ]
 
 
 def terminal_tables(report: Report, width: int) -> Iterator[Table]:
-    """Three tables; narrow terminals get fewer columns."""
-    for title, columns in _tables(report, shares=width >= NARROW):
-        table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, show_edge=False)
-        table.padding = (0, 1) if width >= NARROW else 0
-        for header in ("environment", "docs", "agent"):
-            table.add_column(header, justify="right" if header == "docs" else "left", no_wrap=True)
-        shown = [column for column in columns if width >= column.least]
-        for column in shown:
-            table.add_column(
-                column.header.replace(" ", "\n") if len(column.header) > 8 else column.header,
-                justify="right",
-                no_wrap=column.header in ("EM", "F1"),
-                overflow="fold",
-            )
+    """Three tables for a terminal of this many columns."""
+    shares = width >= NARROW
+    for title, columns in _tables(report, shares=shares):
+        counted = columns and columns[0].header == "questions" and not shares
+        shown = [terminal.Column(one.header, "right", leave_out=one.leave_out) for one in columns]
+        table = Table(
+            [
+                terminal.Column("environment", kind="words"),
+                terminal.Column("docs", "right"),
+                terminal.Column("agent", kind="words"),
+                *shown,
+            ],
+            title=f"{title} (shares: from {NARROW} columns on)" if counted else title,
+        )
         before: CellSummary | None = None
         for cell in report.cells:
             new_env = before is None or before.cell.env != cell.cell.env
@@ -159,7 +154,7 @@ def terminal_tables(report: Report, width: int) -> Iterator[Table]:
                 table.add_section()
             # Repeated names would drown what changes from row to row.
             names = (cell.cell.env if new_env else "", cell.size if new_docs else "", cell.cell.agent)
-            table.add_row(*(Text(printable(name)) for name in names), *(column.cell(cell) for column in shown))
+            table.add_row(*names, *(column.cell(cell) for column in columns))
             before = cell
         yield table
 

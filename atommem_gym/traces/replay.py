@@ -235,10 +235,10 @@ class Replayer:
     def _env_for(self, trace: EpisodeTrace) -> gym.Env[Any, Any]:
         if self._given is not None:
             return self._given
-        if self._env is None or self._made_for != trace.env:
+        if self._env is None or self._made_for != (trace.env, _credited(trace)):
             self.close()
             self._env = make_env(trace, self._overrides, self._scorer, self._reader)
-            self._made_for = trace.env
+            self._made_for = trace.env, _credited(trace)
         return self._env
 
 
@@ -278,12 +278,19 @@ def make_env(
             "items of one's own are checked in Python by Replayer(env=…), see docs/traces.md"
         )
     spec = copy.deepcopy(gym.spec(trace.env.id))
+    # By name, as Gymnasium has it for environments too: what is below envs cannot import them.
     if trace.env.shaping:
-        # By name, as Gymnasium has it for environments too: what is below envs cannot import them.
-        spec.additional_wrappers = (
-            WrapperSpec("ShapedReward", "atommem_gym.envs.wrappers:ShapedReward", {"shaping": trace.env.shaping}),
-        )
+        arguments = {"shaping": trace.env.shaping}
+        spec.additional_wrappers += (WrapperSpec("ShapedReward", "atommem_gym.envs.wrappers:ShapedReward", arguments),)
+    if _credited(trace):
+        credit = "atommem_gym.envs.wrappers:HindsightCredit"
+        spec.additional_wrappers += (WrapperSpec("HindsightCredit", credit, {}),)
     return gym.make(spec, disable_env_checker=True, **keywords)
+
+
+def _credited(trace: EpisodeTrace) -> bool:
+    """Whether a wrapper said at the end what each operation earned (SPEC R7)."""
+    return any("credit" in step.info for step in trace.steps[-1:])
 
 
 def _keywords(trace: EpisodeTrace, overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,11 +5,10 @@ const EPISODES = INDEX.episodes.map((row, number) => ({ ...row, number }));
 const EPISODES_KEPT = 4;
 const BLOCKS_KEPT = 64;
 // For whoever tests or measures the page: how much was unpacked so far.
-const work = { episodes: 0, blocks: 0, rows: 0 };
+const work = { episodes: 0, blocks: 0, rows: 0, bytes: 0 };
 
-async function unpack(id) {
-  const bytes = Uint8Array.from(atob(byId(id).textContent), (sign) => sign.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+async function unpack(name) {
+  const stream = new Blob([await bytesOf(name)]).stream().pipeThrough(new DecompressionStream("deflate"));
   return JSON.parse(await new Response(stream).text());
 }
 

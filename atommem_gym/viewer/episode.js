@@ -10,13 +10,15 @@ const SIGNS = {
 };
 
 function showEpisode(row, episode) {
-  const twins = EPISODES.filter(
-    (other) => other !== row && ["env", "item", "index", "layout"].every((name) => other[name] === row[name]),
-  );
+  const twins = EPISODES.filter((other) => other !== row && sameItem(other, row));
   fill(byId("episode"),
     el("p", { class: "facts" },
-      el("strong", {}, row.agent), " in ", row.env, el("span", { class: "dim" }, ` \u00b7 item ${row.item}`),
+      RUNS[row.run].name ? el("span", { class: "dim" }, `${RUNS[row.run].name} \u00b7 `) : null,
+      el("strong", {}, row.agent), row.model ? ` with ${row.model}` : null, " in ", row.env,
+      el("span", { class: "dim" }, ` \u00b7 item ${row.item}`),
       row.layout ? el("span", { class: "dim" }, ` \u00b7 layout ${row.layout}`) : null,
+      row.docs === null ? null : el("span", { class: "dim" }, ` \u00b7 ${row.docs} documents`),
+      el("span", { class: "dim" }, ` \u00b7 seed ${row.seed}`),
     ),
     el("ul", { class: "numbers", "aria-label": "Results" },
       scored(row) ? resultsOf(row) : null,
@@ -29,8 +31,12 @@ function showEpisode(row, episode) {
     row.questions.map((question, i) => questionOf(row, episode, question, i)),
     scored(row) && twins.length > 0
       ? el("p", { class: "twins" }, "Same item: ", twins.slice(0, 12).map((twin) => [
-          el("a", { href: `#${twin.number}` }, twin.agent, twin.seed === row.seed ? "" : ` (seed ${twin.seed})`,
-            el("span", { class: `result ${resultOf(twin)}` }, score(twin.em))), " "]))
+          el("span", { class: "twin" },
+            el("a", { href: `#${twin.number}` }, twin.run === row.run ? "" : `${RUNS[twin.run].name} \u00b7 `,
+              twin.agent, twin.seed === row.seed ? "" : ` (seed ${twin.seed})`,
+              el("span", { class: `result ${resultOf(twin)}` }, score(twin.em))),
+            el("a", { class: "beside", href: `#${row.number}~${twin.number}`, title: "side by side" }, "\u21c4",
+              el("span", { class: "unseen" }, ` side by side with ${twin.agent}`))), " "]))
       : null,
     settingsOf(row, episode),
   );

@@ -2,8 +2,13 @@
 
 const ALL = "";
 const CHOICES = {
+  run: { label: "run", values: (row) => (RUNS[row.run].name ? [RUNS[row.run].name] : []) },
   agent: { label: "agent", values: (row) => [row.agent] },
-  env: { label: "env", values: (row) => [row.env] },
+  model: { label: "model", values: (row) => (row.model ? [row.model] : []) },
+  env: { label: "env", values: (row) => [row.label] },
+  docs: { label: "documents", values: (row) => (row.docs === null ? [] : [String(row.docs)]), numeric: true },
+  seed: { label: "seed", values: (row) => [String(row.seed)], numeric: true },
+  iteration: { label: "training step", values: (row) => (row.iteration === null ? [] : [String(row.iteration)]), numeric: true },
   em: { label: "result", values: (row) => [resultOf(row)], order: ["right", "partly", "wrong"] },
   cause: { label: "cause", values: (row) => [...new Set(row.causes.filter(Boolean))] },
 };
@@ -20,8 +25,11 @@ const ORDERS = {
   "question": (row) => row.questions[0]?.question ?? "",
 };
 
-const chosen = { agent: ALL, env: ALL, em: ALL, cause: ALL, order: "file order", words: [] };
+const chosen = { ...Object.fromEntries(Object.keys(CHOICES).map((name) => [name, ALL])), order: "file order", words: [] };
 let found = EPISODES;
+// So many rows are made at once: a list of thousands would take longer to draw than anybody reads of it.
+const ROWS_AT_ONCE = 500;
+let rowsShown = ROWS_AT_ONCE;
 
 // An episode over a user's documents has no gold answer, and one of which no question counts has no score: neither is
 // right or wrong.
@@ -53,6 +61,7 @@ function search() {
     const [x, y] = [key(a), key(b)];
     return x < y ? -1 : x > y ? 1 : a.number - b.number;
   });
+  rowsShown = ROWS_AT_ONCE;
   showList();
 }
 
@@ -69,7 +78,7 @@ function buildFilters() {
     for (const row of EPISODES) for (const value of choice.values(row)) counts.set(value, (counts.get(value) ?? 0) + 1);
     // A choice of one is none.
     if (counts.size < 2 && !(name === "cause" && counts.size > 0)) continue;
-    const values = [...counts.keys()].sort();
+    const values = [...counts.keys()].sort(choice.numeric ? (a, b) => a - b : undefined);
     if (choice.order) values.sort((a, b) => choice.order.indexOf(a) - choice.order.indexOf(b));
     const options = [[ALL, `any ${choice.label}`], ...values.map((value) => [value, `${value} (${counts.get(value)})`])];
     selects.append(select(name, choice.label, options, (event) => {
@@ -96,9 +105,20 @@ function showList() {
   const em = judged.length > 0 ? ` \u00b7 mean EM ${score(mean)}` : "";
   const noun = EPISODES.length === 1 ? "episode" : "episodes";
   fill(byId("count"), `${found.length.toLocaleString("en")}${of} ${noun}${em}`);
-  fill(byId("list"), found.map(rowOf));
+  const at = found.findIndex((row) => row.number === place.episode);
+  if (at >= rowsShown) rowsShown = at + ROWS_AT_ONCE;
+  fill(byId("list"), found.slice(0, rowsShown).map(rowOf), moreRows());
   if (found.length === 0) byId("list").append(el("li", { class: "empty" }, "No episode is like that."));
   markCurrent();
+}
+
+function moreRows() {
+  if (found.length <= rowsShown) return null;
+  const text = `${(found.length - rowsShown).toLocaleString("en")} more`;
+  return el("li", { class: "more" }, el("button", { type: "button", on: { click: () => {
+    rowsShown += ROWS_AT_ONCE;
+    showList();
+  } } }, text));
 }
 
 function rowOf(row) {
@@ -113,6 +133,7 @@ function rowOf(row) {
       el("span", { class: "what" },
         el("span", { class: "question" }, question, more),
         el("span", { class: "about" },
+          RUNS.length > 1 && RUNS[row.run].name ? `${RUNS[row.run].name} \u00b7 ` : null,
           `${row.agent} \u00b7 ${plural(row.steps, "step")}`,
           cause ? [" \u00b7 ", el("span", { class: "cause" }, cause)] : null),
       ),
@@ -121,6 +142,14 @@ function rowOf(row) {
 }
 
 function markCurrent() {
+  for (const link of byId("fronts").querySelectorAll("a")) {
+    if (link.getAttribute("data-front") === place.front) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (found.findIndex((row) => row.number === place.episode) >= rowsShown) {
+    showList();
+    return;
+  }
   const links = [...byId("list").querySelectorAll("a")];
   const current = links.find((link) => link.getAttribute("data-number") === String(place.episode));
   markAmong(links, current ?? null, "true");

@@ -7,8 +7,8 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import IO
@@ -16,12 +16,20 @@ from typing import IO
 from atommem_gym.errors import AtomMemError
 from atommem_gym.traces.causes import evidence_fates
 from atommem_gym.traces.codec import to_json
+from atommem_gym.traces.files import read_traces
 from atommem_gym.traces.record import EpisodeTrace
 from atommem_gym.viewer.shared_texts import SharedTexts
-from atommem_gym.viewer.summary import detail, row
+from atommem_gym.viewer.summary import Json, detail, row
 
-SCRIPTS = ("dom.js", "data.js", "marks.js", "journey.js", "list.js", "episode.js", "step.js", "app.js")
-"""The parts of the page's script in the order in which they are joined."""
+EMBEDDED, SERVED = "embedded.js", "served.js"
+"""How the script comes by its data: they stand in the page, or a server of this machine has them."""
+SCRIPTS = (
+    *("dom.js", "data.js", "marks.js", "journey.js", "list.js", "episode.js", "step.js"),
+    *("markdown.js", "front.js", "sides.js", "app.js"),
+)
+"""The other parts of the page's script in the order in which they are joined."""
+MEBIBYTE = 1 << 20
+_CONNECT = "connect-src 'self'; "
 _LEVEL = 6
 """Of zlib: higher ones take several times as long for a few percent."""
 # Only these could end a script element or begin something else; json.dumps has escaped all that is not ASCII.
@@ -39,6 +47,44 @@ class PageSize:
     page_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class PageRun:
+    """Episodes that belong together: of an evaluation, a training or a file."""
+
+    name: str
+    """Tells it from the other runs of the page."""
+    traces: Path | None = None
+    """Its file of traces, if it has one."""
+    about: Mapping[str, Json] = field(default_factory=dict)
+    """What stands in front: the texts ``plan`` (YAML) and ``report`` (Markdown), and ``notices``, a list of texts."""
+    plots: Mapping[str, bytes] = field(default_factory=dict)
+    """PNG files by name."""
+    envs: Sequence[tuple[str, Mapping[str, Json], str]] = ()
+    """What the run calls its environments: id, keyword arguments, label."""
+
+    def row(self, trace: Mapping[str, Json], number: int) -> dict[str, Json]:
+        """The row of one of its episodes.
+
+        Args:
+            trace: The record, or those of its fields that a row needs.
+            number: The run's place in the page.
+        """
+        return {**row(trace), "run": number, "label": self._label(trace["env"]["id"], trace["env"]["keywords"])}
+
+    def _label(self, env_id: str, keywords: Mapping[str, Json]) -> str:
+        """That of the environment with the most keyword arguments of which the episode has all."""
+        fitting = [
+            (len(known), label)
+            for one, known, label in self.envs
+            if one == env_id and all(name in keywords and keywords[name] == known[name] for name in known)
+        ]
+        return max(fitting)[1] if fitting else env_id
+
+    def front(self) -> dict[str, Json]:
+        """What is shown of it as a whole."""
+        return {"name": self.name, **self.about, "plots": list(self.plots)}
+
+
 def write_page(traces: Iterable[EpisodeTrace], path: str | Path, *, title: str = "atommem traces") -> PageSize:
     """Write the page; traces are read one at a time, so that memory stays bounded by the largest.
 
@@ -50,13 +96,75 @@ def write_page(traces: Iterable[EpisodeTrace], path: str | Path, *, title: str =
     Raises:
         AtomMemError: there is no trace, or the page cannot be written.
     """
-    path = Path(path)
+    run = PageRun("")
+    return _write_file(Path(path), ((run, 0, trace) for trace in traces), _Shell(title, (run,)))
+
+
+def write_runs(
+    runs: Sequence[PageRun],
+    path: str | Path,
+    *,
+    title: str,
+    fronts: Mapping[str, Json] | None = None,
+    most_bytes: int | None = None,
+    remedy: str = "look at it with --serve, which loads what is looked at, or allow more with --limit-mib",
+) -> PageSize:
+    """Write a page over several runs, with what is known of each in front.
+
+    Args:
+        runs: Their files of traces are read one after the other.
+        path: The page. It appears whole or not at all.
+        title: Shown in the page's title.
+        fronts: What else stands in front, by name: ``comparison`` or ``training``.
+        most_bytes: A page that would be larger is not written.
+        remedy: What the user may do about that.
+
+    Raises:
+        AtomMemError: there is nothing to show, the page would be too large, or it cannot be written.
+    """
+    episodes = (
+        (run, number, trace)
+        for number, run in enumerate(runs)
+        if run.traces is not None
+        for trace in read_traces(run.traces)
+    )
+    return _write_file(Path(path), episodes, _Shell(title, tuple(runs), fronts or {}, most_bytes, remedy))
+
+
+@dataclass(frozen=True, slots=True)
+class _Shell:
+    """What a page has besides its episodes."""
+
+    title: str
+    runs: tuple[PageRun, ...]
+    fronts: Mapping[str, Json] = field(default_factory=dict)
+    most_bytes: int | None = None
+    remedy: str = ""
+
+    def check_size(self, size: int, episodes: int) -> None:
+        """Refuse a page that has become too large with so many episodes."""
+        if self.most_bytes is not None and size > self.most_bytes:
+            raise AtomMemError(
+                f"the page would have more than {self.most_bytes / MEBIBYTE:.3g} MiB (so much after {episodes:,} "
+                f"episodes); {self.remedy}"
+            )
+
+    @property
+    def has_front(self) -> bool:
+        return bool(self.fronts) or any(run.about or run.plots for run in self.runs)
+
+
+def _write_file(
+    path: Path,
+    episodes: Iterable[tuple[PageRun, int, EpisodeTrace]],
+    shell: _Shell,
+) -> PageSize:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         try:
             with draft.open("w", encoding="utf-8", newline="\n") as out:
-                episodes, steps, trace_bytes = _write(out, traces, title)
-            if not episodes:
+                count, steps, trace_bytes = _write(out, episodes, shell)
+            if not count and not shell.has_front:
                 raise AtomMemError("there is no episode to show; write traces first, e.g. with atommem eval")
             draft.replace(path)
         finally:
@@ -65,23 +173,16 @@ def write_page(traces: Iterable[EpisodeTrace], path: str | Path, *, title: str =
         raise AtomMemError(
             f"the page {path} cannot be written ({error.strerror}); name another file with -o"
         ) from error
-    return PageSize(episodes, steps, trace_bytes, path.stat().st_size)
+    return PageSize(count, steps, trace_bytes, path.stat().st_size)
 
 
-def _write(out: IO[str], traces: Iterable[EpisodeTrace], title: str) -> tuple[int, int, int]:
-    style, script, skeleton = _part("viewer.css"), _script(), _part("skeleton.html")
-    policy = (
-        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    out.write(
-        "<!doctype html>\n"
-        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<meta name="referrer" content="no-referrer">\n'
-        f"<title>{_text(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n{skeleton}"
-    )
+def _write(
+    out: IO[str],
+    episodes: Iterable[tuple[PageRun, int, EpisodeTrace]],
+    shell: _Shell,
+) -> tuple[int, int, int]:
+    script = script_text(EMBEDDED)
+    out.write(page_head(shell.title, script, connect=False))
     blocks = 0
 
     def write_block(pieces: list[str]) -> None:
@@ -90,18 +191,65 @@ def _write(out: IO[str], traces: Iterable[EpisodeTrace], title: str) -> tuple[in
         blocks += 1
 
     texts, rows, steps, trace_bytes = SharedTexts(write_block), [], 0, 0
-    for number, record in enumerate(traces):
+    for run, number, record in episodes:
         trace = to_json(record)
-        rows.append(row(trace))
-        fates = [list(one) for one in evidence_fates(record)]
-        _write_packed(out, f"episode-{number}", detail(trace, texts.split) | {"fates": fates})
+        _write_packed(out, f"episode-{len(rows)}", episode_detail(record, trace, texts.split))
+        rows.append(run.row(trace, number))
         steps += len(trace["steps"])
-        trace_bytes += len(_ascii_json(trace))
+        trace_bytes += len(ascii_json(trace))
+        shell.check_size(out.tell(), len(rows))
     texts.close()
-    index = {"title": title, "episodes": rows, "firsts": texts.firsts}
+    for name, value in shell.fronts.items():
+        _write_packed(out, f"front-{name}", value)
+    for number, run in enumerate(shell.runs):
+        _write_packed(out, f"run-{number}", run.front())
+        for place, image in enumerate(run.plots.values()):
+            _write_data(out, f"plot-{number}-{place}", image)
+    index = {**page_index(shell.title, shell.runs, shell.fronts, rows), "firsts": texts.firsts}
     out.write(f'<script type="application/json" id="index">{embeddable(index)}</script>\n')
     out.write(f"<script>{script}</script>\n</body>\n</html>\n")
+    shell.check_size(out.tell(), len(rows))
     return len(rows), steps, trace_bytes
+
+
+def page_index(
+    title: str, runs: Sequence[PageRun], fronts: Mapping[str, Json], rows: Sequence[Mapping[str, Json]]
+) -> dict[str, Json]:
+    """What the script reads at once: a row an episode, and what else there is to ask for."""
+    return {
+        "title": title,
+        "runs": [{"name": run.name, "front": bool(run.about or run.plots)} for run in runs],
+        "fronts": list(fronts),
+        "episodes": rows,
+    }
+
+
+def episode_detail(record: EpisodeTrace, trace: Mapping[str, Json], share: Callable[[str], Json]) -> dict[str, Json]:
+    """What is shown of an episode once it is chosen; ``trace`` is the record as JSON values."""
+    return {**detail(trace, share), "fates": [list(one) for one in evidence_fates(record)]}
+
+
+def page_head(title: str, script: str, *, connect: bool) -> str:
+    """The page up to its data: the policy that lets this one script and this one style work, and the skeleton.
+
+    Args:
+        title: Shown in the browser's tab.
+        script: What alone may run.
+        connect: Whether it may ask the server that the page comes from.
+    """
+    style = _part("viewer.css")
+    policy = (
+        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src blob:; "
+        f"{_CONNECT if connect else ''}base-uri 'none'; form-action 'none'"
+    )
+    return (
+        "<!doctype html>\n"
+        '<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="referrer" content="no-referrer">\n'
+        f"<title>{_text(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n{_part('skeleton.html')}"
+    )
 
 
 def embeddable(value: object) -> str:
@@ -110,22 +258,32 @@ def embeddable(value: object) -> str:
     >>> embeddable("</script><!-- & \u2028")
     '"\\u003c/script\\u003e\\u003c!-- \\u0026 \\u2028"'
     """
-    return _ascii_json(value).translate(_ESCAPES)
+    return ascii_json(value).translate(_ESCAPES)
 
 
-def _ascii_json(value: object) -> str:
+def ascii_json(value: object) -> str:
+    """Compact JSON in ASCII."""
     # ASCII: lone surrogates survive as escapes, and a character is a byte.
     return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
 
 
+def packed(value: object) -> bytes:
+    """JSON, deflated: what the script unpacks."""
+    return zlib.compress(ascii_json(value).encode("ascii"), _LEVEL)
+
+
 def _write_packed(out: IO[str], name: str, value: object) -> None:
-    """A data block: JSON, deflated, in base64, which has no character that HTML minds."""
-    packed = base64.b64encode(zlib.compress(_ascii_json(value).encode("ascii"), _LEVEL)).decode("ascii")
-    out.write(f'<script type="text/plain" id="{name}">{packed}</script>\n')
+    _write_data(out, name, packed(value))
 
 
-def _script() -> str:
-    body = "\n".join(_part(name) for name in SCRIPTS)
+def _write_data(out: IO[str], name: str, data: bytes) -> None:
+    """A data block in base64, which has no character that HTML minds."""
+    out.write(f'<script type="text/plain" id="{name}">{base64.b64encode(data).decode("ascii")}</script>\n')
+
+
+def script_text(source: str) -> str:
+    """The page's script, with its data from ``EMBEDDED`` or ``SERVED``."""
+    body = "\n".join(_part(name) for name in (source, *SCRIPTS))
     return f'(() => {{\n"use strict";\n{body}\n}})();\n'
 
 

@@ -18,7 +18,12 @@ def row(trace: Trace) -> dict[str, Json]:
     completions = [one for step in steps for one in step["completions"]]
     return {
         "env": trace["env"]["id"],
+        "docs": _count(trace["env"]["keywords"].get("num_docs")),
         "agent": trace["agent"]["name"],
+        "model": _model(trace["agent"]["settings"]),
+        "iteration": _count(trace["agent"]["settings"].get("iteration")),
+        "id": trace["id"],
+        "branch": trace["branch"],
         "item": trace["item"],
         "index": trace["index"],
         "layout": trace["shuffle_seed"],
@@ -74,6 +79,16 @@ def detail(trace: Trace, share: Share) -> dict[str, Json]:
 
 NO_ANSWER = "(none: the right answer is an abstention)"
 """What stands for the gold answer of a question that has none (SPEC R5)."""
+
+
+def _count(value: Json) -> int | None:
+    """A record may hold anything where keyword arguments and settings stand."""
+    return value if type(value) is int else None
+
+
+def _model(settings: Trace) -> str | None:
+    model = settings.get("model")
+    return model if isinstance(model, str) else None
 
 
 def _named(name: str, value: Json) -> dict[str, Json]:

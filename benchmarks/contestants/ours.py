@@ -243,14 +243,14 @@ class StrongSearch:
         store = open_store(os.environ[REAL_MILVUS], dim)
         assert isinstance(store, MilvusServerStore)
         self._store = store
-        self._nobody = Search("nobody", np.ones(dim, np.float32), TOP_K)
+        self._vector = np.ones(dim, np.float32)
 
     def begin(self, num_envs: int) -> None:
         """See ``Contestant``."""
 
     def step(self, moves: Sequence[Move]) -> list[list[int]]:
         """See ``Contestant``; it finds nothing."""
-        self._store.candidates([self._nobody])
+        self._store.candidates([Search("nobody", self._vector, TOP_K)])
         return [[] for _ in moves]
 
     def end(self) -> None:
@@ -259,3 +259,12 @@ class StrongSearch:
     def close(self) -> None:
         """See ``Contestant``."""
         self._store.close()
+
+
+class WrittenAndSearched(StrongSearch):
+    """One row written, and then that search, as every step has them."""
+
+    def step(self, moves: Sequence[Move]) -> list[list[int]]:
+        """See ``Contestant``; it finds nothing."""
+        self._store.write([Write("somebody", [1], ["a text"], self._vector[None])])
+        return super().step(moves)

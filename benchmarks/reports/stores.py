@@ -79,6 +79,7 @@ def markdown(
     absent: Mapping[str, str],
     failed: Mapping[str, str],
     made: Mapping[str, str],
+    file: str = "stores",
 ) -> str:
     """The whole report.
 
@@ -89,6 +90,7 @@ def markdown(
         absent: Stores that cannot be played here, and why.
         failed: Stores that failed, and their errors.
         made: Date, processor, versions, command.
+        file: First part of the names of the plots.
     """
     by_size = {(cell.store, cell.num_envs): cell for cell in cells if not cell.entries}
     by_entries = {(cell.store, cell.entries): cell for cell in cells if cell.entries}
@@ -110,7 +112,7 @@ def markdown(
         "nearly does not. `*`: stopped early, so cheap steps only. *Right*: reads that found exactly what brute force "
         "finds.",
         "",
-        "![Cost against the number of episodes](stores_envs.png)",
+        f"![Cost against the number of episodes]({file}_envs.png)",
         "",
         *_table(
             ["store", *(f"N={n}" for n in sizes), "right", "on disk"],
@@ -136,7 +138,7 @@ def markdown(
             "",
             "8 episodes side by side, 10 steps after so many entries in each.",
             "",
-            "![Cost against the entries of an episode](stores_entries.png)",
+            f"![Cost against the entries of an episode]({file}_entries.png)",
             "",
             *_table(
                 ["store", *(f"{n} entries" for n in starts)],
@@ -198,18 +200,23 @@ def _real(by_size: Mapping[tuple[str, int], Cell], sizes: Sequence[int]) -> list
         if cell is None or search is None:
             continue
         step, alone = n * cell.median_ms, n * search.median_ms
+        write = by_size.get(("real-write", n))
+        after = "–" if write is None else f"{n * write.median_ms:.0f}"
         target, met = "", ""
         if n == 1:
             target, met = f"{REAL_STEP:g} searches", "yes" if step <= REAL_STEP * alone else "no"
         elif n == REAL_MANY:
             target, met = f"{REAL_MANY_MS:g} ms an episode step", "yes" if cell.median_ms <= REAL_MANY_MS else "no"
-        rows.append([str(n), f"{step:.0f}", f"{alone:.0f}", f"{step / alone:.2f}", _ms(cell.median_ms), target, met])
+        ratio, each = f"{step / alone:.2f}", _ms(cell.median_ms)
+        rows.append([str(n), f"{step:.0f}", f"{alone:.0f}", after, ratio, each, target, met])
     if not rows:
         return []
-    heads = ["N", "ms a vector step", "ms one strong search", "step / search", "ms an episode step", "target", "met"]
+    heads = ["N", "ms a vector step", "ms one strong search", "ms one row written and a strong search"]
+    heads += ["step / search", "ms an episode step", "target", "met"]
     note = (
         "A read sees the writes before it, so a step waits for the server's next time tick (200 ms unless configured "
-        "otherwise): once, and all episodes of a vector step together."
+        "otherwise): once, and all episodes of a vector step together. A search that follows a write waits for one "
+        "tick or for two, as it falls between them."
     )
     return ["", "## A real Milvus", "", *_table(heads, rows), "", note]
 
@@ -239,7 +246,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def _cost(cell: Cell | None) -> str:
     if cell is None:
         return ""
-    cpu = "–" if cell.store in ("server", "real", "real-search") else _ms(cell.cpu_ms)
+    cpu = "–" if cell.store in ("server", "real", "real-search", "real-write") else _ms(cell.cpu_ms)
     return f"{_ms(cell.median_ms)}{'' if cell.complete else '*'} ({cpu})"
 
 
@@ -252,8 +259,8 @@ def _right(cells: Sequence[Cell]) -> str:
     return "100 %" if share == 1.0 else f"{100 * share:.1f} %"
 
 
-def plot(cells: Sequence[Cell], folder: Path) -> None:
-    """Write ``stores_envs.png`` and, if it was measured, ``stores_entries.png``.
+def plot(cells: Sequence[Cell], folder: Path, name: str = "stores") -> None:
+    """Write ``NAME_envs.png`` and, if it was measured, ``NAME_entries.png``.
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
@@ -267,19 +274,19 @@ def plot(cells: Sequence[Cell], folder: Path) -> None:
         ("envs", [cell for cell in cells if not cell.entries], "episodes side by side"),
         ("entries", [cell for cell in cells if cell.entries], "entries an episode begins with"),
     )
-    for name, shown, across in plots:
+    for kind, shown, across in plots:
         if not shown:
             continue
         figure, axes = pyplot.subplots(figsize=(9.6, 5.6), layout="constrained")
-        _lines(axes, shown, "num_envs" if name == "envs" else "entries")
+        _lines(axes, shown, "num_envs" if kind == "envs" else "entries")
         axes.set(xscale="log", yscale="log", xlabel=across, ylabel="ms per episode step (median)")
-        ticks = sorted({cell.num_envs if name == "envs" else cell.entries for cell in shown})
+        ticks = sorted({cell.num_envs if kind == "envs" else cell.entries for cell in shown})
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.minorticks_off()
         axes.grid(True, color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         figure.legend(loc="outside right upper", frameon=False, fontsize=9)
-        figure.savefig(folder / f"stores_{name}.png", dpi=150)
+        figure.savefig(folder / f"{name}_{kind}.png", dpi=150)
         pyplot.close(figure)
 
 

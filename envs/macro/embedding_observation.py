@@ -10,6 +10,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from gymnasium.utils import RecordConstructorArgs
 
+from atommem_gym.envs.branching import shallow
 from atommem_gym.envs.macro.macro_actions import MacroActions
 from atommem_gym.envs.macro.macro_state import MacroState, Measures
 from atommem_gym.envs.macro.relevance import Array
@@ -132,6 +133,25 @@ class EmbeddingObservation(gym.Wrapper[Any, Any, Observation, Any], RecordConstr
         """Carry out the choices."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return self.observation(observation), float(reward), terminated, truncated, info
+
+    def fork(self, n: int) -> list[EmbeddingObservation]:
+        """``n`` running copies, see ``MacroActions.fork``; ``MacroActions`` has to be the next wrapper below.
+
+        Raises:
+            ConfigError, ResetNeeded: see there; or there is another wrapper in between.
+        """
+        if self.env is not self._macro:
+            raise ConfigError(f"{self.env} stands between EmbeddingObservation and MacroActions; fork without it")
+        forks = []
+        for macro in self._macro.fork(n):
+            fork = shallow(self)
+            fork.env = fork._macro = macro
+            forks.append(fork)
+        return forks
+
+    def current(self) -> Vector:
+        """The observation to act on, also of a fork, which was never reset."""
+        return self.observation(self._macro.current)
 
     def named(self, observation: Vector) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
         """Scalars (numbers) and document features (``[slots]`` each) of an observation by name, to look at."""

@@ -16,6 +16,7 @@ from atommem_gym.actions import Answer, Create, Delete, Operation, Read, Scratch
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.macro.macro_state import MacroState, Piece, Stored
 from atommem_gym.envs.wrappers.base import plain_base
+from atommem_gym.envs.wrappers.forking import around_fork, check_forkable
 from atommem_gym.errors import ConfigError
 from atommem_gym.policies.answering import fill
 from atommem_gym.policies.documents import harmless
@@ -104,6 +105,11 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
         """Steps that the running episode may have."""
         return self._base.episode.max_steps
 
+    @property
+    def current(self) -> Observation:
+        """The observation to act on."""
+        return self._observation
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
@@ -140,6 +146,24 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
         info = {**info, "action": text, "macro": {name: done[name] for name in DONE}}
         info["macro"]["waiting"] = self.macro_state.waiting
         return observation, float(reward), terminated or truncated, False, info
+
+    def fork(self, n: int) -> list[MacroActions]:
+        """``n`` running copies that share the past with this one and nothing else, see ``AtomMemEnv.fork`` (SPEC M14).
+
+        Wrappers below, such as shaping, are put around the forks as they are around this environment.
+
+        Raises:
+            ConfigError: ``n`` is no integer from 1, or a wrapper below keeps a state of its own.
+            ResetNeeded: there is no episode yet, or it is over.
+        """
+        check_forkable(self.env)
+        forks = []
+        for base in self._base.fork(n):
+            fork = around_fork(self, base)
+            fork.macro_state = self.macro_state.fork()
+            fork._reader = OracleReader(base.episode)
+            forks.append(fork)
+        return forks
 
     def _see(self, observation: Observation) -> None:
         self._observation = observation

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from atommem_gym.actions import Create, Delete, Operation, Update
 from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import load_embedder
+from atommem_gym.envs.branching import shallow
 from atommem_gym.envs.macro.relevance import Array, Products, chain_relevance
 from atommem_gym.memory.protocols import TextKind, Vectors
 from atommem_gym.policies.documents import DocumentReader, entries, harmless
@@ -133,6 +134,17 @@ class MacroState:
         self._documents = DocumentReader(config)
         self._waiting: deque[Piece] = deque()
         self._measures: Measures | None = None
+
+    def fork(self) -> MacroState:
+        """The same state, which goes on by itself (SPEC M14); the embedder and what never changes are shared."""
+        twin = shallow(self)
+        twin.stored = {entry_id: replace(one, pieces=one.pieces.copy()) for entry_id, one in self.stored.items()}
+        twin.found = Found(self.found.texts.copy(), self.found.unasked.copy())
+        twin._documents = shallow(self._documents)
+        twin._waiting = self._waiting.copy()
+        # They name the entries of this one.
+        twin._measures = None
+        return twin
 
     @property
     def offered(self) -> list[Piece]:

@@ -21,6 +21,7 @@ from atommem_gym.actions import ActionText
 from atommem_gym.envs.atommem_env import AtomMemEnv, observation_space
 from atommem_gym.envs.backend import Backend, EpisodeWithKey
 from atommem_gym.envs.branching import Branching
+from atommem_gym.envs.items_ahead import AwaitedItems
 from atommem_gym.envs.pool.errand import Errand
 from atommem_gym.envs.pool.flight import Finish, Flight
 from atommem_gym.envs.pool.pool_env import Forks, Lease, PoolEnv
@@ -76,8 +77,12 @@ class AtomMemPool:
         max_batch: Steps that share a call at most.
         max_wait_ms: How long a batch that is not full waits for more steps, in milliseconds; with 0 it never waits. It
             does not wait either if a step of every environment in use has come.
+        items_ahead: Have items made by a process of its own, where they are generated: a reset waits for its item while
+            the steps of the other environments go on; the same items (``atommem_gym.envs.items_ahead``).
         shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``, or callables
             ``(info, episode) -> float``.
+        credit: Say in the ``info`` of the step that ends an episode what each operation earned (SPEC R7), as the
+            wrapper ``HindsightCredit`` does.
         **keywords: Those of ``EnvConfig``.
 
     Raises:
@@ -109,7 +114,9 @@ class AtomMemPool:
         items: Items | None = None,
         max_batch: int = 64,
         max_wait_ms: float = 1.0,
+        items_ahead: bool = False,
         shaping: ShapingSpec | Iterable[Shaping] = (),
+        credit: bool = False,
         **keywords: Any,
     ) -> None:
         capacity, max_batch = check_integer("capacity", capacity, 1), check_integer("max_batch", max_batch, 1)
@@ -123,12 +130,14 @@ class AtomMemPool:
         self.capacity = capacity
         self.config = configure(task, keywords)
         self.shaping = load_shaping(shaping)
+        self.credit = credit
         self.items = load_items(task, self.config) if items is None else items
         self._by_difficulty = ItemsByDifficulty(TASKS[task] if items is None else None, keywords)
         self.observation_space = observation_space(self.config)
         self.action_space = ActionText(
             self.config.max_action_chars, dialect=self.config.dialect, kinds=self.config.kinds
         )
+        self._made_elsewhere = AwaitedItems(self.items) if items_ahead else None
         self._backend = Backend(self.config)
         self._branching = Branching(task, self.items, self._by_difficulty, self._backend)
         # Tokenizers build tables at their first use; on the event loop that would block every coroutine.
@@ -282,6 +291,8 @@ class AtomMemPool:
         finally:
             self._finalizer.detach()
             self._executor.shutdown()
+            if self._made_elsewhere is not None:
+                self._made_elsewhere.close()
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome

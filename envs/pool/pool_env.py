@@ -19,6 +19,7 @@ import numpy as np
 from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError, ResetNeeded
 
 from atommem_gym.config import EnvConfig
+from atommem_gym.envs import credit
 from atommem_gym.envs.backend import EpisodeWithKey, Job
 from atommem_gym.envs.current_episode import CurrentEpisode, EpisodeAccess
 from atommem_gym.envs.generators import twin_of
@@ -52,7 +53,9 @@ class PoolEnv(EpisodeAccess):
 
     def __init__(self, pool: AtomMemPool) -> None:
         self._pool = pool
-        self._current = CurrentEpisode(pool.items, pool._by_difficulty, pool._backend, render=False)
+        self._current = CurrentEpisode(
+            pool._made_elsewhere or pool.items, pool._by_difficulty, pool._backend, render=False
+        )
         self._rng: np.random.Generator | None = None
         self._flight: Flight | Errand[Any, Any] | None = None
         """The call under way, or a call whose caller was cancelled and whose result was not returned yet."""
@@ -310,7 +313,13 @@ class PoolEnv(EpisodeAccess):
         return result
 
     def _land(self, job: Job, opening: Opening | None) -> tuple[StepResult, list[EpisodeWithKey]]:
+        # Here, so that a step whose caller was cancelled is followed, too.
+        credited = self._pool.credit and not job.step.opening
+        if credited:
+            credit.Ledger.of(job.running.episode)
         result = self._pool._backend.finish(job)
+        if credited:
+            credit.note(job.running.episode, result.info)
         if opening is not None:
             self._rng = opening.rng
         return result, self._current.finish("", job.running, job.step, result)

@@ -264,6 +264,11 @@ class CurrentTeamEpisode:
         self._running: EpisodeWithKey | None = None
 
     @property
+    def exists(self) -> bool:
+        """Whether there is an episode yet; it may be over."""
+        return self._team is not None
+
+    @property
     def team(self) -> TeamEpisode:
         """The current episode, also when it is over.
 

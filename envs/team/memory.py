@@ -47,6 +47,12 @@ class TeamMemory(Memory):
     scratchpads: dict[str, str] = field(default_factory=dict)
     """Scratchpads by agent; the scratchpad of an agent that is missing is empty."""
 
+    def copy(self) -> TeamMemory:
+        """The same memory, which can be changed on its own."""
+        return TeamMemory(
+            self.entries.copy(), self.next_id, self.scratchpad, self.authors.copy(), self.scratchpads.copy()
+        )
+
     def of_member(self, name: str) -> Memory:
         """What one agent sees as its memory: the entries of all and its own scratchpad."""
         return Memory(self.entries, self.next_id, self.scratchpads.get(name, ""))

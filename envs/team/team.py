@@ -6,7 +6,6 @@ Needs PettingZoo: ``pip install "atommem-gym[team]"``.
 from __future__ import annotations
 
 import copy
-import io
 import sys
 import weakref
 from collections.abc import Mapping
@@ -16,16 +15,15 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
-from rich.console import Console, Group
-from rich.panel import Panel
-from rich.table import Table
+from rich.console import RenderableType
 from rich.text import Text
 
 from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.atommem_env import observation_space
 from atommem_gym.envs.backend import Backend
-from atommem_gym.envs.render import WIDTH, printable
+from atommem_gym.envs.branching import Branching
+from atommem_gym.envs.team.branching import TeamBranching
 from atommem_gym.envs.team.episode import (
     ANSWERER,
     PARTS,
@@ -40,11 +38,12 @@ from atommem_gym.records.record import Item, Items
 from atommem_gym.registration import TASKS, configure, load_items, resolve_env_id, task_of
 from atommem_gym.step import Observation, Phase, StepResult
 from atommem_gym.task import ItemsByDifficulty
+from atommem_gym.terminal import Excerpt, Heading, Line, drawn, on_one_line
 
 try:
     from pettingzoo import AECEnv, ParallelEnv
-    from pettingzoo.utils import parallel_to_aec
-    from pettingzoo.utils.wrappers import OrderEnforcingWrapper
+
+    from atommem_gym.envs.team.turns import TeamTurns, TurnsInOrder
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("teams need PettingZoo: pip install 'atommem-gym[team]'", name="pettingzoo") from error
 
@@ -174,6 +173,8 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         self._action_spaces = {agent: _action_space(self.config, agent) for agent in self.possible_agents}
         self._backend = Backend(self.config)
         self._current = CurrentTeamEpisode(self.items, by_difficulty, self._backend, readers=readers, parts=parts)
+        branching = Branching(self.task, self.items, by_difficulty, self._backend)
+        self._branching = TeamBranching(branching, readers, parts)
         self._rng: np.random.Generator | None = None
         self._frame = ""
         # An environment that is never closed must not keep a database folder, thread or lock.
@@ -268,6 +269,41 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
             {agent: result.info for agent, result in results.items()},
         )
 
+    def snapshot(self) -> dict[str, Any]:
+        """The state of the whole team, picklable; see :meth:`restore` (SPEC M14)."""
+        return self._branching.snapshot(self._current, self._rng, self._generators())
+
+    def restore(self, snapshot: dict[str, Any]) -> dict[str, Observation] | None:
+        """Return to a snapshot exactly, in this or another process, also with another store.
+
+        The restored team has a memory of its own, so a team branches by restoring one snapshot into several
+        environments. Snapshots of single agents are others.
+
+        Returns:
+            The observations at which the snapshot was taken, by agent; ``None`` if that was before the first reset.
+
+        Raises:
+            SnapshotError: it is damaged, of a newer version, or of another team, task, configuration or item than this
+                environment's; nothing has changed.
+        """
+        own = self._generators()
+        restored = self._branching.restored(snapshot, own)
+        self._backend.release(self._current.take(*(restored or (None, None))))
+        for agent, generator in own.items():
+            generator.bit_generator.state = snapshot["action_spaces"][agent]
+        if snapshot["np_random"] is None:
+            self._rng = None
+        else:
+            self._rng = gym.utils.seeding.np_random(0)[0]
+            self._rng.bit_generator.state = snapshot["np_random"]
+        self._frame = ""
+        if restored is None:
+            self.agents = []
+            return None
+        team, _ = restored
+        self.agents = [] if team.over else self.possible_agents[:]
+        return {name: member.observation() for name, member in team.members.items()}
+
     def state(self) -> dict[str, Any]:
         """The whole memory and the progress of every reader, for a centralised critic; JSON values, since it is text.
 
@@ -302,6 +338,10 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
     def __str__(self) -> str:
         """The environment's name."""
         return str(self.metadata["name"])
+
+    def _generators(self) -> dict[str, np.random.Generator]:
+        """Those of the action spaces, by agent."""
+        return {agent: space.np_random for agent, space in self._action_spaces.items()}
 
     def _checked_cycles(self) -> int | None:
         cycles = self.max_cycles
@@ -348,62 +388,47 @@ def render_team(
         results: What it returned, by agent.
     """
     end = results[team.answerer.name]
-    table = Table(box=None, expand=True, pad_edge=False)
-    for column, ratio in (("agent", 3), ("sees", 2), ("action", 6), ("feedback", 5), ("reads", 6)):
-        table.add_column(column, ratio=ratio, overflow="fold")
+    metrics = end.info.get("episode_metrics")
+    phase = "reading" if team.phase is Phase.READING else "answering"
+    title = f"round {team.answerer.state.steps} · {phase} · reward {end.reward:.2f}"
+    parts: list[RenderableType] = [Heading(title, "bold green" if metrics else "bold")]
     for name, result in results.items():
         observation = result.observation
         read, chunks = observation["progress"]
-        found = ", ".join(f"[{memory['id']}] by {memory['author'] or '?'}" for memory in observation["memories"])
-        asked = f"{_line(observation['query'], 60)} → {found or 'nothing'}" if observation["query"] else ""
-        table.add_row(
-            name,
-            f"{read}/{chunks}" if name != team.answerer.name else "memory",
-            Text(_line(actions.get(name, ""), 120), style="cyan"),
-            Text(_line(observation["feedback"], 120), style="yellow"),
-            Text(asked, style="blue"),
-        )
-    parts: list[Table | Text] = [table, _changes(team, step, int(end.info["entries"]))]
-    metrics = end.info.get("episode_metrics")
+        sees = f"{read}/{chunks}" if name != team.answerer.name else "memory"
+        parts.append(Text.assemble((name, "bold"), f" sees {sees}"))
+        if actions.get(name):
+            parts.append(Line(actions[name], "cyan", "  action: "))
+        if observation["feedback"]:
+            parts.append(Line(observation["feedback"], "yellow", "  feedback: "))
+        if observation["query"]:
+            found = ", ".join(f"[{memory['id']}] by {memory['author'] or '?'}" for memory in observation["memories"])
+            parts.append(Line(f"{observation['query']} → {found or 'nothing'}", "blue", "  reads: "))
+    parts += _changes(team, step, int(end.info["entries"]))
     if metrics is None:
-        parts.append(Text(f"question: {_line(end.observation['question'], 400)}", style="magenta"))
+        parts += [Text("question", style="bold"), Excerpt(end.observation["question"], 400, "magenta")]
     else:
         for answer in metrics["answers"]:
-            said = _line(answer["answer"], 120) or "(no answer)"
-            asked, gold = _line(answer["question"], 160), _line(answer["gold"][0], 80)
+            asked, gold = on_one_line(answer["question"]), on_one_line(answer["gold"][0])
+            said = on_one_line(answer["answer"]) or "(no answer)"
             parts.append(Text(f"{asked}\n  → {said}  [gold: {gold}]  EM {answer['em']:.0f}", style="bold"))
-    phase = "reading" if team.phase is Phase.READING else "answering"
-    title = f"round {team.answerer.state.steps} · {phase} · reward {end.reward:.2f}"
-    console = Console(
-        file=io.StringIO(), force_terminal=True, color_system="standard", width=WIDTH, legacy_windows=False
-    )
-    console.print(Panel(Group(*parts), title=title, title_align="left", border_style="green" if metrics else "white"))
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
+    return drawn(*parts)
 
 
-def _line(text: str, limit: int) -> str:
-    """A text on one line of at most ``limit`` characters."""
-    text = " ".join(printable(text).split())
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def _changes(team: TeamEpisode, step: TeamStep, entries: int) -> Text:
+def _changes(team: TeamEpisode, step: TeamStep, entries: int) -> list[RenderableType]:
     draft = step.draft
-    lines = [(f"- [{entry}] deleted by {draft.changed[entry]}", "red") for entry in draft.deletes]
+    lines = [Line("", "red", f"- [{entry}] deleted by {draft.changed[entry]}") for entry in draft.deletes]
     lines += [
-        (f"+ [{entry}] {draft.changed[entry]}: {_line(written.text, 70)}", "green")
-        for entry, written in draft.writes.items()
+        Line(written.text, "green", f"+ [{entry}] {draft.changed[entry]}: ") for entry, written in draft.writes.items()
     ]
     lines += [
-        (f"! [{c.entry}] {c.operation} of {c.rejected} rejected, {c.kept} came first", "red") for c in draft.conflicts
+        Line("", "red", f"! [{c.entry}] {c.operation} of {c.rejected} rejected, {c.kept} came first")
+        for c in draft.conflicts
     ]
-    text = Text(f"memory: {entries} entries", style="bold")
-    for line, style in lines[:MAX_CHANGES]:
-        text.append(f"\n{line}", style=f"not bold {style}")
+    parts: list[RenderableType] = [Text(f"memory: {entries} entries", style="bold"), *lines[:MAX_CHANGES]]
     if len(lines) > MAX_CHANGES:
-        text.append(f"\n… and {len(lines) - MAX_CHANGES} more", style="not bold dim")
-    return text
+        parts.append(Text(f"… and {len(lines) - MAX_CHANGES} more", style="dim"))
+    return parts
 
 
 parallel_env = TeamEnv
@@ -415,9 +440,9 @@ def raw_env(*args: Any, **keywords: Any) -> AECEnv:
 
     Agents act in turn; their actions are executed when the last of them has acted.
     """
-    return parallel_to_aec(TeamEnv(*args, **keywords))
+    return TurnsInOrder(TeamTurns(TeamEnv(*args, **keywords)))
 
 
 def env(*args: Any, **keywords: Any) -> AECEnv:
     """A team as a PettingZoo ``AECEnv`` that checks the order of calls; the arguments are those of :class:`TeamEnv`."""
-    return OrderEnforcingWrapper(raw_env(*args, **keywords))
+    return TurnsInOrder(raw_env(*args, **keywords))

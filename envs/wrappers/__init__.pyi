@@ -1,5 +1,6 @@
 from . import vector as vector
 from .curriculum import Curriculum as Curriculum
+from .hindsight_credit import HindsightCredit as HindsightCredit
 from .prompts import ChatObservation as ChatObservation
 from .prompts import PromptObservation as PromptObservation
 from .record_traces import RecordTraces as RecordTraces

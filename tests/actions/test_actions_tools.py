@@ -233,6 +233,8 @@ def test_A5_a_written_call_is_one_json_object_in_a_block() -> None:
     lines = action.split("\n")
     assert (lines[0], lines[2:]) == ("<tool_call>", ["</tool_call>"])
     assert json.loads(lines[1]) == {"name": "update", "arguments": {"id": 3, "text": 'a "b"\nc'}}
+    # Letters stay letters: a model that is trained on the action need not learn to write escapes.
+    assert "Orléans, 東京" in format_action([Create("Orléans, 東京")], "tools")
 
 
 def test_A5_the_schemas_say_what_each_function_takes() -> None:

@@ -15,8 +15,9 @@ import pytest
 from support.pools import ENV_ID, SMALL, run
 
 from atommem_gym.agents.learn.training_numbers import SessionSteps
-from atommem_gym.agents.learn.verl_pools import close_pools, shared_pool
-from atommem_gym.agents.session import TOTALS, Generated, Session, TokenLimits, play_session
+from atommem_gym.agents.session import TOTALS, OverlongPrompt, Session, play_session
+from atommem_gym.agents.shared_pools import close_pools, shared_pool
+from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy
 from atommem_gym.cli import FAILED, main
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
 from atommem_gym.records.record import Items
@@ -67,6 +68,7 @@ async def session(
     *,
     shaping: dict[str, Any] | None = None,
     limits: TokenLimits = WIDE,
+    overlong_prompt: OverlongPrompt = "shorten",
     shuffle_seed: int = 0,
     row: ItemReference | None = None,
     **keywords: Any,
@@ -77,12 +79,10 @@ async def session(
             return await play_session(
                 env,
                 row or reference(**keywords),
-                shuffle_seed,
-                shared.prompt,
-                encode=encode_messages,
-                decode=decode,
-                generate=policy,
-                limits=limits,
+                TokenPolicy(encode_messages, decode, policy, limits),
+                shuffle_seed=shuffle_seed,
+                prompt=shared.prompt,
+                overlong_prompt=overlong_prompt,
             )
     finally:
         await close_pools()
@@ -92,11 +92,11 @@ def test_every_step_is_a_prompt_and_the_response_that_was_sampled() -> None:
     policy = saying("<create>a fact</create>")
     played = run(session(policy))
     assert len(played.steps) == played.totals["steps"] > 3
-    assert [step.prompt_ids for step in played.steps] == policy.prompts  # type: ignore[attr-defined]
+    assert [step.reply.prompt_ids for step in played.steps] == policy.prompts  # type: ignore[attr-defined]
     for step in played.steps:
-        assert step.generated.token_ids == encode("<create>a fact</create>")
-        assert step.generated.log_probs == [-0.5] * len(step.generated.token_ids)
-        assert step.generated.extra == {"global_steps": 7}
+        assert step.reply.token_ids == encode("<create>a fact</create>")
+        assert step.reply.log_probs == [-0.5] * len(step.reply.token_ids)
+        assert step.reply.extra == {"global_steps": 7}
     assert [step.facts["step"] for step in played.steps] == list(range(len(played.steps)))
     assert sum(step.facts["operations"]["create"] for step in played.steps) == played.totals["op_create"]
 
@@ -165,22 +165,22 @@ def test_E8_layout_changes_with_the_training_step_and_never_in_validation(rows: 
 
 def test_a_prompt_over_the_limit_is_shortened_by_rule_and_counted() -> None:
     whole = run(session(saying("<create>a fact</create>")))
-    limit = max(len(step.prompt_ids) for step in whole.steps) - 200
+    limit = max(len(step.reply.prompt_ids) for step in whole.steps) - 200
     played = run(session(saying("<create>a fact</create>"), limits=TokenLimits(limit, 500)))
-    assert played.totals["prompts_shortened"] == sum(len(step.prompt_ids) > limit for step in whole.steps) > 0
+    assert played.totals["prompts_shortened"] == sum(len(step.reply.prompt_ids) > limit for step in whole.steps) > 0
     for step, uncut in zip(played.steps, whole.steps, strict=True):
-        assert len(step.prompt_ids) <= limit
+        assert len(step.reply.prompt_ids) <= limit
         if not step.facts["prompt_shortened"]:
-            assert step.prompt_ids == uncut.prompt_ids
+            assert step.reply.prompt_ids == uncut.reply.prompt_ids
         else:  # the chunk's end is gone, question and instructions are not
-            text = bytes(step.prompt_ids[:-1]).decode()
+            text = bytes(step.reply.prompt_ids[:-1]).decode()
             assert "Question" in text
-            assert text[:200] == bytes(uncut.prompt_ids[:200]).decode()
+            assert text[:200] == bytes(uncut.reply.prompt_ids[:200]).decode()
 
 
 def test_a_prompt_over_the_limit_is_an_error_where_that_is_wanted() -> None:
     with pytest.raises(ContextLengthError, match=r"max_prompt_length.*chunk_tokens"):
-        run(session(saying(""), limits=TokenLimits(100, 500, "error")))
+        run(session(saying(""), limits=TokenLimits(100, 500), overlong_prompt="error"))
 
 
 def test_a_prompt_that_cannot_be_made_short_enough_is_an_error() -> None:
@@ -249,14 +249,7 @@ def test_sessions_share_a_pool_and_a_cancelled_one_gives_its_place_back() -> Non
         async def play(policy: Any) -> Session:
             async with first.pool.env() as env:
                 return await play_session(
-                    env,
-                    row,
-                    0,
-                    first.prompt,
-                    encode=encode_messages,
-                    decode=decode,
-                    generate=policy,
-                    limits=WIDE,
+                    env, row, TokenPolicy(encode_messages, decode, policy, WIDE), prompt=first.prompt
                 )
 
         hanging = asyncio.create_task(play(hang))

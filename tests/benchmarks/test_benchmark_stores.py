@@ -86,9 +86,11 @@ def test_finding_3_9_a_real_milvus_is_measured_beside_one_strong_search_of_the_s
 
     cells = [cell("real", 1, 210.0), cell("real-search", 1, 200.0), cell("real", 64, 6.0), cell("real-search", 64, 3.0)]
     made = {name: name for name in ("date", "cpu", "python", "versions", "command")}
-    text = markdown(cells, [], {"real-search": "search", "real": "real"}, {}, {}, made)
-    assert "| 1 | 210 | 200 | 1.05 | 210 | 1.2 searches | yes |" in text
-    assert "| 64 | 384 | 192 | 2.00 | 6.00 | 5 ms an episode step | no |" in text
+    cells.append(cell("real-write", 64, 5.5))
+    text = markdown(cells, [], {"real-search": "search", "real": "real"}, {}, {}, made, "servers")
+    assert "| 1 | 210 | 200 | – | 1.05 | 210 | 1.2 searches | yes |" in text
+    assert "| 64 | 384 | 192 | 352 | 2.00 | 6.00 | 5 ms an episode step | no |" in text
+    assert "(servers_envs.png)" in text
     assert "| real | 210 (–) | 6.00 (–) |" in text
 
 

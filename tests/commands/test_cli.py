@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -39,9 +40,7 @@ def row_of(agent: str, out: str) -> list[str]:
 
 @pytest.mark.parametrize("arguments", [[], ["demo"], ["run"], ["envs"], ["data"], ["info"]], ids=str)
 def test_help_of_every_command(arguments: list[str], capsys: Capture) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main([*arguments, "--help"])
-    assert stop.value.code == 0
+    assert main([*arguments, "--help"]) == 0
     assert "usage: atommem" in capsys.readouterr().out
 
 
@@ -50,7 +49,18 @@ def test_demo_plays_all_agents_then_shows_one_episode_and_says_what_to_type_next
     out = capsys.readouterr().out
     for agent in AGENTS:
         assert row_of(agent, out)
-    for header in ("EM", "F1", "create", "read", "update", "delete", "scratch-", "entries", "evidence", "ms a"):
+    for header in (
+        "EM",
+        "F1",
+        "create",
+        "read",
+        "update",
+        "delete",
+        "scratchpad",
+        "entries",
+        "evidence recall",
+        "ms a step",
+    ):
         assert header in out
     assert "These rows measure memory and retrieval, not language." in " ".join(out.split())
     steps = [out.index(part) for part in ("step 0", "action", "memory after it", "feedback", "end of the episode")]
@@ -161,16 +171,6 @@ def test_documents_can_steer_neither_the_terminal_nor_the_markup(capsys: Capture
     assert "\x07" not in out
 
 
-def test_the_table_fits_a_terminal_of_80_columns(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    assert main(["run", "Synthetic", "--set", "num_docs=200", "store=numpy", "--episodes", "1"]) == 0
-    out = capsys.readouterr().out
-    assert max(map(len, out.splitlines())) <= 80
-    assert "…" not in out
-    assert row_of("keep_all", out)[3] == "200.0"
-    assert len(row_of("keep_all", out)) == 11
-
-
 def test_watch_shows_every_step(capsys: Capture) -> None:
     assert main(["run", "Synthetic", *SMALL[:3], "--watch", "--episodes", "1", "--agent", "silent"]) == 0
     out = capsys.readouterr().out
@@ -210,7 +210,7 @@ def test_info_lists_versions_and_says_how_to_get_what_is_missing(capsys: Capture
         assert main(["info"]) == 0
     out = capsys.readouterr().out
     for package in ("python", "atommem-gym", "gymnasium", "numpy", "milvus-lite", "pymilvus"):
-        assert f"│ {package} " in out
+        assert re.search(rf"^{package}  ", out, re.MULTILINE)
     for extra in ("llm", "embed", "rl"):
         assert f"pip install 'atommem-gym[{extra}]'" in out
 

@@ -57,9 +57,13 @@ def test_ask_s_commands_run_one_after_the_other(
 def test_the_viewer_s_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("webbrowser.open", lambda url: True)
-    folder = tmp_path / "runs" / "first"
-    folder.mkdir(parents=True)
-    for path in (tmp_path / "traces.jsonl", folder / "traces.jsonl"):
+    monkeypatch.setattr("atommem_gym.viewer.server.PageServer.serve", lambda server: None)
+    folders = [tmp_path / "runs" / name for name in ("base", "trained")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "plan.yaml").write_text("envs: [Synthetic]\nagents: [random]\n")
+    for path in (tmp_path, *folders):
+        path = path / "traces.jsonl"
         with TraceWriter(path) as writer:
             writer.write(example_traces(1)[0])
     for arguments in commands(VIEWER):
@@ -68,6 +72,7 @@ def test_the_viewer_s_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert main(expanded) == 0
     assert (tmp_path / "traces.html").is_file()
     assert (tmp_path / "all.html").is_file()
+    assert (folders[0] / "view.html").is_file()
 
 
 def test_the_viewer_s_keys_are_all_described() -> None:
@@ -83,7 +88,5 @@ def test_the_viewer_s_keys_are_all_described() -> None:
 
 @pytest.mark.parametrize("command", ["ask", "memory", "view"])
 def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main([command, "--help"])
-    assert stop.value.code == 0
+    assert main([command, "--help"]) == 0
     assert f"usage: atommem {command}" in capsys.readouterr().out

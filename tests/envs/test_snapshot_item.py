@@ -324,7 +324,7 @@ def forgetting_costs(snapshot: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (setting(5, "version"), "of version 5, this package reads 1 to 4"),
+        (setting(6, "version"), "of version 6, this package reads 1 to 5"),
         (setting(True, "version"), "of version True"),
         (setting("2", "version"), "of version '2'"),
         (without("version"), "this dict is no snapshot"),
@@ -382,7 +382,7 @@ def test_finding_4_3_whatever_else_is_no_snapshot(value: Any) -> None:
 def test_M14_a_snapshot_from_before_the_first_reset_has_no_item() -> None:
     env = old_env()
     snapshot = env.snapshot()
-    assert snapshot["version"] == snapshots.VERSION == 4
+    assert snapshot["version"] == snapshots.VERSION == 5
     assert snapshot["episode"] is None
     assert old_env(documents=DOCUMENTS[:1]).restore(snapshot) is None
 
@@ -420,7 +420,7 @@ def test_E13_a_snapshot_from_before_there_were_frozen_readers_has_cost_none() ->
     snapshot = taken(env)
     assert snapshot["episode"]["state"].reader.counted()["calls"] == 0
     snapshot["version"] = 2
-    del snapshot["episode"]["state"].reader, snapshot["episode"]["past"]
+    del snapshot["episode"]["state"].reader, snapshot["episode"]["past"], snapshot["episode"]["ledger"]
     observation = env.restore(snapshot)
     assert repr(observation) == repr(env.episode.observation())
     assert env.episode.state.reader.answered == []

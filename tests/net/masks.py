@@ -53,8 +53,7 @@ def output(text: str, folder: Path) -> str:
 def results_table(text: str) -> str:
     """The table of `atommem run` without its last column, milliseconds, which decides the widths of rule and title."""
     text = re.sub(r"^─{20,}$", "<rule>", text, flags=re.MULTILINE)
-    text = re.sub(r"^(agent|\w+)( +EM| +\d\.\d\d)(.*?) +(step|[0-9.]+)$", r"\1\2\3 <ms>", text, flags=re.MULTILINE)
-    return re.sub(r"^ +scratch-.*$", lambda match: re.sub(r" +ms a$", " ms a", match[0]), text, flags=re.MULTILINE)
+    return re.sub(r"^(agent|\w+)( +EM| +\d\.\d\d)(.*?) +(step|[0-9.]+)$", r"\1\2\3 <ms>", text, flags=re.MULTILINE)
 
 
 def time_tables(text: str) -> str:
@@ -91,15 +90,9 @@ def cells_csv(text: str) -> str:
 
 
 def information(text: str) -> str:
-    """The tables of `atommem info` without what is installed here, which also decides how cells wrap."""
-    kept = []
-    for line in text.split("\n"):
-        cells = [cell.strip() for cell in re.split("[│┃]", line)[1:-1]]
-        if cells and cells[0]:
-            kept.append(cells[0])
-        elif not cells and line and line[0] not in "┏┡└":
-            kept.append(line)
-    return "\n".join(kept)
+    """The first columns of the tables of `atommem info`; the others say what is installed here."""
+    lines = (re.split(" {2,}", line)[0] for line in text.split("\n"))
+    return "\n".join(line for line in lines if not line.startswith("─"))
 
 
 def viewer_data(value: object) -> str:

@@ -98,7 +98,7 @@ def options(help_pages: str) -> dict[str, list[str]]:
     for command in COMMANDS:
         title = " ".join(["$ atommem", *command, "--help"])
         page = help_pages.split(f"{title}\n", 1)[1].split("\n$ atommem", 1)[0]
-        lines = re.findall(r"^│ (-.*?)(?:  |$)", page, re.MULTILINE)
+        lines = re.findall(r"^  (-.*?)(?:  |$)", page, re.MULTILINE)
         found[" ".join(command)] = [name for line in lines for name in re.findall(r"(?<![\w-])--?[a-z][\w-]*", line)]
     return found
 

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from support.plugins.readers import Echo, failing, late
 from support.pools import ENV_ID, make_plain, make_pool, run
 
-from atommem_gym.agents.session import Generated, TokenLimits, play_session
+from atommem_gym.agents.session import play_session
+from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy
 from atommem_gym.envs import AtomMemVectorEnv, PoolEnv
 from atommem_gym.errors import ReaderError
-from atommem_gym.prompts import PromptTemplate
 from atommem_gym.records.verl_rows import references
 from atommem_gym.registration import configure, load_items, task_of
 from atommem_gym.testing import budget
@@ -290,10 +290,7 @@ def test_E13_a_training_session_is_read_and_its_costs_are_in_the_totals() -> Non
 
     async def main(reader: Any) -> Any:
         async with make_pool(1, **keywords, reader=reader) as pool, pool.env() as env:
-            prompt = PromptTemplate(env.config)
-            return await play_session(
-                env, reference, 0, prompt, encode=encode, decode=decode, generate=generate, limits=TokenLimits(99, 99)
-            )
+            return await play_session(env, reference, TokenPolicy(encode, decode, generate, TokenLimits(99, 99)))
 
     at_once, slow = run(main(Echo())), run(main(late([0.001, 0.003])))
     for one in (at_once, slow):

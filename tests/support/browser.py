@@ -39,19 +39,26 @@ def chromium() -> Iterator[Any]:
 
 
 class Sight:
-    """A page that is looked at without a network, and all that it must not do."""
+    """A page that is looked at without a network, and all that it must not do.
 
-    def __init__(self, browser: Any, url: str, **options: Any) -> None:
+    Args:
+        browser: Opens it.
+        url: The page.
+        ready: What is there once the page shows something.
+        **options: Of the browser's context, such as ``offline=False`` for a page that a server of the test has.
+    """
+
+    def __init__(self, browser: Any, url: str, ready: str = "#step .panels", **options: Any) -> None:
         self.requests: list[str] = []
         self.complaints: list[str] = []
-        self._context = browser.new_context(offline=True, **options)
+        self._context = browser.new_context(**{"offline": True, **options})
         self.page = self._context.new_page()
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("dialog", lambda dialog: self.complaints.append(f"dialog: {dialog.message}"))
         self.page.goto(url)
-        self.page.wait_for_selector("#step .panels")
+        self.page.wait_for_selector(ready)
 
     def close(self) -> None:
         self._context.close()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import product
+from pathlib import Path
 
 import gymnasium as gym
 from msgspec.structs import replace
 
 import atommem_gym  # noqa: F401
 from atommem_gym.agents import make_agent
+from atommem_gym.cli import main
 from atommem_gym.envs import AtomMemEnv
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.traces import EpisodeTrace, TraceRecorder
@@ -123,3 +125,27 @@ def long_trace(number: int, steps: int = 40, chunk_chars: int = 16_000) -> Episo
         seen = {**first.observation, "chunk": "\n\n".join(documents), "progress": [step, steps]}
         made.append(replace(first, observation=seen))
     return replace(trace, index=number, item=f"long/{number}", steps=tuple(made), reward=0.0)
+
+
+ITEMS_OF_RUNS = 3
+
+
+def play_runs(folder: Path) -> tuple[Path, Path]:
+    """Two evaluations over the same items: a large memory, and one that has room for six entries."""
+    runs = folder / "base", folder / "small"
+    common = [
+        "eval",
+        "Synthetic",
+        "--docs",
+        "12",
+        "20",
+        "--episodes",
+        str(ITEMS_OF_RUNS),
+        "--agent",
+        "keep_all",
+        "tidy",
+    ]
+    common += ["--set", "store=numpy", "chunk_tokens=300"]
+    assert main([*common, "-o", str(runs[0])]) == 0
+    assert main([*common, "max_entries=6", "-o", str(runs[1])]) == 0
+    return runs

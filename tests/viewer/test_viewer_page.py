@@ -216,7 +216,7 @@ def test_the_command_writes_the_page_beside_the_traces(
         ([str(tmp_path / "c.jsonl")], "there is no file"),
         ([a, "-o", a], "is one of the files to be shown"),
         ([a, "-o", str(tmp_path)], "is a folder"),
-        ([], "no TRACES given"),
+        ([], "no RUNS given"),
     ):
         assert main(["view", *arguments]) == FAILED
         assert message in " ".join(capsys.readouterr().err.split())

@@ -31,4 +31,4 @@ echo "GRPO, $ATOMMEM_STEPS steps"
 VERL_FILE_LOGGER_PATH=$out/grpo.jsonl timeout -k 20 "$patience" \
   python -m verl.trainer.main_ppo --config-dir "$configs" --config-name cpu_smoke >grpo.log 2>&1 ||
   { tail -n 60 grpo.log; exit 1; }
-python -m atommem_verl_cpu.check "$out" --steps "$ATOMMEM_STEPS" --sessions-a-step 16 --sft
+python -m atommem_verl_cpu.check "$out" --steps "$ATOMMEM_STEPS" --sessions-a-step 16 --sft --config cpu_smoke

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.console import Console
+from rich.console import Console, Group
 from rich.text import Text
 
 from atommem_gym.agents import AGENTS, BUILT_IN, Agent, make_agent
@@ -26,17 +26,15 @@ from atommem_gym.commands.ask.memory import Memory, answering_from, find_memory
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.run import Repeated, parse_settings
 from atommem_gym.envs import AtomMemEnv
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
 from atommem_gym.plugins.loading import is_plugin
 from atommem_gym.records.own_files import OwnFiles, OwnItems, read_files
 from atommem_gym.step import Observation
+from atommem_gym.terminal import Line, printable
 from atommem_gym.traces import EpisodeTrace, TraceWriter
 
 STARTED_S = 20.0
 """Seconds within which a model's server must answer at the beginning."""
-TITLE_CHARS = 100
-"""Characters shown of an entry that is named as a source."""
 _FIXED = {
     "source": "the FILEs are read",
     "split": "the FILEs are read",
@@ -248,12 +246,8 @@ def print_answer(console: Console, trace: EpisodeTrace, number: int, answer: Map
     said = printable(answer["answer"]) if answered else f"(no answer: {answer['closed']})"
     console.print(Text(said, style="bold" if answered else "red"), soft_wrap=True)
     entries, scratchpad = in_sight(trace, number)
-    lines = [f"  [{entry['id']}] {entry['score']:+.2f} {_start(entry['text'])}" for entry in entries]
+    lines = [Line(entry["text"], "dim", f"  [{entry['id']}] {entry['score']:+.2f} ") for entry in entries]
     if scratchpad:
-        lines.append(f"  scratchpad of {len(scratchpad):,} characters: {_start(scratchpad)}")
+        lines.append(Line(scratchpad, "dim", f"  scratchpad of {len(scratchpad):,} characters: "))
     if lines:
-        console.print(Text("\n".join(["in sight then:", *lines]), style="dim"), soft_wrap=True)
-
-
-def _start(text: str) -> str:
-    return " ".join(printable(text[:TITLE_CHARS]).split())
+        console.print(Group(Text("in sight then:", style="dim"), *lines))

@@ -11,16 +11,15 @@ from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.panel import Panel
-from rich.progress_bar import ProgressBar
-from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.agents.players.player import Turn
-from atommem_gym.envs.render import printable
 from atommem_gym.episode import Episode
 from atommem_gym.step import Observation, Phase
+from atommem_gym.terminal import Excerpt, Heading, Line, printable
 
+BAR = 40
+"""Columns of the bar."""
 RECENT = 10
 """Changes of memory that stay in the picture."""
 _WORDS = {"scratchpad": "scratchpad rewritten", "read": "searched", "answer": "answered"}
@@ -116,29 +115,24 @@ class Display:
         if observation is None:
             return Text("opening …", style="dim")
         chunk, chunks = (int(number) for number in observation["progress"])
-        bar = Table.grid(expand=True)  # a bar by itself ends no line
-        bar.add_row(ProgressBar(total=max(chunks, 1), completed=chunk))
-        parts: list[RenderableType] = [bar]
-        question = printable(str(observation["question"]), 300)
-        parts.append(Text(question, style="yellow", overflow="fold"))
-        memory = Table.grid(padding=(0, 1))
-        memory.add_column(justify="right", no_wrap=True, min_width=8)
-        memory.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        done = BAR * chunk // max(chunks, 1)
+        parts: list[RenderableType] = [
+            Heading(self._title(observation), "bold blue"),
+            Text("━" * done, "blue").append("━" * (BAR - done), "dim"),
+            Excerpt(str(observation["question"]), 300, "yellow"),
+        ]
         for kind, entry_id, text in self._growth.recent:
             sign, style = _SIGNS[kind]
-            memory.add_row(
-                Text(f"{sign} [{entry_id}]", style), Text(_one_line(text), "dim" if kind == "deleted" else "")
-            )
-        parts.append(memory)
+            parts.append(Line(text, style, f"{sign} [{entry_id}] "))
         if observation["scratchpad"]:
-            pad = Text(f"scratchpad: {_one_line(observation['scratchpad'])}", style="magenta", no_wrap=True)
-            pad.overflow = "ellipsis"
-            parts.append(pad)
+            parts.append(Line(observation["scratchpad"], "magenta", "scratchpad: "))
         if self._rejected:
             parts.append(Text(printable(f"rejected: {', '.join(self._rejected)}", 200), style="red"))
+        return Group(*parts)
+
+    def _title(self, observation: Observation) -> str:
         seconds = int(time.monotonic() - self._started)
-        title = f"{_where(observation)} · {len(self._growth.entries)} entries · {seconds // 60}:{seconds % 60:02}"
-        return Panel(Group(*parts), title=title, title_align="left", border_style="blue")
+        return f"{_where(observation)} · {len(self._growth.entries)} entries · {seconds // 60}:{seconds % 60:02}"
 
 
 def _where(observation: Observation) -> str:
@@ -146,7 +140,3 @@ def _where(observation: Observation) -> str:
         return "answering"
     chunk, chunks = (int(number) for number in observation["progress"])
     return f"chunk {chunk + 1} of {chunks}"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(printable(text[:400]).split())

@@ -1,4 +1,4 @@
-"""``atommem export``: records as training data for veRL and TRL."""
+"""``atommem export``: records as training data for veRL and TRL, as chats, and as a dataset of Minari."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.commands.consoles import output
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
+from atommem_gym.terminal import Column, Table, printable
 from atommem_gym.traces.training.export import Exported, export
+from atommem_gym.traces.training.minari import DATASET, export_minari
 from atommem_gym.traces.training.sft import Selection
 
 
@@ -22,7 +22,8 @@ class Export:
     """Turn traces into supervised fine-tuning data: one chat a step, rejected question by question.
 
     Records of scripted agents, which saw no prompt, are rendered through the environment's own, so the oracle's become
-    demonstrations. Train and dev share neither a question nor a gold document.
+    demonstrations. Train and dev share neither a question nor a gold document. --format minari writes all episodes as
+    they were played, for offline reinforcement learning; there is nothing to select then.
 
     Example: atommem export traces.jsonl.gz -o sft --format verl --threshold 1
     """
@@ -31,9 +32,9 @@ class Export:
     """Trace files: .jsonl, .jsonl.gz or .parquet."""
     out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="DIR")]
     """Folder for train and dev, and export.json with what they were made of."""
-    format: Literal["verl", "trl", "messages"] = "verl"
+    format: Literal["verl", "trl", "messages", "minari"] = "verl"
     """verl: Parquet with a column `messages`. trl: JSONL with conversational `prompt` and `completion`. messages: JSONL
-    with `messages` and what they are about."""
+    with `messages` (the chat format of Hugging Face) and what they are about. minari: the dataset atommem/traces-v0."""
     threshold: float = 1.0
     """The score from which a question counts as passed; answering steps of others are left out."""
     reading_share: float = 0.5
@@ -66,16 +67,32 @@ class Export:
             render=self.render,
             template=self.template,
         )
+        if self.format == "minari":
+            return self._minari(selection)
         show(export(self.files, self.out, self.format, selection, dev_share=self.dev, seed=self.seed), self.dev)
+        return 0
+
+    def _minari(self, selection: Selection) -> int:
+        if selection != Selection() or (self.dev, self.seed) != (Export.dev, Export.seed):
+            raise ConfigError(
+                "--format minari takes all episodes as they were played; leave the options out that select steps, "
+                "render prompts or divide into train and dev"
+            )
+        exported = export_minari(self.files, self.out)
+        console = output()
+        console.print(f"{exported.steps} steps of {exported.episodes} episodes")
+        if not exported.environment:
+            console.print("the dataset names no environment: its episodes are of several, of custom items, or shaped")
+        for line in (f"wrote {exported.path}", f"load it with: MINARI_DATASETS_PATH={self.out} minari show {DATASET}"):
+            console.print(Text(printable(line)), soft_wrap=True)
         return 0
 
 
 def show(exported: Exported, dev_share: float) -> None:
     """Print how many steps became examples, why the others did not, and where they are."""
     console, tally = output(), exported.tally
-    table = Table(title=f"{tally.steps} steps of {tally.episodes} episodes", title_justify="left")
-    table.add_column("steps")
-    table.add_column("", justify="right")
+    columns = [Column("steps", kind="words"), Column("", "right")]
+    table = Table(columns, title=f"{tally.steps} steps of {tally.episodes} episodes")
     for phase, count in sorted(tally.kept.items()):
         table.add_row(f"kept, {phase}", str(count))
     table.add_row("kept, without operations", str(tally.silent))

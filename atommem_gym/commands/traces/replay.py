@@ -18,8 +18,8 @@ from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.run import parse_settings
 from atommem_gym.commands.traces.keys import pressed_keys
 from atommem_gym.commands.traces.panels import difference_panel, heading, step_panel
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
+from atommem_gym.terminal import printable
 from atommem_gym.traces import EpisodeTrace, TraceError, count_traces, read_traces
 from atommem_gym.traces.difference import Difference
 from atommem_gym.traces.replay import PURE_REWARDS, Replayer

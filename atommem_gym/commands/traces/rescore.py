@@ -12,15 +12,14 @@ import numpy as np
 import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.commands.consoles import messages, output
-from atommem_gym.envs.render import printable
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.statistics import bootstrap
 from atommem_gym.scoring import load_scorer
 from atommem_gym.scoring.judge import JudgeScorer
+from atommem_gym.terminal import Column, Table, printable
 from atommem_gym.traces import CAUSES, EpisodeTrace, TraceWriter, count_traces, read_traces
 from atommem_gym.traces.record import SELDOM
 from atommem_gym.traces.rescore import recorded_scores, rescore
@@ -118,10 +117,13 @@ class Means:
         if not self.episodes:
             console.print("there are no records")
             return
-        table = Table(title=f"{self.episodes} episodes", title_justify="left")
         known = [cause for cause in CAUSES if cause not in SELDOM or cause in self.causes + self.new_causes]
-        for column in ("", "mean (95 %)", "failed", *known):
-            table.add_column(column, justify="left" if not column else "right")
+        # The causes that come last are the rarest.
+        causes_columns = [Column(cause, "right", leave_out=number) for number, cause in enumerate(known, 1)]
+        table = Table(
+            [Column("", kind="words"), Column("mean (95 %)", "right"), Column("failed", "right"), *causes_columns],
+            title=f"{self.episodes} episodes",
+        )
         old = " + ".join(sorted(self.old_rewards))
         for name, values, causes in (
             (f"before: {old}", self.before, self.causes),
@@ -130,7 +132,7 @@ class Means:
             failed = sum(causes[cause] for cause in known)
             interval = bootstrap(values, self.items, ("rescore", reward)).text(3)
             counts = [str(causes[cause]) for cause in known]
-            table.add_row(Text(printable(name)), interval, str(failed), *counts)
+            table.add_row(name, interval, str(failed), *counts)
         console.print(table)
         difference = bootstrap(np.subtract(self.after, self.before).tolist(), self.items, ("rescore", reward)).text(3)
         console.print(f"difference {difference}; {self.gained} questions score higher, {self.lost} lower")

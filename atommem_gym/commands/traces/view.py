@@ -1,78 +1,133 @@
-"""``atommem view``: traces as one HTML page, opened in the browser."""
+"""``atommem view``: runs and traces as one HTML page, opened in the browser, or served to it."""
 
 from __future__ import annotations
 
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.text import Text
 
 from atommem_gym.commands.consoles import output
-from atommem_gym.envs.render import printable
-from atommem_gym.errors import ConfigError
-from atommem_gym.traces.files import read_traces
-from atommem_gym.traces.record import EpisodeTrace
-from atommem_gym.viewer.page import write_page
+from atommem_gym.commands.traces.comparison import runs_compared
+from atommem_gym.commands.traces.runs import page_runs
+from atommem_gym.errors import ConfigError, check_integer
+from atommem_gym.terminal import printable
+from atommem_gym.viewer.library import Library
+from atommem_gym.viewer.page import MEBIBYTE, PageRun, PageSize, write_runs
+from atommem_gym.viewer.server import PageServer
 
-MEBIBYTE = 1 << 20
+MOST_MIB = 64
+"""A page of so many MiB is still opened in a second or two, and can be sent to somebody."""
 
 
 @dataclass
 class View:
-    """Look at recorded episodes in the browser: atommem view traces.jsonl
+    """Look at recorded episodes in the browser: atommem view runs/base runs/trained
 
-    Writes one HTML file that holds everything: it needs no network and no server, and may be sent to somebody. Press ?
-    in the page for its keys.
+    Takes folders of atommem eval and files of traces. Writes one HTML file that holds everything: it needs no network
+    and no server, and may be sent to somebody. With --serve nothing is written, and episodes are loaded when they are
+    looked at. Press ? in the page for its keys.
     """
 
-    traces: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TRACES…")]
-    """Files of traces (.jsonl, .jsonl.gz, .parquet); several are shown as one list."""
+    traces: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUNS…")]
+    """Folders of evaluations, and files of traces (.jsonl, .jsonl.gz, .parquet); all are shown as one list."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
-    """The page; by default beside the first file, with the suffix .html."""
+    """The page; by default beside the first file with the suffix .html, or view.html in the first folder."""
     open: bool = True
     """Open it in the browser."""
+    limit_mib: Annotated[int, tyro.conf.arg(metavar="MIB")] = MOST_MIB
+    """A page that would be larger is not written."""
+    serve: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
+    """Serve the page to this machine's browser until Ctrl-C, in place of writing it: for thousands of episodes."""
+    port: int = 0
+    """Where to serve it; 0: any free port."""
 
     def run(self) -> int:
-        """Write the page and open it; the exit status."""
+        """Write or serve the page and open it; the exit status."""
         if not self.traces:
-            raise ConfigError("no TRACES given; name files of traces, as in: atommem view runs/first/traces.jsonl")
+            raise ConfigError("no RUNS given; name folders of evaluations or files of traces: atommem view runs/first")
+        runs = page_runs(self.traces)
+        title = printable(title_of(runs))
+        fronts = self._fronts(runs)
+        if self.serve:
+            return self._serve(runs, title, fronts)
         page = self.output or page_beside(self.traces[0])
-        if page.is_dir():
-            raise ConfigError(f"-o {page} is a folder; name the page itself, as in -o {page / 'page.html'}")
-        if any(page.resolve() == path.resolve() for path in self.traces):
-            raise ConfigError(f"-o {page} is one of the files to be shown; name another one")
-        title = (
-            self.traces[0].name if len(self.traces) == 1 else f"{self.traces[0].name} and {len(self.traces) - 1} more"
-        )
-        size = write_page(_read(self.traces), page, title=printable(title))
-        console = output()
-        console.print(
-            Text(
-                f"{size.episodes:,} episodes, {size.steps:,} steps, {size.trace_bytes / MEBIBYTE:.1f} MiB of traces in "
-                f"a page of {size.page_bytes / MEBIBYTE:.1f} MiB: {printable(str(page))}"
-            ),
-            soft_wrap=True,
-        )
-        if self.open and not webbrowser.open(page.resolve().as_uri()):
-            console.print(
-                Text("No browser could be started; open the file yourself, or use --no-open."), soft_wrap=True
-            )
+        check_page(page, self.traces)
+        most = check_integer("--limit-mib", self.limit_mib, 1) * MEBIBYTE
+        size = write_runs(runs, page, title=title, fronts=fronts, most_bytes=most)
+        say_size(size, page)
+        if self.open:
+            open_page(page.resolve().as_uri(), "open the file yourself")
+        return 0
+
+    def _fronts(self, runs: Sequence[PageRun]) -> dict[str, Any]:
+        """Two evaluations are compared."""
+        if len(runs) != 2 or not all(path.is_dir() for path in self.traces):
+            return {}
+        return {"comparison": runs_compared(self.traces[0], self.traces[1], (runs[0].name, runs[1].name))}
+
+    def _serve(self, runs: Sequence[PageRun], title: str, fronts: dict[str, Any]) -> int:
+        if self.output is not None:
+            raise ConfigError("--serve writes no page; leave out -o, or --serve")
+        with closing(Library(runs, title, lambda: fronts)) as library, PageServer(library, self.port) as server:
+            output().print(Text(f"{len(library.rows):,} episodes at {server.url} (Ctrl-C ends it)"), soft_wrap=True)
+            if self.open:
+                open_page(server.url, "open the address yourself")
+            try:
+                server.serve()
+            except KeyboardInterrupt:
+                return 0
         return 0
 
 
-def page_beside(traces: Path) -> Path:
-    """Where the page of a file of traces goes by default.
+def title_of(runs: Sequence[PageRun]) -> str:
+    """The names of a few runs, or how many there are."""
+    names = [run.name for run in runs]
+    return ", ".join(names) if len(names) <= 2 else f"{names[0]} and {len(names) - 1} more"
+
+
+def page_beside(first: Path) -> Path:
+    """Where the page goes by default.
 
     >>> page_beside(Path("runs/first/traces.jsonl.gz")).as_posix()
     'runs/first/traces.html'
     """
-    return traces.with_name(traces.name.removesuffix(".gz")).with_suffix(".html")
+    if first.is_dir():
+        return first / "view.html"
+    return first.with_name(first.name.removesuffix(".gz")).with_suffix(".html")
 
 
-def _read(paths: tuple[Path, ...]) -> Iterator[EpisodeTrace]:
-    for path in paths:
-        yield from read_traces(path)
+def check_page(page: Path, shown: Sequence[Path], option: str = "-o") -> None:
+    """Refuse a place where no page can be.
+
+    Raises:
+        ConfigError: it is a folder, or one of the files to be shown.
+    """
+    if page.is_dir():
+        raise ConfigError(f"{option} {page} is a folder; name the page itself, as in {option} {page / 'page.html'}")
+    if any(page.resolve() == path.resolve() for path in shown):
+        raise ConfigError(f"{option} {page} is one of the files to be shown; name another one")
+    if page.suffix != ".html" and any(page.resolve().parent == path.resolve() for path in shown):
+        raise ConfigError(f"{option} {page} lies in a run that is to be shown and might be a file of it; name it .html")
+
+
+def say_size(size: PageSize, page: Path) -> None:
+    """Say what went into the page, and where it is."""
+    output().print(
+        Text(
+            f"{size.episodes:,} episodes, {size.steps:,} steps, {size.trace_bytes / MEBIBYTE:.1f} MiB of traces in "
+            f"a page of {size.page_bytes / MEBIBYTE:.1f} MiB: {printable(str(page))}"
+        ),
+        soft_wrap=True,
+    )
+
+
+def open_page(address: str, otherwise: str) -> None:
+    """Open an address in the browser, or say what to do."""
+    if not webbrowser.open(address):
+        output().print(Text(f"No browser could be started; {otherwise}, or use --no-open."), soft_wrap=True)

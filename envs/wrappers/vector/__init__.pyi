@@ -1,4 +1,5 @@
 from .curriculum import Curriculum as Curriculum
+from .hindsight_credit import HindsightCredit as HindsightCredit
 from .prompts import ChatObservation as ChatObservation
 from .prompts import PromptObservation as PromptObservation
 from .record_traces import RecordTraces as RecordTraces

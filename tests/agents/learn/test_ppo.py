@@ -19,6 +19,7 @@ torch = pytest.importorskip("torch", reason="needs torch: pip install 'atommem-g
 import gymnasium as gym  # noqa: E402
 
 from atommem_gym.agents.learn import ppo  # noqa: E402
+from atommem_gym.envs import EvidenceReward  # noqa: E402
 from atommem_gym.envs.macro.embedding_observation import FEATURES, SCALARS, EmbeddingObservation  # noqa: E402
 from atommem_gym.envs.macro.macro_actions import MacroActions  # noqa: E402
 
@@ -247,5 +248,46 @@ def test_every_block_of_the_docs_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     names: dict[str, Any] = {"__name__": "docs"}
     for block in blocks:
         # Budgets are cut; everything else runs as it is written.
-        short = re.sub(r"\b(n_steps|rollout)=\d+", r"\1=8", re.sub(r"\b\d+_000\b", "256", block))
+        short = re.sub(r"\b(n_steps|rollout|eval_freq)=\d+", r"\1=8", re.sub(r"\b\d+_000\b", "256", block))
+        short = re.sub(r"\bn_eval_episodes=\d+", "n_eval_episodes=6", short)
         exec(compile(short, "docs/classical_rl.md", "exec"), names)
+    assert 0 <= names["mean"] <= 1, "shaping is no part of what is evaluated"
+    assert {path.name for path in (tmp_path / "ppo").iterdir()} == {
+        "best_model.zip",
+        "evaluations.npz",
+        "last_model.zip",
+    }
+
+
+def test_evaluate_policy_scores_as_the_environment_does_and_the_same_items_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("stable_baselines3", reason=NO_SB3)
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.env_util import make_vec_env
+    from stable_baselines3.common.evaluation import evaluate_policy
+    from stable_baselines3.common.utils import set_random_seed
+
+    def wrap(env: Any) -> Any:
+        return EmbeddingObservation(MacroActions(EvidenceReward(env, weight=0.5), slots=3), vectors=0)
+
+    keywords = {"num_docs": 8, "chunk_tokens": 600, "store": "numpy", "render_mode": None}
+    envs = make_vec_env("atommem_gym:AtomMem-Synthetic-v0", n_envs=2, env_kwargs=keywords, wrapper_class=wrap)
+    model = PPO("MlpPolicy", envs, n_steps=8, batch_size=16, device="cpu", seed=0)
+    # A policy that keeps every document, and reads or answers by chance: right now and then, by the oracle reader.
+    model.policy.action_net.bias.data[:9] = torch.tensor([0.0, 9.0, 0.0] * 3)
+    model.save(tmp_path / "model")
+    loaded = PPO.load(tmp_path / "model", device="cpu")
+    scores = []
+    ends: list[float] = []
+
+    def note(seen: dict[str, Any], _: dict[str, Any]) -> None:
+        if seen["done"]:
+            ends.append(seen["info"]["episode_metrics"]["em"])
+
+    for policy in (model, loaded):
+        envs.seed(3)
+        set_random_seed(3)
+        scores.append(evaluate_policy(policy, envs, 16, False, return_episode_rewards=True, callback=note))
+    assert scores[0] == scores[1]
+    assert sorted(scores[0][0] * 2) == sorted(ends)
+    assert 0 < sum(ends) < len(ends), "all alike, this would show nothing"
+    envs.close()

@@ -33,8 +33,8 @@ from verl.utils.dataset.rl_dataset import RLHFDataset, collate_fn  # noqa: E402
 from verl.workers.rollout.replica import TokenOutput  # noqa: E402
 
 from atommem_gym.agents.learn.verl_loop import AtomMemAgentLoop  # noqa: E402
-from atommem_gym.agents.learn.verl_pools import close_pools  # noqa: E402
 from atommem_gym.agents.session import TOTALS  # noqa: E402
+from atommem_gym.agents.shared_pools import close_pools  # noqa: E402
 
 CONFIG = OmegaConf.create(
     {

@@ -144,6 +144,15 @@ def test_finding_5_8_every_step_reports_variance_cache_hits_and_the_environments
     assert metrics["training/prefix_cache_hits"] == pytest.approx(0.15)
 
 
+def test_finding_5_2_every_step_reports_its_real_rows_and_its_updates(queue: Queue) -> None:
+    queue.prompt("a", "finished", {0: (1.0, 3), 1: (0.0, 1)})
+    queue.prompt("b", "finished", {0: (0.5, 1), 1: (0.5, 2)})
+    batch, metrics = sampler(queue, mini_batch_size=4).sample(1, "train", 2)
+    assert metrics["training/rows"] == 7
+    assert metrics["training/updates"] == 2
+    assert len(batch) == 8
+
+
 def test_finding_5_8_a_server_that_does_not_tell_has_no_cache_hits(queue: Queue) -> None:
     queue.totals = {"cached_tokens": float("nan")}
     queue.prompt("a", "finished", {0: (1.0, 3), 1: (0.0, 1)})

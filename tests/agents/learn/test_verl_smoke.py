@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,6 +47,32 @@ def test_what_went_wrong_is_named(check: ModuleType) -> None:
     lost = [metrics[0], {"step": 2, "data": {"actor/pg_loss": float("nan"), "critic/score/mean": 0.5}}]
     found = check.problems(sessions, lost, steps=2, each=4)
     assert [one.split()[0] for one in found] == ["losses", "step"]
+
+
+def test_finding_5_2_what_a_run_logs_is_compared_with_what_was_told(check: ModuleType) -> None:
+    numbers = SimpleNamespace(
+        rows_least=12, rows_most=20, updates_least=1, updates_most=2, tokens_most=900, mini_batch_rows=16
+    )
+    asked: list[list[str]] = []
+
+    def told(items: list[str]) -> Any:
+        asked.append(items)
+        return numbers
+
+    def found(**changes: Any) -> list[str]:
+        sessions = [{**one, "steps": 4.0} for one in check.latest(run_of(steps=1)[0])]
+        data = {"training/rows": 16, "training/updates": 1, "perf/total_num_tokens": 800, **changes}
+        problems: list[str] = check.number_problems(
+            sessions, [{"step": 0, "data": {}}, {"step": 1, "data": data}], told
+        )
+        return problems
+
+    assert found() == []
+    assert asked == [["1a", "1a", "1b", "1b"]]
+    assert found(**{"training/rows": 15}) == ["step 1: 15 rows, but sessions with 16 steps in all"]
+    assert found(**{"training/updates": 3}) == ["step 1: training/updates is 3, told were 1 to 2"]
+    assert found(**{"perf/total_num_tokens": 901}) == ["step 1: perf/total_num_tokens is 901, told were 1 to 900"]
+    assert len(found(**{"training/rows": 21})) == 2
 
 
 def test_the_loss_of_sft_must_fall(check: ModuleType) -> None:

@@ -23,6 +23,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "Curriculum": {"start": 0.2},
     "EvidenceReward": {},
     "FormatPenalty": {},
+    "HindsightCredit": {},
     "MemoryCost": {"per_entry": 0.1},
     "PromptObservation": {},
     "RecordTraces": {"path": "traces.jsonl"},

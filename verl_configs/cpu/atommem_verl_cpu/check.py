@@ -1,6 +1,8 @@
 """Whether a smoke run did what it should, from what it wrote down, and a table of it.
 
-python -m atommem_verl_cpu.check FOLDER --steps 2 --sessions-a-step 16
+python -m atommem_verl_cpu.check FOLDER --steps 2 --sessions-a-step 16 [--config cpu_smoke]
+
+With --config what the run logged is compared with what ``launch/training_numbers.py`` says of such a run beforehand.
 """
 
 from __future__ import annotations
@@ -8,11 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
+
+from atommem_gym.agents.learn.training_numbers import SessionSteps, TrainingNumbers, training_numbers
+from atommem_gym.records.verl_rows import ItemReference
+from atommem_gym.registration import task_of
+
+CONFIGS = Path(__file__).resolve().parents[2]
 
 
 def read(path: Path) -> list[dict[str, Any]]:
@@ -55,6 +65,63 @@ def problems(sessions: list[dict[str, Any]], metrics: list[dict[str, Any]], step
     return found
 
 
+def number_problems(
+    sessions: Sequence[Mapping[str, Any]], metrics: list[dict[str, Any]], told: Callable[[list[str]], TrainingNumbers]
+) -> list[str]:
+    """Where rows, optimizer updates and tokens of a run are not what was told before it; nothing if the list is empty.
+
+    Args:
+        sessions: The training sessions that count (:func:`latest`).
+        metrics: The lines of veRL's file logger.
+        told: The numbers of a training step in which these items were played, one for each session.
+    """
+    found = []
+    for line in metrics:
+        data, step = line["data"], line["step"]
+        if "training/rows" not in data:
+            continue
+        played = [one for one in sessions if one["global_step"] == step]
+        numbers = told([one["item"] for one in played])
+        if data["training/rows"] != (steps := sum(one["steps"] for one in played)):
+            found.append(f"step {step}: {data['training/rows']} rows, but sessions with {steps:.0f} steps in all")
+        for name, least, most in (
+            ("training/rows", numbers.rows_least, numbers.rows_most),
+            ("training/updates", numbers.updates_least, numbers.updates_most),
+            ("perf/total_num_tokens", 1, numbers.tokens_most),
+        ):
+            if not least <= data[name] <= most:
+                found.append(f"step {step}: {name} is {data[name]}, told were {least} to {most}")
+    return found
+
+
+def told_by(config: str, data: Path) -> Callable[[list[str]], TrainingNumbers]:
+    """What ``launch/training_numbers.py`` computes, for exactly the items of a training step.
+
+    Args:
+        config: Name of veRL's configuration.
+        data: Folder of ``atommem data verl``.
+    """
+    # The launch scripts need veRL, which the rest of this module does without.
+    sys.path.insert(0, str(CONFIGS / "launch"))
+    import pyarrow.parquet as pq
+    from training_numbers import composed, shape_of
+
+    rows = pq.read_table(data / "train.parquet", columns=["extra_info"]).column("extra_info").to_pylist()
+    references = {one.item: one for one in map(ItemReference.from_extra_info, rows)}
+    first = next(iter(references.values()))
+    task = task_of(first.env_id)
+    assert task is not None, first.env_id
+    environment = task.config(first.env_keywords)
+    items, verl = task.load_items(environment), composed(config)
+    model = shape_of(verl["actor_rollout_ref"]["model"]["path"])
+
+    def told(played: list[str]) -> TrainingNumbers:
+        steps = SessionSteps.of(items, environment, [references[item].index for item in played])
+        return training_numbers(steps, model, verl)
+
+    return told
+
+
 def sft_problems(metrics: list[dict[str, Any]]) -> list[str]:
     """What is wrong with supervised fine-tuning; nothing if the list is empty.
 
@@ -92,11 +159,19 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--sessions-a-step", type=int, required=True)
+    parser.add_argument("--config", help="compare rows, updates and tokens with what is told of this configuration")
     parser.add_argument("--sft", action="store_true", help="sft.jsonl, too")
     given = parser.parse_args()
     sessions = read(given.folder / "sessions.jsonl")
     print(table(sessions))
-    found = problems(sessions, read(given.folder / "grpo.jsonl"), given.steps, given.sessions_a_step)
+    metrics = read(given.folder / "grpo.jsonl")
+    found = problems(sessions, metrics, given.steps, given.sessions_a_step)
+    if given.config:
+        counted = [line for line in metrics if "training/rows" in line["data"]]
+        if len(counted) != given.steps:
+            found.append(f"{len(counted)} of {given.steps} steps say how many rows they had")
+        told = told_by(given.config, Path(os.environ["ATOMMEM_DATA"]))
+        found += number_problems(latest(sessions), metrics, told)
     found += sft_problems(read(given.folder / "sft.jsonl")) if given.sft else []
     for one in found:
         print(f"FAILED: {one}")

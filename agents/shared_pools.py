@@ -1,4 +1,4 @@
-"""One async pool for all sessions of a worker process that play the same environment."""
+"""One async pool for all sessions of a process that play the same environment."""
 
 from __future__ import annotations
 

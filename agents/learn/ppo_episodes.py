@@ -1,0 +1,236 @@
+"""PPO on whole episodes, with two other answers to the question which step earned the reward.
+
+    python -m atommem_gym.agents.learn.ppo_episodes --env-id AtomMem-Drift-v0 --hindsight 0.5
+    python -m atommem_gym.agents.learn.ppo_episodes --env-id AtomMem-Drift-v0 --local-groups 2
+
+``ppo.py`` trains on windows of a fixed length, and its critic alone carries a reward at the end back to the steps
+before. Here a step is trained on when its episode is over, so that
+
+- *hindsight credit* (SPEC R7) moves a share of the reward to the steps whose operations earned it. Not all of it: what
+  wrote an entry earns, what read it does not, so a policy that is paid in hindsight alone has no reason to read;
+- *local groups* compare continuations: an episode is forked where it stands, and each of the continuations, played to
+  its end, has as advantage its return less the mean of its group, in place of the critic's estimate.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import tyro
+from torch import Tensor
+
+from atommem_gym.agents.learn import ppo
+from atommem_gym.agents.learn.ppo import OnRollout, Policy, generalised_advantages, log_prob, update
+from atommem_gym.envs import HindsightCredit
+from atommem_gym.envs.credit import step_rewards
+from atommem_gym.envs.macro.embedding_observation import EmbeddingObservation
+from atommem_gym.errors import ConfigError, check_integer
+
+
+@dataclass
+class Options(ppo.Options):
+    """Train a network to choose macro-actions, on whole episodes.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    hindsight: float = 0.0
+    """Share of the reward at the end that goes to the steps whose operations earned it (SPEC R7)."""
+    local_groups: int = 0
+    """Episodes that are forked in each rollout, where they stand."""
+    branches: int = 4
+    """Continuations of each, which form a group of their own; the forked episode itself goes on apart from them."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hindsight <= 1:
+            raise ConfigError(f"hindsight={self.hindsight!r} must be a share, from 0 to 1")
+        check_integer("local_groups", self.local_groups, 0, self.num_envs)
+        check_integer("branches", self.branches, 2)
+
+
+Figures: TypeAlias = dict[str, float]
+"""Of a rollout: ``steps`` so far, ``reward`` (mean of the episodes that began with a reset), ``local_groups`` and
+``local_groups_without_variance`` (a share; NaN where there are none)."""
+Rows: TypeAlias = list[Tensor]
+"""Observations, choices, log probabilities, advantages and returns of some steps, as ``ppo.update`` takes them."""
+
+
+@dataclass(eq=False)
+class Track:
+    """An environment while it is played, from a reset or from a fork on."""
+
+    env: EmbeddingObservation
+    observation: npt.NDArray[np.float32]
+    first: int = 0
+    """Number of its first step in the episode."""
+    group: list[Track] = field(default_factory=list)
+    """The continuations of one fork, this one among them; empty if it began with a reset."""
+    steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)
+    """Observation, choices, their log probability, value."""
+    rewards: list[float] = field(default_factory=list)
+    over: bool = False
+
+    def step(self, choices: Tensor, of: tuple[Tensor, Tensor, Tensor], hindsight: float) -> None:
+        """Carry out choices; ``of`` are the observation, their log probability and the value."""
+        seen, probability, value = of
+        self.observation, reward, self.over, _, info = self.env.step(choices.numpy())
+        self.steps.append((seen, choices, probability, value))
+        self.rewards.append(reward)
+        if self.over and hindsight:
+            earned = [hindsight * one for one in step_rewards(info)]
+            # What wrappers added stays where it was.
+            self.rewards[-1] -= sum(earned)
+            self.rewards = [one + more for one, more in zip(self.rewards, earned[self.first :], strict=True)]
+
+
+def group_advantages(returns: Sequence[float]) -> list[float]:
+    """What each continuation of a group is worth: its return less the mean.
+
+    >>> group_advantages([1.0, 0.0, 0.5, 0.5])
+    [0.5, -0.5, 0.0, 0.0]
+    """
+    mean = sum(returns) / len(returns)
+    return [one - mean for one in returns]
+
+
+def rows_of(track: Track, options: Options) -> Rows:
+    """The rows of an episode that is over, or of a continuation whose group is."""
+    seen, choices, probabilities, values = (torch.stack(part) for part in zip(*track.steps, strict=True))
+    rewards = torch.tensor(track.rewards)
+    if not track.group:
+        ends = torch.zeros(len(rewards), 1)
+        ends[-1] = 1.0
+        advantages = generalised_advantages(
+            rewards[:, None], values[:, None], ends, torch.zeros(1), options.gamma, options.gae_lambda
+        )[:, 0]
+        return [seen, choices, probabilities, advantages, advantages + values]
+    mine = group_advantages([sum(one.rewards) for one in track.group])[track.group.index(track)]
+    to_go = rewards.flip(0).cumsum(0).flip(0)
+    return [seen, choices, probabilities, torch.full((len(rewards),), mine), to_go]
+
+
+def make_env(options: Options) -> EmbeddingObservation:
+    """One environment as ``ppo.make_env`` makes it, with the credit that the options ask for."""
+    return ppo.make_env(options, HindsightCredit if options.hindsight else None)
+
+
+def train(
+    options: Options,
+    on_rollout: OnRollout | None = None,
+    on_figures: Callable[[Figures], None] | None = None,
+    make: Callable[[Options], EmbeddingObservation] = make_env,
+) -> Policy:
+    """Train a policy.
+
+    Args:
+        options: See there; ``num_envs * rollout`` is how many steps of finished episodes an update waits for. All steps
+            count, those of continuations, too.
+        on_rollout: May look at the policy on the way, as in ``ppo.train``.
+        on_figures: Is told the figures of each rollout.
+        make: Makes each environment.
+    """
+    torch.manual_seed(options.seed)
+    shuffle = np.random.default_rng(options.seed)
+    with ExitStack() as stack:
+        envs = [make(options) for _ in range(options.num_envs)]
+        tracks = [Track(env, env.reset(seed=options.seed + i)[0]) for i, env in enumerate(envs)]
+        # At the end also the continuations that are still played.
+        stack.callback(lambda: [track.env.close() for track in tracks])
+        space: Any = envs[0].action_space
+        policy = Policy(space.nvec, len(tracks[0].observation), options.network, options.width)
+        optimizer = torch.optim.Adam(policy.parameters(), lr=options.learning_rate, eps=1e-5)
+        done = 0
+        while done < options.steps:
+            if on_rollout is not None:
+                on_rollout(done, policy)
+            for group in optimizer.param_groups:
+                group["lr"] = options.learning_rate * (1 - done / options.steps)
+            for chosen in shuffle.choice(options.num_envs, options.local_groups, replace=False).tolist():
+                tracks += continuations(tracks[chosen], options.branches)
+            ready: list[Rows] = []
+            returns: list[float] = []
+            flat: list[bool] = []
+            while sum(len(rows[0]) for rows in ready) < options.num_envs * options.rollout and done < options.steps:
+                done += len(tracks)
+                act(policy, tracks, options.hindsight)
+                for place, track in enumerate(tracks[: options.num_envs]):
+                    if track.over:
+                        ready.append(rows_of(track, options))
+                        returns.append(sum(track.rewards))
+                        tracks[place] = Track(track.env, track.env.reset()[0])
+                for track in [one for one in tracks[options.num_envs :] if one.over]:
+                    tracks.remove(track)
+                    track.env.close()
+                    if all(one.over for one in track.group):
+                        ready += [rows_of(one, options) for one in track.group]
+                        flat.append(len({round(sum(one.rewards), 9) for one in track.group}) == 1)
+            if ready:
+                train_on([torch.cat(part) for part in zip(*ready, strict=True)], policy, optimizer, shuffle, options)
+            if on_figures is not None:
+                share = float(np.mean(flat)) if flat else float("nan")
+                reward = float(np.mean(returns)) if returns else float("nan")
+                on_figures(
+                    {
+                        "steps": done,
+                        "reward": reward,
+                        "local_groups": len(flat),
+                        "local_groups_without_variance": share,
+                    }
+                )
+        if on_rollout is not None:
+            on_rollout(done, policy)
+    return policy
+
+
+def continuations(track: Track, branches: int) -> list[Track]:
+    """Forks of an episode where it stands, as one group."""
+    group: list[Track] = []
+    for fork in track.env.fork(branches):
+        group.append(Track(fork, fork.current(), track.first + len(track.steps), group))
+    return group
+
+
+def act(policy: Policy, tracks: Sequence[Track], hindsight: float) -> None:
+    """One step of every track."""
+    observations = torch.as_tensor(np.stack([track.observation for track in tracks]))
+    with torch.no_grad():
+        distributions, values = policy(observations)
+    choices = torch.stack([d.sample() for d in distributions], 1)
+    probabilities = log_prob(distributions, choices)
+    for i, track in enumerate(tracks):
+        track.step(choices[i], (observations[i], probabilities[i], values[i]), hindsight)
+
+
+def train_on(
+    rows: Rows, policy: Policy, optimizer: torch.optim.Optimizer, shuffle: np.random.Generator, options: Options
+) -> None:
+    """Several passes over the rows of a rollout."""
+    size = len(rows[0])
+    for _ in range(options.epochs):
+        for some in np.array_split(shuffle.permutation(size), max(1, size // options.batch)):
+            update(policy, optimizer, [part[some] for part in rows], options)
+
+
+def main(options: Options) -> int:
+    """Train, and print the figures of every rollout."""
+    torch.set_num_threads(1)  # more only wait for each other in networks this small
+
+    def show(figures: Figures) -> None:
+        print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()), flush=True)
+
+    policy = train(options, on_figures=show)
+    if options.save is not None:
+        torch.save(policy.state_dict(), options.save)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(tyro.cli(Options)))

@@ -1,0 +1,179 @@
+"""Writes records as a dataset of Minari: all episodes with their rewards, for offline reinforcement learning."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+
+import atommem_gym
+from atommem_gym.errors import ConfigError
+from atommem_gym.traces.files import read_traces
+from atommem_gym.traces.record import EpisodeTrace, TraceError
+
+DATASET = "atommem/traces-v0"
+"""The id of the dataset; it stands in the folder where ``MINARI_DATASETS_PATH`` must point."""
+TEXTS = ("question", "chunk", "scratchpad", "query", "memories", "feedback")
+"""The texts of an observation; ``memories`` is the JSON list, since Minari has no spaces of changing length."""
+_NUMBERS = ("phase", "progress", "reads_left", "steps_left")
+_LARGEST = 2**31 - 1
+# HDF5 cannot hold a NUL in a text, nor UTF-8 half a surrogate pair.
+_UNWRITABLE = re.compile("[\0\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class MinariExported:
+    """What an export wrote."""
+
+    episodes: int
+    steps: int
+    environment: bool
+    """Whether ``dataset.recover_environment()`` makes the environment: all episodes are of one."""
+    path: Path
+
+
+def export_minari(sources: Sequence[Path], folder: Path) -> MinariExported:
+    """Write every episode of some trace files, whatever it scored; the dataset of an earlier export is replaced.
+
+    The records are read twice, once for the spaces and once to write, so memory stays bounded.
+
+    Args:
+        sources: Trace files.
+        folder: Where datasets of Minari lie (``MINARI_DATASETS_PATH``); it is made if it is not there.
+
+    Raises:
+        ConfigError: the package ``minari`` is missing.
+        TraceError: a file cannot be read or written, or there is no episode.
+    """
+    try:
+        import h5py  # noqa: F401  (Minari asks for it only when it writes)
+        import minari
+        from minari.dataset.minari_storage import MinariStorage
+    except ImportError as error:
+        raise ConfigError(f"--format minari needs Minari ({error}): pip install 'atommem-gym[minari]'") from error
+    action, observation = _Texts(), {name: _Texts() for name in TEXTS}
+    environments: Counter[str] = Counter()
+    agents: set[str] = set()
+    first: EpisodeTrace | None = None
+    for trace in _read(sources):
+        first = first or trace
+        environments[json.dumps([trace.env.id, trace.env.keywords, trace.env.shaping], sort_keys=True)] += 1
+        agents.add(trace.agent.name)
+        for step in trace.steps:
+            action.add(_text(step.action))
+        for seen in _observations(trace):
+            for name, texts in observation.items():
+                texts.add(_observed(seen, name))
+    if first is None:
+        raise TraceError(f"there is no episode in {', '.join(map(str, sources))}; name files of traces")
+    spec = _spec(first) if len(environments) == 1 else None
+    path, partial = folder / DATASET, folder / f"{DATASET}.partial"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        storage = MinariStorage.new(
+            partial.absolute() / "data",  # Minari takes a relative path twice
+            observation_space=spaces.Dict(
+                {
+                    "phase": spaces.Discrete(2),
+                    "progress": spaces.Box(0, _LARGEST, (2,), np.int64),
+                    "reads_left": spaces.Discrete(_LARGEST),
+                    "steps_left": spaces.Discrete(_LARGEST),
+                    **{name: texts.space() for name, texts in observation.items()},
+                }
+            ),
+            action_space=action.space(),
+            env_spec=spec,
+        )
+        about = {
+            "dataset_id": DATASET,
+            "minari_version": minari.__version__,
+            "algorithm_name": ", ".join(sorted(agents)),
+            "description": "Episodes of " + "; ".join(sorted(environments)),
+            "requirements": [f"atommem-gym=={atommem_gym.__version__}"],
+        }
+        storage.update_metadata(about)
+        storage.update_episodes(map(_buffer, _read(sources)))
+        exported = MinariExported(int(storage.total_episodes), int(storage.total_steps), spec is not None, path)
+        shutil.rmtree(path, ignore_errors=True)
+        partial.replace(path)
+        # Minari lists the datasets of folders that say of themselves that they are a namespace.
+        (path.parent / "namespace_metadata.json").write_text("{}\n", encoding="ascii")
+    except OSError as error:
+        raise TraceError(f"{folder} cannot be written ({error.strerror or error}); name another folder") from error
+    finally:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(partial)
+    return exported
+
+
+class _Texts:
+    """What the texts of one place have in common: their characters and the greatest length."""
+
+    def __init__(self) -> None:
+        self._characters: set[str] = set()
+        self._longest = 1
+
+    def add(self, text: str) -> None:
+        self._characters.update(text)
+        self._longest = max(self._longest, len(text))
+
+    def space(self) -> spaces.Text:
+        # A space of no characters at all is none.
+        return spaces.Text(self._longest, min_length=0, charset="".join(sorted(self._characters)) or " ")
+
+
+def _buffer(trace: EpisodeTrace) -> Any:
+    """An episode as Minari takes it: one observation more than there are actions."""
+    from minari.data_collector import EpisodeBuffer
+
+    observations = _observations(trace)
+    return EpisodeBuffer(
+        options={"index": trace.index, "shuffle_seed": trace.shuffle_seed},
+        observations={
+            **{name: np.asarray([seen[name] for seen in observations], np.int64) for name in _NUMBERS},
+            **{name: [_observed(seen, name) for seen in observations] for name in TEXTS},
+        },
+        actions=[_text(step.action) for step in trace.steps],
+        rewards=[float(step.reward) for step in trace.steps],
+        terminations=[step.terminated for step in trace.steps],
+        truncations=[step.truncated for step in trace.steps],
+    )
+
+
+def _observations(trace: EpisodeTrace) -> list[dict[str, Any]]:
+    return [*(step.observation for step in trace.steps), trace.final_observation]
+
+
+def _observed(observation: dict[str, Any], name: str) -> str:
+    value = observation[name]
+    return _text(json.dumps(value, ensure_ascii=False) if name == "memories" else value)
+
+
+def _text(text: str) -> str:
+    return _UNWRITABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _spec(trace: EpisodeTrace) -> Any:
+    """How Gymnasium makes the environment; ``None`` if that cannot be said: custom items, or a reward with shaping."""
+    if trace.env.shaping or trace.env.id not in gym.registry:
+        return None
+    spec = copy.deepcopy(gym.spec(trace.env.id))
+    spec.kwargs.update(trace.env.keywords)
+    return spec
+
+
+def _read(sources: Iterable[Path]) -> Iterator[EpisodeTrace]:
+    return chain.from_iterable(map(read_traces, sources))

@@ -1,0 +1,74 @@
+"""The server: ``uvicorn server.app:app``, ``uv run server``, or ``python -m server.app``.
+
+Environment variables say what it serves:
+
+- ``ATOMMEM_ENV_ID``: a Gymnasium id, by default ``AtomMem-Synthetic-v0``;
+- ``ATOMMEM_KEYWORDS``: its keyword arguments as a JSON object, such as ``{"num_docs": 40}``;
+- ``ATOMMEM_SESSIONS``: how many sessions there may be at a time, by default 64.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import os
+from typing import Any
+
+import atommem_gym  # noqa: F401  (registers the ids)
+from atommem_gym.envs import AtomMemPool
+from atommem_gym.errors import ConfigError
+from openenv.core.env_server.http_server import create_app
+
+try:
+    from ..models import AtomMemAction, AtomMemObservation
+    from .atommem_openenv_environment import AtomMemEnvironment
+except ImportError:  # started in this folder, as OpenEnv's images do
+    from models import AtomMemAction, AtomMemObservation
+    from server.atommem_openenv_environment import AtomMemEnvironment
+
+
+def make_app() -> Any:
+    """The application that the environment variables describe.
+
+    Raises:
+        ConfigError: one of them cannot be read, or a keyword argument is wrong.
+    """
+    said = os.environ.get("ATOMMEM_KEYWORDS", "{}")
+    try:
+        keywords = json.loads(said)
+    except ValueError as error:
+        raise ConfigError(f'ATOMMEM_KEYWORDS={said!r} is no JSON ({error}); write such as {{"num_docs": 40}}') from None
+    if not isinstance(keywords, dict):
+        raise ConfigError(f'ATOMMEM_KEYWORDS={said!r} is no JSON object; write such as {{"num_docs": 40}}')
+    said = os.environ.get("ATOMMEM_SESSIONS", "64")
+    if not said.isdecimal() or not int(said):
+        raise ConfigError(f"ATOMMEM_SESSIONS={said!r} must be a number of sessions from 1")
+    pool = AtomMemPool(os.environ.get("ATOMMEM_ENV_ID", "AtomMem-Synthetic-v0"), capacity=int(said), **keywords)
+    app = create_app(
+        functools.partial(AtomMemEnvironment, pool),
+        AtomMemAction,
+        AtomMemObservation,
+        env_name="atommem_openenv",
+        max_concurrent_envs=int(said),
+    )
+    app.router.on_shutdown.append(pool.aclose)
+    return app
+
+
+app = make_app()
+
+
+def main() -> None:
+    """Serve; ``--host`` and ``--port`` say where."""
+    import uvicorn
+
+    parser = argparse.ArgumentParser(description="Serve an environment of atommem-gym by OpenEnv's protocol.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    given = parser.parse_args()
+    uvicorn.run(app, host=given.host, port=given.port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,314 @@
+"""Hindsight credit: what each create, update and delete of an episode contributed to its reward (SPEC R7).
+
+A ledger follows an episode step by step: which operation wrote what, and what was in sight while a question was open.
+After the end :meth:`Ledger.credit` shares the reward out among the operations. Every form of the environment uses it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeAlias
+
+from atommem_gym.actions import Create, Delete, Update
+from atommem_gym.episode import Episode
+from atommem_gym.evidence import holds, suggests
+from atommem_gym.memory.memory import squeezed
+from atommem_gym.records.record import Evidence, Item
+from atommem_gym.step import OperationOutcome, Phase
+
+KEY = "credit"
+"""Where the last step's ``info`` holds it."""
+Credit: TypeAlias = dict[str, Any]
+"""JSON values: ``operations``, a list of ``{step, position, operation, entry, credit}``, and ``by_step``, a number for
+each step."""
+
+
+class Write(NamedTuple):
+    """An executed create, update or delete."""
+
+    step: int
+    """From 0."""
+    position: int
+    """Place in the action, from 1."""
+    operation: str
+    entry: int
+
+
+class Version(NamedTuple):
+    """A text that an entry has or had."""
+
+    write: int | None
+    """Place in ``Ledger.writes`` of the operation that wrote it; ``None``: it was there when the ledger began."""
+    text: str
+
+
+class Answered(NamedTuple):
+    """Where a question was answered."""
+
+    step: int
+    position: int
+
+
+@dataclass(slots=True)
+class InSight:
+    """What was in sight while a question was open."""
+
+    entries: dict[tuple[int, int], str] = field(default_factory=dict)
+    """The text by entry and the place of its version, in the order in which reads showed them."""
+    scratchpads: dict[str, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What happened in one episode, as far as credit depends on it; picklable.
+
+    A share of the reward belongs to each question, its score over their number. It is divided equally among the pieces
+    of evidence (SPEC E12: exactly, else by the lenient heuristic) that were in sight while the question was open:
+
+    - a piece in an entry that a read showed goes to the operation that brought it there, the one with whose text the
+      entry began to hold it; later updates that keep it get nothing for it;
+    - a piece that only the scratchpad held goes to the answer.
+
+    Where a right answer needs no evidence, or none was in sight, it is divided equally among the entries that reads
+    showed, each of which goes to the operation that wrote its text; where there are none, or the question has no
+    answer, all of it goes to the answer.
+
+    Deletes get their share in two ways: one of an entry that ever held an erased code (SPEC D9) counts as one more
+    piece for every question that is answered later; and under ``max_entries`` a create that found all places taken
+    before halves its credit with the delete that made room for it.
+
+    What operations of before the ledger began brought goes to the answer, too.
+    """
+
+    most: int | None
+    """``max_entries``."""
+    questions: int
+    writes: list[Write] = field(default_factory=list)
+    versions: dict[int, list[Version]] = field(default_factory=dict)
+    """Of all entries that there ever were, the latest last."""
+    live: set[int] = field(default_factory=set)
+    steps: int = 0
+    """Of the episode, as far as it was followed."""
+    in_sight: list[InSight] = field(default_factory=list)
+    """By question, as far as they were opened."""
+    answered: list[Answered] = field(default_factory=list)
+    """By question, as far as they are closed."""
+    rooms: dict[int, int] = field(default_factory=dict)
+    """Places in ``writes``: of creates, and of the deletes that made room for them."""
+    taken: int = 0
+    """Places of memory that were ever taken, of ``most``."""
+    freed: deque[int] = field(default_factory=deque)
+    """Places in ``writes`` of deletes whose room no create has needed yet."""
+    begun: int = 0
+    """The step at which it began."""
+    _shown: tuple[tuple[int, int, str], ...] = ()
+    """What the current observation shows: entry, version and text."""
+    _scratchpad: str = ""
+
+    @classmethod
+    def of(cls, episode: Episode) -> Ledger:
+        """The ledger of a running episode, kept with it: forks and snapshots take it along (SPEC M14).
+
+        It begins here if there is none, or if the episode has been stepped without it; what was done before is then not
+        known.
+        """
+        state = episode.state
+        if isinstance(episode.ledger, cls) and episode.ledger.steps == state.steps:
+            return episode.ledger
+        ledger = cls(
+            most=episode.config.max_entries,
+            questions=len(episode.item.questions),
+            versions={entry_id: [Version(None, entry.text)] for entry_id, entry in state.memory.entries.items()},
+            live=set(state.memory.entries),
+            steps=state.steps,
+            answered=[Answered(0, 0)] * len(state.closings),
+            taken=len(state.memory.entries),
+            begun=state.steps,
+        )
+        ledger._see(episode)
+        episode.ledger = ledger
+        return ledger
+
+    def branch(self) -> Ledger:
+        """A copy that goes on by itself, for a fork or a snapshot."""
+        return Ledger(
+            self.most,
+            self.questions,
+            self.writes.copy(),
+            {entry_id: versions.copy() for entry_id, versions in self.versions.items()},
+            self.live.copy(),
+            self.steps,
+            [InSight(one.entries.copy(), one.scratchpads.copy()) for one in self.in_sight],
+            self.answered.copy(),
+            self.rooms.copy(),
+            self.taken,
+            self.freed.copy(),
+            self.begun,
+            self._shown,
+            self._scratchpad,
+        )
+
+    def note(self, episode: Episode) -> None:
+        """Take in the step that the episode has just made; a step that is known already changes nothing."""
+        state = episode.state
+        if state.steps == self.steps:
+            return
+        answers = [outcome.position for outcome in episode.outcomes if outcome.kind == "answer" and outcome.applied]
+        while len(self.answered) < len(state.closings):
+            # Closed on what the observation before showed, also while reading (early answers).
+            self._put_in_sight(len(self.answered))
+            self.answered.append(Answered(self.steps, answers.pop(0) if answers else 0))
+        for outcome in episode.outcomes:
+            if outcome.applied and outcome.entry_id is not None:
+                self._write(outcome)
+        for entry_id in self.live - state.memory.entries.keys():
+            # The preset "released" updates an entry by writing another one.
+            self.live.discard(entry_id)
+        for entry_id in self.live:
+            latest, text = self.versions[entry_id][-1], state.memory.entries[entry_id].text
+            if latest.text != text:  # cut to its limit
+                self.versions[entry_id][-1] = Version(latest.write, text)
+        self.steps = state.steps
+        self._see(episode)
+
+    def credit(self, episode: Episode) -> Credit:
+        """The share of every executed create, update and delete, and of answers; they add up to the reward (R1).
+
+        Args:
+            episode: The one that was followed, which is over.
+        """
+        shares = [0.0] * len(self.writes)
+        rest = [0.0] * len(self.answered)
+        counted = episode.counted
+        for number in counted:
+            part = episode.state.closings[number].score / len(counted)
+            if not part:
+                continue
+            pieces = list(self._pieces(episode.item, number))
+            for write in pieces or [None]:
+                share = part / max(1, len(pieces))
+                if write is None:
+                    rest[number] += share
+                elif write in self.rooms:
+                    shares[write] += share / 2
+                    shares[self.rooms[write]] += share / 2
+                else:
+                    shares[write] += share
+        operations = [{**write._asdict(), KEY: share} for write, share in zip(self.writes, shares, strict=True)]
+        operations += [
+            {"step": answer.step, "position": answer.position, "operation": "answer", "entry": None, KEY: share}
+            for answer, share in zip(self.answered, rest, strict=True)
+            if share
+        ]
+        operations.sort(key=lambda one: (one["step"], one["position"]))
+        by_step = [0.0] * self.steps
+        for one in operations:
+            by_step[one["step"]] += one[KEY]
+        return {"operations": operations, "by_step": by_step}
+
+    def _write(self, outcome: OperationOutcome) -> None:
+        entry_id, op = outcome.entry_id, outcome.operation
+        assert entry_id is not None
+        number = len(self.writes)
+        if not isinstance(op, (Create, Update, Delete)):
+            return
+        self.writes.append(Write(self.steps, outcome.position, op.kind, entry_id))
+        text = "" if isinstance(op, Delete) else op.text
+        if not text:
+            if entry_id in self.live:
+                self.live.discard(entry_id)
+                self.freed.append(number)
+            return
+        if entry_id not in self.live:
+            self.live.add(entry_id)
+            self._take_place(number)
+        self.versions.setdefault(entry_id, []).append(Version(number, text))
+
+    def _take_place(self, number: int) -> None:
+        if self.most is None:
+            return
+        if self.taken < self.most:
+            self.taken += 1
+        elif self.freed:
+            self.rooms[number] = self.freed.popleft()
+
+    def _see(self, episode: Episode) -> None:
+        """Note what the observation shows, and whether it is that of an open question."""
+        state = episode.state
+        self._shown = tuple((one.id, len(self.versions[one.id]) - 1, one.text) for one in state.shown)
+        self._scratchpad = state.memory.scratchpad if episode.config.scratchpad else ""
+        if episode.phase is Phase.ANSWERING and len(state.closings) < self.questions:
+            self._put_in_sight(len(state.closings))
+
+    def _put_in_sight(self, question: int) -> None:
+        while len(self.in_sight) <= question:
+            self.in_sight.append(InSight())
+        seen = self.in_sight[question]
+        seen.entries.update({(entry_id, version): text for entry_id, version, text in self._shown})
+        if self._scratchpad:
+            seen.scratchpads[self._scratchpad] = None
+
+    def _pieces(self, item: Item, number: int) -> Iterator[int | None]:
+        """The operation that each piece goes to which a right answer rests on, ``None`` for none."""
+        question = item.questions[number]
+        # A question that was closed before the ledger began was open to nothing that is known.
+        seen = self.in_sight[number] if number < len(self.in_sight) else InSight()
+        yield from self._erasing(item, self.answered[number].step)
+        found = False
+        for piece in question.evidence:
+            for test in (holds, suggests):
+                where = next((place for place, text in seen.entries.items() if test(piece, text)), None)
+                if where is not None:
+                    found = True
+                    yield self._bringer(piece, *where)
+                    break
+                if any(test(piece, text) for text in seen.scratchpads):
+                    found = True
+                    yield None
+                    break
+        if not found and question.answerable:
+            for entry_id, version in seen.entries:
+                yield self.versions[entry_id][version].write
+
+    def _bringer(self, piece: Evidence, entry_id: int, place: int) -> int | None:
+        """The operation with whose text the entry began to hold a piece."""
+        versions = self.versions[entry_id]
+        test = holds if holds(piece, versions[place].text) else suggests
+        while place and test(piece, versions[place - 1].text):
+            place -= 1
+        return versions[place].write
+
+    def _erasing(self, item: Item, before: int) -> Iterator[int]:
+        """The deletes, earlier than a step, of entries that ever held a code that is to be erased (SPEC D9)."""
+        codes = [squeezed(code) for code in item.erased]
+        for number, write in enumerate(self.writes):
+            if not codes or write.step >= before:
+                return
+            if write.operation == "delete":
+                texts = [squeezed(version.text) for version in self.versions[write.entry]]
+                if any(code in text for code in codes for text in texts):
+                    yield number
+
+
+def note(episode: Episode, info: dict[str, Any]) -> None:
+    """Follow a step of an episode that has a ledger; the ``info`` of the step that ends it gets the credit."""
+    ledger = episode.ledger
+    assert isinstance(ledger, Ledger), "Ledger.of(episode) comes before the step"
+    ledger.note(episode)
+    if episode.state.over:
+        info[KEY] = ledger.credit(episode)
+
+
+def step_rewards(info: Mapping[str, Any], first: int = 0) -> list[float]:
+    """What each step earned in hindsight, in place of a reward at the end; in all the episode's reward.
+
+    Args:
+        info: Of the step that ended the episode.
+        first: Number, from 0, of the first step that is wanted.
+
+    >>> step_rewards({"credit": {"operations": [], "by_step": [0.5, 0.0, 0.5]}}, 1)
+    [0.0, 0.5]
+    """
+    return list(info[KEY]["by_step"][first:])

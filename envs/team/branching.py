@@ -1,0 +1,162 @@
+"""Snapshots of teams: the state of a whole team, and a team's episode made of one (SPEC M14)."""
+
+from __future__ import annotations
+
+import copy
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from atommem_gym.envs import snapshots
+from atommem_gym.envs.backend import Backend
+from atommem_gym.envs.branching import Branching
+from atommem_gym.envs.jobs import EpisodeWithKey
+from atommem_gym.envs.team.episode import ANSWERER, CurrentTeamEpisode, TeamEpisode
+from atommem_gym.envs.team.memory import TeamMemory
+from atommem_gym.errors import SnapshotError
+from atommem_gym.memory.memory import Memory
+from atommem_gym.records.identity import documents_hash, identity
+from atommem_gym.step import EpisodeState
+
+VERSION = 1
+"""Raised when a snapshot of a team says more or something else."""
+_FIELDS = {"version", "team", "config", "np_random", "action_spaces", "episode"}
+_EPISODE = {"index", "shuffle_seed", "difficulty", "max_steps", "item", "memory", "states", "vectors"}
+
+
+@dataclass(frozen=True)
+class TeamBranching:
+    """Takes the snapshots of a team and makes episodes of them."""
+
+    branching: Branching
+    readers: int
+    parts: str
+
+    def snapshot(
+        self,
+        current: CurrentTeamEpisode,
+        rng: np.random.Generator | None,
+        spaces: Mapping[str, np.random.Generator],
+    ) -> dict[str, Any]:
+        """The state of a team environment, picklable.
+
+        Args:
+            current: Its episode, if there is one.
+            rng: Draws the items of resets; ``None`` before the first.
+            spaces: The generators of the action spaces, by agent.
+
+        Raises:
+            EmbedderError, StoreError: what a failed step may have left in the store could not be corrected.
+        """
+        return {
+            "version": VERSION,
+            "team": self._team(),
+            "config": self.branching.fingerprint(),
+            "np_random": None if rng is None else rng.bit_generator.state,
+            "action_spaces": {agent: generator.bit_generator.state for agent, generator in spaces.items()},
+            "episode": self._saved(current) if current.exists else None,
+        }
+
+    def restored(
+        self, snapshot: Any, spaces: Mapping[str, np.random.Generator]
+    ) -> tuple[TeamEpisode, EpisodeWithKey] | None:
+        """The episode of a snapshot, with a memory of its own; ``None`` if it was taken before the first reset.
+
+        The generators stay as they are: their states are only checked.
+
+        Raises:
+            SnapshotError: see ``TeamEnv.restore``.
+            EmbedderError, StoreError: its entries could not be stored; nothing is left of them.
+        """
+        if not isinstance(snapshot, dict) or "team" not in snapshot:
+            raise SnapshotError(
+                f"this {type(snapshot).__name__} is no snapshot of a team; take one with the team's snapshot()"
+            )
+        if snapshot.get("version") != VERSION:
+            raise SnapshotError(
+                f"the snapshot of a team is of version {snapshot.get('version')!r}, this package reads {VERSION}; "
+                "restore it with the version of the package that took it"
+            )
+        snapshots.check_fields("the snapshot", snapshot, _FIELDS)
+        if snapshot["team"] != self._team():
+            raise SnapshotError(
+                f"the snapshot is of a team with {snapshot['team']}, this environment has {self._team()}; restore it "
+                "into an environment made with the same keyword arguments"
+            )
+        states = snapshot["action_spaces"]
+        snapshots.check("action_spaces", isinstance(states, dict), states, "a dict of states by agent")
+        for name, generator in spaces.items():
+            snapshots.check_generator(f"action_spaces[{name!r}]", states.get(name), generator)
+        if snapshot["np_random"] is not None:
+            snapshots.check_generator("np_random", snapshot["np_random"], np.random.default_rng())
+        branching = self.branching
+        keywords = snapshot["config"]
+        snapshots.check("config", isinstance(keywords, dict), keywords, "a dict of keyword arguments")
+        snapshots.check_config(keywords, branching.fingerprint(), branching.backend.config)
+        saved = snapshot["episode"]
+        if saved is None:
+            return None
+        snapshots.check("episode", isinstance(saved, dict), saved, "a dict or None")
+        snapshots.check_fields("the snapshot's episode", saved, _EPISODE)
+        for name in ("index", "shuffle_seed"):
+            snapshots.check(f"episode.{name}", type(saved[name]) is int, saved[name], "a whole number")
+        difficulty, most = saved["difficulty"], saved["max_steps"]
+        snapshots.check(
+            "episode.difficulty", difficulty is None or type(difficulty) is float, difficulty, "a number or None"
+        )
+        right = most is None or (type(most) is int and most > 0)
+        snapshots.check("episode.max_steps", right, most, "a number of steps or None")
+        snapshots.check_saved_identity(saved["item"])
+        return self._episode(saved)
+
+    def _saved(self, current: CurrentTeamEpisode) -> dict[str, Any]:
+        team, running = current.team, current.running
+        stored = self.branching.backend.stored(running, team.memory)
+        states = {}
+        for name, member in team.members.items():
+            own = member.state.memory
+            # The entries are the team's, and stand in its memory once.
+            states[name] = replace(member.state.copy(), memory=Memory({}, own.next_id, own.scratchpad))
+        return {
+            "index": team.item.index,
+            "shuffle_seed": team.item.shuffle_seed,
+            "difficulty": team.config.difficulty,
+            "max_steps": team.config.max_steps,
+            "item": identity(team.item, documents_hash(team.item.documents)),
+            "memory": team.memory.copy(),
+            "states": states,
+            "vectors": None if stored is None else (stored.ids.tolist(), stored.vectors.copy()),
+        }
+
+    def _episode(self, saved: dict[str, Any]) -> tuple[TeamEpisode, EpisodeWithKey]:
+        backend: Backend = self.branching.backend
+        config, item = self.branching.item(saved["index"], saved["shuffle_seed"], saved["difficulty"])
+        snapshots.check_identity(
+            saved["item"], identity(item, documents_hash(item.documents)), saved["index"], saved["shuffle_seed"]
+        )
+        memory, states = copy.deepcopy((saved["memory"], saved["states"]))
+        snapshots.check("episode.memory", isinstance(memory, TeamMemory), memory, "a TeamMemory")
+        snapshots.check_memory(memory)
+        config = replace(config, max_steps=saved["max_steps"])
+        team = TeamEpisode(config, item, backend.tokenizer, readers=self.readers, parts=self.parts, memory=memory)
+        right = isinstance(states, dict) and states.keys() == team.members.keys()
+        snapshots.check("episode.states", right, states, "a dict of the state of each agent")
+        for state in states.values():
+            snapshots.check_state(state)
+        closings = states[ANSWERER].closings
+        for name, member in team.members.items():
+            state: EpisodeState = states[name]
+            snapshots.check_place(state, item.id, member.stream.num_chunks, len(item.questions))
+            shared = team.memory.of_member(name)
+            shared.next_id, shared.scratchpad = state.memory.next_id, state.memory.scratchpad
+            member.state = replace(state, memory=shared, closings=closings)
+        snapshots.check_vectors(saved["vectors"], team.memory)
+        running = EpisodeWithKey(uuid.uuid4().hex, team.answerer)
+        backend.fill(running, saved["vectors"], team.memory)
+        return team, running
+
+    def _team(self) -> dict[str, Any]:
+        return {"readers": self.readers, "parts": self.parts}

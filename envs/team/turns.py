@@ -1,0 +1,55 @@
+"""The AEC form of a team: agents act in turn, and the team's snapshots know whose turn it is (SPEC M14)."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from pettingzoo.utils.conversions import parallel_to_aec_wrapper
+from pettingzoo.utils.wrappers import OrderEnforcingWrapper
+
+from atommem_gym.errors import SnapshotError
+
+_KEPT = ("env", "metadata", "render_mode", "possible_agents", "state_space")
+"""Attributes that never change."""
+
+
+class TeamTurns(parallel_to_aec_wrapper):  # type: ignore[misc]  # PettingZoo ships no types
+    """PettingZoo's AEC form of a parallel environment, with snapshots."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state of the team, and of the round: who has acted, and what the others are told."""
+        turn = {name: value for name, value in vars(self).items() if name not in _KEPT}
+        # All at once: some of them are the same object.
+        return {"turn": copy.deepcopy(turn), "team": self.env.snapshot()}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Return to a snapshot exactly, see ``TeamEnv.restore``; ``observe`` and ``last`` then give what they gave.
+
+        Raises:
+            SnapshotError: it is none of this form, or see there; nothing has changed.
+        """
+        if not isinstance(snapshot, dict) or snapshot.keys() != {"turn", "team"} or type(snapshot["turn"]) is not dict:
+            raise SnapshotError(
+                f"this {type(snapshot).__name__} is no snapshot of an AEC team; take one with snapshot() of env or "
+                "raw_env (a parallel_env has its own)"
+            )
+        self.env.restore(snapshot["team"])
+        for name in [name for name in vars(self) if name not in _KEPT]:
+            delattr(self, name)
+        vars(self).update(copy.deepcopy(snapshot["turn"]))
+
+
+class TurnsInOrder(OrderEnforcingWrapper):  # type: ignore[misc]
+    """Checks the order of calls; a restored episode counts as begun."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """See :meth:`TeamTurns.snapshot`."""
+        taken: dict[str, Any] = self.env.snapshot()
+        return taken
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """See :meth:`TeamTurns.restore`."""
+        self.env.restore(snapshot)
+        self._has_reset = bool(snapshot["turn"])
+        self._has_updated = True
