@@ -18,7 +18,7 @@ from reports.machine import provenance
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.envs import AtomMemEnv
-from atommem_gym.envs.branching import twin_of
+from atommem_gym.envs.generators import twin_of
 from atommem_gym.memory.protocols import Write
 
 ENTRIES = 40

@@ -14,8 +14,9 @@ from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from atommem_gym.actions import ActionText, UnicodeText
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.backend import Backend, EpisodeWithKey
-from atommem_gym.envs.branching import Branching, shallow, twin_of
+from atommem_gym.envs.branching import Branching, shallow
 from atommem_gym.envs.current_episode import CurrentEpisode, EpisodeAccess
+from atommem_gym.envs.generators import twin_of
 from atommem_gym.envs.time_limit import warn_of_time_limit
 from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.record import Items
@@ -191,7 +192,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         """
         self._check_not_closed()
         own = self._generators()
-        running = self._branching.restored(snapshot, own)
+        running = self._branching.restored(snapshot, own, self._current)
         observation = None if running is None else running.episode.observation()
         self._backend.release(self._current.take(running))
         for name, generator in own.items():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
-import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -42,6 +42,11 @@ _in_use: set[tuple[str, str]] = set()
 """(store, key) of every kept memory that an environment of this process uses or has reserved."""
 _in_use_lock = threading.RLock()
 """Reentrant: garbage collection may close a forgotten environment's backend anywhere, also where it is held."""
+
+
+def new_key() -> str:
+    """A key for an episode's entries, which no other episode anywhere has; of an ``uuid4`` it is the random part."""
+    return os.urandom(16).hex()
 
 
 class Backend:
@@ -115,9 +120,7 @@ class Backend:
         stream = stream or self.stream(item, config)
         memory = None if memory_key is None else self.kept_memory(memory_key, replacing)
         kind = ReleasedEpisode if config.preset == "released" else Episode
-        running = EpisodeWithKey(
-            memory_key or uuid.uuid4().hex, kind(config, item, stream, self.tokenizer, memory, state)
-        )
+        running = EpisodeWithKey(memory_key or new_key(), kind(config, item, stream, self.tokenizer, memory, state))
         if state is not None:
             self.fill(running, vectors, state.memory)
         return running
@@ -261,7 +264,7 @@ class Backend:
         Raises:
             EmbedderError, StoreError: nothing is left of the forks.
         """
-        forks = [EpisodeWithKey(uuid.uuid4().hex, running.episode.fork()) for _ in range(n)]
+        forks = [EpisodeWithKey(new_key(), running.episode.fork()) for _ in range(n)]
         if self.store is None:
             return forks
         # Rows of forks that were dropped must not pile up in a search over memory that never ends an episode.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from atommem_gym.config import EnvConfig
+from atommem_gym.envs.generators import unseeded
+from atommem_gym.episode import Episode
 from atommem_gym.errors import SnapshotError
 from atommem_gym.memory.memory import Entry, Memory
 from atommem_gym.readers.protocol import ReaderCosts
@@ -57,6 +58,11 @@ class SavedEpisode:
     """What a recorder had noted, if one watched."""
     ledger: Past | None
     """What hindsight credit had noted, if it was asked for (SPEC R7)."""
+
+    def is_of(self, episode: Episode) -> bool:
+        """Whether it was taken in the same place of the same records as this episode, as far as numbers tell."""
+        place = (episode.item.index, episode.item.shuffle_seed, episode.config.difficulty)
+        return place == (self.index, self.shuffle_seed, self.difficulty)
 
 
 def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> SavedEpisode | None:
@@ -106,7 +112,7 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
         saved["index"],
         saved["shuffle_seed"],
         difficulty,
-        copy.deepcopy(saved["state"]),
+        saved["state"].copy(),
         saved["vectors"],
         saved.get("item"),
         past,
@@ -190,6 +196,9 @@ def check_state(state: Any) -> None:
     _check_all("episode.state.feedback", state.feedback, lambda one: isinstance(one, str), "strings")
     _check_all("episode.state.closings", state.closings, lambda one: isinstance(one, Closing), "Closing")
     check_memory(state.memory)
+    for field in fields(ReaderCosts):
+        _attribute(state.reader, field.name, f"episode.state.reader.{field.name}")
+    check("episode.state.reader.answered", isinstance(state.reader.answered, list), state.reader.answered, "a list")
 
 
 def check_memory(memory: Memory) -> None:
@@ -235,7 +244,7 @@ def _attribute(holder: Any, name: str, where: str) -> Any:
 def check_generator(name: str, state: Any, generator: np.random.Generator) -> None:
     """Raise ``SnapshotError`` unless a generator of this kind could take the state."""
     try:
-        type(generator.bit_generator)().state = state
+        unseeded(generator.bit_generator).state = state
     except (TypeError, ValueError, KeyError, OverflowError) as error:
         raise _malformed(name, state, f"the state of a {type(generator.bit_generator).__name__}") from error
 

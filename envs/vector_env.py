@@ -275,7 +275,9 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
                 "the last step is not finished: its autoreset failed; repeat step(), or give it up with reset()", "step"
             )
         own = self._generators(i)
-        running = self._branching.restored(snapshot, own, over=self.autoreset_mode is not AutoresetMode.SAME_STEP)
+        running = self._branching.restored(
+            snapshot, own, self._slots[i], over=self.autoreset_mode is not AutoresetMode.SAME_STEP
+        )
         self._backend.release(self._slots[i].take(running))
         for name, generator in own.items():
             generator.bit_generator.state = snapshot[name]

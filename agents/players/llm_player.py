@@ -150,7 +150,7 @@ class LanguageModelPlayer:
         while True:
             try:
                 completion = await self.model.complete(messages, sampling, tools=tools)
-                return Asked(messages, _counted(completion, self.model.name), dropped)
+                return Asked(messages, counted(completion, self.model.name), dropped)
             except ContextLengthError as error:
                 if shortener is None:
                     shortener = Shortener(observation, sampling.max_tokens, self.cut_chunk, self.chunk_name)
@@ -214,7 +214,7 @@ def final_answer(text: str, dialect: str, thinking: Pairs | None = None) -> str:
     return next((line for line in lines if line), UNKNOWN)
 
 
-def _counted(completion: Completion, model: str) -> Completion:
+def counted(completion: Completion, model: str) -> Completion:
     """The completion, with one of ``chat_reply.ENDINGS`` as its finish reason (SPEC A9)."""
     ended = ending(completion.finish_reason)
     if ended is None:

@@ -46,5 +46,11 @@ ROLES: dict[str, LanguageModelRole] = {
         "retrieve_then_read",
         "RetrieveThenReadPlayer",
     ),
+    "mem0": LanguageModelRole(
+        "mem0 remembers and finds, with the same model and the environment's embedder (needs the extra mem0)",
+        {"storage": False, "scratchpad": True},
+        "mem0_player",
+        "Mem0Player",
+    ),
 }
 """The players that need a language model, by name."""

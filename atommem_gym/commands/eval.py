@@ -62,7 +62,7 @@ class Eval:
     """Play nothing; write the plan's items with their hashes into a file, as a protocol of that name."""
     agents: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="agent", metavar="NAME…")] = ()
     """Who plays: random silent keep_all overwrite tidy oracle, or with a language model crud add_only overwrite_llm
-    long_context retrieve_then_read; or an agent of your own, package.module:name."""
+    long_context retrieve_then_read mem0; or an agent of your own, package.module:name."""
     docs: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N…")] = ()
     """Documents an episode; 200 by default."""
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="S…")] = ()

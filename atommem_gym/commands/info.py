@@ -20,6 +20,7 @@ _PURPOSES = {
     "hub": "data sets from the Hugging Face hub",
     "rl": "training with stable-baselines3",
     "verl": "training with veRL",
+    "mem0": "mem0 as an agent",
     "plots": "plots",
     "ask": "PDF files for atommem ask",
     "browser": "tests of the viewer in a browser",

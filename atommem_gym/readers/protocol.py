@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from atommem_gym.records.record import Record
@@ -94,7 +94,14 @@ class ReaderCosts:
 
     def copy(self) -> ReaderCosts:
         """The same costs, to which more can be added on their own."""
-        return replace(self, answered=self.answered.copy())
+        return ReaderCosts(
+            self.answered.copy(),
+            self.calls,
+            self.prompt_tokens,
+            self.completion_tokens,
+            self.cut_short,
+            self.seconds,
+        )
 
     def counted(self) -> dict[str, Any]:
         """All but the seconds, which no two runs have alike: what the metrics of an episode say."""

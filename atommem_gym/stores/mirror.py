@@ -15,6 +15,8 @@ from atommem_gym.memory.ranking import margin
 _FEW = 12
 """Up to so many entries it is cheaper to rank all than to choose among them."""
 _FIRST_ROWS = 16
+_BLOCK = 4
+"""From so many new entries on it is cheaper to write them at once."""
 _MANY = 8
 """From so many searches on, arrays over all of them cost less than one search after the other."""
 _SLOTS = 64
@@ -90,12 +92,14 @@ class EpisodeMatrix:
 
     def put(self, ids: Sequence[int], vectors: Vectors, squares: Sequence[float]) -> None:
         """Insert or replace entries; ``vectors`` ``[len(ids), dim]`` with squared lengths ``[len(ids)]``."""
+        if len(ids) >= _BLOCK and self._position.keys().isdisjoint(ids):
+            self._append(ids, vectors, squares)
+            return
         for i, entry in enumerate(ids):
             at = self._position.get(entry)
             if at is None:
                 at = self._size
-                if at == len(self._ids):
-                    self._grow()
+                self._reserve(at + 1)
                 self._position[entry] = at
                 self._ids[at] = entry
                 self._size += 1
@@ -103,6 +107,17 @@ class EpisodeMatrix:
             square = squares[i]
             self._squares[at] = square
             self._inverse[at] = 1.0 / math.sqrt(square) if square else 0.0
+
+    def _append(self, ids: Sequence[int], vectors: Vectors, squares: Sequence[float]) -> None:
+        """Insert many entries of which none is here."""
+        start, end = self._size, self._size + len(ids)
+        self._reserve(end)
+        self._position.update(zip(ids, range(start, end), strict=True))
+        self._ids[start:end] = ids
+        self._rows[start:end] = vectors
+        self._squares[start:end] = squares
+        self._inverse[start:end] = [1.0 / math.sqrt(square) if square else 0.0 for square in squares]
+        self._size = end
 
     def remove(self, ids: Sequence[int]) -> None:
         """Remove entries by moving the last row into each gap; an unknown id is no error."""
@@ -190,12 +205,17 @@ class EpisodeMatrix:
         self._rows, self._inverse = slab.rows[slot], slab.inverse[slot]
         self._squares, self._ids = slab.squares[slot], slab.ids[slot]
 
-    def _grow(self) -> None:
-        slab, slot = self.slab, self.slot
+    def _reserve(self, rows: int) -> None:
+        """Make room for so many rows in all, at once: each capacity on the way there might cost a slab of its own."""
+        slab, slot, capacity = self.slab, self.slot, self.slab.capacity
+        if rows <= capacity:
+            return
+        while capacity < rows:
+            capacity *= 2
         before = (self._rows, self._inverse, self._squares, self._ids)
-        self._settle(*self._allocator.allocate(2 * slab.capacity))
+        self._settle(*self._allocator.allocate(capacity))
         for old, new in zip(before, (self._rows, self._inverse, self._squares, self._ids), strict=True):
-            new[: slab.capacity] = old
+            new[: self._size] = old[: self._size]
         self._allocator.free(slab, slot)
 
 

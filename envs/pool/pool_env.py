@@ -21,8 +21,8 @@ from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError, Res
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs import credit
 from atommem_gym.envs.backend import EpisodeWithKey, Job
-from atommem_gym.envs.branching import twin_of
 from atommem_gym.envs.current_episode import CurrentEpisode, EpisodeAccess
+from atommem_gym.envs.generators import twin_of
 from atommem_gym.envs.pool.errand import Errand
 from atommem_gym.envs.pool.flight import Flight
 from atommem_gym.envs.pool.stages import Opening
@@ -156,7 +156,7 @@ class PoolEnv(EpisodeAccess):
             await self._calm()
             self._check_there()
             own = self._generators()
-            work = functools.partial(self._pool._branching.restored, snapshot, own)
+            work = functools.partial(self._pool._branching.restored, snapshot, own, self._current)
 
             def land(running: EpisodeWithKey | None) -> tuple[Observation | None, list[EpisodeWithKey]]:
                 left = self._current.take(running)

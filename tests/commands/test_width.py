@@ -51,6 +51,10 @@ CASES: dict[str, list[tuple[str, ...]]] = {
     ],
     "compare": [("compare", "run", "run", "--agents", "keep_all", "tidy")],
     "replay": [("replay", "run/traces.jsonl", "--episode", "1"), ("replay", "run/traces.jsonl", "--check")],
+    "counterfactual": [
+        ("counterfactual", "run/traces.jsonl", "--episode", "3", "--continuation", "tidy"),
+        ("counterfactual", "run/traces.jsonl", "--episode", "3", "--step", "2", "--operation", "1"),
+    ],
     "rescore": [("rescore", "run/traces.jsonl", "--reward", "f1", "-o", "again.jsonl")],
     "export": [("export", "run/traces.jsonl", "-o", "sft", "--format", "messages")],
     "view": [("view", "run/traces.jsonl", "--no-open", "-o", "page.html")],

@@ -18,6 +18,7 @@ from support.stores.flaky_store import FlakyStore
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.envs import AtomMemEnv, MemoryCost
+from atommem_gym.envs.generators import twin_of
 from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.memory.protocols import Write
 from atommem_gym.readers.protocol import ReaderCosts
@@ -343,3 +344,30 @@ def test_M14_a_numpy_store_copies_an_episode_whole() -> None:
     store.drop(["a"])
     assert store.episodes() == ["b", "c"]
     assert store.load("c").ids.tolist() == [i for i in range(1, 40) if i != 3]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", [np.random.PCG64, np.random.MT19937, np.random.Philox, np.random.SFC64])
+def test_M14_a_twin_draws_what_its_generator_will_draw_and_leaves_it_alone(kind: Any) -> None:
+    generator = np.random.Generator(kind(5))
+    generator.normal(size=3)
+    before = repr(generator.bit_generator.state)
+    twin = twin_of(generator)
+    drawn = [twin.random(4).tolist(), twin.integers(2**60, size=4).tolist()]
+    assert repr(generator.bit_generator.state) == before
+    assert drawn == [generator.random(4).tolist(), generator.integers(2**60, size=4).tolist()]
+
+
+def test_M14_a_snapshot_of_the_item_that_is_played_does_not_make_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = started()
+    saved = env.snapshot()
+    expected = future(env)
+    made: list[int] = []
+    item = type(env.items).item
+    monkeypatch.setattr(type(env.items), "item", lambda *a, **k: (made.append(1), item(*a, **k))[1])
+    env.restore(saved)
+    assert made == [1], "the future ended in another item"
+    env.step(CREATE)
+    env.restore(saved)
+    assert made == [1]
+    assert future(env) == expected
+    env.close()

@@ -317,6 +317,10 @@ def forgetting(snapshot: dict[str, Any]) -> None:
     del snapshot["episode"]["state"].found
 
 
+def forgetting_costs(snapshot: dict[str, Any]) -> None:
+    del snapshot["episode"]["state"].reader.calls
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -350,6 +354,8 @@ def forgetting(snapshot: dict[str, Any]) -> None:
         (setting({"1": "a"}, "episode", "state", "memory", "entries"), "entries must be made of an Entry by its id"),
         (setting(3, "episode", "state", "memory", "next_id"), "next_id must be above all ids, it is 3"),
         (setting(b"", "episode", "state", "memory", "scratchpad"), "scratchpad must be a str"),
+        (setting(None, "episode", "state", "reader", "answered"), "reader.answered must be a list"),
+        (forgetting_costs, "episode.state.reader.calls is missing"),
         (setting(([1], None), "episode", "vectors"), "episode.vectors must be the ids of all entries"),
         (setting(([1, 3], None), "episode", "vectors"), "episode.vectors must be"),
         (setting(([1, 3], np.full((2, 1024), np.nan, np.float32)), "episode", "vectors"), "of finite numbers"),

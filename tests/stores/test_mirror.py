@@ -36,6 +36,39 @@ def test_M6_a_matrix_keeps_every_row_while_it_grows(n: int) -> None:
         assert rank(query, matrix.candidates(query, 1), 1)[0] == [own]
 
 
+@pytest.mark.parametrize("before", [0, 5, 16, 30])
+@pytest.mark.parametrize("n", [3, 4, 16, 17, 100])
+def test_M14_rows_written_at_once_are_those_written_one_by_one(before: int, n: int) -> None:
+    vectors = gaussian(n, before + n, 3)
+    vectors[-1] = 0.0
+    squares = check_vectors(vectors, len(vectors), 3)
+    one_by_one, at_once = EpisodeMatrix(Allocator(3)), EpisodeMatrix(Allocator(3))
+    for i in range(before + n):
+        one_by_one.put([i + 1], vectors[i : i + 1], squares[i : i + 1])
+    if before:
+        at_once.put(range(1, before + 1), vectors[:before], squares[:before])
+    at_once.put(range(before + 1, before + n + 1), vectors[before:], squares[before:])
+    for matrix in (one_by_one, at_once):
+        matrix.remove([2])
+        matrix.put([3, before + n + 1], vectors[:2], squares[:2])
+    assert one_by_one._position == at_once._position
+    assert one_by_one.slab.capacity == at_once.slab.capacity
+    for name in ("_rows", "_inverse", "_squares", "_ids"):
+        size = len(at_once)
+        assert getattr(one_by_one, name)[:size].tobytes() == getattr(at_once, name)[:size].tobytes(), name
+
+
+def test_M14_room_for_many_rows_is_taken_at_once() -> None:
+    allocator = Allocator(2)
+    matrix = EpisodeMatrix(allocator)
+    taken: list[int] = []
+    allocate = allocator.allocate
+    allocator.allocate = lambda capacity: (taken.append(capacity), allocate(capacity))[1]  # type: ignore[method-assign]
+    vectors = gaussian(100, 100, 2)
+    matrix.put(range(1, 101), vectors, check_vectors(vectors, 100, 2))
+    assert taken == [128]
+
+
 def test_M6_of_many_rows_only_those_near_the_cut_are_proposed() -> None:
     vectors = np.eye(40, dtype=np.float32) + np.float32(0.01)
     matrix = matrix_of(vectors)

@@ -479,15 +479,10 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return status, *capsys.readouterr()
 
 
-def test_the_table_has_every_operation_in_80_columns(
-    path: Path, trace: EpisodeTrace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+def test_the_table_has_every_operation(path: Path, trace: EpisodeTrace, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys, path, "--continuation", "oracle")
-    assert status == 0
+    assert (status, "\x1b" in out) == (0, False)
     lines = out.splitlines()
-    assert max(map(len, lines)) <= 80
-    assert "\x1b" not in out
     rows = [line for line in lines if line[:4].strip().isdigit()]
     assert len(rows) == len(all_operations(trace))
     assert rows[0].split()[-3:] == ["1.000", "0.000", "+1.000"]

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import tyro
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from atommem_gym.agents import make_agent
@@ -25,7 +23,7 @@ from atommem_gym.commands.run import parse_settings
 from atommem_gym.commands.traces.replay import find_episode
 from atommem_gym.errors import ConfigError
 from atommem_gym.readers.protocol import POLICY
-from atommem_gym.terminal import printable
+from atommem_gym.terminal import Column, Table, on_one_line, printable
 from atommem_gym.traces import EpisodeTrace, TraceError
 from atommem_gym.traces.counterfactual import Counterfactual, Edit, Ending, Player, counterfactuals
 from atommem_gym.traces.intervention import all_operations
@@ -33,10 +31,6 @@ from atommem_gym.traces.replay import Replayer
 
 RECORDED = "recorded"
 Repeated: TypeAlias = tuple[tuple[str, ...], ...]
-_LONGEST = 400
-"""Characters of a text in a table, at the most; its column cuts it further."""
-_OTHER_COLUMNS = 52
-"""Characters of all columns but that one, with what is between them."""
 
 
 @dataclass
@@ -82,17 +76,15 @@ class CounterfactualCommand:
         with Replayer(parse_settings(list(chain.from_iterable(self.settings))), self.tolerance) as replayer:
             found = _played(trace, edits, replayer, agent)
         if self.as_json:
-            output().print(
-                json.dumps(self._json(trace, number, found), ensure_ascii=False, indent=1), markup=False, soft_wrap=True
-            )
+            output().print(json.dumps(self._json(trace, number, found), ensure_ascii=False, indent=1), markup=False)
             return 0
         console = output()
         heading = f"episode {number} · item {trace.item} · {trace.agent.name} · {len(trace.steps)} steps"
-        console.print(Text(printable(f"{heading} · reward {trace.reward:.3f}")), soft_wrap=True)
+        console.print(Text(printable(f"{heading} · reward {trace.reward:.3f}")))
         if self.operation is not None:
             _show_one(console, trace, found[0])
         else:
-            console.print(_table(found, console.width))
+            console.print(_table(found))
         self._notes(console, trace, found)
         return 0
 
@@ -152,7 +144,7 @@ class CounterfactualCommand:
         unknown = {one.unknown: None for each in found for one in (each.kept, each.other) if one.unknown}
         notes += [f"unknown: {why}" for why in unknown]
         for note in notes:
-            console.print(Text(printable(note, 2 * _LONGEST), style="dim"), soft_wrap=True)
+            console.print(Text(printable(note), style="dim"))
 
 
 def _change(text: str) -> dict[str, Any]:
@@ -189,45 +181,47 @@ def _values(found: Counterfactual) -> dict[str, Any]:
     return values
 
 
-def _table(found: Sequence[Counterfactual], width: int) -> Table:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for header in ("step", "op."):
-        table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("kind", no_wrap=True)
-    # Rich would take from all columns what one line of text needs.
-    table.add_column("what it said", no_wrap=True, overflow="ellipsis", width=max(12, width - _OTHER_COLUMNS))
-    for header in ("with", "without", "difference"):
-        table.add_column(header, justify="right", no_wrap=True)
+def _table(found: Sequence[Counterfactual]) -> Table:
+    table = Table(
+        [
+            Column("step", "right"),
+            Column("op.", "right"),
+            Column("kind"),
+            Column("what it said", kind="line"),
+            Column("with", "right"),
+            Column("without", "right"),
+            Column("difference", "right"),
+        ]
+    )
     for one in found:
         numbers = (_number(one.kept.reward), _number(one.other.reward), _number(one.difference, "+.3f"))
+        cells = (f"{one.step}", f"{one.operation}", one.kind, _said(one), *numbers)
         style = "" if one.difference == 0 else "yellow" if one.difference is None else "bold"
-        table.add_row(f"{one.step}", f"{one.operation}", Text(printable(one.kind)), _said(one), *numbers, style=style)
+        table.add_row(*(Text(printable(cell), style=style) for cell in cells))
     return table
 
 
-def _said(one: Counterfactual) -> Text:
+def _said(one: Counterfactual) -> str:
     named = [] if one.id is None else [f"[{one.id}]"]
-    text = " ".join([*named, *(one.text or "").split()])
-    rejected = " (rejected)" if one.outcome == "rejected" else ""
-    return Text(printable(text, _LONGEST) + rejected)
+    rejected = ["(rejected)"] if one.outcome == "rejected" else []
+    return on_one_line(" ".join([*named, one.text or "", *rejected]))
 
 
 def _show_one(console: Console, trace: EpisodeTrace, one: Counterfactual) -> None:
     done = "left out" if one.change is None else f"changed by {json.dumps(one.change, ensure_ascii=False)}"
-    console.print(Text(printable(f"step {one.step}, operation {one.operation}, {one.outcome}, {done}")), soft_wrap=True)
-    console.print(Text.assemble((f"{one.kind}  ", "cyan"), _said(one)), soft_wrap=True)
+    console.print(Text(printable(f"step {one.step}, operation {one.operation}, {one.outcome}, {done}")))
+    console.print(Text.assemble((f"{printable(one.kind)}  ", "cyan"), _said(one)))
     console.print(
         Text(
             f"reward {_number(one.kept.reward)} with it, {_number(one.other.reward)} "
             f"{'without it' if one.change is None else 'as changed'}: difference {_number(one.difference, '+.3f')}",
             style="bold",
-        ),
-        soft_wrap=True,
+        )
     )
     for place, question in enumerate(trace.questions):
-        console.print(Text(printable(f"question  {question.question}", _LONGEST), style="yellow"), soft_wrap=True)
+        console.print(Text(printable(f"question  {question.question}"), style="yellow"))
         for name, ending in (("with", one.kept), ("without" if one.change is None else "changed", one.other)):
-            console.print(Text(printable(f"  {name:<8}{_answer(ending, place)}", _LONGEST)), soft_wrap=True)
+            console.print(Text(printable(f"  {name:<8}{_answer(ending, place)}")))
 
 
 def _answer(ending: Ending, place: int) -> str:

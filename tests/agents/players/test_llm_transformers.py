@@ -237,7 +237,7 @@ def test_the_batcher_takes_what_waits_fails_a_batch_whole_and_ends_its_thread() 
         batcher.submit(1)
 
 
-@pytest.mark.parametrize("name", ROLES)
+@pytest.mark.parametrize("name", [name for name in ROLES if name != "mem0"])
 def test_whole_episodes_through_the_pool(tiny_model: Path, name: str) -> None:
     """What continuous integration runs in place of a real model: every player, several episodes under way."""
     model = load_model(str(tiny_model), max_batch=4)
