@@ -101,7 +101,7 @@ def _gold(question: Trace) -> list[str]:
 
 
 def _credits(told: Json) -> dict[int, dict[int, float]]:
-    """What each operation earned, by step and position, where the last step's info says it (SPEC R7)."""
+    """What each operation earned, by step and position, where the last step's info says it (``HindsightCredit``)."""
     found: dict[int, dict[int, float]] = {}
     operations = told.get("operations") if isinstance(told, Mapping) else None
     # An info may hold anything.

@@ -368,7 +368,7 @@ def test_an_info_that_holds_no_credit_is_none(told: Any) -> None:
     assert not any("credit" in operation for step in shown["steps"] for operation in step["operations"])
 
 
-def test_R7_what_an_operation_earned_stands_beside_it(look: Look, tmp_path: Path) -> None:
+def test_what_an_operation_earned_stands_beside_it(look: Look, tmp_path: Path) -> None:
     trace = example_traces(1)[4]
     step = next(number for number, one in enumerate(trace.steps) if len(one.operations) > 1)
     earned = [
