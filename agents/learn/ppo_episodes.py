@@ -143,7 +143,7 @@ def train(
         envs = [make(options) for _ in range(options.num_envs)]
         tracks = [Track(env, env.reset(seed=options.seed + i)[0]) for i, env in enumerate(envs)]
         # At the end also the continuations that are still played.
-        stack.callback(lambda: [track.env.close() for track in tracks])
+        stack.callback(close_all, tracks)
         space: Any = envs[0].action_space
         policy = Policy(space.nvec, len(tracks[0].observation), options.network, options.width)
         optimizer = torch.optim.Adam(policy.parameters(), lr=options.learning_rate, eps=1e-5)
@@ -188,6 +188,12 @@ def train(
         if on_rollout is not None:
             on_rollout(done, policy)
     return policy
+
+
+def close_all(tracks: Sequence[Track]) -> None:
+    """Close the environments of these tracks."""
+    for track in tracks:
+        track.env.close()
 
 
 def continuations(track: Track, branches: int) -> list[Track]:

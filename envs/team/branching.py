@@ -148,11 +148,11 @@ class TeamBranching:
             snapshots.check_state(state)
         closings = states[ANSWERER].closings
         for name, member in team.members.items():
-            state: EpisodeState = states[name]
-            snapshots.check_place(state, item.id, member.stream.num_chunks, len(item.questions))
+            own: EpisodeState = states[name]
+            snapshots.check_place(own, item.id, member.stream.num_chunks, len(item.questions))
             shared = team.memory.of_member(name)
-            shared.next_id, shared.scratchpad = state.memory.next_id, state.memory.scratchpad
-            member.state = replace(state, memory=shared, closings=closings)
+            shared.next_id, shared.scratchpad = own.memory.next_id, own.memory.scratchpad
+            member.state = replace(own, memory=shared, closings=closings)
         snapshots.check_vectors(saved["vectors"], team.memory)
         running = EpisodeWithKey(uuid.uuid4().hex, team.answerer)
         backend.fill(running, saved["vectors"], team.memory)

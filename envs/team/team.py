@@ -288,7 +288,8 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         """
         own = self._generators()
         restored = self._branching.restored(snapshot, own)
-        self._backend.release(self._current.take(*(restored or (None, None))))
+        team, running = restored or (None, None)
+        self._backend.release(self._current.take(team, running))
         for agent, generator in own.items():
             generator.bit_generator.state = snapshot["action_spaces"][agent]
         if snapshot["np_random"] is None:
@@ -297,10 +298,9 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
             self._rng = gym.utils.seeding.np_random(0)[0]
             self._rng.bit_generator.state = snapshot["np_random"]
         self._frame = ""
-        if restored is None:
+        if team is None:
             self.agents = []
             return None
-        team, _ = restored
         self.agents = [] if team.over else self.possible_agents[:]
         return {name: member.observation() for name, member in team.members.items()}
 

@@ -19,7 +19,7 @@ class TeamTurns(parallel_to_aec_wrapper):  # type: ignore[misc]  # PettingZoo sh
 
     def snapshot(self) -> dict[str, Any]:
         """The state of the team, and of the round: who has acted, and what the others are told."""
-        turn = {name: value for name, value in vars(self).items() if name not in _KEPT}
+        turn = {name: value for name, value in self.__dict__.items() if name not in _KEPT}
         # All at once: some of them are the same object.
         return {"turn": copy.deepcopy(turn), "team": self.env.snapshot()}
 
@@ -35,9 +35,9 @@ class TeamTurns(parallel_to_aec_wrapper):  # type: ignore[misc]  # PettingZoo sh
                 "raw_env (a parallel_env has its own)"
             )
         self.env.restore(snapshot["team"])
-        for name in [name for name in vars(self) if name not in _KEPT]:
+        for name in [name for name in self.__dict__ if name not in _KEPT]:
             delattr(self, name)
-        vars(self).update(copy.deepcopy(snapshot["turn"]))
+        self.__dict__.update(copy.deepcopy(snapshot["turn"]))
 
 
 class TurnsInOrder(OrderEnforcingWrapper):  # type: ignore[misc]
