@@ -71,7 +71,7 @@ BRIDGES ?= inspect verifiers openenv mcp minari hub
 .PRECIOUS: .bridges/%/installed
 
 bridge-%: .bridges/%/installed
-	.bridges/$*/bin/python -m pytest -p no:cacheprovider -q tests/bridges/test_bridge_$*.py
+	.bridges/$*/bin/pytest -p no:cacheprovider -p no:logging -q tests/bridges/test_bridge_$*.py
 
 bridges: $(addprefix bridge-,$(BRIDGES))  ## minutes of tests through the real frameworks that docs/use_from.md names, in .bridges
 

@@ -59,6 +59,10 @@ Command: TypeAlias = (
     | Annotated[Info, subcommand("info")]
 )
 COMMANDS: tuple[str, ...] = tuple(named_commands(Command))
+READ_AS = (OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs)
+"""How the command line is read."""
+_QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+"""What keeps the lines and bars of other libraries out of ours; who sets them otherwise sees them."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -77,6 +81,8 @@ class CommandLine:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``atommem`` with these arguments, by default the command line's, and return the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     if arguments[:1] == ["--version"]:
         print(f"atommem {__version__}")
         return 0
@@ -116,7 +122,7 @@ def _read(arguments: Sequence[str]) -> CommandLine | None:
                 CommandLine,
                 prog="atommem",
                 args=arguments,
-                config=(OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs),
+                config=READ_AS,
             )
     except SystemExit as stop:
         if stop.code in (None, 0):
@@ -157,16 +163,18 @@ def wrong(arguments: Sequence[str], said: str) -> str:
 
 
 def unboxed(text: str) -> str:
-    r"""What stands in a box of lines.
+    r"""What stands in a box of lines, or under a title between lines where no box can be drawn.
 
     >>> print(unboxed("╭─ Title ─╮\n│ one     │\n│ ─────── │\n│     two │\n╰─────────╯"))
     one
-        two
+    two
+    >>> print(unboxed(" Title \n ----- \n  one \n  --- "))
+    one
     """
     lines = [_COLOUR.sub("", line) for line in text.splitlines()]
-    inside = [line[1:-1].rstrip().removeprefix(" ") for line in lines if line.startswith("│")]
-    kept = [line for line in inside if line.strip("─ ")]
-    return "\n".join(kept) if kept else text.strip()
+    inside = [line.strip(" │") for line in lines if not line.startswith(("╭", "╰"))]
+    kept = [line for line in inside if line.strip("─- ")]
+    return "\n".join(kept if any(line.startswith("╭") for line in lines) else kept[1:])
 
 
 def _say(fault: str) -> None:

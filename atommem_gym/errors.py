@@ -149,6 +149,15 @@ def suggestion(
     return f"{listed}; and of this task {', '.join(own)}" if own else listed
 
 
+def counted(count: int, one: str, several: str | None = None) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "file"), counted(1200, "file"), counted(0, "entry", "entries")
+    ('1 file', '1,200 files', '0 entries')
+    """
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
 def is_integer(value: object) -> TypeGuard[int]:
     """Whether a value is an integer as JSON has it: ``True`` is none, nor is ``1.0`` or one of NumPy's."""
     return isinstance(value, int) and not isinstance(value, bool)

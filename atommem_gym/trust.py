@@ -51,12 +51,15 @@ def command_line(arguments: Sequence[str], imports: Sequence[str] = ()) -> Itera
         imports: Modules that the user has imported.
     """
     global _said
-    judge = os.environ.get("ATOMMEM_JUDGE_URL", "")
+    # What the user's own environment names is the user's word, too.
+    judge, base_url = (os.environ.get(name, "") for name in ("ATOMMEM_JUDGE_URL", "OPENAI_BASE_URL"))
     texts = [text for argument in arguments for text in _parts(argument)]
     modules = {text.partition(":")[0] for text in texts if _ATTRIBUTE.fullmatch(text)}
     before, _said = (
         _said,
-        _Said(frozenset(_canonical(text) for text in (*texts, judge) if text), frozenset({*imports, *modules})),
+        _Said(
+            frozenset(_canonical(text) for text in (*texts, judge, base_url) if text), frozenset({*imports, *modules})
+        ),
     )
     try:
         yield

@@ -6,6 +6,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from atommem_gym.episode import Episode
+from atommem_gym.errors import counted
 from atommem_gym.step import Phase, Step, StepResult
 from atommem_gym.terminal import Excerpt, Heading, Line, drawn, on_one_line
 from atommem_gym.terminal import printable as printable
@@ -32,14 +33,16 @@ def render_step(episode: Episode, action: str, step: Step, result: StepResult) -
     if not step.opening:
         parts += _section("action", Excerpt(action or "(nothing)", 400, "cyan"))
     if step.draft.writes or step.draft.deletes:
-        parts += _section(f"memory after it · {result.info['entries']} entries", *_memory(episode, step))
+        parts += _section(
+            f"memory after it · {counted(int(result.info['entries']), 'entry', 'entries')}", *_memory(episode, step)
+        )
     if step.applied.get("scratchpad"):
         parts += _section("scratchpad", Excerpt(observation["scratchpad"], 240, "magenta"))
     if observation["feedback"]:
         parts += _section("feedback", *_feedback(observation["feedback"]))
     if observation["query"]:
         found = [Line(m["text"], "blue", f"[{m['id']}] {m['score']:+.2f} ") for m in observation["memories"]]
-        parts += [Line(observation["query"], "bold", "read: "), *(found or [Text("(nothing found)", "blue")])]
+        parts += [Line(observation["query"], "bold", "read: "), *(found or [Line("(nothing found)", "blue")])]
     if metrics is None:
         if step.opening or step.closings or episode.phase is Phase.ANSWERING:
             parts += _section("question", Excerpt(observation["question"], 400, "yellow"))

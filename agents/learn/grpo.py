@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import gymnasium as gym
 import numpy as np
@@ -44,6 +44,7 @@ from atommem_gym.agents.learn.grpo_update import (
     policy_loss,
     update,
 )
+from atommem_gym.agents.learn.training_log import TrainingLog
 from atommem_gym.agents.play import draw_items
 from atommem_gym.envs.vector_env import AtomMemVectorEnv
 
@@ -110,6 +111,11 @@ def train(
         **keywords,
     )
     assert isinstance(envs, AtomMemVectorEnv)
+    log: TrainingLog | None = None
+    if options.log is not None:
+        log = TrainingLog(envs, options.log, options.model, options.group, options.log_groups)
+        # It stands for the environment in all that a rollout asks of it.
+        envs = cast("AtomMemVectorEnv", log)
     with closing(envs):
         say(f"loading {options.model}")
         policy = Policy(options)
@@ -136,7 +142,10 @@ def train(
                 for loss in _updates(policy, reference, optimizer, played, advantages, shuffle, tell):
                     losses.append(loss)
                     updates += 1
-                yield _report(options, iteration + 1, played, losses, began, training)
+                report = _report(options, iteration + 1, played, losses, began, training)
+                if log is not None:
+                    log.write(report, played.rewards.tolist())
+                yield report
         finally:
             if options.save is not None and updates:
                 say(f"saving into {options.save}")

@@ -77,6 +77,11 @@ class Options:
     """Seeds the draw of items, the sampling and the order of rows."""
     save: Path | None = None
     """Folder for the trained model, in fp32; written at the end and when training is interrupted."""
+    log: Path | None = None
+    """Folder for the figures of each iteration, all sessions and some whole episodes, which `atommem view --training`
+    shows; see ``training_log.py``."""
+    log_groups: int = 1
+    """Groups of each iteration whose whole episodes go into the log."""
 
     def __post_init__(self) -> None:
         for name in ("prompts", "group", "batch", "micro_batch", "max_prompt", "max_response"):
@@ -89,3 +94,4 @@ class Options:
             raise ConfigError(f"temperature={self.temperature} must be above 0: a group needs different responses")
         if self.precision not in ("auto", "bf16", "fp32"):
             raise ConfigError(f"precision={self.precision!r} must be 'auto', 'bf16' or 'fp32'")
+        check_integer("log_groups", self.log_groups, 0)

@@ -162,7 +162,7 @@ def _check_options(kind: type[Any], options: Mapping[str, Any]) -> None:
     known = [name for name, parameter in inspect.signature(kind).parameters.items() if parameter.kind is _KEYWORD]
     unknown = [option for option in options if option not in known]
     if unknown:
-        raise ConfigError(f"unknown option {unknown[0]!r} of {kind.__name__}; known are {', '.join(known)}")
+        raise ConfigError(f"unknown option {unknown[0]!r} of {kind.__name__}; {suggestion(unknown[0], known)}")
 
 
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY

@@ -12,6 +12,7 @@ from typing import Any
 
 from atommem_gym.agents.players.batching import Batcher
 from atommem_gym.agents.players.language_model import Completion, Messages, Sampling, ToolSchemas, encodable
+from atommem_gym.embedders.model_hub import why_not_there
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.replies.thinking import KNOWN
@@ -67,6 +68,12 @@ class TransformersModel:
             raise ConfigError(f"max_batch={max_batch} must be at least 1 and max_wait_ms={max_wait_ms} at least 0")
         if dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise ConfigError(f"dtype={dtype!r} must be 'auto', 'float32', 'bfloat16' or 'float16'")
+        missing = why_not_there([str(model)])
+        if missing is not None:
+            raise ConfigError(
+                f"the model {str(model)!r} cannot be loaded: {missing}; check the name, name a folder with "
+                "config.json, weights and tokenizer, or download it first (`hf download NAME`)"
+            )
         try:
             import torch
             import transformers

@@ -10,6 +10,8 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
+import signal
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -267,6 +269,10 @@ class _Server:
             on_list_tools=self._list,
             on_call_tool=self._call,
         )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # Windows has no such handlers
+                loop.add_signal_handler(number, self._leave, number)
         try:
             try:
                 await self._in_thread(self._tools.open)
@@ -280,6 +286,11 @@ class _Server:
                 self._idle.cancel()
             self._thread.submit(self._tools.give_back).result()
             self._thread.shutdown()
+
+    def _leave(self, number: int) -> None:
+        """Close the database and end: a thread waits for the next line of the input and cannot be told to stop."""
+        self._thread.submit(self._tools.give_back).result()
+        os._exit(128 + number)
 
     async def _list(self, context: Any, params: Any) -> Any:
         import mcp_types as types

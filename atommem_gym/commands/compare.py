@@ -16,6 +16,7 @@ from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.traces.comparison import comparison_front
 from atommem_gym.commands.traces.runs import page_runs
 from atommem_gym.commands.traces.view import MOST_MIB, check_page, title_of
+from atommem_gym.errors import counted
 from atommem_gym.evaluation.folder import read_run
 from atommem_gym.evaluation.paired import Comparison, Pair, compare, item_pairs
 from atommem_gym.evaluation.statistics import LEVEL, RESAMPLES, p_text
@@ -139,8 +140,8 @@ def _notes(comparison: Comparison) -> Sequence[str]:
     lost_a, lost_b = comparison.unpaired
     alone = f"; {lost_a} episodes of A and {lost_b} of B have no partner" if lost_a or lost_b else ""
     return (
-        f"{comparison.pairs} pairs, matched by environment, documents, item, layout and questions; an agent's seeds "
-        f"are averaged first{alone}.",
+        f"{counted(comparison.pairs, 'pair')}, matched by environment, documents, item, layout and questions; an "
+        f"agent's seeds are averaged first{alone}.",
         f"In brackets {LEVEL:.0%} percentile bootstrap intervals over items ({RESAMPLES:,} resamples, seeded). Better, "
         "worse, equal and the two-sided tests count items; the permutation test flips the signs of their differences. "
         "No correction is made for looking at several rows.",

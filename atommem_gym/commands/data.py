@@ -14,7 +14,7 @@ from tyro.conf import subcommand
 
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.data_verl import DataVerl
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, counted
 from atommem_gym.records.audit import Audit, Part, audit
 from atommem_gym.terminal import Column, Table, printable
 
@@ -59,7 +59,9 @@ class DataCheck:
             _print_list(console, f"{one} and {other} share contexts", names, "red")
         for (one, other), shared in report.shared_documents.items():
             style = "yellow" if shared else ""
-            console.print(Text(printable(f"{one} and {other} share {shared:,} documents"), style), soft_wrap=True)
+            console.print(
+                Text(printable(f"{one} and {other} share {counted(shared, 'document')}"), style), soft_wrap=True
+            )
         verdict = ("all records are well-formed", "green") if report.ok else ("not all records can be used", "red")
         console.print(Text(*verdict))
         return 0 if report.ok else 1

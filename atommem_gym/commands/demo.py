@@ -11,6 +11,7 @@ from atommem_gym.agents.play import play_episode
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.contest import Contest
 from atommem_gym.commands.run import INTERRUPTED, make_agents, open_env, printer
+from atommem_gym.errors import counted
 
 ENV_ID = "AtomMem-Synthetic-v0"
 EPISODE = {"num_docs": 8, "chunk_tokens": 280, "max_entries": 4, "top_k": 2}
@@ -38,8 +39,9 @@ class Demo:
         """Play and print; the exit status."""
         console = output()
         console.print(
-            f"{len(AGENTS)} scripted agents read {self.episodes} streams of {self.num_docs} documents each "
-            f"({ENV_ID}), chunk by chunk, and keep what they want in Milvus Lite.",
+            f"{len(AGENTS)} scripted agents read {counted(self.episodes, 'stream')} of "
+            f"{counted(self.num_docs, 'document')} each ({ENV_ID}), chunk by chunk, and keep what they want in "
+            "Milvus Lite.",
             style="bold",
         )
         with open_env(ENV_ID, {"num_docs": self.num_docs, "store": "milvus"}) as env:

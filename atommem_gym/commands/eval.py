@@ -14,11 +14,13 @@ from rich.text import Text
 
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.commands.consoles import messages, output
+from atommem_gym.commands.options import BASE_URL, base_url, check_places
 from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings
 from atommem_gym.endpoints import lacks_scheme
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.evaluation.folder import PLAN, RESULTS, EvaluationError, Run, read_run
 from atommem_gym.evaluation.grids import expand
+from atommem_gym.evaluation.limits import LimitReachedError, Limits
 from atommem_gym.evaluation.plan import Plan, read_values
 from atommem_gym.evaluation.plots import PlotsUnavailableError, write_plots
 from atommem_gym.evaluation.progress import progress
@@ -29,10 +31,12 @@ from atommem_gym.evaluation.tables import markdown, notes, terminal_tables, to_c
 from atommem_gym.evaluation.work import work_lines
 from atommem_gym.registration import resolve_env_id
 from atommem_gym.terminal import printable
-from atommem_gym.trust import check_import, check_plan, check_template
+from atommem_gym.trust import check_import, check_plan, check_template, masked
 
 INCOMPLETE = 1
 """Exit status if episodes failed."""
+LIMITED = 3
+"""Exit status if a limit ended the run before all was played."""
 
 
 @dataclass
@@ -76,11 +80,19 @@ class Eval:
     """Every environment once for every combination of these values; two numeric ones give a heat map, as in
     `atommem eval Needle --grid depth=0,0.5,1 length=4000,16000 --agent keep_all tidy`."""
     model: Annotated[str | None, tyro.conf.arg(metavar="URL|NAME")] = None
-    """The language model: the URL of an OpenAI-compatible server, or a name or folder for transformers."""
+    """The language model: the URL of an OpenAI-compatible server, or a name or folder for transformers. By default the
+    server at OPENAI_BASE_URL, if that is set."""
     model_name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """What the server calls its model."""
     option: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE…")] = ()
     """Options of all agents with a language model, such as temperature=0.7 max_tokens=1024."""
+    model_option: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE…")] = ()
+    """Settings of the model: of a server timeout patience concurrency extra_body opens_think, as in timeout=60
+    'extra_body={"chat_template_kwargs": {"enable_thinking": false}}'; of a local model dtype device max_batch."""
+    token_limit: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """End when this start has used so many tokens of language models, counted as episodes end; --resume goes on."""
+    time_limit: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
+    """End after so many seconds; --resume goes on."""
     concurrency: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Episodes in flight; by default 4 if all agents are scripted and the embedder is built in, else 32."""
     traces: Annotated[str | None, tyro.conf.arg(metavar="jsonl|jsonl.gz|none")] = None
@@ -103,7 +115,13 @@ class Eval:
         protocol = None if self.protocol is None else load_protocol(self.protocol)
         try:
             with progress(console) as listener:
-                run = evaluate(plan, self.out, listener, resume=self.resume, protocol=protocol)
+                run = evaluate(plan, self.out, listener, resume=self.resume, protocol=protocol, limits=self._limits())
+        except LimitReachedError as error:
+            run = read_run(self.out)
+            self._report(run)
+            left = f"{len(run.results)} of {plan.episodes_in_all} episodes; go on with: atommem eval --resume"
+            console.print(Text(printable(f"{error}: {left} -o {self.out}"), style="yellow"))
+            return LIMITED
         except EvaluationError:
             # What was finished before the server went is worth a table.
             if (self.out / PLAN).is_file():
@@ -131,7 +149,8 @@ class Eval:
         given = self._given()
         for name in ("settings", "model"):
             if name in given and isinstance(values.get(name), Mapping):
-                given[name] = {**values[name], **given[name]}
+                options = {**(values[name].get("options") or {}), **given[name].get("options", {})}
+                given[name] = {**values[name], **given[name], **({"options": options} if options else {})}
         values |= given
         if self.lock is not None:
             values.setdefault("agents", ["silent"])
@@ -151,7 +170,9 @@ class Eval:
         if self.grid:
             values["envs"] = expand(values["envs"], _grid(list(chain.from_iterable(self.grid))))
         options = parse_settings(list(chain.from_iterable(self.option)), "--option")
+        self._check_places(options)
         values["agents"] = _with_options(values["agents"], options)
+        self._add_server(values)
         plan = Plan.from_values(values)
         for where, template in plan.templates():
             check_template(template, where)
@@ -199,7 +220,35 @@ class Eval:
             given["settings"] = parse_settings(common)
         if self.model is not None or self.model_name is not None:
             given["model"] = self._model()
+        options = parse_settings(list(chain.from_iterable(self.model_option)), "--model-option")
+        if options:
+            given["model"] = {**given.get("model", {}), "options": options}
         return given
+
+    def _limits(self) -> Limits:
+        if self.token_limit is not None:
+            check_integer("--token-limit", self.token_limit, 1)
+        if self.time_limit is not None and not self.time_limit > 0:
+            raise ConfigError(f"--time-limit {self.time_limit} must be a number of seconds above 0")
+        return Limits(tokens=self.token_limit, seconds=self.time_limit)
+
+    def _check_places(self, options: Mapping[str, Any]) -> None:
+        """Keys that belong to another option are refused, also where nothing is played with them."""
+        common = (text.partition("=")[0] for text in chain.from_iterable(self.settings))
+        keys = [key.rpartition(".")[2].strip().replace("-", "_") for key in common]
+        model = parse_settings(list(chain.from_iterable(self.model_option)), "--model-option")
+        check_places({"--option": options, "--model-option": model, "--set": keys})
+
+    def _add_server(self, values: dict[str, Any]) -> None:
+        """Where agents need a model and nothing says which, the server that the environment names, which is said."""
+        model, url = dict(values.get("model") or {}), base_url()
+        local = model.get("name") and self.model is not None
+        agents = [one for one in values["agents"] if isinstance(one, dict) and one.get("name") in ROLES]
+        needing = [one for one in agents if not one.get("model")]
+        if url is None or not needing or model.get("url") or local or (model.get("name") and self.model_name is None):
+            return
+        values["model"] = {**model, "url": url}
+        messages().print(Text(printable(f"note: the model's server is {masked(url)}, from {BASE_URL}"), style="yellow"))
 
     def _model(self) -> dict[str, Any]:
         if self.model is not None and lacks_scheme(self.model) and not Path(self.model).exists():

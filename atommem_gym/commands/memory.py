@@ -13,7 +13,7 @@ from rich.text import Text
 
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.embedders.loading import embed_in_part
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, counted
 from atommem_gym.stores.kept import KeptDatabase, KeptMemory, embedder_of, open_kept
 from atommem_gym.stores.purging import export_memory, purge
 from atommem_gym.terminal import Column, Table, on_one_line, printable
@@ -122,9 +122,11 @@ class MemoryCommand:
             if not self.yes:
                 with open_kept(self.database) as database:
                     n = len(database.list_keys())
-                raise ConfigError(f"purge deletes all {n} memories of {self.database} for good; add --yes to do so")
+                raise ConfigError(
+                    f"purge deletes {counted(n, 'memory', 'memories')} of {self.database} for good; add --yes to do so"
+                )
             n = purge(self.database)
-            return {"deleted": n}, Text(f"{n} memories of {self.database} are deleted")
+            return {"deleted": n}, Text(f"{counted(n, 'memory is', 'memories are')} deleted from {self.database}")
         with open_kept(self.database) as database:
             key = database.chosen(self.key)
         purge(self.database, key, self.entry)
@@ -192,7 +194,7 @@ def _contents(memory: KeptMemory) -> tuple[Any, ...]:
         "scratchpad": memory.scratchpad,
         "entries": [{"id": i, "text": text} for i, text in memory.entries.items()],
     }
-    lines = [Text(f"memory {memory.key}: {len(memory.entries):,} entries", style="bold")]
+    lines = [Text(f"memory {memory.key}: {counted(len(memory.entries), 'entry', 'entries')}", style="bold")]
     if memory.scratchpad:
         lines.append(Text.assemble(("scratchpad\n", "bold magenta"), printable(memory.scratchpad)))
     lines += [Text.assemble((f"[{i}] ", "bold green"), printable(text)) for i, text in memory.entries.items()]

@@ -21,7 +21,7 @@ from atommem_gym.agents.play import Env, OnStep
 from atommem_gym.agents.playing import EpisodeRecord
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.contest import Contest
-from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError, counted
 from atommem_gym.registration import resolve_env_id
 from atommem_gym.trust import without_secrets
 
@@ -62,6 +62,8 @@ class Run:
             raise ConfigError(f"--episodes {self.episodes} must be at least 1")
         if self.results and not self.results.parent.is_dir():
             raise ConfigError(f"--json {self.results}: there is no folder {self.results.parent}; make it first")
+        if self.results:
+            check_writable(self.results)
         env_id, keywords = resolve_env_id(self.env_id), parse_settings(list(chain.from_iterable(self.settings)))
         console = output()
         with open_env(env_id, keywords, watch=self.watch) as env:
@@ -73,8 +75,24 @@ class Run:
                 contest.show(console)
         if self.results:
             write_results(self.results, env_id, keywords, contest)
-            console.print(Text(f"{len(contest.records)} records written to {self.results}"))
+            console.print(Text(f"{counted(len(contest.records), 'record')} written to {self.results}"))
         return INTERRUPTED if contest.interrupted else int(bool(contest.failures))
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that cannot be written: nobody wants to hear that after everything was played.
+
+    Raises:
+        ConfigError: it cannot be.
+    """
+    there = path.exists()
+    try:
+        with path.open("a", encoding="utf-8"):
+            pass
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(f"--json {path} cannot be written ({error.strerror}); name another file") from error
 
 
 def make_agents(names: Iterable[str]) -> list[Agent]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import threading
 from collections import OrderedDict
@@ -235,6 +236,9 @@ def _load(name: str, options: EmbedderOptions) -> Embedder:
     if lacks_scheme(name) and not os.path.lexists(name):
         raise ConfigError(f"embedder={name!r} is a URL without a scheme; write http://{name}")
     check_colon("embedder", name)
+    meant = difflib.get_close_matches(name.lower(), [*_BUILT_IN, "minilm"], n=1, cutoff=0.75)
+    if meant and not os.path.lexists(name):
+        raise ConfigError(f"unknown embedder {name!r}; did you mean {meant[0]!r}?")
     from atommem_gym.embedders.sentence_embedder import SentenceEmbedder
 
     return SentenceEmbedder(name, options=options)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from atommem_gym.embedders.model_hub import why_not_there
 from atommem_gym.embedders.options import EmbedderOptions
 from atommem_gym.endpoints import shown
 from atommem_gym.errors import ConfigError, EmbedderError
@@ -60,6 +61,12 @@ class SentenceEmbedder:
             ConfigError: sentence-transformers is not installed, or an option is beyond what the model can do.
             EmbedderError: the model cannot be loaded.
         """
+        missing = None if folder else why_not_there([name] if "/" in name else [name, f"sentence-transformers/{name}"])
+        if missing is not None:
+            raise EmbedderError(
+                f"embedder={name!r}: {missing}. Check the name, download it first (`hf download NAME`), or use "
+                "'hashing' or 'minilm', which need no network"
+            )
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:

@@ -18,6 +18,8 @@ from atommem_gym.evaluation.tables import ABSTENTION_HEADERS
 from atommem_gym.traces.record import CAUSES
 
 DPI = 150
+MOST_PANELS = 3
+"""Panels side by side: some 1,900 pixels."""
 # Okabe and Ito's palette, which colour-blind readers can tell apart; markers tell more than eight agents apart.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -123,7 +125,8 @@ def em_figure(report: Report) -> Any:
         _legend(figure)
     else:
         figure = _panels(report, dots, height=0.9 + 0.34 * len(report.plan.agents), sharey=True)
-        _label(figure, f"exact match at {docs[0]} documents" if docs[0] else "exact match", "")
+        sizes = {cell.size for cell in report.cells}
+        _label(figure, f"exact match at {docs[0]} documents" if sizes == {str(docs[0])} else "exact match", "")
     return figure
 
 
@@ -289,18 +292,22 @@ def _looks(report: Report) -> dict[str, dict[str, Any]]:
 
 
 def _panels(report: Report, draw: Panel, *, height: float, sharey: bool) -> Any:
-    """A figure with a panel for each environment that has finished episodes, side by side."""
+    """A figure with a panel for each environment that has finished episodes, side by side; many wrap into rows."""
     from matplotlib.figure import Figure
 
     envs = list(dict.fromkeys(cell.cell.env for cell in report.cells))
-    figure = Figure(figsize=(3.5 * len(envs) + 2.2, height + 0.5), layout="constrained")
-    grid = figure.subplots(1, len(envs), squeeze=False, sharey=sharey)
-    for place, (axes, env) in enumerate(zip(grid[0], envs, strict=True)):
+    columns = min(len(envs), MOST_PANELS)
+    rows = -(-len(envs) // columns)
+    figure = Figure(figsize=(3.5 * columns + 2.2, (height + 0.25) * rows + 0.25), layout="constrained")
+    grid = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat)
+    for axes in grid[len(envs) :]:
+        axes.set_axis_off()
+    for place, (axes, env) in enumerate(zip(grid, envs, strict=False)):
         draw(axes, [cell for cell in report.cells if cell.cell.env == env])
         axes.set_title(env, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
-        if place and not sharey and _same_rows(report, envs):
+        if place % columns and not sharey and _same_rows(report, envs):
             axes.tick_params(labelleft=False)
     return figure
 

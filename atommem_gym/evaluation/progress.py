@@ -12,6 +12,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
+from atommem_gym.errors import counted
 from atommem_gym.evaluation.folder import Run
 from atommem_gym.evaluation.plan import Cell, Plan
 from atommem_gym.evaluation.results import EpisodeResult, FailedEpisode
@@ -201,7 +202,7 @@ class PlainProgress:
         board.finished(result)
         row = board.rows[result.key.cell]
         if len(row.results) == board.a_cell:
-            self._say(f"{row.cell.text}: {board.a_cell} episodes, EM {row.em}")
+            self._say(f"{row.cell.text}: {counted(board.a_cell, 'episode')}, EM {row.em}")
         elif self._clock() - self._said >= EVERY:
             self._say(board.status)
 

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from atommem_gym.errors import counted
 from atommem_gym.evaluation.folder import Run
 from atommem_gym.evaluation.plan import Cell, Plan
 from atommem_gym.evaluation.results import EpisodeResult
@@ -86,12 +87,14 @@ class Report:
         empty = sum(cell.only_reasoning for cell in self.cells)
         if empty:
             lines.append(
-                f"in {empty} steps the model wrote no text: its server put everything into the reasoning (check its "
-                "reasoning parser and chat template, or raise max_tokens)"
+                f"in {counted(empty, 'step')} the model wrote no text: its server put everything into the reasoning "
+                "(check its reasoning parser and chat template, or raise max_tokens)"
             )
         cut = sum(cell.cut_prompts for cell in self.cells)
         if cut:
-            lines.append(f"in {cut} steps the model was not shown everything, since its context is too small")
+            lines.append(
+                f"in {counted(cut, 'step')} the model was not shown everything, since its context is too small"
+            )
         retries = sum(cell.retries for cell in self.cells)
         if retries:
             lines.append(f"{retries} calls of the model failed and were repeated, with success")

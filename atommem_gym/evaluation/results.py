@@ -100,7 +100,7 @@ class EpisodeResult:
     seconds: float
     """From the reset's return to the end."""
     sessions: int = 0
-    """Documents of the context, where contexts come whole."""
+    """Documents of the episode, where they are not those that the plan counts."""
     reader_calls: int = 0
     """Of a frozen reader (SPEC E13), apart from those of the agent."""
     reader_prompt_tokens: int | None = 0
@@ -151,7 +151,7 @@ class EpisodeResult:
             agent_ms=tuple(round(1000 * step.seconds.agent, 3) for step in trace.steps),
             env_ms=tuple(round(1000 * step.seconds.env, 3) for step in trace.steps),
             seconds=round(trace.seconds, 4),
-            sessions=0 if cell.docs else len(trace.documents),
+            sessions=0 if cell.docs == len(trace.documents) else len(trace.documents),
             reader_calls=len(readings),
             reader_prompt_tokens=_sum(call.prompt_tokens for call in readings),
             reader_completion_tokens=_sum(call.completion_tokens for call in readings),

@@ -24,6 +24,7 @@ from atommem_gym.errors import AtomMemError, ConfigError, refused_for_good
 from atommem_gym.evaluation.archive import Archive
 from atommem_gym.evaluation.folder import PROTOCOL, EvaluationError, Run, RunWriter, read_run
 from atommem_gym.evaluation.groups import Group, await_model, make_cells, open_model, plan_models
+from atommem_gym.evaluation.limits import LimitReachedError, Limits
 from atommem_gym.evaluation.plan import AgentPlan, Plan
 from atommem_gym.evaluation.protocols.protocol import FixedProtocol, load_protocol
 from atommem_gym.evaluation.report import surroundings
@@ -71,10 +72,12 @@ class Runner:
         plan: What to play.
         writer: The folder.
         listener: Is told of every episode.
+        limits: What this start may take.
     """
 
-    def __init__(self, plan: Plan, writer: RunWriter, listener: Listener) -> None:
+    def __init__(self, plan: Plan, writer: RunWriter, listener: Listener, limits: Limits | None = None) -> None:
         self.plan = plan
+        self.limits = limits or Limits()
         self.writer = writer
         self.listener = listener
         self.made = make_cells(plan)
@@ -94,8 +97,9 @@ class Runner:
         Raises:
             ConfigError: the plan does not fit its records, or an agent's options are wrong.
             EvaluationError: too many episodes failed in a row, or the folder cannot be written.
+            LimitReachedError: tokens or time are used up.
         """
-        started = time.perf_counter()
+        started = self._started = time.perf_counter()
         self.writer.start({"at": _now(), **surroundings()})
         try:
             async with AsyncExitStack() as stack:
@@ -173,7 +177,14 @@ class Runner:
         waiting = iter(jobs)
         workers = [asyncio.create_task(self._work(waiting)) for _ in range(min(self.plan.in_flight, len(jobs)))]
         try:
-            await asyncio.gather(*workers)
+            left = None
+            if self.limits.seconds is not None:
+                left = max(self.limits.seconds - (time.perf_counter() - self._started), 0)
+            await asyncio.wait_for(asyncio.gather(*workers), left)
+        except asyncio.TimeoutError as error:
+            if self.limits.seconds is None:
+                raise
+            raise LimitReachedError(f"the time limit of {self.limits.seconds:g} s is reached") from error
         finally:
             for worker in workers:
                 worker.cancel()
@@ -188,6 +199,8 @@ class Runner:
             group.remaining -= 1
             if not group.remaining:
                 self._count(await group.close())
+            if any(one.remaining for one in self._groups):
+                self.limits.check_tokens(self.played["prompt_tokens"] + self.played["completion_tokens"])
 
     async def _episode(self, group: Group, key: EpisodeKey) -> None:
         agent, make = self._players[key.agent]
@@ -271,6 +284,7 @@ def evaluate(
     *,
     resume: bool = False,
     protocol: FixedProtocol | None = None,
+    limits: Limits | None = None,
 ) -> Run:
     """Play what is missing of a plan and return all that the folder holds then.
 
@@ -280,16 +294,18 @@ def evaluate(
         listener: Is told of every episode.
         resume: Go on with what the folder holds.
         protocol: The one that the plan follows, if it is none of the package's own.
+        limits: What this start may take.
 
     Raises:
         ConfigError: see :class:`RunWriter` and :meth:`Runner.run`.
         EvaluationError: the same.
+        LimitReachedError: the same.
         KeyboardInterrupt: Ctrl-C; what was finished is in the folder.
     """
     with RunWriter(folder, plan, resume=resume) as writer:
         if protocol is not None and not (folder / PROTOCOL).is_file():
             (folder / PROTOCOL).write_text(protocol.to_text(), encoding="utf-8")
-        runner = Runner(plan, writer, listener or Silent())
+        runner = Runner(plan, writer, listener or Silent(), limits)
         try:
             asyncio.run(_interruptible(runner.run()))
         except asyncio.CancelledError:

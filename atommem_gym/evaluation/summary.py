@@ -70,12 +70,15 @@ class CellSummary:
     reader_cut_short: int = 0
     """Its answers in all that ended at their token limit."""
     sessions: float = 0.0
-    """Documents a context, on average; 0 where documents are counted by the plan."""
+    """Documents of an episode on average, where the plan does not count them; 0 elsewhere. Contexts come whole, and a
+    task may have a setting of its own for the length of its streams (Needle's ``length``)."""
 
     @property
     def size(self) -> str:
         """Documents of an episode, as tables show them."""
-        return f"{self.sessions:.0f} sessions" if self.sessions else str(self.cell.docs)
+        if not self.sessions:
+            return str(self.cell.docs)
+        return f"{self.sessions:.0f}" if self.cell.docs else f"{self.sessions:.0f} sessions"
 
     @property
     def wrong(self) -> int:
@@ -97,7 +100,7 @@ class CellSummary:
     def to_values(self) -> dict[str, Any]:
         """One flat row of numbers, for a CSV file."""
         row: dict[str, Any] = {"env": self.cell.env, "docs": self.cell.docs, "agent": self.cell.agent}
-        row |= {"sessions": self.sessions} if self.sessions else {}
+        row |= {"documents_played" if self.cell.docs else "sessions": self.sessions} if self.sessions else {}
         row |= {"episodes": self.episodes, "planned": self.planned, "failed": self.failed, "items": self.items}
         for name, interval in (*self.metrics.items(), *self.gain.items(), *self.abstention.items()):
             row |= {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
@@ -169,7 +172,7 @@ def summarize(
         gain=_gain(cell, results, resamples, closed_book or {}),
         reader_tokens=_reader_tokens(results),
         reader_cut_short=sum(result.reader_cut_short for result in results),
-        sessions=fmean(result.sessions for result in results),
+        sessions=fmean(result.sessions or cell.docs for result in results) if any(r.sessions for r in results) else 0.0,
     )
 
 

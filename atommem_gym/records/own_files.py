@@ -1,4 +1,4 @@
-"""Reads people's own files (text, Markdown, PDF) as documents whose titles say where each passage stands."""
+"""Reads people's own files (text, Markdown, HTML, PDF) as documents whose titles say where each passage stands."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import codecs
 import glob
 import hashlib
 import io
+import logging
 import operator
 import os
 import re
@@ -17,9 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from atommem_gym.errors import ConfigError, DatasetUnavailableError
+from atommem_gym.files.html_text import Block, blocks_of
 from atommem_gym.records.record import Document, Item, Record
 
-SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".pdf")
+SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".html", ".htm", ".pdf")
 """The files that are taken from a folder; a file that is named itself may be called anything."""
 PART_CHARS = 1500
 """Characters of a passage at most: about as much as an entry of memory may hold."""
@@ -33,6 +35,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_HTML = (".html", ".htm", ".xhtml")
 _HEADING = re.compile(r"#{1,6} \S")
 _BREAK = re.compile(r"""[.!?…。！？]["'”’)\]]*\s|\s""")
 _HASH_BLOCK = 1 << 20
@@ -62,12 +65,15 @@ class OwnFiles:
     files: tuple[Path, ...]
     notes: tuple[str, ...] = ()
     """What was left out, one line each."""
+    unread: tuple[str, ...] = ()
+    """Files that should have been read and could not be: which, why, and what helps; one line each."""
 
 
 def read_files(paths: Sequence[str | Path]) -> OwnFiles:
     r"""Read files, all files of folders, and glob patterns, in the order given; every file once.
 
-    A text is cut between paragraphs into passages of at most ``PART_CHARS`` characters, a PDF between its pages too.
+    A text is cut between paragraphs into passages of at most ``PART_CHARS`` characters, a PDF between its pages too. A
+    file that cannot be read is left out and told in ``unread``; if nothing else was read, it is an error.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -77,26 +83,33 @@ def read_files(paths: Sequence[str | Path]) -> OwnFiles:
 
     Raises:
         ConfigError: a path does not exist, or there is nothing to read in any of them.
-        DatasetUnavailableError: a file cannot be read; the message says why and what helps.
+        DatasetUnavailableError: the only file cannot be read; the message says why and what helps.
     """
     notes: list[str] = []
-    files = _without_copies(_expand(paths, notes), notes)
+    errors: list[ConfigError | DatasetUnavailableError] = []
+    files = _without_copies(_expand(paths, notes), notes, errors)
     names = Counter(path.name for path in files)
     documents: list[Document] = []
     read: list[Path] = []
     for path in files:
         # A name that two files share would not say where a passage stands.
         name = " ".join((path.name if names[path.name] == 1 else str(path)).split())
-        before = len(documents)
-        documents.extend(_documents(path, name, notes))
-        if len(documents) == before:
-            notes.append(f"{path} has no text")
-        else:
+        try:
+            found = list(_documents(path, name, notes))
+        except (ConfigError, DatasetUnavailableError) as error:
+            errors.append(error)
+            continue
+        documents += found
+        if found:
             read.append(path)
+        else:
+            notes.append(f"{path} has no text")
     if paths and not documents:
-        said = "; ".join(notes) or "no file was found"
+        if len(errors) == 1 and not notes:
+            raise errors[0]
+        said = "; ".join([*notes, *map(str, errors)]) or "no file was found"
         raise ConfigError(f"there is nothing to read in {', '.join(map(str, paths))}: {said}; name other files")
-    return OwnFiles(tuple(documents), tuple(read), tuple(notes))
+    return OwnFiles(tuple(documents), tuple(read), tuple(notes), tuple(map(str, errors)))
 
 
 class OwnItems:
@@ -150,7 +163,11 @@ def _folder(folder: Path, notes: list[str]) -> Iterator[Path]:
     others: Counter[str] = Counter()
     within = folder.resolve()
     for path in sorted(folder.rglob("*")):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        if not path.is_file():
+            if not path.is_dir() or path.is_symlink():
+                notes.append(f"{path} is {_kind(path)}, and is not read")
             continue
         if not path.resolve().is_relative_to(within):
             # The folder may come from a stranger, whose link would have any file of this machine read.
@@ -164,7 +181,21 @@ def _folder(folder: Path, notes: list[str]) -> Iterator[Path]:
         notes.append(f"left out of {folder}: {kinds} (of a folder only {', '.join(SUFFIXES)} are read)")
 
 
-def _without_copies(files: Iterator[Path], notes: list[str]) -> list[Path]:
+def _kind(path: Path) -> str:
+    """What is no regular file.
+
+    >>> _kind(Path("no-such-file"))
+    'gone'
+    """
+    if path.is_symlink():
+        return "a link to a folder" if path.is_dir() else "a link that leads nowhere"
+    kinds = {"a pipe": path.is_fifo, "a socket": path.is_socket, "a device": path.is_char_device}
+    return next((kind for kind, is_it in kinds.items() if is_it()), "a device" if path.exists() else "gone")
+
+
+def _without_copies(
+    files: Iterator[Path], notes: list[str], errors: list[ConfigError | DatasetUnavailableError]
+) -> list[Path]:
     """Every file once, also where it has two names or two copies."""
     by_place: dict[Path, Path] = {}
     by_content: dict[bytes, Path] = {}
@@ -178,7 +209,15 @@ def _without_copies(files: Iterator[Path], notes: list[str]) -> list[Path]:
                 notes.append(f"{path} was named twice; it is read once")
             continue
         by_place[place] = path
-        digest = _digest(path)
+        if not path.is_file():
+            # Reading a pipe may wait for ever, and a device never ends.
+            errors.append(ConfigError(f"{path} is {_kind(path)}, and only files are read; save it as a file first"))
+            continue
+        try:
+            digest = _digest(path)
+        except DatasetUnavailableError as error:
+            errors.append(error)
+            continue
         if path.stat().st_size and digest in by_content:
             notes.append(f"{path} is a copy of {by_content[digest]}; it is read once")
             continue
@@ -212,7 +251,9 @@ def _documents(path: Path, name: str, notes: list[str]) -> Iterator[Document]:
                 yield Document(f"{name}, page {number}", piece)
         return
     encoding = next((encoding for mark, encoding in _BOMS if start.startswith(mark)), "utf-8")
-    for first, last, text in _passages(_lines(path, encoding)):
+    html = path.suffix.lower() in _HTML or start.lstrip().lower().startswith((b"<!doctype html", b"<html"))
+    lines = _lines(path, encoding)
+    for first, last, text in _page_passages("\n".join(lines)) if html else _passages(lines):
         where = f"line {first}" if first == last else f"lines {first}-{last}"
         for piece in _pieces(text):
             yield Document(f"{name}, {where}", piece)
@@ -232,6 +273,8 @@ def _pdf_pages(path: Path) -> list[str]:
         raise ConfigError(
             f"{path} is a PDF, and reading it needs pypdf ({error}): pip install 'atommem-gym[ask]'"
         ) from error
+    # It logs every oddity of a file; what matters raises.
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
         reader = pypdf.PdfReader(path)
         # Many files are encrypted with an empty password, which only keeps them from being changed.
@@ -271,11 +314,38 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
                         "others must be converted first"
                     )
                 yield line.rstrip("\n")
-    except UnicodeError as error:
+    except UnicodeDecodeError as error:
         raise DatasetUnavailableError(
-            f"{path} is not {encoding.upper()}, soon after line {number} ({error}); save it as UTF-8, for instance "
-            f"with `iconv -f WINDOWS-1252 -t UTF-8 {path} > utf8.txt`"
+            f"{path} is not {encoding.upper().removesuffix('-SIG')} in line {_bad_line(path, encoding) or number} "
+            f"({error.reason}); save it as UTF-8, for instance with `iconv -f WINDOWS-1252 -t UTF-8 {path} > utf8.txt`"
         ) from error
+
+
+def _bad_line(path: Path, encoding: str) -> int | None:
+    """The line of a file that cannot be decoded: what reads line by line is ahead of the line that it gives."""
+    # The position of an error does not count the mark at the beginning.
+    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
+    encoding = encoding.removesuffix("-sig")
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError as error:
+        return len(re.findall("\r\n|\r|\n", data[: error.start].decode(encoding, "replace"))) + 1
+    return None
+
+
+def _page_passages(page: str) -> Iterator[tuple[int, int, str]]:
+    """Passages of a page in HTML, as :func:`_passages` gives those of a text; a heading begins a new one."""
+    passage: list[Block] = []
+    size = 0
+    for block in blocks_of(page):
+        full = size + len(block.text) > PART_CHARS
+        if passage and (full or (block.heading and not all(one.heading for one in passage))):
+            yield passage[0].first, passage[-1].last, "\n".join(one.text for one in passage)
+            passage, size = [], 0
+        passage.append(block)
+        size += len(block.text) + 1
+    if passage:
+        yield passage[0].first, passage[-1].last, "\n".join(one.text for one in passage)
 
 
 def _passages(lines: Iterator[str]) -> Iterator[tuple[int, int, str]]:

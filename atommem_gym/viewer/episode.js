@@ -38,9 +38,28 @@ function showEpisode(row, episode) {
             el("a", { class: "beside", href: `#${row.number}~${twin.number}`, title: "side by side" }, "\u21c4",
               el("span", { class: "unseen" }, ` side by side with ${twin.agent}`))), " "]))
       : null,
+    branchesOf(row),
     settingsOf(row, episode),
   );
   showTimeline(episode);
+}
+
+// Where the episode parted from another one, and which ones part from it (forks).
+function branchesOf(row) {
+  const children = row.id === null ? [] : EPISODES.filter((one) => one.branch?.parent === row.id && one !== row);
+  const parent = row.branch === null ? null : EPISODES.find((one) => one.id === row.branch.parent) ?? null;
+  const siblings = row.branch === null ? [] : EPISODES.filter((one) => one !== row && one.branch?.parent === row.branch.parent && one.branch.step === row.branch.step);
+  const link = (one, step) => [el("span", { class: "twin" },
+    el("a", { href: `#${one.number}` }, `${one.agent} ${one.number}`, el("span", { class: `result ${resultOf(one)}` }, score(one.em))),
+    el("a", { class: "beside", href: `#${row.number}~${one.number}/${step}`, title: "side by side where they part" }, "\u21c4",
+      el("span", { class: "unseen" }, ` side by side with episode ${one.number}`))), " "];
+  return [
+    row.branch === null ? null : el("p", { class: "twins branches" }, `Parted after ${plural(row.branch.step, "step")} from `,
+      parent === null ? `episode ${row.branch.parent}, which is not on this page` : link(parent, row.branch.step)),
+    siblings.length > 0 ? el("p", { class: "twins branches" }, "Parted there, too: ", siblings.slice(0, 24).map((one) => link(one, row.branch.step))) : null,
+    children.length > 0 ? el("p", { class: "twins branches" }, "Branches: ", children.slice(0, 24).map((one) => [
+      el("span", { class: "dim" }, `after ${plural(one.branch.step, "step")} `), link(one, one.branch.step)])) : null,
+  ];
 }
 
 const resultsOf = (row) => [

@@ -120,7 +120,8 @@ class Library:
             return None
         kind, one, other = found.groups()
         if kind == "front":
-            return packed(self._shown[one]) if one in self._shown else None
+            key = one if other is None else f"{one}-{other}"
+            return packed(self._shown[key]) if key in self._shown else None
         if not one.isdigit():
             return None
         if kind == "episode":

@@ -108,7 +108,7 @@ function showList() {
   const at = found.findIndex((row) => row.number === place.episode);
   if (at >= rowsShown) rowsShown = at + ROWS_AT_ONCE;
   fill(byId("list"), found.slice(0, rowsShown).map(rowOf), moreRows());
-  if (found.length === 0) byId("list").append(el("li", { class: "empty" }, "No episode is like that."));
+  if (found.length === 0) byId("list").append(el("li", { class: "empty" }, EPISODES.length === 0 ? "No episode was recorded." : "No episode is like that."));
   markCurrent();
 }
 

@@ -25,7 +25,7 @@ EMBEDDED, SERVED = "embedded.js", "served.js"
 """How the script comes by its data: they stand in the page, or a server of this machine has them."""
 SCRIPTS = (
     *("dom.js", "data.js", "marks.js", "journey.js", "list.js", "episode.js", "step.js"),
-    *("markdown.js", "front.js", "sides.js", "app.js"),
+    *("markdown.js", "front.js", "training.js", "sides.js", "app.js"),
 )
 """The other parts of the page's script in the order in which they are joined."""
 MEBIBYTE = 1 << 20
@@ -115,7 +115,8 @@ def write_runs(
         runs: Their files of traces are read one after the other.
         path: The page. It appears whole or not at all.
         title: Shown in the page's title.
-        fronts: What else stands in front, by name: ``comparison`` or ``training``.
+        fronts: What else stands in front, by name: ``comparison`` or ``training``; with a ``-`` in its name what these
+            ask for.
         most_bytes: A page that would be larger is not written.
         remedy: What the user may do about that.
 
@@ -219,7 +220,7 @@ def page_index(
     return {
         "title": title,
         "runs": [{"name": run.name, "front": bool(run.about or run.plots)} for run in runs],
-        "fronts": list(fronts),
+        "fronts": [name for name in fronts if "-" not in name],
         "episodes": rows,
     }
 

@@ -123,6 +123,12 @@ function readNext(episode, number) {
   return el("p", { class: "dim" }, count === 0 ? "The read found nothing." : `The read found entries ${ids}; shown in the next step.`);
 }
 
+// What the operation earned of the reward, where the record says it (HindsightCredit).
+function creditOf({ credit }) {
+  if (typeof credit !== "number") return null;
+  return el("span", { class: `credit${credit > 0 ? " earned" : ""}`, title: "its share of the reward, in hindsight" }, ` credit ${score(credit)}`);
+}
+
 function operationOf(operation, step) {
   const { kind, outcome, reason, detail } = operation;
   const text = operation.text ?? operation.query;
@@ -132,6 +138,7 @@ function operationOf(operation, step) {
     el("span", { class: "head" },
       el("i", { class: outcome === "rejected" ? "rejected" : kind, "aria-hidden": "true" }, outcome === "rejected" ? "!" : SIGNS[kind] ?? "\u00b7"),
       el("b", {}, kind), id !== null && id !== undefined ? ` ${id}` : null,
+      creditOf(operation),
       outcome === "applied" ? null : el("span", { class: "reason" }, ` ${outcome}: ${reason}`)),
     detail ? el("p", { class: "detail" }, detail) : null,
     update || text

@@ -21,7 +21,7 @@ def row(trace: Trace) -> dict[str, Json]:
         "docs": _count(trace["env"]["keywords"].get("num_docs")),
         "agent": trace["agent"]["name"],
         "model": _model(trace["agent"]["settings"]),
-        "iteration": _count(trace["agent"]["settings"].get("iteration")),
+        **{name: _count(trace["agent"]["settings"].get(name)) for name in ("iteration", "group", "session")},
         "id": trace["id"],
         "branch": trace["branch"],
         "item": trace["item"],
@@ -62,6 +62,7 @@ def detail(trace: Trace, share: Share) -> dict[str, Json]:
         trace: The record.
         share: Replaces a text by what stands for it in the page.
     """
+    earned = _credits(trace["steps"][-1]["info"].get("credit"))
     return {
         "started": trace["started"],
         "versions": trace["versions"],
@@ -72,7 +73,7 @@ def detail(trace: Trace, share: Share) -> dict[str, Json]:
             for question in trace["questions"]
         ],
         "initial": [{"id": one["id"], "text": share(one["text"])} for one in trace["initial_memory"]["entries"]],
-        "steps": [_step(step, share) for step in trace["steps"]],
+        "steps": [_step(step, share, earned.get(number, {})) for number, step in enumerate(trace["steps"])],
         "final": _observation(trace["final_observation"], share),
     }
 
@@ -99,7 +100,21 @@ def _gold(question: Trace) -> list[str]:
     return [gold for gold in (question["answer"], *question["aliases"]) if gold]
 
 
-def _step(step: Trace, share: Share) -> dict[str, Json]:
+def _credits(told: Json) -> dict[int, dict[int, float]]:
+    """What each operation earned, by step and position, where the last step's info says it (``HindsightCredit``)."""
+    found: dict[int, dict[int, float]] = {}
+    operations = told.get("operations") if isinstance(told, Mapping) else None
+    # An info may hold anything.
+    for one in operations if isinstance(operations, Sequence) and not isinstance(operations, str) else ():
+        if not isinstance(one, Mapping):
+            continue
+        step, position, credit = one.get("step"), one.get("position"), one.get("credit")
+        if type(step) is int and type(position) is int and type(credit) in (int, float):
+            found.setdefault(step, {})[position] = float(credit)
+    return found
+
+
+def _step(step: Trace, share: Share, earned: Mapping[int, float]) -> dict[str, Json]:
     action, response, memory, messages = step["action"], step["response"], step["memory"], step["messages"]
     return {
         "seen": _observation(step["observation"], share),
@@ -108,7 +123,10 @@ def _step(step: Trace, share: Share) -> dict[str, Json]:
         # A scripted agent's response is its action; a model's may hold more, such as its reasoning.
         "response": share(response) if response and response != action else None,
         "operations": [
-            {name: share(value) if isinstance(value, str) else value for name, value in one.items()}
+            {
+                **{name: share(value) if isinstance(value, str) else value for name, value in one.items()},
+                **({"credit": earned[one["position"]]} if one["position"] in earned else {}),
+            }
             for one in step["operations"]
         ],
         "created": [{"id": one["id"], "text": share(one["text"])} for one in memory["created"]],

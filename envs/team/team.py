@@ -33,7 +33,7 @@ from atommem_gym.envs.team.episode import (
     reader_names,
     sampled_kinds,
 )
-from atommem_gym.errors import ConfigError, check_integer
+from atommem_gym.errors import ConfigError, check_integer, counted
 from atommem_gym.records.record import Item, Items
 from atommem_gym.registration import TASKS, configure, load_items, resolve_env_id, task_of
 from atommem_gym.step import Observation, Phase, StepResult
@@ -425,7 +425,10 @@ def _changes(team: TeamEpisode, step: TeamStep, entries: int) -> list[Renderable
         Line("", "red", f"! [{c.entry}] {c.operation} of {c.rejected} rejected, {c.kept} came first")
         for c in draft.conflicts
     ]
-    parts: list[RenderableType] = [Text(f"memory: {entries} entries", style="bold"), *lines[:MAX_CHANGES]]
+    parts: list[RenderableType] = [
+        Text(f"memory: {counted(entries, 'entry', 'entries')}", style="bold"),
+        *lines[:MAX_CHANGES],
+    ]
     if len(lines) > MAX_CHANGES:
         parts.append(Text(f"… and {len(lines) - MAX_CHANGES} more", style="dim"))
     return parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.slow_actions import reference
+from support.actions.slow_actions import reference
 
 from atommem_gym.actions import (
     DIALECTS,

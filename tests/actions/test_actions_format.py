@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.slow_actions import reference_tags
+from support.actions.slow_actions import reference_tags
 
 from atommem_gym.actions import (
     DIALECTS,

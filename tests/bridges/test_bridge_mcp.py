@@ -37,6 +37,18 @@ STARTED_S = 120.0
 """Patience with a busy machine; no test judges a time."""
 
 
+HELLO = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "0"},
+    },
+}
+
+
 @pytest.fixture
 def where(tmp_path: Path) -> Path:
     return tmp_path / "notes.db"
@@ -203,17 +215,29 @@ def test_a_server_that_is_killed_loses_nothing_that_it_acknowledged(where: Path,
     asyncio.run(go_on())
 
 
+def test_a_server_that_is_interrupted_closes_its_database(where: Path, tmp_path: Path) -> None:
+    env = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    (tmp_path / "temporary").mkdir()
+    env_of_memory = AtomMemEnv(items=OwnItems([], ["?"]), store=f"milvus://{where}")
+    env_of_memory.reset()
+    env_of_memory.close()
+    # With --read-only it has a copy, which must not be left behind either.
+    command = [*COMMAND, "--memory", str(where), "--read-only"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(json.dumps(HELLO) + "\n")
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["id"] == 1
+    assert any((tmp_path / "temporary").iterdir())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(STARTED_S) == 130
+    assert list((tmp_path / "temporary").iterdir()) == []
+    process.stdin.close()
+    process.stdout.close()
+
+
 def test_standard_output_holds_the_protocol_and_nothing_else(where: Path) -> None:
-    hello = {
-        "jsonrpc": "2.0",
-        "id": 1,
-        "method": "initialize",
-        "params": {
-            "protocolVersion": "2025-06-18",
-            "capabilities": {},
-            "clientInfo": {"name": "test", "version": "0"},
-        },
-    }
     ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
     call = {
         "jsonrpc": "2.0",
@@ -223,7 +247,7 @@ def test_standard_output_holds_the_protocol_and_nothing_else(where: Path) -> Non
     }
     # The protocol's library passes over what is no message: no JSON, or JSON of half a character.
     half = json.dumps(call).replace("Ada", "\\ud800")
-    lines = [json.dumps(hello), json.dumps(ready), "this is no JSON", half, json.dumps(call)]
+    lines = [json.dumps(HELLO), json.dumps(ready), "this is no JSON", half, json.dumps(call)]
     process = subprocess.Popen(
         [*COMMAND, "--memory", str(where)],
         stdin=subprocess.PIPE,

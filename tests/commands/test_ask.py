@@ -58,7 +58,7 @@ def test_without_a_model_the_best_sentence_is_quoted_with_its_place(diary: str, 
     assert "“Captain Ole Lind was saved by a fisherman named Piet Maas.” (diary.md, lines 4-5)" in out
     assert f"answered by {agent}, which quotes the sentences that share most words" in out
     assert "no language model" in out
-    assert "1 files, 2 passages, 1 chunks" in err
+    assert "1 file, 2 passages, 1 chunk" in err
     assert "step 1 · chunk 1 of 1" in err
 
 
@@ -201,7 +201,7 @@ def test_a_language_model_reads_remembers_and_answers(
     out, err = said(capsys)
     assert "Piet Maas" in out.splitlines()
     assert "answered by crud with tester" in out
-    assert re.search(r"in sight then:\n  \[1\] \+\d\.\d\d Piet Maas saved Ole Lind", out)
+    assert re.search(r"found with “who saved Lind”:\n  \[1\] \+\d\.\d\d Piet Maas saved Ole Lind", out)
     assert "1 created" in err
     assert "searched" in err
     trace = next(read_traces(trace_file))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,11 +13,12 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+import tyro
 
 import atommem_gym
 from atommem_gym.agents import AGENTS
 from atommem_gym.agents.scripted.keep_all import KeepAllAgent
-from atommem_gym.cli import FAILED, main
+from atommem_gym.cli import COMMANDS, FAILED, READ_AS, CommandLine, main
 from atommem_gym.commands.info import installed, requirements
 from atommem_gym.commands.run import parse_settings, resolve_env_id
 from atommem_gym.errors import ConfigError
@@ -42,6 +44,75 @@ def row_of(agent: str, out: str) -> list[str]:
 def test_help_of_every_command(arguments: list[str], capsys: Capture) -> None:
     assert main([*arguments, "--help"]) == 0
     assert "usage: atommem" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "line", [[], *([name] for name in COMMANDS if name != "data"), ["data", "check"], ["data", "verl"]]
+)
+def test_finding_6_9_help_names_every_option_that_is_read_and_no_other(line: list[str], capsys: Capture) -> None:
+    """Pages are made of the commands' fields; what reads the command line has help of its own, which nobody sees."""
+    with pytest.raises(SystemExit), patch.dict("os.environ", {"COLUMNS": "1000"}):
+        tyro.cli(CommandLine, prog="atommem", args=[*line, "--help"], config=READ_AS)
+    read = set(re.findall(r"^[│ ] (-.*?)(?:  |$)", capsys.readouterr().out, re.MULTILINE))
+    assert main([*line, "--help"]) == 0
+    page = capsys.readouterr().out
+    shown = set(re.findall(r"^  (-.*?)(?:  |$)", page, re.MULTILINE))
+
+    def names(lines: set[str]) -> set[str]:
+        return {name for one in lines for name in re.findall(r"(?<![\w-])--?[a-z][\w-]*", one)}
+
+    assert names(shown) == names(read)
+    assert "--trust" in names(shown)
+    assert not re.search(r"\(default|By default (None|\(\)|False)|\(required\)|None", page)
+
+
+def test_finding_6_9_a_default_is_said_once(capsys: Capture) -> None:
+    assert main(["run", "--help"]) == 0
+    page = capsys.readouterr().out
+    assert "all agents meet the same ones. By default 20." in page
+    assert "Draws the episodes and seeds the agents. By default 0." in page
+    assert main(["eval", "--help"]) == 0
+    page = capsys.readouterr().out
+    (documents,) = re.findall(r"^  --docs N….*$", page, re.MULTILINE)
+    assert documents.count("default") == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("run Synthetic --episods 3", "unknown option --episods of `atommem run`; did you mean '--episodes'?"),
+        ("data check --datasett x", "unknown option --datasett of `atommem data check`; did you mean '--dataset'?"),
+        ("run", "Missing from atommem run: ENV_ID AtomMem-HotpotQA-v0 or, for short, HotpotQA"),
+        (
+            "run Synthetic --episodes x",
+            "Error parsing --episodes: invalid literal for int() with base 10: 'x' (`atommem",
+        ),
+        ("memory rmm kept.db", "invalid choice 'rmm' for argument 'action'. Expected one of ('ls', 'show'"),
+        ("data", "Expected one of {check, verl} (`atommem data --help` tells more)"),
+    ],
+)
+def test_finding_6_9_a_wrong_command_line_is_told_in_one_line(line: str, said: str, capsys: Capture) -> None:
+    assert main(line.split()) == FAILED
+    error = capsys.readouterr().err
+    assert said in error
+    assert len(error.splitlines()) == 1
+    assert "│" not in error
+
+
+def test_without_a_command_the_page_goes_to_the_standard_error(capsys: Capture) -> None:
+    assert main([]) == FAILED
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith("usage: atommem COMMAND [options]")
+
+
+def test_finding_6_9_lines_of_other_libraries_stay_out(capfd: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("TRANSFORMERS_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    assert main(["--version"]) == 0
+    assert os.environ["TRANSFORMERS_VERBOSITY"] == "error"
+    assert os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] == "1"
 
 
 def test_demo_plays_all_agents_then_shows_one_episode_and_says_what_to_type_next(capsys: Capture) -> None:

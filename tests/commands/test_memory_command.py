@@ -194,7 +194,7 @@ def test_M16_finding_3_6_memories_are_exported_and_deleted_by_key_by_entry_and_a
     assert main(["memory", "export", path]) == 0
     assert [memory["key"] for memory in json.loads(capsys.readouterr().out.partition("\n")[2])] == [keys[1]]
     assert main(["memory", "purge", path]) == FAILED
-    assert "deletes all 1 memories" in capsys.readouterr().err
+    assert "purge deletes 1 memory of" in capsys.readouterr().err
     assert main(["memory", "purge", path, "--yes", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"deleted": 1}
     assert main(["memory", "ls", path, "--json"]) == 0

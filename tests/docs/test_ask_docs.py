@@ -62,6 +62,9 @@ def test_the_viewer_s_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for folder in folders:
         folder.mkdir(parents=True)
         (folder / "plan.yaml").write_text("envs: [Synthetic]\nagents: [random]\n")
+    training = tmp_path / "runs" / "grpo"
+    training.mkdir()
+    (training / "metrics.jsonl").write_text('{"iteration": 1, "reward": 0.5}\n')
     for path in (tmp_path, *folders):
         path = path / "traces.jsonl"
         with TraceWriter(path) as writer:

@@ -138,13 +138,23 @@ def test_R7_a_delete_that_made_room_shares_with_the_create_that_needed_it() -> N
     assert sum(one["credit"] for one in unlimited["operations"] if one["operation"] == "delete") == 0
 
 
+def test_R7_room_is_taken_in_the_order_in_which_it_was_made() -> None:
+    both = f"<create>{ADA} {BERN}</create>"
+    made = "<create>rain</create><create>snow</create><delete id='2'/><delete id='1'/>"
+    found = credited(Game(chunks=1, max_entries=2), f"{made}{both}<create>hail</create>", READ, RIGHT)
+    assert [one for one in shares(found) if one[2] != 0] == [("delete", 2, 0.5), ("create", 3, 0.5)]
+
+
 CODE = "7QK2-M4XP"
 
 
-def erasing(*, answerable: bool) -> Game:
+GONE = Record("g", "The code?", "", DOCUMENTS, (), (), answerable=False)
+
+
+def erasing(*questions: Record, answerable: bool = True) -> Game:
     game = Game(chunks=1)
-    question = QUESTIONS[0] if answerable else Record("g", "The code?", "", DOCUMENTS, (), (), answerable=False)
-    game.running = game.backend.new_episode(Item("erasing/0", 0, 0, (question,), DOCUMENTS, (CODE,)))
+    asked = questions or (QUESTIONS[0] if answerable else GONE,)
+    game.running = game.backend.new_episode(Item("erasing/0", 0, 0, asked, DOCUMENTS, (CODE,)))
     game.episode = game.running.episode
     game.result = game.backend.run([(game.running, game.episode.open())])[0]
     return game
@@ -164,6 +174,12 @@ def test_R7_a_delete_that_erased_what_had_to_go_is_a_piece_of_every_right_answer
     assert [one for one in shares(found) if one[2] != 0] == [("delete", 1, 1.0)]
     too_late = credited(erasing(answerable=False), f"<create>code {CODE}</create>", '<delete id="1"/><answer/>')
     assert sum(one["credit"] for one in too_late["operations"]) == 0
+
+
+def test_R7_a_delete_earns_nothing_of_what_was_answered_before_it() -> None:
+    late = f"<create>code {CODE}</create>", '<delete id="1"/>', "<answer/>"
+    found = credited(erasing(GONE, GONE), "", "<answer/>", *late)
+    assert [one for one in shares(found) if one[2] != 0] == [("answer", None, 0.5), ("delete", 1, 0.5)]
 
 
 def test_R7_an_abstention_rests_on_nothing_that_was_shown() -> None:

@@ -144,6 +144,7 @@ A name may move to another module. That one disappears, or is called otherwise, 
 OPTIONAL: dict[str, tuple[str, ...]] = {
     "atommem_gym.agents.learn.grpo": ("Options", "train"),
     "atommem_gym.agents.learn.ppo": ("Options", "train"),
+    "atommem_gym.agents.learn.ppo_episodes": ("Options", "train"),
 }
 """The same, of modules that need an extra (torch)."""
 

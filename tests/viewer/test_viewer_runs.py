@@ -16,7 +16,10 @@ from support.example_traces import HOSTILE, ITEMS_OF_RUNS, example_traces, hosti
 from atommem_gym.cli import FAILED, main
 from atommem_gym.errors import AtomMemError
 from atommem_gym.traces import EpisodeTrace, TraceWriter, read_traces
+from atommem_gym.traces.codec import to_json
+from atommem_gym.traces.record import BranchTrace
 from atommem_gym.viewer.page import PageRun, write_runs
+from atommem_gym.viewer.summary import detail
 
 Look = Callable[..., Sight]
 
@@ -315,3 +318,67 @@ def test_a_page_above_the_limit_is_refused_with_the_remedy(tmp_path: Path) -> No
     with pytest.raises(AtomMemError, match=r"more than 0\.\d+ MiB .* --serve, .* --limit-mib"):
         write_runs([run], page, title="cut", most_bytes=size.page_bytes * 3 // 4)
     assert [path.name for path in tmp_path.iterdir()] == ["traces.jsonl"]
+
+
+def test_branches_of_an_episode_lead_to_each_other_where_they_part(look: Look, tmp_path: Path) -> None:
+    trace = example_traces(1)[4]
+    part = 2
+    first = replace(trace.steps[part], action="<create>another way</create>")
+    branch = BranchTrace("parent", part)
+    told = [
+        replace(trace, id="parent"),
+        replace(trace, seed=1, branch=branch, steps=(*trace.steps[:part], first, *trace.steps[part + 1 :])),
+        replace(trace, seed=2, branch=branch),
+        replace(trace, seed=3, branch=BranchTrace(HOSTILE[0], 1)),
+    ]
+    with TraceWriter(tmp_path / "traces.jsonl") as writer:
+        for one in told:
+            writer.write(one)
+    assert main(["view", str(tmp_path / "traces.jsonl"), "--no-open"]) == 0
+    sight = look((tmp_path / "traces.html").as_uri(), "#step .panels")
+    assert sight.page.locator(".branches a.beside").count() == 2
+    sight.page.locator(".branches a.beside").first.click()
+    sight.page.wait_for_selector(".differences")
+    assert sight.page.evaluate("location.hash") == f"#0~1/{part}"
+    assert sight.text("#first-difference") == f"step {part + 1}"
+    sight.page.evaluate("location.hash = '#1'")
+    sight.wait("document.querySelectorAll('.branches').length === 2")
+    assert "Parted after 2 steps from" in sight.text(".branches")
+    assert sight.page.locator(".branches").nth(1).locator("a.beside").get_attribute("href") == f"#1~2/{part}"
+    sight.page.evaluate("location.hash = '#3'")
+    sight.wait("document.querySelector('.branches')?.innerText.includes('not on this page')")
+    assert HOSTILE[0] in sight.text(".branches")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        None,
+        3,
+        "x",
+        {"operations": 7},
+        {"operations": "x"},
+        {"operations": [3, {"step": "0"}, {"step": 0, "credit": 1}]},
+    ],
+)
+def test_an_info_that_holds_no_credit_is_none(told: Any) -> None:
+    trace = example_traces(1)[4]
+    last = replace(trace.steps[-1], info={**trace.steps[-1].info, "credit": told})
+    shown = detail(to_json(replace(trace, steps=(*trace.steps[:-1], last))), lambda text: text)
+    assert not any("credit" in operation for step in shown["steps"] for operation in step["operations"])
+
+
+def test_what_an_operation_earned_stands_beside_it(look: Look, tmp_path: Path) -> None:
+    trace = example_traces(1)[4]
+    step = next(number for number, one in enumerate(trace.steps) if len(one.operations) > 1)
+    earned = [
+        {"step": step, "position": trace.steps[step].operations[0].position, "operation": "create", "credit": 0.75},
+        {"step": step, "position": trace.steps[step].operations[1].position, "operation": "create", "credit": 0.0},
+    ]
+    last = replace(trace.steps[-1], info={**trace.steps[-1].info, "credit": {"operations": earned, "by_step": []}})
+    with TraceWriter(tmp_path / "traces.jsonl") as writer:
+        writer.write(replace(trace, steps=(*trace.steps[:-1], last)))
+    assert main(["view", str(tmp_path / "traces.jsonl"), "--no-open"]) == 0
+    sight = look(f"{(tmp_path / 'traces.html').as_uri()}#0/{step}", "#step .panels")
+    assert [text.strip() for text in sight.texts(".done .credit")] == ["credit .75", "credit 0"]
+    assert sight.page.locator(".done .credit.earned").count() == 1

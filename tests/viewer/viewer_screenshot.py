@@ -1,33 +1,76 @@
-"""Takes the picture of docs/viewer.md: python tests/viewer/viewer_screenshot.py docs/viewer.png"""
+"""Takes the pictures of docs/viewer.md: python tests/viewer/viewer_screenshot.py docs
+
+A step of an episode, two runs side by side, and a training.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from support.example_traces import example_traces
+from support.example_traces import example_traces, play_runs
 
+from atommem_gym.cli import main as atommem
+from atommem_gym.records.layout import stable_rng
 from atommem_gym.viewer import write_page
 
-PLACE = "#10/2"
-"""Episode and step that are shown."""
+SIZE = {"width": 1440, "height": 900}
 
 
-def main(picture: str) -> None:
+def main(folder: str) -> None:
     from playwright.sync_api import sync_playwright
     from support.browser import find_chromium
 
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        page_file = Path(folder) / "page.html"
-        write_page(example_traces(8), page_file, title="generated world")
-        path, arguments = find_chromium()
-        browser = playwright.chromium.launch(executable_path=path, args=arguments)
-        page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme="light")
-        page.goto(page_file.as_uri() + PLACE)
-        page.wait_for_selector("#step .panels")
-        page.screenshot(path=picture)
-        browser.close()
+    with tempfile.TemporaryDirectory() as made:
+        shots = pages(Path(made))
+        with sync_playwright() as playwright:
+            path, arguments = find_chromium()
+            browser = playwright.chromium.launch(executable_path=path, args=arguments)
+            page = browser.new_page(viewport=SIZE, color_scheme="light")
+            for picture, (address, ready) in shots.items():
+                page.goto(address)
+                page.wait_for_selector(ready)
+                page.screenshot(path=str(Path(folder) / picture))
+            browser.close()
+
+
+def pages(folder: Path) -> dict[str, tuple[str, str]]:
+    """Each picture's address, and what is there once it is drawn."""
+    write_page(example_traces(8), folder / "page.html", title="generated world")
+    runs = play_runs(folder)
+    atommem(["view", *map(str, runs), "-o", str(folder / "runs.html"), "--no-open"])
+    write_training(folder / "grpo")
+    atommem(["view", "--training", str(folder / "grpo"), "-o", str(folder / "training.html"), "--no-open"])
+    return {
+        "viewer.png": ((folder / "page.html").as_uri() + "#10/2", "#step .panels"),
+        "viewer_sides.png": ((folder / "runs.html").as_uri() + "#3~15/1", ".differences"),
+        "viewer_training.png": ((folder / "training.html").as_uri() + "#training/30", ".chart svg"),
+    }
+
+
+def write_training(folder: Path, steps: int = 40, groups: int = 8, members: int = 4) -> None:
+    """Made-up figures in the form of ``grpo.py --log``; nothing was trained."""
+    folder.mkdir()
+    rng = stable_rng("made-up training", 0)
+    with (folder / "sessions.jsonl").open("w") as sessions, (folder / "metrics.jsonl").open("w") as metrics:
+        for step in range(1, steps + 1):
+            skill = 0.25 + 0.45 * (1 - math.exp(-step / 14))
+            for group in range(groups):
+                chance = min(0.98, max(0.02, rng.normal(skill, 0.3)))
+                for member in range(members):
+                    line: dict[str, Any] = {"run": "made-up", "global_step": step, "uid": f"{step}-{group}"}
+                    em = float(rng.random() < chance)
+                    line |= {"session": member, "part": "train", "item": f"made-up/{group}", "shuffle_seed": 0}
+                    line |= {"reward": em, "em": em, "steps": 7, "rejected": int(rng.integers(3)), "peak_entries": 9}
+                    line |= {"op_create": int(rng.poisson(6 + 3 * skill)), "op_read": 2, "op_answer": 1}
+                    line |= {"op_update": int(rng.poisson(3 * skill)), "op_delete": int(rng.poisson(skill))}
+                    sessions.write(f"{json.dumps(line)}\n")
+            rates = {"sampled_tokens_per_second": 900 + rng.normal(0, 25), "trained_tokens_per_second": 3000.0}
+            metrics.write(f"{json.dumps({'iteration': step, **rates})}\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,15 +25,19 @@ from atommem_gym.commands.ask.display import Display
 from atommem_gym.commands.ask.episode import Asked, in_sight, play, unscored
 from atommem_gym.commands.ask.memory import Memory, answering_from, find_memory
 from atommem_gym.commands.consoles import messages, output
+from atommem_gym.commands.options import BASE_URL, base_url, check_places
 from atommem_gym.commands.run import Repeated, parse_settings
 from atommem_gym.envs import AtomMemEnv
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, counted
 from atommem_gym.plugins.loading import is_plugin
 from atommem_gym.records.own_files import OwnFiles, OwnItems, read_files
 from atommem_gym.step import Observation
-from atommem_gym.terminal import Line, printable
+from atommem_gym.terminal import Line, on_one_line, printable
 from atommem_gym.traces import EpisodeTrace, TraceWriter
+from atommem_gym.trust import masked
 
+UNREAD = 1
+"""Exit status if a file could not be read, and the others were."""
 STARTED_S = 20.0
 """Seconds within which a model's server must answer at the beginning."""
 _FIXED = {
@@ -60,7 +65,7 @@ class Ask:
     """
 
     files: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE…")] = ()
-    """Text, Markdown and PDF files, folders of such, or patterns in quotes; read in this order."""
+    """Text, Markdown, HTML and PDF files, folders of such, or patterns in quotes; read in this order."""
     questions: Annotated[
         tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="question", aliases=("-q",), metavar="TEXT")
     ] = ()
@@ -69,11 +74,15 @@ class Ask:
     """Who plays: keep_all, tidy or overwrite, which quote; package.module:name, an agent of your own; with --model
     crud, add_only, overwrite_llm, long_context or retrieve_then_read. By default keep_all, with a model crud."""
     model: Annotated[str | None, tyro.conf.arg(metavar="URL|NAME")] = None
-    """The language model: the URL of an OpenAI-compatible server, or a name or folder for transformers."""
+    """The language model: the URL of an OpenAI-compatible server, or a name or folder for transformers. By default, for
+    an agent that needs one, the server at OPENAI_BASE_URL."""
     model_name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
     """What the server calls its model."""
     option: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE…")] = ()
     """Options of an agent with a language model, such as temperature=0.7 max_tokens=1024."""
+    model_option: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE…")] = ()
+    """Settings of the model: of a server timeout patience concurrency extra_body opens_think, as in timeout=60
+    'extra_body={"chat_template_kwargs": {"enable_thinking": false}}'; of a local model dtype device max_batch."""
     memory: Annotated[str | None, tyro.conf.arg(metavar="DATABASE")] = None
     """Keep the memory in this folder (or behind http://host:19530), and go on with it if there is one already."""
     key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
@@ -86,15 +95,25 @@ class Ask:
     """Keyword arguments of the environment, such as embedder=minilm top_k=12."""
     trace: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Append the whole record to this file of traces, for `atommem view`."""
+    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(aliases=("-Q",))] = False
+    """Print the answers alone; on the standard error only what could not be read."""
+    as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")] = False
+    """Print questions, answers and what was in sight as JSON."""
 
     def run(self) -> int:
         """Read, answer, print; the exit status."""
+        if self.model is None and self._agent in ROLES and base_url() is not None:
+            self.model = base_url()
+            note = f"note: the model's server is {masked(str(self.model))}, from {BASE_URL}"
+            messages().print(Text(printable(note), style="yellow"))
         self._check()
         make, model = self._player()
         files = read_files(self.files)
         console = messages()
-        for note in files.notes:
-            console.print(Text(printable(f"note: {note}"), style="yellow"), soft_wrap=True)
+        for note in () if self.quiet else files.notes:
+            console.print(Text(printable(f"note: {note}"), style="yellow"))
+        for unread in files.unread:
+            console.print(Text(printable(f"not read: {unread}"), style="bold yellow"))
         given = self._given()
         memory = find_memory(
             self.memory,
@@ -135,14 +154,20 @@ class Ask:
             # Opened first: nobody wants to hear after an hour of reading that the record cannot be written.
             with TraceWriter(self.trace) if self.trace is not None else nullcontext() as writer:
                 trace = asyncio.run(self._play(env, Asked(files, keywords, memory.key), make, model))
-                self._print(trace, env.memory_key)
+                if self.as_json:
+                    values = self._values(trace, files, env.memory_key)
+                    # Straight to the file: what a program reads is never wrapped.
+                    output().file.write(json.dumps(values, ensure_ascii=True, indent=1) + "\n")
+                else:
+                    self._print(trace, env.memory_key)
                 if writer is not None:
                     writer.write(trace)
+                if writer is not None and not (self.quiet or self.as_json):
                     line = f"recorded in {self.trace}; look at it with: atommem view {self.trace}"
                     output().print(Text(printable(line), style="dim"), soft_wrap=True)
         finally:
             env.close()
-        return 0
+        return UNREAD if files.unread else 0
 
     def _check(self) -> None:
         if not any(question.strip() for question in self.questions):
@@ -173,15 +198,22 @@ class Ask:
         """A maker of the player, and its model."""
         name = self._agent
         options = parse_settings(list(chain.from_iterable(self.option)), "--option")
+        settings = parse_settings(list(chain.from_iterable(self.settings)))
+        check_places({"--option": options, "--model-option": self._model_options(), "--set": settings})
         if name in ROLES:
             assert self.model is not None
-            model = load_model(self.model, self.model_name)
+            model = load_model(self.model, self.model_name, **self._model_options())
             return make_player(name, model, **options), model
+        if self.model_option:
+            raise ConfigError(f"--model-option is for a language model, and the agent {name!r} uses none")
         if options:
             raise ConfigError(f"the scripted agent {name!r} has no options, but {', '.join(options)} was given")
         # An agent of the user's own answers by itself, from what it sees.
         agent: Agent = make_quoting_agent(name) if self._quotes else make_agent(name)
         return lambda: ScriptedPlayer(agent), None
+
+    def _model_options(self) -> dict[str, Any]:
+        return parse_settings(list(chain.from_iterable(self.model_option)), "--model-option")
 
     def _given(self) -> dict[str, Any]:
         """Keyword arguments of the environment that the user gives."""
@@ -196,12 +228,13 @@ class Ask:
         self, env: AtomMemEnv, asked: Asked, make: Callable[[], Player], model: LanguageModel | None
     ) -> EpisodeTrace:
         console = messages()
-        display = Display(console, lambda: env.episode)
+        display = Display(console, lambda: env.episode, quiet=self.quiet)
 
         def on_step(turn: Turn | None, observation: Observation, info: Mapping[str, Any]) -> None:
-            if turn is None and asked.files.documents:
-                read = f"{len(asked.files.files)} files, {len(asked.files.documents)} passages"
-                console.print(Text(f"{read}, {observation['progress'][1]} chunks", style="dim"))
+            if turn is None and asked.files.documents and not self.quiet:
+                read = (counted(len(asked.files.files), "file"), counted(len(asked.files.documents), "passage"))
+                chunks = counted(int(observation["progress"][1]), "chunk")
+                console.print(Text(", ".join([*read, chunks]), style="dim"))
             display.on_step(turn, observation, info)
 
         try:
@@ -223,7 +256,43 @@ class Ask:
     def _print(self, trace: EpisodeTrace, key: str) -> None:
         console = output()
         for number, answer in enumerate(trace.metrics["answers"]):
-            print_answer(console, trace, number, answer)
+            print_answer(console, trace, number, answer, quiet=self.quiet)
+        if self.quiet:
+            return
+        console.print(Text(printable("\n".join(["", *self._closing(trace, key)])), style="dim"))
+
+    def _values(self, trace: EpisodeTrace, files: OwnFiles, key: str | None) -> dict[str, Any]:
+        """What ``--json`` prints."""
+        answers = []
+        for number, answer in enumerate(trace.metrics["answers"]):
+            seen = in_sight(trace, number)
+            answers.append(
+                {
+                    "question": answer["question"],
+                    "answer": answer["answer"],
+                    "closed": answer["closed"],
+                    "reads": [
+                        {
+                            "query": query,
+                            "entries": [{name: entry[name] for name in ("id", "score", "text")} for entry in entries],
+                        }
+                        for query, entries in seen.reads
+                    ],
+                    "scratchpad": seen.scratchpad,
+                }
+            )
+        return {
+            "answers": answers,
+            "agent": self._agent,
+            "model": trace.agent.settings.get("model") or self.model,
+            "files": [str(path) for path in files.files],
+            "notes": list(files.notes),
+            "not_read": list(files.unread),
+            "memory": None if self.memory is None else {"database": self.memory, "key": key},
+        }
+
+    def _closing(self, trace: EpisodeTrace, key: str) -> list[str]:
+        """Who answered, and where the memory is kept."""
         if self._agent in QUOTING:
             who = (
                 f"{self._agent}, which quotes the sentences that share most words with the question (no language model)"
@@ -234,20 +303,25 @@ class Ask:
             who = f"{self._agent} with {trace.agent.settings.get('model') or self.model}"
         lines = [f"answered by {who}"]
         if self.memory is not None:
-            lines.append(f"{trace.metrics['final_entries']} entries are kept in {self.memory} under key {key}")
+            kept = counted(trace.metrics["final_entries"], "entry is", "entries are")
+            lines.append(f"{kept} kept in {self.memory} under key {key}")
             lines.append(f"ask on with: atommem ask -q … --memory {self.memory}")
-        console.print(Text(printable("\n".join(["", *lines])), style="dim"), soft_wrap=True)
+        return lines
 
 
-def print_answer(console: Console, trace: EpisodeTrace, number: int, answer: Mapping[str, Any]) -> None:
-    """Print a question, what was answered, and which entries were in sight then."""
+def print_answer(
+    console: Console, trace: EpisodeTrace, number: int, answer: Mapping[str, Any], *, quiet: bool = False
+) -> None:
+    """Print a question, what was answered, and what was in sight, each entry with the query that found it."""
     console.print(Text(printable(answer["question"]), style="bold yellow"), soft_wrap=True)
     answered = answer["closed"] in ("answered", "unscored")
     said = printable(answer["answer"]) if answered else f"(no answer: {answer['closed']})"
     console.print(Text(said, style="bold" if answered else "red"), soft_wrap=True)
-    entries, scratchpad = in_sight(trace, number)
-    lines = [Line(entry["text"], "dim", f"  [{entry['id']}] {entry['score']:+.2f} ") for entry in entries]
-    if scratchpad:
-        lines.append(Line(scratchpad, "dim", f"  scratchpad of {len(scratchpad):,} characters: "))
-    if lines:
-        console.print(Group(Text("in sight then:", style="dim"), *lines))
+    if quiet:
+        return
+    seen = in_sight(trace, number)
+    for query, entries in seen.reads:
+        lines = [Line(entry["text"], "dim", f"  [{entry['id']}] {entry['score']:+.2f} ") for entry in entries]
+        console.print(Group(Text(f"found with “{on_one_line(query)}”:", style="dim"), *lines))
+    if seen.scratchpad:
+        console.print(Line(seen.scratchpad, "dim", f"scratchpad of {len(seen.scratchpad):,} characters: "))

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from atommem_gym.agents.players.player import Turn
 from atommem_gym.episode import Episode
+from atommem_gym.errors import counted
 from atommem_gym.step import Observation, Phase
 from atommem_gym.terminal import Excerpt, Heading, Line, printable
 
@@ -53,9 +54,11 @@ class Display:
     Args:
         console: Where to; a terminal gets the live picture.
         episode: Gives the running episode, whose memory is shown.
+        quiet: Show nothing.
     """
 
-    def __init__(self, console: Console, episode: Callable[[], Episode]) -> None:
+    def __init__(self, console: Console, episode: Callable[[], Episode], *, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._console = console
         self._episode = episode
         self._growth = Growth()
@@ -71,7 +74,7 @@ class Display:
         return self._observation is not None
 
     def __enter__(self) -> Display:
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._quiet:
             self._live.start()
         return self
 
@@ -91,7 +94,7 @@ class Display:
         self._step += 1
         changes = self._growth.follow(entries)
         self._rejected = [f"{one['operation']}: {one['reason']}" for one in info["rejected"]]
-        if not self._console.is_terminal and before is not None:
+        if not self._console.is_terminal and not self._quiet and before is not None:
             self._console.print(Text(self._line(before, changes, turn, info)), soft_wrap=True)
 
     def _line(self, before: Observation, changes: Mapping[str, int], turn: Turn, info: Mapping[str, Any]) -> str:
@@ -102,7 +105,7 @@ class Display:
             f"step {self._step}",
             _where(before),
             ", ".join(done) or "nothing",
-            f"{len(self._growth.entries)} entries",
+            counted(len(self._growth.entries), "entry", "entries"),
         ]
         if self._rejected:
             parts.append(f"rejected {', '.join(self._rejected)}")
@@ -132,7 +135,8 @@ class Display:
 
     def _title(self, observation: Observation) -> str:
         seconds = int(time.monotonic() - self._started)
-        return f"{_where(observation)} · {len(self._growth.entries)} entries · {seconds // 60}:{seconds % 60:02}"
+        entries = counted(len(self._growth.entries), "entry", "entries")
+        return f"{_where(observation)} · {entries} · {seconds // 60}:{seconds % 60:02}"
 
 
 def _where(observation: Observation) -> str:

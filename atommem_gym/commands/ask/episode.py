@@ -12,7 +12,7 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.envs import AtomMemEnv
 from atommem_gym.episode import Episode
 from atommem_gym.records.own_files import OwnFiles
-from atommem_gym.step import Observation
+from atommem_gym.step import Observation, Phase
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder
 from atommem_gym.traces.causes import closing_steps
 from atommem_gym.traces.env_keywords import CUSTOM_ID
@@ -45,10 +45,23 @@ async def play(env: AtomMemEnv, player: Player, asked: Asked, on_step: OnStep) -
     return await rollout(_Opened(env, asked), player, 0, recorder=recorder, on_step=on_step)
 
 
-def in_sight(trace: EpisodeTrace, question: int) -> tuple[list[dict[str, Any]], str]:
-    """The entries (id, text, score) and the scratchpad that the player saw when it closed a question."""
-    observation = trace.steps[closing_steps(trace)[question]].observation
-    return observation["memories"], observation["scratchpad"]
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the player had in sight while a question was open."""
+
+    reads: tuple[tuple[str, tuple[dict[str, Any], ...]], ...]
+    """Each query with the entries (id, text, score) that it found, in their order."""
+    scratchpad: str
+    """When the question was closed."""
+
+
+def in_sight(trace: EpisodeTrace, question: int) -> Seen:
+    """What the player saw for a question."""
+    closed = closing_steps(trace)
+    first = closed[question - 1] + 1 if question else 0
+    seen = [step.observation for step in trace.steps[first : closed[question] + 1]]
+    reads = {one["query"]: tuple(one["memories"]) for one in seen if one["query"] and one["phase"] == Phase.ANSWERING}
+    return Seen(tuple(reads.items()), seen[-1]["scratchpad"])
 
 
 class _Opened:

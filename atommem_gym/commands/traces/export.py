@@ -10,7 +10,7 @@ import tyro
 from rich.text import Text
 
 from atommem_gym.commands.consoles import output
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, counted
 from atommem_gym.terminal import Column, Table, printable
 from atommem_gym.traces.training.export import Exported, export
 from atommem_gym.traces.training.minari import DATASET, export_minari
@@ -92,7 +92,7 @@ def show(exported: Exported, dev_share: float) -> None:
     """Print how many steps became examples, why the others did not, and where they are."""
     console, tally = output(), exported.tally
     columns = [Column("steps", kind="words"), Column("", "right")]
-    table = Table(columns, title=f"{tally.steps} steps of {tally.episodes} episodes")
+    table = Table(columns, title=f"{counted(tally.steps, 'step')} of {counted(tally.episodes, 'episode')}")
     for phase, count in sorted(tally.kept.items()):
         table.add_row(f"kept, {phase}", str(count))
     table.add_row("kept, without operations", str(tally.silent))
@@ -102,8 +102,8 @@ def show(exported: Exported, dev_share: float) -> None:
     table.add_row("in dev", str(exported.dev))
     console.print(table)
     console.print(
-        f"{exported.components} groups of episodes without a common question or gold document; "
-        f"{exported.dev_documents_in_train} gold documents of dev are distractors in train"
+        f"{counted(exported.components, 'group')} of episodes without a common question or gold document; "
+        f"{counted(exported.dev_documents_in_train, 'gold document')} of dev among the distractors of train"
     )
     if dev_share and not exported.dev:
         console.print(
@@ -114,6 +114,8 @@ def show(exported: Exported, dev_share: float) -> None:
         line = f"the records name the template {named}, which was not read: prompts are the dialect's own; --template"
         console.print(Text(printable(f"{line} FILE renders with yours"), style="bold yellow"), soft_wrap=True)
     if tally.unstripped:
-        console.print(f"{tally.unstripped} responses keep their reasoning: operations would have changed without it")
+        console.print(
+            f"{counted(tally.unstripped, 'response')} with reasoning: operations would have changed without it"
+        )
     for path in exported.files:
         console.print(Text(printable(f"wrote {path}")), soft_wrap=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from atommem_gym.errors import counted
 from atommem_gym.step import Phase
 from atommem_gym.terminal import Excerpt, Heading, Line, on_one_line, printable
 from atommem_gym.traces.difference import Difference
@@ -51,7 +52,7 @@ def step_panel(trace: EpisodeTrace, number: int) -> RenderableType:
         parts += _section("scratchpad", Excerpt(seen["scratchpad"], CHUNK, "magenta"))
     if seen["query"]:
         found = [Line(m["text"], "blue", f"[{m['id']}] {m['score']:+.3f} ") for m in seen["memories"]]
-        parts += [Line(seen["query"], "bold", "read: "), *(found or [Text("(nothing found)", "blue")])]
+        parts += [Line(seen["query"], "bold", "read: "), *(found or [Line("(nothing found)", "blue")])]
     reasoning = "\n".join(one.reasoning for one in step.completions if one.reasoning)
     if reasoning:
         parts += _section("reasoning, returned apart", Excerpt(reasoning, PROMPT, "dim"))
@@ -114,4 +115,6 @@ def _cost(step: StepTrace) -> str:
     prompt = sum(completion.prompt_tokens or 0 for completion in step.completions)
     written = sum(completion.completion_tokens or 0 for completion in step.completions)
     seconds = sum(completion.seconds for completion in step.completions)
-    return f"{len(step.completions)} calls · {prompt} prompt and {written} completion tokens · {seconds:.2f} s"
+    return (
+        f"{counted(len(step.completions), 'call')} · {prompt} prompt and {written} completion tokens · {seconds:.2f} s"
+    )

@@ -18,7 +18,7 @@ from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.run import parse_settings
 from atommem_gym.commands.traces.keys import pressed_keys
 from atommem_gym.commands.traces.panels import difference_panel, heading, step_panel
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, counted
 from atommem_gym.terminal import printable
 from atommem_gym.traces import EpisodeTrace, TraceError, count_traces, read_traces
 from atommem_gym.traces.difference import Difference
@@ -108,7 +108,8 @@ def check_files(paths: tuple[Path, ...], replayer: Replayer) -> int:
             steps += len(trace.steps)
             recorded_scores += trace.env.keywords.get("reward", "em") not in PURE_REWARDS
             progress.advance(task)
-    summary = f"{checked} episodes, {steps} steps: {f'{different} differ' if different else 'all as recorded'}"
+    found = f"{different} differ" if different else "all as recorded"
+    summary = f"{counted(checked, 'episode')}, {counted(steps, 'step')}: {found}"
     console.print(Text(summary, style="bold red" if different else "bold green"))
     if recorded_scores:
         console.print(f"{recorded_scores} of them with the recorded scores: their reward is a judge or a function")

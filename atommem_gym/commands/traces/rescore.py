@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from atommem_gym.commands.consoles import messages, output
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, counted
 from atommem_gym.evaluation.statistics import bootstrap
 from atommem_gym.scoring import load_scorer
 from atommem_gym.scoring.judge import JudgeScorer
@@ -122,7 +122,7 @@ class Means:
         causes_columns = [Column(cause, "right", leave_out=number) for number, cause in enumerate(known, 1)]
         table = Table(
             [Column("", kind="words"), Column("mean (95 %)", "right"), Column("failed", "right"), *causes_columns],
-            title=f"{self.episodes} episodes",
+            title=counted(self.episodes, "episode"),
         )
         old = " + ".join(sorted(self.old_rewards))
         for name, values, causes in (
@@ -135,7 +135,10 @@ class Means:
             table.add_row(name, interval, str(failed), *counts)
         console.print(table)
         difference = bootstrap(np.subtract(self.after, self.before).tolist(), self.items, ("rescore", reward)).text(3)
-        console.print(f"difference {difference}; {self.gained} questions score higher, {self.lost} lower")
+        console.print(
+            f"difference {difference}; {counted(self.gained, 'question scores', 'questions score')} higher, "
+            f"{self.lost} lower"
+        )
 
 
 def _progress() -> Progress:

@@ -17,20 +17,30 @@ _MOST_PLOT = 8 << 20
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def page_runs(paths: Sequence[Path]) -> list[PageRun]:
-    """The runs at these paths, each under a name of its own.
+def page_runs(paths: Sequence[Path], training: Path | None = None) -> list[PageRun]:
+    """The runs at these paths, each under a name of its own; at the end the episodes that a training kept.
 
     Raises:
         ConfigError: a path is given twice, or is a folder without an evaluation.
         EvaluationError: a folder holds a link.
     """
-    for place, path in enumerate(paths):
-        if any(path.resolve() == other.resolve() for other in paths[:place]):
+    every = [*paths] if training is None else [*paths, training]
+    for place, path in enumerate(every):
+        if any(path.resolve() == other.resolve() for other in every[:place]):
             raise ConfigError(f"{path} is given twice; name each run once")
-    return [
+    names = run_names(every)
+    runs = [
         _run_of_folder(path, name) if path.is_dir() else PageRun(name, path)
-        for path, name in zip(paths, run_names(paths), strict=True)
+        for path, name in zip(paths, names, strict=False)
     ]
+    if training is not None:
+        if not training.is_dir():
+            raise ConfigError(
+                f"--training {training} is no folder; name the one that grpo.py or veRL's agent loop logs into"
+            )
+        check_no_links(training)
+        runs.append(PageRun(names[-1], traces_of(training)))
+    return runs
 
 
 def run_names(paths: Sequence[Path]) -> list[str]:

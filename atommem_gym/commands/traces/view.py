@@ -6,6 +6,7 @@ import webbrowser
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ from atommem_gym.terminal import printable
 from atommem_gym.viewer.library import Library
 from atommem_gym.viewer.page import MEBIBYTE, PageRun, PageSize, write_runs
 from atommem_gym.viewer.server import PageServer
+from atommem_gym.viewer.training import training_fronts
 
 MOST_MIB = 64
 """A page of so many MiB is still opened in a second or two, and can be sent to somebody."""
@@ -29,6 +31,8 @@ MOST_MIB = 64
 class View:
     """Look at recorded episodes in the browser: atommem view runs/base runs/trained
 
+    Or at a training: atommem view --training runs/grpo
+
     Takes folders of atommem eval and files of traces. Writes one HTML file that holds everything: it needs no network
     and no server, and may be sent to somebody. With --serve nothing is written, and episodes are loaded when they are
     looked at. Press ? in the page for its keys.
@@ -36,6 +40,8 @@ class View:
 
     traces: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUNS…")]
     """Folders of evaluations, and files of traces (.jsonl, .jsonl.gz, .parquet); all are shown as one list."""
+    training: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder of a training (sessions.jsonl, metrics.jsonl): its figures, and the sessions of each step."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
     """The page; by default beside the first file with the suffix .html, or view.html in the first folder."""
     open: bool = True
@@ -49,15 +55,16 @@ class View:
 
     def run(self) -> int:
         """Write or serve the page and open it; the exit status."""
-        if not self.traces:
+        if not self.traces and self.training is None:
             raise ConfigError("no RUNS given; name folders of evaluations or files of traces: atommem view runs/first")
-        runs = page_runs(self.traces)
+        shown = self.traces if self.training is None else (*self.traces, self.training)
+        runs = page_runs(self.traces, self.training)
         title = printable(title_of(runs))
-        fronts = self._fronts(runs)
         if self.serve:
-            return self._serve(runs, title, fronts)
-        page = self.output or page_beside(self.traces[0])
-        check_page(page, self.traces)
+            return self._serve(runs, title)
+        fronts = self._fronts(runs)
+        page = self.output or page_beside(shown[0])
+        check_page(page, shown)
         most = check_integer("--limit-mib", self.limit_mib, 1) * MEBIBYTE
         size = write_runs(runs, page, title=title, fronts=fronts, most_bytes=most)
         say_size(size, page)
@@ -66,15 +73,19 @@ class View:
         return 0
 
     def _fronts(self, runs: Sequence[PageRun]) -> dict[str, Any]:
-        """Two evaluations are compared."""
-        if len(runs) != 2 or not all(path.is_dir() for path in self.traces):
-            return {}
-        return {"comparison": runs_compared(self.traces[0], self.traces[1], (runs[0].name, runs[1].name))}
+        """The training, and the comparison of two evaluations."""
+        fronts = {} if self.training is None else training_fronts(self.training)
+        if len(self.traces) != 2 or not all(path.is_dir() for path in self.traces):
+            return fronts
+        return {**fronts, "comparison": runs_compared(self.traces[0], self.traces[1], (runs[0].name, runs[1].name))}
 
-    def _serve(self, runs: Sequence[PageRun], title: str, fronts: dict[str, Any]) -> int:
+    def _serve(self, runs: Sequence[PageRun], title: str) -> int:
         if self.output is not None:
             raise ConfigError("--serve writes no page; leave out -o, or --serve")
-        with closing(Library(runs, title, lambda: fronts)) as library, PageServer(library, self.port) as server:
+        with (
+            closing(Library(runs, title, partial(self._fronts, runs))) as library,
+            PageServer(library, self.port) as server,
+        ):
             output().print(Text(f"{len(library.rows):,} episodes at {server.url} (Ctrl-C ends it)"), soft_wrap=True)
             if self.open:
                 open_page(server.url, "open the address yourself")

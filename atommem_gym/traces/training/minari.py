@@ -58,8 +58,10 @@ def export_minari(sources: Sequence[Path], folder: Path) -> MinariExported:
         TraceError: a file cannot be read or written, or there is no episode.
     """
     try:
-        import h5py  # noqa: F401  (Minari asks for it only when it writes)
+        # Minari asks for these only when it writes.
+        import h5py  # noqa: F401
         import minari
+        import PIL.Image  # noqa: F401
         from minari.dataset.minari_storage import MinariStorage
     except ImportError as error:
         raise ConfigError(f"--format minari needs Minari ({error}): pip install 'atommem-gym[minari]'") from error

@@ -22,8 +22,12 @@ from transformers import AutoModelForCausalLM, GenerationConfig  # noqa: E402
 
 from atommem_gym.agents.learn import grpo  # noqa: E402
 from atommem_gym.agents.learn.grpo_progress import Progress  # noqa: E402
+from atommem_gym.agents.learn.session_log import figures, read, training_steps  # noqa: E402
 from atommem_gym.agents.learn.training_numbers import learner_logits  # noqa: E402
 from atommem_gym.errors import ConfigError  # noqa: E402
+from atommem_gym.traces import read_traces  # noqa: E402
+from atommem_gym.traces.replay import Replayer  # noqa: E402
+from atommem_gym.viewer.training import training_fronts  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 NO_VERL = "needs veRL: make verl-environment"
@@ -64,6 +68,29 @@ def test_the_same_seed_trains_the_same(tiny_model: Path) -> None:  # noqa: F811
         return [{name: value for name, value in report.items() if name not in timed} for report in reports]
 
     assert run() == run()
+
+
+def test_a_log_has_figures_sessions_and_whole_episodes_of_each_iteration(tiny_model: Path, tmp_path: Path) -> None:  # noqa: F811
+    log = tmp_path / "runs" / "grpo"
+    given = options(tiny_model, iterations=2, log=log, log_groups=1, shaping='{"MemoryCost": {"per_entry": 0.1}}')
+    reports = list(grpo.train(given))
+    lines = {name: [json.loads(line) for line in (log / name).open()] for name in ("metrics.jsonl", "sessions.jsonl")}
+    assert lines["metrics.jsonl"] == reports
+    steps = training_steps(read(log / "sessions.jsonl"))
+    assert [len(group) for group in steps.values()] == [4, 4]
+    for report, group in zip(reports, steps.values(), strict=True):
+        assert np.mean([one["reward"] for one in group]) == pytest.approx(report["reward"])
+        assert np.mean([one["em"] for one in group]) == report["exact_match"]
+        assert figures(group)["groups_without_variance"] == report["groups_without_variance"]
+    traces = list(read_traces(log / "traces.jsonl"))
+    places = [(1, 0, 0), (1, 0, 1), (2, 0, 0), (2, 0, 1)]
+    names = ("iteration", "group", "session")
+    assert [tuple(trace.agent.settings[name] for name in names) for trace in traces] == places
+    with Replayer() as replayer:
+        assert replayer.check(traces[-1]) is None
+    fronts = training_fronts(log)
+    assert [chart["title"] for chart in fronts["training"]["charts"]][:2] == ["reward", "exact match"]
+    assert fronts.keys() == {"training", "sessions-1", "sessions-2"}
 
 
 def test_E8_a_group_plays_one_episode(tiny_model: Path) -> None:  # noqa: F811

@@ -101,7 +101,9 @@ def test_a_session_of_one_step_is_not_forked(tiny_model: Path) -> None:  # noqa:
 
 
 def test_it_trains_and_reports_groups_without_variance_apart(tiny_model: Path) -> None:  # noqa: F811
-    given = options(tiny_model, local_groups=3, branches=2, shaping='{"MemoryCost": {"per_operation": 0.1}}')
+    given = options(
+        tiny_model, chunk_tokens=800, local_groups=3, branches=2, shaping='{"MemoryCost": {"per_operation": 0.1}}'
+    )
     seen: list[list[int]] = []
 
     def advantages(rewards: Any, groups: Any) -> Any:
@@ -113,7 +115,7 @@ def test_it_trains_and_reports_groups_without_variance_apart(tiny_model: Path) -
     assert report["local_groups"] == 3
     assert 0 <= report["local_groups_without_variance"] <= 1
     assert 0 <= report["groups_without_variance"] <= 1
-    (plain,) = grpo.train(options(tiny_model))
+    (plain,) = grpo.train(options(tiny_model, chunk_tokens=2000))
     assert "local_groups" not in plain
 
 

@@ -59,7 +59,7 @@ def played(env: team.TeamEnv, joint: list[dict[str, str]]) -> list[str]:
 
 @pytest.mark.parametrize("form", range(len(FORMS)))
 @given(data=st.data())
-@budget(15)
+@budget(8)
 def test_M14_what_follows_a_snapshot_equals_a_replay(form: int, data: st.DataObject) -> None:
     env, other = make(form), make(form)
     agents = env.possible_agents

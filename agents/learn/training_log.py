@@ -1,0 +1,131 @@
+"""What ``grpo.py`` leaves of a training for ``atommem view --training``: figures, sessions, and some whole episodes.
+
+``metrics.jsonl`` has a line for each iteration: what :func:`~atommem_gym.agents.learn.grpo.train` yields, ``null``
+where a figure is not known. ``sessions.jsonl`` has one for each session of the items, with the names of veRL's log (see
+``verl_loop.py``): ``run``, ``global_step`` (the iteration), ``uid`` (the group), ``session`` (its place in the group),
+``part``, ``item``, ``shuffle_seed``, ``reward`` (what it is worth to the update), ``env_reward``, ``em``, ``f1``,
+``steps``, ``op_…`` (executed operations by kind), ``rejected`` and ``peak_entries``. ``traces.jsonl`` holds the
+episodes of the first groups of each iteration; their agent's settings name ``iteration``, ``group`` and ``session``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from atommem_gym.actions import KINDS
+from atommem_gym.envs.vector_env import AtomMemVectorEnv
+from atommem_gym.envs.wrappers.record_traces import env_and_keywords
+from atommem_gym.envs.wrappers.vector.record_traces import member_info
+from atommem_gym.errors import AtomMemError
+from atommem_gym.files.json_lines import JsonLines
+from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder, TraceWriter
+
+METRICS, SESSIONS, TRACES = "metrics.jsonl", "sessions.jsonl", "traces.jsonl"
+_REMEDY = "name another folder as log"
+
+
+class TrainingLog:
+    """Stands where the learner's vector environment stands, and records the first episode of each slot after a reset.
+
+    What it is asked besides ``reset``, ``step`` and ``close`` the environment answers. Files are appended to: a
+    training that is started again in the folder has another ``run``.
+
+    Args:
+        envs: The environment; closed with the log.
+        folder: Made if it is not there.
+        model: Who plays.
+        group: Sessions of an item.
+        whole_groups: So many groups of each iteration are kept as whole episodes.
+
+    Raises:
+        AtomMemError: the folder cannot be written.
+    """
+
+    def __init__(self, envs: AtomMemVectorEnv, folder: Path, model: str, group: int, whole_groups: int) -> None:
+        self._envs = envs
+        self._model = model
+        self._group = group
+        self._whole = group * whole_groups
+        self._origin = env_and_keywords(envs.spec, envs.config)
+        self._run = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._iteration = 0
+        self._recorders: list[TraceRecorder] = []
+        self._traces: dict[int, EpisodeTrace] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AtomMemError(f"the folder {folder} cannot be made ({error.strerror}); {_REMEDY}") from error
+        self._metrics = JsonLines(folder / METRICS, AtomMemError, _REMEDY)
+        self._sessions = JsonLines(folder / SESSIONS, AtomMemError, _REMEDY)
+        self._episodes = TraceWriter(folder / TRACES)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._envs, name)
+
+    def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
+        """Begin an iteration."""
+        observations, infos = self._envs.reset(**how)
+        self._iteration += 1
+        self._traces = {}
+        self._recorders = []
+        for slot, episode in enumerate(self._envs.episodes):
+            settings = {"model": self._model, "iteration": self._iteration}
+            settings |= {"group": slot // self._group, "session": slot % self._group}
+            recorder = TraceRecorder(*self._origin, AgentTrace("grpo", settings))
+            recorder.reset(episode, episode.observation(), member_info(infos, slot))
+            self._recorders.append(recorder)
+        return observations, infos
+
+    def step(self, actions: Sequence[str]) -> tuple[Any, ...]:
+        """Step, and record the episodes that began with the reset."""
+        result = self._envs.step(actions)
+        _, rewards, terminations, truncations, _ = result
+        for slot, (recorder, stepped) in enumerate(zip(self._recorders, self._envs.stepped, strict=True)):
+            # What began after an episode's end, and what goes on from a fork, is nobody's session.
+            if slot in self._traces or stepped is None or not recorder.watches(stepped.episode):
+                continue
+            over = bool(terminations[slot]), bool(truncations[slot])
+            reward, seen = float(rewards[slot]), stepped.episode.observation()
+            recorder.step(actions[slot], seen, reward, *over, stepped.info)
+            if recorder.over:
+                self._traces[slot] = recorder.finish()
+        return result
+
+    def write(self, report: Mapping[str, float], rewards: Sequence[float]) -> None:
+        """Write an iteration down.
+
+        Args:
+            report: Its figures.
+            rewards: Of each session of the items; more are left out.
+        """
+        for slot, trace in sorted(self._traces.items()):
+            metrics = trace.metrics
+            line = {
+                "run": self._run,
+                "global_step": self._iteration,
+                "uid": f"{self._iteration}-{slot // self._group}",
+                "session": slot % self._group,
+                "part": "train",
+                "item": trace.item,
+                "shuffle_seed": trace.shuffle_seed,
+                "reward": float(rewards[slot]),
+                "env_reward": trace.reward,
+                **{name: metrics[name] for name in ("em", "f1", "rejected", "peak_entries")},
+                "steps": len(trace.steps),
+                **{f"op_{kind}": metrics["operations"].get(kind, 0) for kind in KINDS},
+            }
+            self._sessions.append(line)
+            if slot < self._whole:
+                self._episodes.write(trace)
+        # JSON has no NaN.
+        self._metrics.append({name: value if math.isfinite(value) else None for name, value in report.items()})
+
+    def close(self) -> None:
+        """Close the files and the environment."""
+        for file in (self._metrics, self._sessions, self._episodes):
+            file.close()
+        self._envs.close()

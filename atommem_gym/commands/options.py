@@ -1,0 +1,76 @@
+"""Which of ``--option``, ``--model-option`` and ``--set`` a key belongs to, and the server of ``OPENAI_BASE_URL``."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import fields
+
+from atommem_gym.agents.players.language_model import Sampling
+from atommem_gym.agents.players.roles import ROLES
+from atommem_gym.config import EnvConfig
+from atommem_gym.errors import ConfigError
+
+BASE_URL = "OPENAI_BASE_URL"
+"""The environment variable that names a model's server where the command line names none."""
+_MODELS = {
+    "openai_model": "OpenAIModel",
+    "transformers_model": "TransformersModel",
+}
+
+
+def base_url() -> str | None:
+    """The URL of a model's server out of the environment."""
+    return os.environ.get(BASE_URL, "").strip() or None
+
+
+def check_places(given: Mapping[str, Iterable[str]], own: Collection[str] = ()) -> None:
+    """Refuse keys that stand behind the wrong one of the three options.
+
+    Args:
+        given: The keys behind ``--option``, ``--model-option`` and ``--set``.
+        own: Keyword arguments of the environment's task.
+
+    Raises:
+        ConfigError: one belongs to another option; the message says to which.
+
+    >>> check_places({"--option": ["dtype"]})
+    Traceback (most recent call last):
+    atommem_gym.errors.ConfigError: --option dtype=…: dtype is a setting of the model; write --model-option dtype=…
+    """
+    known = {option: names() for option, (_, names) in _PLACES.items()}
+    for option, keys in given.items():
+        for key in keys:
+            if key in known[option] or key in own:
+                continue
+            for other, (what, _) in _PLACES.items():
+                if key in known[other]:
+                    raise ConfigError(f"{option} {key}=…: {key} is {what}; write {other} {key}=…")
+
+
+def _by_keyword(module: str, kind: str) -> list[str]:
+    made = getattr(importlib.import_module(f"atommem_gym.agents.players.{module}"), kind)
+    parameters = inspect.signature(made).parameters.values()
+    return [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
+
+
+def _of_agents() -> set[str]:
+    named = {name for role in ROLES.values() for name in _by_keyword(role.module, role.kind)}
+    return {*named, *_by_keyword("llm_player", "LanguageModelPlayer"), *(one.name for one in fields(Sampling))}
+
+
+def _of_models() -> set[str]:
+    return {name for module, kind in _MODELS.items() for name in _by_keyword(module, kind)}
+
+
+def _of_environments() -> set[str]:
+    return {one.name for one in fields(EnvConfig)}
+
+
+_PLACES = {
+    "--option": ("an option of agents with a language model", _of_agents),
+    "--model-option": ("a setting of the model", _of_models),
+    "--set": ("a keyword argument of the environment", _of_environments),
+}
