@@ -15,7 +15,8 @@ class _NoSeed(ISeedSequence):
         return np.zeros(n_words, dtype)
 
 
-_NO_SEED = _NoSeed()
+_NO_SEED: Any = _NoSeed()
+"""NumPy takes any ``ISeedSequence``; its types name ``SeedSequence`` alone."""
 
 
 def unseeded(bits: BitGenerator) -> BitGenerator:

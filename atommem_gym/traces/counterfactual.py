@@ -250,8 +250,8 @@ class _Branches:
             recorded = RecordedActions(fork.episode, self._played, number, position, other)
             fork.episode.intervention = recorded
             # By name, as Gymnasium has it for wrappers: what is below envs cannot import them.
-            shaped = load_env_creator("atommem_gym.envs.wrappers:ShapedReward") if trace.env.shaping else None
-            env = fork if shaped is None else shaped(fork, shaping=trace.env.shaping)
+            shaped: Any = load_env_creator("atommem_gym.envs.wrappers:ShapedReward")
+            env = shaped(fork, trace.env.shaping) if trace.env.shaping else fork
             rewards = [step.reward for step in trace.steps[: number - 1]]
             action = trace.steps[number - 1].action
             for following in count(number):

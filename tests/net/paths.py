@@ -11,7 +11,17 @@ from typing import Any
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "atommem_gym": ("__version__",),
-    "atommem_gym.actions": ("Answer", "Create", "Delete", "Invalid", "Read", "Update", "format_action", "parse"),
+    "atommem_gym.actions": (
+        "Answer",
+        "Create",
+        "Delete",
+        "Invalid",
+        "Read",
+        "Scratchpad",
+        "Update",
+        "format_action",
+        "parse",
+    ),
     "atommem_gym.actions.operations": ("operation", "text_of"),
     "atommem_gym.agents": ("AGENTS", "Agent", "make_agent", "register_agent"),
     "atommem_gym.agents.players.language_model": ("Completion", "Sampling", "load_model"),
