@@ -47,7 +47,7 @@ LOOK = "look"
 
 _LARGEST = 2**31 - 2
 # A question that stays open: reads and steps are not counted out, and one character of a text may be six of JSON.
-_OPEN_END = {
+_OPEN_END: dict[str, Any] = {
     "dialect": "tools",
     "max_steps": _LARGEST,
     "max_reads_per_question": _LARGEST,
