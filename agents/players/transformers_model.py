@@ -68,12 +68,6 @@ class TransformersModel:
             raise ConfigError(f"max_batch={max_batch} must be at least 1 and max_wait_ms={max_wait_ms} at least 0")
         if dtype not in ("auto", "float32", "bfloat16", "float16"):
             raise ConfigError(f"dtype={dtype!r} must be 'auto', 'float32', 'bfloat16' or 'float16'")
-        missing = why_not_there([str(model)])
-        if missing is not None:
-            raise ConfigError(
-                f"the model {str(model)!r} cannot be loaded: {missing}; check the name, name a folder with "
-                "config.json, weights and tokenizer, or download it first (`hf download NAME`)"
-            )
         try:
             import torch
             import transformers
@@ -82,6 +76,12 @@ class TransformersModel:
                 f"the local model {str(model)!r} needs torch and transformers: pip install 'atommem-gym[llm]' "
                 "(a server's URL in its place needs neither)"
             ) from error
+        missing = why_not_there([str(model)])
+        if missing is not None:
+            raise ConfigError(
+                f"the model {str(model)!r} cannot be loaded: {missing}; check the name, name a folder with "
+                "config.json, weights and tokenizer, or download it first (`hf download NAME`)"
+            )
         self.name = str(model)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:

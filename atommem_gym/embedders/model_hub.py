@@ -19,7 +19,7 @@ def why_not_there(names: Sequence[str]) -> str | None:
         import huggingface_hub
         from huggingface_hub import errors
     except ImportError:
-        return None  # then the libraries that load models are missing, too, which is said where they are needed
+        return None
     if os.path.lexists(names[0]):
         return None
     held = [huggingface_hub.try_to_load_from_cache(name, "config.json") for name in names if _is_hub_name(name)]

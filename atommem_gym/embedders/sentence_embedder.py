@@ -61,18 +61,19 @@ class SentenceEmbedder:
             ConfigError: sentence-transformers is not installed, or an option is beyond what the model can do.
             EmbedderError: the model cannot be loaded.
         """
-        missing = None if folder else why_not_there([name] if "/" in name else [name, f"sentence-transformers/{name}"])
-        if missing is not None:
-            raise EmbedderError(
-                f"embedder={name!r}: {missing}. Check the name, download it first (`hf download NAME`), or use "
-                "'hashing' or 'minilm', which need no network"
-            )
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise ConfigError(
                 f"embedder={name!r} needs sentence-transformers and torch ({error}): {_INSTALL}"
             ) from error
+        names = [name] if "/" in name else [name, f"sentence-transformers/{name}"]
+        missing = None if folder else why_not_there(names)
+        if missing is not None:
+            raise EmbedderError(
+                f"embedder={name!r}: {missing}. Check the name, download it first (`hf download NAME`), or use "
+                "'hashing' or 'minilm', which need no network"
+            )
         _check_process(name)
         options = options or EmbedderOptions()
         source = str(folder or name)

@@ -17,7 +17,7 @@ from typing import Any
 
 WAITS = b"q quit"
 """What is shown by a command that waits for a key."""
-SECONDS = 60
+SECONDS = 300
 """After which a command is ended."""
 _COLOURS = ("FORCE_COLOR", "CLICOLOR_FORCE", "NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "PY_COLORS", "COLUMNS")
 _CONTROL = re.compile("\x1b\\[[0-9;?]*[A-Za-z]|\x1b[=>]")
