@@ -83,7 +83,7 @@ class TrainingLog:
     def step(self, actions: Sequence[str]) -> tuple[Any, ...]:
         """Step, and record the episodes that began with the reset."""
         result = self._envs.step(actions)
-        _, rewards, terminations, truncations, _ = result
+        _, rewards, terminations, truncations = result[:4]
         for slot, (recorder, stepped) in enumerate(zip(self._recorders, self._envs.stepped, strict=True)):
             # What began after an episode's end, and what goes on from a fork, is nobody's session.
             if slot in self._traces or stepped is None or not recorder.watches(stepped.episode):

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from atommem_gym.traces.codec import loads, to_json
 from atommem_gym.traces.record import READ_VERSIONS, AgentTrace, BranchTrace, EnvTrace, Rescore
-from atommem_gym.viewer.summary import Json, Trace
+from atommem_gym.viewer.summary import Trace
 
 
 class _Completion(Struct):
@@ -67,5 +67,5 @@ def head(line: bytes, where: str) -> Trace:
         found = _DECODER.decode(line)
     except (msgspec.MsgspecError, RecursionError):
         found = None
-    values: Json = to_json(loads(line, where) if found is None or found.version not in READ_VERSIONS else found)
-    return values  # type: ignore[no-any-return]
+    values: Trace = to_json(loads(line, where) if found is None or found.version not in READ_VERSIONS else found)
+    return values

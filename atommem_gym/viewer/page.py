@@ -191,7 +191,8 @@ def _write(
         _write_packed(out, f"texts-{blocks}", pieces)
         blocks += 1
 
-    texts, rows, steps, trace_bytes = SharedTexts(write_block), [], 0, 0
+    rows: list[dict[str, Json]] = []
+    texts, steps, trace_bytes = SharedTexts(write_block), 0, 0
     for run, number, record in episodes:
         trace = to_json(record)
         _write_packed(out, f"episode-{len(rows)}", episode_detail(record, trace, texts.split))
