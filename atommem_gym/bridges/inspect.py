@@ -37,13 +37,14 @@ SCORES = ("em", "f1", "evidence_recall")
 
 
 def environment_task(
-    env: str, *, samples: int | None = None, shuffle_seed: int = 0, capacity: int = 64, **keywords: Any
+    env: str, *, samples: int = 100, shuffle_seed: int = 0, capacity: int = 64, **keywords: Any
 ) -> Task:
     """An environment as a task of Inspect.
 
     Args:
         env: An id, or its short name, such as ``HotpotQA``.
-        samples: How many items there are, from the first on; by default all. ``--limit`` takes some of them.
+        samples: How many items there are, from the first on; at most all. Inspect reads every sample before it applies
+            ``--limit``, and an item that is generated takes some 10 ms.
         shuffle_seed: Their layout.
         capacity: Episodes at a time, which share their embedding and store calls; ``--max-samples`` says how many
             Inspect plays.
@@ -57,9 +58,7 @@ def environment_task(
     if known is None:
         raise ConfigError(f"env={env_id!r} is no environment of this package or of one that registers tasks")
     loaded = load_items(known.name, configure(known.name, keywords))
-    number = loaded.num_items
-    if samples is not None:
-        number = min(check_integer("samples", samples, 1), number)
+    number = min(check_integer("samples", samples, 1), loaded.num_items)
     listed = [
         Sample(
             id=item.id,
