@@ -204,7 +204,8 @@ def _write(
     for name, value in shell.fronts.items():
         _write_packed(out, f"front-{name}", value)
     for number, run in enumerate(shell.runs):
-        _write_packed(out, f"run-{number}", run.front())
+        if run.about or run.plots:
+            _write_packed(out, f"run-{number}", run.front())
         for place, image in enumerate(run.plots.values()):
             _write_data(out, f"plot-{number}-{place}", image)
     index = {**page_index(shell.title, shell.runs, shell.fronts, rows), "firsts": texts.firsts}

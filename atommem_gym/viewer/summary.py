@@ -109,7 +109,7 @@ def _credits(told: Json) -> dict[int, dict[int, float]]:
         if not isinstance(one, Mapping):
             continue
         step, position, credit = one.get("step"), one.get("position"), one.get("credit")
-        if type(step) is int and type(position) is int and type(credit) in (int, float):
+        if type(step) is int and type(position) is int and isinstance(credit, (int, float)):
             found.setdefault(step, {})[position] = float(credit)
     return found
 
