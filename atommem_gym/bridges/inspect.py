@@ -78,7 +78,7 @@ def environment_task(
     )
 
 
-@solver
+@solver  # type: ignore[untyped-decorator]
 def play(capacity: int = 64) -> Solver:
     """Play the sample's item by :func:`~atommem_gym.agents.session.play_session`.
 
@@ -142,7 +142,7 @@ def _reply(output: ModelOutput) -> Reply:
     return Reply(output.completion, output.stop_reason, prompt_tokens=prompt, response_tokens=usage.output_tokens)
 
 
-@scorer(metrics={name: [mean(), stderr()] for name in (*SCORES, "reward")}, name="episode")
+@scorer(metrics={name: [mean(), stderr()] for name in (*SCORES, "reward")}, name="episode")  # type: ignore[untyped-decorator]
 def episode_scores() -> Scorer:
     """What the environment says of the episode; NaN, which means leave out, is what a task does not tell."""
 
