@@ -72,7 +72,7 @@ def _charts(told: Mapping[int, Mapping[str, float]], played: Mapping[int, Sequen
         kind: {step: mean for step, group in played.items() if (mean := _mean(group, f"op_{kind}")) is not None}
         for kind in KINDS
     }
-    used = {kind: points for kind, points in operations.items() if any(points.values())}
+    used: dict[str, Points] = {kind: points for kind, points in operations.items() if any(points.values())}
     speed = {name: _points(told, key) for name, key in _SPEED.items()}
     return [
         chart("reward", "mean of a session", sessions, "sessions"),
