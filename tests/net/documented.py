@@ -33,7 +33,9 @@ def dotted_names(text: str) -> list[str]:
     """Names such as ``atommem_gym.envs.shaping`` in backticks, also as ``module:name``; no ids of environments."""
     prose = re.sub(r"^[ ]*```.*?^[ ]*```", "", text, flags=re.DOTALL | re.MULTILINE)
     spans = re.findall(r"`([^`\n]+)`", prose)
-    return sorted({name for span in spans for name in re.findall(rf"\b{PACKAGE}(?:[.:](?!AtomMem-)[A-Za-z_]\w*)+", span)})
+    return sorted(
+        {name for span in spans for name in re.findall(rf"\b{PACKAGE}(?:[.:](?!AtomMem-)[A-Za-z_]\w*)+", span)}
+    )
 
 
 def resolve(name: str) -> object:
