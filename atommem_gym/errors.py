@@ -142,11 +142,21 @@ def suggestion(
     "did you mean 'AtomMem-Drift-v0'?"
     """
     names, own, meant = list(known), list(of_task), meant or {}
-    close = difflib.get_close_matches(str(name), [*names, *own], n=1)
-    if close:
-        return f"did you mean {meant.get(close[0], close[0])!r}?"
+    close = nearest(str(name), [*names, *own])
+    if close is not None:
+        return f"did you mean {meant.get(close, close)!r}?"
     listed = f"known are {', '.join(dict.fromkeys(meant.get(one, one) for one in names))}"
     return f"{listed}; and of this task {', '.join(own)}" if own else listed
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that a misspelt one is most like, if it is like enough.
+
+    >>> nearest("hashin", ["hashing", "random"]), nearest("hashin", ["random"])
+    ('hashing', None)
+    """
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return close[0] if close else None
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import threading
 from collections import OrderedDict
@@ -15,7 +14,7 @@ from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.embedders.options import EmbedderOptions
 from atommem_gym.embedders.random_embedder import RandomEmbedder
 from atommem_gym.endpoints import lacks_scheme, shown
-from atommem_gym.errors import AtomMemError, ConfigError, EmbedderError
+from atommem_gym.errors import AtomMemError, ConfigError, EmbedderError, nearest
 from atommem_gym.memory.protocols import Embedded, Embedder, EmbedderInPart, TextKind, Vectors
 from atommem_gym.plugins.forms import FORMS
 from atommem_gym.plugins.loading import check_colon, is_plugin, load_plugin, module_of
@@ -236,9 +235,10 @@ def _load(name: str, options: EmbedderOptions) -> Embedder:
     if lacks_scheme(name) and not os.path.lexists(name):
         raise ConfigError(f"embedder={name!r} is a URL without a scheme; write http://{name}")
     check_colon("embedder", name)
-    meant = difflib.get_close_matches(name.lower(), [*_BUILT_IN, "minilm"], n=1, cutoff=0.75)
+    # A name of the hub may be near one by chance.
+    meant = nearest(name.lower(), [*_BUILT_IN, "minilm"], cutoff=0.75)
     if meant and not os.path.lexists(name):
-        raise ConfigError(f"unknown embedder {name!r}; did you mean {meant[0]!r}?")
+        raise ConfigError(f"unknown embedder {name!r}; did you mean {meant!r}?")
     from atommem_gym.embedders.sentence_embedder import SentenceEmbedder
 
     return SentenceEmbedder(name, options=options)

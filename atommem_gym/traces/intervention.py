@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from atommem_gym.actions import KINDS, Delete, Invalid, Operation, Update
 from atommem_gym.actions.operations import MAX_ID_DIGITS, operation
 from atommem_gym.episode import Episode
-from atommem_gym.errors import ConfigError, suggestion
+from atommem_gym.errors import ConfigError, check_integer, suggestion
 from atommem_gym.step import OperationOutcome, Step
 from atommem_gym.traces.record import EpisodeTrace, Json, OperationTrace, TraceError
 
@@ -97,8 +97,8 @@ def changed(recorded: OperationTrace, change: Mapping[str, Json]) -> Operation:
     for name, value in values.items():
         if value is None and name not in change:
             raise ConfigError(f"change: {kind} needs {name!r}, which this {recorded.kind} has not; give it, too")
-        if name == "id" and (type(value) is not int or abs(value) >= 10**MAX_ID_DIGITS):
-            raise ConfigError(f"change: id {value!r} of {kind} must be an integer of at most {MAX_ID_DIGITS} digits")
+        if name == "id":
+            check_integer(f"change: id of {kind}", value, 1 - 10**MAX_ID_DIGITS, 10**MAX_ID_DIGITS - 1)
         if name != "id" and not isinstance(value, str):
             raise ConfigError(f"change: {name} {value!r} of {kind} must be a text")
     made = operation(kind, values.get("query", values.get("text", "")), values.get("id"))

@@ -172,7 +172,7 @@ def test_finding_1_2_what_is_said_again_is_used(honest: EpisodeTrace, folder: Pa
     for again in (["--set", f"embedder={chat.url}"], ["--trust", chat.url]):
         chat.requests.clear()
         [ran] = audited([["replay", "t.jsonl", "--check", *again]], folder, OPENAI_API_KEY=KEY)
-        assert "1 episodes" in ran.said
+        assert "1 episode," in ran.said
         assert keys(chat) == {f"Bearer {KEY}"}
     export = ["export", "t.jsonl", "-o", "sft", "--threshold", "0", "--format", "messages", "--template", "mine.j2"]
     [ran] = audited([export], folder)

@@ -14,7 +14,16 @@ MODULES = ["atommem_gym", *(m.name for m in pkgutil.walk_packages(atommem_gym.__
 for mapped in ("atommem_gym.envs", "atommem_gym.agents"):
     package = importlib.import_module(mapped)
     MODULES += [mapped, *(m.name for m in pkgutil.walk_packages(package.__path__, f"{mapped}."))]
-OPTIONAL = {"torch": "rl", "transformers": "llm", "omegaconf": "verl", "verl": "verl", "pettingzoo": "team"}
+OPTIONAL = {
+    "torch": "rl",
+    "transformers": "llm",
+    "omegaconf": "verl",
+    "verl": "verl",
+    "pettingzoo": "team",
+    "inspect_ai": "inspect",
+    "verifiers": "verifiers",
+    "openai": "verifiers",
+}
 """Packages that modules may import at their top, and the extra that installs them."""
 
 
