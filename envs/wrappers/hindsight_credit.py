@@ -55,7 +55,11 @@ class HindsightCredit(gym.Wrapper[Observation, str, Observation, str], RecordCon
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """The step of the environment; its ``info`` has the credit if the episode is over."""
-        credit.Ledger.of(self._base.episode)
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        ledger = credit.Ledger.of(self._base.episode)
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+        finally:
+            # A wrapper in between may raise after the episode has gone on.
+            ledger.note(self._base.episode)
         credit.note(self._base.episode, info)
         return observation, float(reward), terminated, truncated, info

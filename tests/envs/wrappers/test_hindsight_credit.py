@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,15 @@ SMALL: dict[str, Any] = {
     "max_steps": 22,
 }
 MODES = list(AutoresetMode)
+FACTS_ID = "AtomMem-Synthetic-v0"
+FACTS: dict[str, Any] = {"num_docs": 8, "chunk_tokens": 4000, "store": "numpy"}
+
+
+def facts_read_answer(item: Any) -> tuple[str, str, str]:
+    """Three actions that store the evidence of an item's question, read it, and answer right."""
+    question = item.questions[0]
+    facts = "".join(f"<create>{piece.text}</create>" for piece in question.evidence)
+    return facts, f"<read>{question.question}</read>", f"<answer>{question.answer}</answer>"
 
 
 def action(item: Any, number: int, *seed: object) -> str:
@@ -207,6 +216,50 @@ def test_E7_before_a_reset_and_after_the_end_a_step_raises_as_without() -> None:
     with pytest.raises(ResetNeeded):
         env.step("")
     env.close()
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_R7_a_wrapper_that_raises_after_the_step_loses_nothing(failing: bool) -> None:
+    def bonus(info: dict[str, Any], episode: Any) -> float:
+        if failing and episode.state.steps == 1:
+            raise RuntimeError("no bonus on purpose")
+        return 0.0
+
+    env = HindsightCredit(wrappers.ShapedReward(gym.make(FACTS_ID, **FACTS), [bonus]))
+    env.reset(options={"index": 0})
+    facts, read, answer = facts_read_answer(env.unwrapped.item)  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="on purpose") if failing else nullcontext():
+        env.step(facts)
+    env.step(read)
+    *_, info = env.step(answer)
+    assert [(one["operation"], one["credit"]) for one in info["credit"]["operations"]] == [("create", 0.5)] * 2
+    env.close()
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_R7_a_vector_step_that_is_repeated_after_its_autoreset_failed_loses_nothing(failing: bool) -> None:
+    made = gym.make_vec(FACTS_ID, num_envs=2, autoreset_mode="SameStep", **FACTS)
+    failures = ["once"] if failing else []
+
+    def options(i: int) -> dict[str, Any]:
+        if failures:
+            failures.pop()
+            raise OSError("no options on purpose")
+        return {}
+
+    made.unwrapped.autoreset_options = options  # type: ignore[attr-defined]
+    envs = vector.HindsightCredit(made)
+    envs.reset(options={"index": [0, 0]})
+    facts, read, answer = facts_read_answer(envs.unwrapped.episodes[0].item)  # type: ignore[attr-defined]
+    envs.step([facts, facts])
+    ending = ["<answer>x</answer>", read]
+    if failing:
+        with pytest.raises(OSError, match="on purpose"):
+            envs.step(ending)
+    assert envs.step(ending)[4]["final_info"]["_credit"].tolist() == [True, False]
+    told = envs.step(["", answer])[4]["final_info"]["credit"]["operations"][1]
+    assert [(one["operation"], one["credit"]) for one in told] == [("create", 0.5)] * 2
+    envs.close()
 
 
 @pytest.mark.parametrize("form", ["plain", "vector"])
