@@ -104,10 +104,7 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
     check_vectors(saved["vectors"], saved["state"].memory)
     if version > 1:
         check_saved_identity(saved["item"])
-    past, ledger = saved.get("past"), saved.get("ledger")
-    for name, noted, who in (("past", past, "a recorder"), ("ledger", ledger, "hindsight credit")):
-        right = noted is None or callable(getattr(noted, "branch", None))
-        check(f"episode.{name}", right, noted, f"what {who} has noted")
+    past, ledger = check_noted(saved.get("past"), saved.get("ledger"), saved["state"])
     return SavedEpisode(
         saved["index"],
         saved["shuffle_seed"],
@@ -118,6 +115,32 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
         past,
         ledger,
     )
+
+
+def check_noted(past: Any, ledger: Any, state: EpisodeState) -> tuple[Past | None, Past | None]:
+    """What a recorder and hindsight credit had noted, as copies for one episode alone.
+
+    Raises:
+        SnapshotError: it is something else, or a ledger of other entries.
+    """
+    from atommem_gym.envs.credit import Ledger  # not for everybody who imports this module
+
+    right = past is None or callable(getattr(past, "branch", None))
+    check("episode.past", right, past, "what a recorder has noted")
+    check("episode.ledger", ledger is None or isinstance(ledger, Ledger), ledger, "what hindsight credit has noted")
+    copies: list[Past | None] = []
+    for name, noted in (("past", past), ("ledger", ledger)):
+        try:
+            copies.append(None if noted is None else noted.branch())
+        except Exception as error:  # it has the class, and the damage, that the snapshot says
+            raise _malformed(f"episode.{name}", type(noted).__name__, "whole") from error
+    check("episode.past", copies[0] is None or hasattr(copies[0], "branch"), past, "what a recorder has noted")
+    # One of an earlier step has not followed the episode, and a new one takes its place.
+    if ledger is not None and ledger.steps == state.steps:
+        known = {entry_id for entry_id, versions in ledger.versions.items() if versions}
+        needed = {*state.memory.entries, *(one.id for one in state.shown)}
+        check("episode.ledger", known >= needed, sorted(known), f"of all entries ({sorted(needed)})")
+    return copies[0], copies[1]
 
 
 def check_config(theirs: Mapping[str, Any], ours: Mapping[str, Any], config: EnvConfig) -> None:
