@@ -75,6 +75,8 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
     Raises:
         SnapshotError: it is no snapshot, is of a version unknown here, or a field is missing or malformed.
     """
+    if isinstance(snapshot, dict) and "team" in snapshot:
+        raise SnapshotError("the snapshot is of a team; restore it into the same team (atommem_gym.envs.team)")
     if not isinstance(snapshot, dict) or "version" not in snapshot:
         raise SnapshotError(
             f"this {type(snapshot).__name__} is no snapshot (it has no version); take one with snapshot()"
@@ -252,7 +254,8 @@ def check_vectors(vectors: Any, memory: Memory) -> None:
     where, rule = "episode.vectors", "the ids of all entries and a vector of finite numbers for each"
     check(where, isinstance(vectors, tuple) and len(vectors) == 2, vectors, rule)
     ids, block = vectors
-    check(where, isinstance(ids, list) and set(ids) == set(memory.entries), ids, rule)
+    right = isinstance(ids, list) and all(type(one) is int for one in ids)
+    check(where, right and len(ids) == len(memory.entries) and set(ids) == memory.entries.keys(), ids, rule)
     shaped = isinstance(block, np.ndarray) and block.dtype == np.float32 and block.ndim == 2 and len(block) == len(ids)
     check(where, shaped and bool(np.isfinite(block).all()), block, rule)
 
