@@ -247,6 +247,13 @@ def _is_entry(value: object) -> bool:
     return isinstance(value, Entry) and isinstance(value.text, str) and isinstance(value.held, tuple)
 
 
+def check_width(vectors: tuple[list[int], Any] | None, dim: int) -> None:
+    """Raise ``SnapshotError`` unless checked vectors are as wide as the embedder's."""
+    if vectors is not None:
+        shape = vectors[1].shape
+        check("episode.vectors", shape[1] == dim, shape, f"{dim} numbers wide")
+
+
 def check_vectors(vectors: Any, memory: Memory) -> None:
     """Raise ``SnapshotError`` unless there is a vector for every entry, or none at all."""
     if vectors is None:

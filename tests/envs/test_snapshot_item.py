@@ -361,6 +361,9 @@ def forgetting_costs(snapshot: dict[str, Any]) -> None:
         (setting(([1, 3], None), "episode", "vectors"), "episode.vectors must be"),
         (setting(([1, 3], np.full((2, 1024), np.nan, np.float32)), "episode", "vectors"), "of finite numbers"),
         (setting("both", "episode", "vectors"), "episode.vectors must be"),
+        (setting(([1, 1, 3], np.ones((3, 1024), np.float32)), "episode", "vectors"), "episode.vectors must be the ids"),
+        (setting(([True, 3], np.ones((2, 1024), np.float32)), "episode", "vectors"), "episode.vectors must be the ids"),
+        (setting(([1, 3], np.ones((2, 5), np.float32)), "episode", "vectors"), "episode.vectors must be 1024 numbers"),
     ],
 )
 def test_finding_4_3_a_damaged_snapshot_raises_and_names_what_is_wrong(damage: Damage, says: str) -> None:
