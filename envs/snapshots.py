@@ -142,6 +142,8 @@ def check_noted(past: Any, ledger: Any, state: EpisodeState) -> tuple[Past | Non
         known = {entry_id for entry_id, versions in ledger.versions.items() if versions}
         needed = {*state.memory.entries, *(one.id for one in state.shown)}
         check("episode.ledger", known >= needed, sorted(known), f"of all entries ({sorted(needed)})")
+        answered, closed = len(ledger.answered), len(state.closings)
+        check("episode.ledger", answered == closed, answered, f"of all closed questions ({closed})")
     return copies[0], copies[1]
 
 

@@ -24,7 +24,7 @@ from support.old_episode import DOCUMENTS, FUTURE, PAST, QUESTIONS, old_env, pla
 
 import atommem_gym
 from atommem_gym.envs import AtomMemEnv, HindsightCredit, snapshots
-from atommem_gym.envs.credit import Ledger
+from atommem_gym.envs.credit import Answered, Ledger
 from atommem_gym.errors import SnapshotError
 from atommem_gym.records.corpus import from_records
 from atommem_gym.records.identity import PARTS, documents_hash, identity
@@ -394,6 +394,7 @@ class Broken:
         ("ledger", object.__new__(Ledger)),
         ("ledger", "forgetful"),
         ("ledger", "of another form"),
+        ("ledger", "of other questions"),
     ],
 )
 def test_M14_damaged_notes_of_the_past_change_nothing_and_leave_nothing_behind(field: str, value: Any) -> None:
@@ -407,6 +408,8 @@ def test_M14_damaged_notes_of_the_past_change_nothing_and_leave_nothing_behind(f
     ledger = damaged["episode"]["ledger"]
     if value == "forgetful":
         ledger.versions.clear()
+    elif value == "of other questions":
+        ledger.answered.append(Answered(0, 1))
     elif value == "of another form":
         ledger.versions = [1]
     else:

@@ -21,6 +21,7 @@ from atommem_gym.envs import AtomMemPool, HindsightCredit, MemoryCost, RecordTra
 from atommem_gym.envs.wrappers import vector
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.traces import read_traces
+from atommem_gym.traces.counterfactual import counterfactuals
 from atommem_gym.traces.replay import Replayer
 
 ENV_ID = "AtomMem-Drift-v0"
@@ -105,7 +106,7 @@ def test_R7_a_vector_says_what_plain_environments_say_in_every_autoreset_mode(mo
                 if over[i]:
                     where = infos["final_info"] if mode is AutoresetMode.SAME_STEP else infos
                     assert where["_credit"][i]
-                    told = {name: where["credit"][name][i] for name in ("operations", "by_step")}
+                    told = {name: where["credit"][name][i] for name in ("operations", "by_step", "begun")}
                     assert told == stepped.info["credit"]
                     assert math.isclose(sum(told["by_step"]), rewards[i], abs_tol=1e-12)
                     found[i].append(told)
@@ -285,6 +286,34 @@ def test_R7_traces_hold_the_credit_and_replay_it(form: str, tmp_path: Path) -> N
         changed = {**trace.steps[-1].info, "credit": {**credit, "by_step": [0.0] * len(trace.steps)}}
         steps = (*trace.steps[:-1], replace(trace.steps[-1], info=changed))
         assert "credit" in replayer.check(replace(trace, steps=steps)).path
+
+
+def test_R7_a_record_whose_ledger_began_late_replays_and_has_counterfactuals(tmp_path: Path) -> None:
+    parent = RecordTraces(gym.make(FACTS_ID, **{**FACTS, "chunk_tokens": 400}), tmp_path / "a.jsonl")
+    parent.reset(options={"index": 0})
+    facts, read, answer = facts_read_answer(parent.unwrapped.item)  # type: ignore[attr-defined]
+    parent.step(facts)
+    fork = parent.unwrapped.fork(1)[0]  # type: ignore[attr-defined]
+    branch = RecordTraces(HindsightCredit(fork), tmp_path / "b.jsonl")
+    over = False
+    while not over:
+        seen = fork.episode.observation()
+        *_, terminated, truncated, info = branch.step(
+            "" if seen["phase"] == 0 else answer if seen["memories"] else read
+        )
+        over = terminated or truncated
+    branch.close()
+    parent.close()
+    assert info["credit"]["begun"] == 1
+    assert [one["operation"] for one in info["credit"]["operations"]] == ["answer"]
+    (trace,) = read_traces(tmp_path / "b.jsonl")
+    with Replayer() as replayer:
+        assert replayer.check(trace) is None
+        # What does not depend on when the ledger began is still compared.
+        changed = {**trace.steps[-1].info, "applied": {}}
+        steps = (*trace.steps[:-1], replace(trace.steps[-1], info=changed))
+        assert "applied" in replayer.check(replace(trace, steps=steps)).path
+    assert [one.kind for one in counterfactuals(trace)] == ["create", "create", "read", "answer"]
 
 
 def test_R7_the_trace_of_a_branch_credits_its_whole_past(tmp_path: Path) -> None:
