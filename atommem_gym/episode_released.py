@@ -44,7 +44,7 @@ class ReleasedEpisode(Episode):
         before = None if twin is None else step.draft.entry(twin)
         forgotten = self._forget(step, text)
         if op.text:
-            step.note(position, op, step.draft.create(op.text, before))
+            step.note(position, op, step.draft.create(op.text, before)._replace(replaced=forgotten))
         elif forgotten is not None:
             step.note(position, op, Outcome(True, forgotten))
         else:

@@ -93,6 +93,10 @@ class OperationOutcome(NamedTuple):
     """The entry that was created, updated or deleted."""
     reports: tuple[OperationReport, ...] = ()
     """Why it was rejected, or what was cut; empty if it was executed as it stands."""
+    stored: str | None = None
+    """The text of the entry after the operation, cut to its limit; ``None`` if there is no such entry any more."""
+    replaced: int | None = None
+    """The entry in whose place this one was written (``preset="released"``)."""
 
     @property
     def kind(self) -> str:
@@ -220,7 +224,7 @@ class Step:
         Every count, report and line of feedback comes from here: an executed create is confirmed with its id, and what
         was rejected or cut is reported (SPEC M11).
         """
-        applied, entry_id, reason, detail = outcome
+        applied, entry_id, reason, detail, replaced = outcome
         kind = WHOLE_ACTION if operation is None else operation.kind
         if applied and operation is not None:
             self.applied[kind] = self.applied.get(kind, 0) + 1
@@ -231,7 +235,9 @@ class Step:
             reports = (OperationReport(kind, position, reason, detail, self.names.get(kind, "")),)
             self.reports += reports
             self.feedback.append(reports[0].line)
-        self.outcomes.append(OperationOutcome(position, operation, applied, entry_id, reports))
+        entry = None if entry_id is None else self.draft.entry(entry_id)
+        stored = None if entry is None else entry.text
+        self.outcomes.append(OperationOutcome(position, operation, applied, entry_id, reports, stored, replaced))
 
     def take(self, readings: Sequence[Reading]) -> None:
         """Put the frozen reader's answers, one for each of ``unread``, where the policy gave none."""

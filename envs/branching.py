@@ -104,6 +104,7 @@ class Branching:
             stream = self.backend.stream(item, config)
             found = identity(item, stream.documents_hash)
         snapshots.check_item(saved, found)
+        snapshots.check_width(saved.vectors, self.backend.embedder.dim)
         snapshots.check_place(saved.state, item.id, stream.num_chunks, len(item.questions))
         if saved.item is None:
             warnings.warn(
@@ -114,9 +115,7 @@ class Branching:
                 stacklevel=4,
             )
         running = self.backend.new_episode(item, state=saved.state, vectors=saved.vectors, config=config, stream=stream)
-        running.episode.past = saved.past
-        # Several environments may restore one snapshot.
-        running.episode.ledger = None if saved.ledger is None else saved.ledger.branch()
+        running.episode.past, running.episode.ledger = saved.past, saved.ledger
         return running
 
     def item(self, index: int, shuffle_seed: int, difficulty: float | None) -> tuple[EnvConfig, Item]:

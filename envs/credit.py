@@ -21,8 +21,8 @@ from atommem_gym.step import OperationOutcome, Phase
 KEY = "credit"
 """Where the last step's ``info`` holds it."""
 Credit: TypeAlias = dict[str, Any]
-"""JSON values: ``operations``, a list of ``{step, position, operation, entry, credit}``, and ``by_step``, a number for
-each step."""
+"""JSON values: ``operations``, a list of ``{step, position, operation, entry, credit}``; ``by_step``, a number for each
+step; and ``begun``, the step, from 0, before which nothing is known of what was written and shown."""
 
 
 class Write(NamedTuple):
@@ -75,8 +75,9 @@ class Ledger:
     showed, each of which goes to the operation that wrote its text; where there are none, or the question has no
     answer, all of it goes to the answer.
 
-    Deletes get their share in two ways: one of an entry that ever held an erased code (SPEC D9) counts as one more
-    piece for every question that is answered later; and under ``max_entries`` a create that found all places taken
+    Deletes get their share in two ways: the last one of an entry that ever held an erased code (SPEC D9) counts as one
+    more piece for every question that is answered later, unless the entry was created in the same step, and once if it
+    is the last one of several codes; and under ``max_entries`` a create that found all places taken
     before halves its credit with the delete that made room for it.
 
     What operations of before the ledger began brought goes to the answer, too.
@@ -156,20 +157,14 @@ class Ledger:
         if state.steps == self.steps:
             return
         answers = [outcome.position for outcome in episode.outcomes if outcome.kind == "answer" and outcome.applied]
-        while len(self.answered) < len(state.closings):
+        for number in range(len(self.answered), len(state.closings)):
             # Closed on what the observation before showed, also while reading (early answers).
-            self._put_in_sight(len(self.answered))
-            self.answered.append(Answered(self.steps, answers.pop(0) if answers else 0))
+            self._put_in_sight(number)
+            by_answer = state.closings[number].how not in ("read_limit", "unanswered")
+            self.answered.append(Answered(self.steps, answers.pop(0) if by_answer and answers else 0))
         for outcome in episode.outcomes:
             if outcome.applied and outcome.entry_id is not None:
                 self._write(outcome)
-        for entry_id in self.live - state.memory.entries.keys():
-            # The preset "released" updates an entry by writing another one.
-            self.live.discard(entry_id)
-        for entry_id in self.live:
-            latest, text = self.versions[entry_id][-1], state.memory.entries[entry_id].text
-            if latest.text != text:  # cut to its limit
-                self.versions[entry_id][-1] = Version(latest.write, text)
         self.steps = state.steps
         self._see(episode)
 
@@ -206,7 +201,7 @@ class Ledger:
         by_step = [0.0] * self.steps
         for one in operations:
             by_step[one["step"]] += one[KEY]
-        return {"operations": operations, "by_step": by_step}
+        return {"operations": operations, "by_step": by_step, "begun": self.begun}
 
     def _write(self, outcome: OperationOutcome) -> None:
         entry_id, op = outcome.entry_id, outcome.operation
@@ -215,16 +210,19 @@ class Ledger:
         if not isinstance(op, (Create, Update, Delete)):
             return
         self.writes.append(Write(self.steps, outcome.position, op.kind, entry_id))
-        text = "" if isinstance(op, Delete) else op.text
-        if not text:
+        if outcome.stored is None:
             if entry_id in self.live:
                 self.live.discard(entry_id)
                 self.freed.append(number)
             return
-        if entry_id not in self.live:
-            self.live.add(entry_id)
+        if outcome.replaced is not None:
+            # The preset "released" updates an entry by writing another one, in its place and with its history.
+            self.live.discard(outcome.replaced)
+            self.versions[entry_id] = self.versions.get(outcome.replaced, []).copy()
+        elif entry_id not in self.live:
             self._take_place(number)
-        self.versions.setdefault(entry_id, []).append(Version(number, text))
+        self.live.add(entry_id)
+        self.versions.setdefault(entry_id, []).append(Version(number, outcome.stored))
 
     def _take_place(self, number: int) -> None:
         if self.most is None:
@@ -281,15 +279,21 @@ class Ledger:
         return versions[place].write
 
     def _erasing(self, item: Item, before: int) -> Iterator[int]:
-        """The deletes, earlier than a step, of entries that ever held a code that is to be erased (SPEC D9)."""
+        """For each code that is to be erased (SPEC D9) the last delete, earlier than a step, of what ever held it."""
         codes = [squeezed(code) for code in item.erased]
+        last: dict[str, int] = {}
         for number, write in enumerate(self.writes):
             if not codes or write.step >= before:
-                return
-            if write.operation == "delete":
-                texts = [squeezed(version.text) for version in self.versions[write.entry]]
-                if any(code in text for code in codes for text in texts):
-                    yield number
+                break
+            if write.operation != "delete":
+                continue
+            versions = self.versions[write.entry]
+            first = versions[0].write
+            if first is not None and self.writes[first].step == write.step:
+                continue  # it never came into memory
+            texts = [squeezed(version.text) for version in versions]
+            last.update((code, number) for code in codes if any(code in text for text in texts))
+        yield from sorted(set(last.values()))
 
 
 def note(episode: Episode, info: dict[str, Any]) -> None:

@@ -75,6 +75,8 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
     Raises:
         SnapshotError: it is no snapshot, is of a version unknown here, or a field is missing or malformed.
     """
+    if isinstance(snapshot, dict) and "team" in snapshot:
+        raise SnapshotError("the snapshot is of a team; restore it into the same team (atommem_gym.envs.team)")
     if not isinstance(snapshot, dict) or "version" not in snapshot:
         raise SnapshotError(
             f"this {type(snapshot).__name__} is no snapshot (it has no version); take one with snapshot()"
@@ -104,10 +106,7 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
     check_vectors(saved["vectors"], saved["state"].memory)
     if version > 1:
         check_saved_identity(saved["item"])
-    past, ledger = saved.get("past"), saved.get("ledger")
-    for name, noted, who in (("past", past, "a recorder"), ("ledger", ledger, "hindsight credit")):
-        right = noted is None or callable(getattr(noted, "branch", None))
-        check(f"episode.{name}", right, noted, f"what {who} has noted")
+    past, ledger = check_noted(saved.get("past"), saved.get("ledger"), saved["state"])
     return SavedEpisode(
         saved["index"],
         saved["shuffle_seed"],
@@ -118,6 +117,34 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
         past,
         ledger,
     )
+
+
+def check_noted(past: Any, ledger: Any, state: EpisodeState) -> tuple[Past | None, Past | None]:
+    """What a recorder and hindsight credit had noted, as copies for one episode alone.
+
+    Raises:
+        SnapshotError: it is something else, or a ledger of other entries.
+    """
+    from atommem_gym.envs.credit import Ledger  # not for everybody who imports this module
+
+    right = past is None or callable(getattr(past, "branch", None))
+    check("episode.past", right, past, "what a recorder has noted")
+    check("episode.ledger", ledger is None or isinstance(ledger, Ledger), ledger, "what hindsight credit has noted")
+    copies: list[Past | None] = []
+    for name, noted in (("past", past), ("ledger", ledger)):
+        try:
+            copies.append(None if noted is None else noted.branch())
+        except Exception as error:  # it has the class, and the damage, that the snapshot says
+            raise _malformed(f"episode.{name}", type(noted).__name__, "whole") from error
+    check("episode.past", copies[0] is None or hasattr(copies[0], "branch"), past, "what a recorder has noted")
+    # One of an earlier step has not followed the episode, and a new one takes its place.
+    if ledger is not None and ledger.steps == state.steps:
+        known = {entry_id for entry_id, versions in ledger.versions.items() if versions}
+        needed = {*state.memory.entries, *(one.id for one in state.shown)}
+        check("episode.ledger", known >= needed, sorted(known), f"of all entries ({sorted(needed)})")
+        answered, closed = len(ledger.answered), len(state.closings)
+        check("episode.ledger", answered == closed, answered, f"of all closed questions ({closed})")
+    return copies[0], copies[1]
 
 
 def check_config(theirs: Mapping[str, Any], ours: Mapping[str, Any], config: EnvConfig) -> None:
@@ -222,6 +249,13 @@ def _is_entry(value: object) -> bool:
     return isinstance(value, Entry) and isinstance(value.text, str) and isinstance(value.held, tuple)
 
 
+def check_width(vectors: tuple[list[int], Any] | None, dim: int) -> None:
+    """Raise ``SnapshotError`` unless checked vectors are as wide as the embedder's."""
+    if vectors is not None:
+        shape = vectors[1].shape
+        check("episode.vectors", shape[1] == dim, shape, f"{dim} numbers wide")
+
+
 def check_vectors(vectors: Any, memory: Memory) -> None:
     """Raise ``SnapshotError`` unless there is a vector for every entry, or none at all."""
     if vectors is None:
@@ -229,7 +263,8 @@ def check_vectors(vectors: Any, memory: Memory) -> None:
     where, rule = "episode.vectors", "the ids of all entries and a vector of finite numbers for each"
     check(where, isinstance(vectors, tuple) and len(vectors) == 2, vectors, rule)
     ids, block = vectors
-    check(where, isinstance(ids, list) and set(ids) == set(memory.entries), ids, rule)
+    right = isinstance(ids, list) and all(type(one) is int for one in ids)
+    check(where, right and len(ids) == len(memory.entries) and set(ids) == memory.entries.keys(), ids, rule)
     shaped = isinstance(block, np.ndarray) and block.dtype == np.float32 and block.ndim == 2 and len(block) == len(ids)
     check(where, shaped and bool(np.isfinite(block).all()), block, rule)
 

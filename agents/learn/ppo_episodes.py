@@ -85,10 +85,11 @@ class Track:
         self.steps.append((seen, choices, probability, value))
         self.rewards.append(reward)
         if self.over and hindsight:
-            earned = [hindsight * one for one in step_rewards(info)]
+            # Only among its own steps: what is the past's due is part of what a continuation is worth in its group.
+            earned = [hindsight * one for one in step_rewards(info, self.first)]
             # What wrappers added stays where it was.
             self.rewards[-1] -= sum(earned)
-            self.rewards = [one + more for one, more in zip(self.rewards, earned[self.first :], strict=True)]
+            self.rewards = [one + more for one, more in zip(self.rewards, earned, strict=True)]
 
 
 def group_advantages(returns: Sequence[float]) -> list[float]:
@@ -140,11 +141,16 @@ def train(
     torch.manual_seed(options.seed)
     shuffle = np.random.default_rng(options.seed)
     with ExitStack() as stack:
-        envs = [make(options) for _ in range(options.num_envs)]
-        tracks = [Track(env, env.reset(seed=options.seed + i)[0]) for i, env in enumerate(envs)]
+        tracks: list[Track] = []
         # At the end also the continuations that are still played.
         stack.callback(close_all, tracks)
-        space: Any = envs[0].action_space
+        for i in range(options.num_envs):
+            env = make(options)
+            with ExitStack() as unless_begun:
+                unless_begun.callback(env.close)
+                tracks.append(Track(env, env.reset(seed=options.seed + i)[0]))
+                unless_begun.pop_all()
+        space: Any = tracks[0].env.action_space
         policy = Policy(space.nvec, len(tracks[0].observation), options.network, options.width)
         optimizer = torch.optim.Adam(policy.parameters(), lr=options.learning_rate, eps=1e-5)
         done = 0

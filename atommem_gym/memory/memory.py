@@ -49,6 +49,8 @@ class Outcome(NamedTuple):
     reason: str | None = None
     """Why it was rejected or, if ``applied``, what was cut; a stable code."""
     detail: str = ""
+    replaced: int | None = None
+    """The entry whose place the one with this id has taken (``preset="released"``)."""
 
 
 @dataclass(slots=True)

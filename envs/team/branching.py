@@ -71,6 +71,10 @@ class TeamBranching:
             SnapshotError: see ``TeamEnv.restore``.
             EmbedderError, StoreError: its entries could not be stored; nothing is left of them.
         """
+        if isinstance(snapshot, dict) and "turn" in snapshot:
+            raise SnapshotError(
+                "the snapshot is of agents that act in turn; restore it into env or raw_env of the same team"
+            )
         if not isinstance(snapshot, dict) or "team" not in snapshot:
             raise SnapshotError(
                 f"this {type(snapshot).__name__} is no snapshot of a team; take one with the team's snapshot()"
@@ -138,14 +142,15 @@ class TeamBranching:
             saved["item"], identity(item, documents_hash(item.documents)), saved["index"], saved["shuffle_seed"]
         )
         memory, states = copy.deepcopy((saved["memory"], saved["states"]))
-        snapshots.check("episode.memory", isinstance(memory, TeamMemory), memory, "a TeamMemory")
-        snapshots.check_memory(memory)
+        check_team_memory(memory)
         config = replace(config, max_steps=saved["max_steps"])
         team = TeamEpisode(config, item, backend.tokenizer, readers=self.readers, parts=self.parts, memory=memory)
         right = isinstance(states, dict) and states.keys() == team.members.keys()
         snapshots.check("episode.states", right, states, "a dict of the state of each agent")
         for state in states.values():
             snapshots.check_state(state)
+        ends = {name: state.over for name, state in states.items()}
+        snapshots.check("episode.states", len(set(ends.values())) == 1, ends, "over for all agents or for none")
         closings = states[ANSWERER].closings
         for name, member in team.members.items():
             own: EpisodeState = states[name]
@@ -154,9 +159,20 @@ class TeamBranching:
             shared.next_id, shared.scratchpad = own.memory.next_id, own.memory.scratchpad
             member.state = replace(own, memory=shared, closings=closings)
         snapshots.check_vectors(saved["vectors"], team.memory)
+        snapshots.check_width(saved["vectors"], backend.embedder.dim)
         running = EpisodeWithKey(uuid.uuid4().hex, team.answerer)
         backend.fill(running, saved["vectors"], team.memory)
         return team, running
 
     def _team(self) -> dict[str, Any]:
         return {"readers": self.readers, "parts": self.parts}
+
+
+def check_team_memory(memory: Any) -> None:
+    """Raise ``SnapshotError`` unless it is the whole memory of a team."""
+    snapshots.check("episode.memory", isinstance(memory, TeamMemory), memory, "a TeamMemory")
+    snapshots.check_memory(memory)
+    for name, kind, rule in (("authors", int, "names by entry"), ("scratchpads", str, "texts by agent")):
+        found = getattr(memory, name, None)
+        right = isinstance(found, dict) and all(type(k) is kind and type(v) is str for k, v in found.items())
+        snapshots.check(f"episode.memory.{name}", right, found, f"a dict of {rule}")

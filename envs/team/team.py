@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
-from gymnasium.error import ResetNeeded
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from rich.console import RenderableType
 from rich.text import Text
 
@@ -270,7 +270,12 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         )
 
     def snapshot(self) -> dict[str, Any]:
-        """The state of the whole team, picklable; see :meth:`restore` (SPEC M14)."""
+        """The state of the whole team, picklable; see :meth:`restore` (SPEC M14).
+
+        Raises:
+            ClosedEnvironmentError: the environment is closed.
+        """
+        self._check_not_closed()
         return self._branching.snapshot(self._current, self._rng, self._generators())
 
     def restore(self, snapshot: dict[str, Any]) -> dict[str, Observation] | None:
@@ -285,7 +290,9 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         Raises:
             SnapshotError: it is damaged, of a newer version, or of another team, task, configuration or item than this
                 environment's; nothing has changed.
+            ClosedEnvironmentError: the environment is closed.
         """
+        self._check_not_closed()
         own = self._generators()
         restored = self._branching.restored(snapshot, own)
         team, running = restored or (None, None)
@@ -338,6 +345,10 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
     def __str__(self) -> str:
         """The environment's name."""
         return str(self.metadata["name"])
+
+    def _check_not_closed(self) -> None:
+        if not self._finalizer.alive:
+            raise ClosedEnvironmentError("this environment is closed, and its memory is gone; make another one")
 
     def _generators(self) -> dict[str, np.random.Generator]:
         """Those of the action spaces, by agent."""

@@ -12,6 +12,11 @@ from atommem_gym.errors import SnapshotError
 
 _KEPT = ("env", "metadata", "render_mode", "possible_agents", "state_space")
 """Attributes that never change."""
+_NEEDED = {
+    *("agents", "agent_selection", "rewards", "terminations", "truncations", "infos"),
+    *("_actions", "_agent_selector", "_cumulative_rewards", "_observations"),
+}
+"""What every round has, once there is one."""
 
 
 class TeamTurns(parallel_to_aec_wrapper):  # type: ignore[misc]  # PettingZoo ships no types
@@ -34,10 +39,22 @@ class TeamTurns(parallel_to_aec_wrapper):  # type: ignore[misc]  # PettingZoo sh
                 f"this {type(snapshot).__name__} is no snapshot of an AEC team; take one with snapshot() of env or "
                 "raw_env (a parallel_env has its own)"
             )
-        self.env.restore(snapshot["team"])
+        turn = copy.deepcopy(snapshot["turn"])
+        missing = sorted(_NEEDED - turn.keys()) if turn else []
+        # What is a method of the class, or set when it is made, belongs to no round.
+        foreign = [name for name in turn if not isinstance(name, str) or name in _KEPT or hasattr(type(self), name)]
+        if missing or foreign:
+            what = f"has no {missing[0]!r}" if missing else f"has {foreign[0]!r}"
+            raise SnapshotError(f"the snapshot is damaged: its turn {what}; take one with snapshot()")
+        team = snapshot["team"]
+        if isinstance(team, dict) and (team.get("episode") is None) is bool(turn):
+            raise SnapshotError(
+                "the snapshot is damaged: only one of turn and team has an episode; take one with snapshot()"
+            )
+        self.env.restore(team)
         for name in [name for name in self.__dict__ if name not in _KEPT]:
             delattr(self, name)
-        self.__dict__.update(copy.deepcopy(snapshot["turn"]))
+        self.__dict__.update(turn)
 
 
 class TurnsInOrder(OrderEnforcingWrapper):  # type: ignore[misc]

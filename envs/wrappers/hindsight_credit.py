@@ -23,7 +23,8 @@ class HindsightCredit(gym.Wrapper[Observation, str, Observation, str], RecordCon
     - ``operations``: ``{step, position, operation, entry, credit}`` of every executed create, update and delete, and of
       answers that earned what is left, in order; ``step`` counts from 0, ``position`` in the action from 1;
     - ``by_step``: what the operations of each step earned, to train on in place of the reward at the end
-      (:func:`atommem_gym.envs.credit.step_rewards`).
+      (:func:`atommem_gym.envs.credit.step_rewards`);
+    - ``begun``: the step from which on the episode was followed, 0 unless it was stepped without this wrapper before.
 
     All credits of an episode add up to its reward (R1, without any shaping);
     :class:`atommem_gym.envs.credit.Ledger` has the rules. Forks and snapshots take along what is known of the past. It
@@ -55,7 +56,11 @@ class HindsightCredit(gym.Wrapper[Observation, str, Observation, str], RecordCon
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """The step of the environment; its ``info`` has the credit if the episode is over."""
-        credit.Ledger.of(self._base.episode)
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        ledger = credit.Ledger.of(self._base.episode)
+        try:
+            observation, reward, terminated, truncated, info = self.env.step(action)
+        finally:
+            # A wrapper in between may raise after the episode has gone on.
+            ledger.note(self._base.episode)
         credit.note(self._base.episode, info)
         return observation, float(reward), terminated, truncated, info

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.game import DOCUMENTS, QUESTIONS, STREAM_TOKENS, Game
+from support.game import DOCUMENTS, QUESTIONS, STREAM_TOKENS, Game, released
 from support.properties import RULES, Play, item
 
 from atommem_gym.actions import Answer, Create, Delete, Read, Update, format_action
@@ -182,6 +182,69 @@ def test_R7_a_delete_earns_nothing_of_what_was_answered_before_it() -> None:
     assert [one for one in shares(found) if one[2] != 0] == [("answer", None, 0.5), ("delete", 1, 0.5)]
 
 
+def test_R7_an_erased_code_is_one_piece_that_goes_to_the_last_delete_of_it() -> None:
+    wrote = f"<create>{ADA}</create><create>{BERN}</create><create>code {CODE}</create>"
+    again = f"<delete id='3'/><create>my own {CODE}</create>", f"<delete id='4'/>{READ}"
+    found = credited(erasing(), wrote, *again, RIGHT)
+    third = pytest.approx(1 / 3)
+    assert [one for one in shares(found) if one[2] != 0] == [
+        ("create", 1, third),
+        ("create", 2, third),
+        ("delete", 4, third),
+    ]
+
+
+def test_R7_a_delete_of_what_never_came_into_memory_erases_nothing() -> None:
+    farm = "".join(f"<create>{CODE}</create><delete id='{number}'/>" for number in range(3, 9))
+    found = credited(erasing(), f"<create>{ADA}</create><create>{BERN}</create>{farm}", READ, RIGHT)
+    assert [one for one in shares(found) if one[2] != 0] == [("create", 1, 0.5), ("create", 2, 0.5)]
+
+
+def test_R7_a_text_counts_as_it_was_stored_also_if_its_entry_changes_again_in_the_same_action() -> None:
+    long = "rain " * 60 + ADA
+    found = credited(
+        Game(chunks=1, max_entry_tokens=40), f"<create>{long}</create><update id='1'>{ADA}</update>", READ, RIGHT
+    )
+    assert [one for one in shares(found) if one[2] != 0] == [("update", 1, 1.0)]
+
+
+def boxed(answer: str) -> str:
+    return f"<final_answer>\\boxed{{{answer}}}</final_answer>"
+
+
+def test_R7_an_update_of_the_released_preset_keeps_the_history_of_the_entry_that_it_replaces() -> None:
+    steps = [
+        f"<add_memory>{ADA}</add_memory><update_query>{ADA}</update_query>",
+        f"<modify_memory>Memory 1: {ADA} Indeed. {BERN}</modify_memory>",
+        f"<update_query>{ADA}</update_query>",
+    ]
+    found = credited(released(chunks=2), *steps, boxed(ANSWERS[0]))
+    assert shares(found) == [("create", 1, 0.5), ("update", 2, 0.5)]
+
+
+def test_R7_an_update_of_the_released_preset_takes_no_further_place() -> None:
+    steps = [
+        "<add_memory>rain</add_memory><update_query>rain</update_query>",
+        "<modify_memory>Memory 1: snow</modify_memory><update_query>snow</update_query>",
+        "<delete_memory>Memory 1</delete_memory>",
+        f"<add_memory>{ADA} {BERN}</add_memory><update_query>{ADA}</update_query>",
+    ]
+    found = credited(released(chunks=4, max_entries=2), *steps, boxed(ANSWERS[0]))
+    assert [one for one in shares(found) if one[2] != 0] == [("create", 3, 1.0)]
+    # The third entry that is created needs the place that the delete has made.
+    steps[-1] = f"<add_memory>hail</add_memory>{steps[-1]}"
+    found = credited(released(chunks=4, max_entries=2), *steps, boxed(ANSWERS[0]))
+    assert [one for one in shares(found) if one[2] != 0] == [("delete", 2, 0.5), ("create", 4, 0.5)]
+
+
+def test_R7_an_answer_has_its_own_position_after_a_read_over_the_limit_has_closed_a_question() -> None:
+    reads = "<update_query>a</update_query><update_query>b</update_query>"
+    game = released(chunks=1, questions=2, max_reads_per_question=1)
+    found = credited(game, "<add_memory></add_memory>", reads + boxed(ANSWERS[1]))
+    assert [one["closed"] for one in game.result.info["episode_metrics"]["answers"]] == ["read_limit", "answered"]
+    assert found["operations"][-1] == {"step": 1, "position": 3, "operation": "answer", "entry": None, "credit": 0.5}
+
+
 def test_R7_an_abstention_rests_on_nothing_that_was_shown() -> None:
     found = credited(erasing(answerable=False), "<create>rain</create>", "<read>rain</read>", "<answer/>")
     assert shares(found) == [("create", 1, 0.0), ("answer", None, 1.0)]
@@ -198,6 +261,7 @@ def test_R7_what_stood_in_memory_before_goes_to_the_answer() -> None:
     game.step(f"<create>{ADA}</create>")  # without a ledger
     found = credited(game, f"<create>{BERN}</create>", READ, RIGHT)
     assert shares(found) == [("create", 2, 0.5), ("answer", None, 0.5)]
+    assert found["begun"] == 1
 
 
 def test_R7_the_lenient_heuristic_counts_where_the_text_is_not_exact() -> None:
@@ -213,7 +277,7 @@ def test_R7_a_truncated_episode_and_one_without_answers_earn_what_was_answered()
     assert game.result.truncated
     assert found["by_step"] == [0.5, 0.0, 0.0]
     nothing = credited(Game(chunks=1, max_steps=1), "<create></create><update id='1'>x</update><delete id='x'/>")
-    assert nothing == {"operations": [], "by_step": [0.0]}
+    assert nothing == {"operations": [], "by_step": [0.0], "begun": 0}
 
 
 @pytest.fixture(scope="module")

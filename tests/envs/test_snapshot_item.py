@@ -23,7 +23,8 @@ from support.fixed_items import OneItem
 from support.old_episode import DOCUMENTS, FUTURE, PAST, QUESTIONS, old_env, played
 
 import atommem_gym
-from atommem_gym.envs import AtomMemEnv, snapshots
+from atommem_gym.envs import AtomMemEnv, HindsightCredit, snapshots
+from atommem_gym.envs.credit import Answered, Ledger
 from atommem_gym.errors import SnapshotError
 from atommem_gym.records.corpus import from_records
 from atommem_gym.records.identity import PARTS, documents_hash, identity
@@ -360,6 +361,9 @@ def forgetting_costs(snapshot: dict[str, Any]) -> None:
         (setting(([1, 3], None), "episode", "vectors"), "episode.vectors must be"),
         (setting(([1, 3], np.full((2, 1024), np.nan, np.float32)), "episode", "vectors"), "of finite numbers"),
         (setting("both", "episode", "vectors"), "episode.vectors must be"),
+        (setting(([1, 1, 3], np.ones((3, 1024), np.float32)), "episode", "vectors"), "episode.vectors must be the ids"),
+        (setting(([True, 3], np.ones((2, 1024), np.float32)), "episode", "vectors"), "episode.vectors must be the ids"),
+        (setting(([1, 3], np.ones((2, 5), np.float32)), "episode", "vectors"), "episode.vectors must be 1024 numbers"),
     ],
 )
 def test_finding_4_3_a_damaged_snapshot_raises_and_names_what_is_wrong(damage: Damage, says: str) -> None:
@@ -371,6 +375,54 @@ def test_finding_4_3_a_damaged_snapshot_raises_and_names_what_is_wrong(damage: D
     with pytest.raises(SnapshotError, match=says):
         env.restore(damaged)
     assert repr(env.snapshot()) == before
+
+
+class Broken:
+    """Noted by nobody."""
+
+    def branch(self) -> int:
+        return 5
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("past", Broken),
+        ("past", Broken()),
+        ("ledger", Ledger),
+        ("ledger", Broken()),
+        ("ledger", object.__new__(Ledger)),
+        ("ledger", "forgetful"),
+        ("ledger", "of another form"),
+        ("ledger", "of other questions"),
+    ],
+)
+def test_M14_damaged_notes_of_the_past_change_nothing_and_leave_nothing_behind(field: str, value: Any) -> None:
+    env = HindsightCredit(old_env())
+    base = env.unwrapped
+    assert isinstance(base, AtomMemEnv)
+    env.reset(seed=5)
+    for action in PAST:
+        env.step(action)
+    damaged = copy.deepcopy(base.snapshot())
+    ledger = damaged["episode"]["ledger"]
+    if value == "forgetful":
+        ledger.versions.clear()
+    elif value == "of other questions":
+        ledger.answered.append(Answered(0, 1))
+    elif value == "of another form":
+        ledger.versions = [1]
+    else:
+        damaged["episode"][field] = value
+    store = base._backend.store
+    assert store is not None
+    before, keys = repr(base.snapshot()), store.episodes()
+    with pytest.raises(SnapshotError, match=f"the snapshot is damaged: episode.{field} must be"):
+        base.restore(damaged)
+    assert repr(base.snapshot()) == before
+    assert store.episodes() == keys
+    env.step(FUTURE[0])
+    env.close()
 
 
 @pytest.mark.parametrize("value", [None, [], b"", {}, 2])

@@ -41,7 +41,13 @@ class HindsightCredit(TextVectorWrapper):
         for episode in self._base.episodes:
             if not episode.state.over:
                 credit.Ledger.of(episode)
-        observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        try:
+            observations, rewards, terminations, truncations, infos = self.env.step(actions)
+        finally:
+            # Episodes may have gone on although an autoreset, or a wrapper in between, raises.
+            for one in self._base.stepped:
+                if one is not None and isinstance(one.episode.ledger, credit.Ledger):
+                    one.episode.ledger.note(one.episode)
         told = {}
         for i, stepped in enumerate(self._base.stepped):
             if stepped is not None:

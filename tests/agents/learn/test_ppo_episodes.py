@@ -64,9 +64,16 @@ def test_R7_hindsight_moves_a_share_of_the_reward_to_the_steps_that_earned_it() 
     assert half.rewards == pytest.approx([0.55, 0.0, 0.7])
     whole = played(Scripted([0.25, 0.0, 1.0], [0.6, 0.0, 0.4]), [0.0] * 3, hindsight=1.0)
     assert whole.rewards == pytest.approx([0.85, 0.0, 0.4])
-    # A continuation keeps what its own steps earned: what the past earned is no merit of its own.
-    late = played(Scripted([0.0, 1.0], [0.6, 0.0, 0.4]), [0.0] * 2, first=1, hindsight=1.0)
-    assert late.rewards == pytest.approx([0.0, 0.4])
+
+
+def test_R7_what_hindsight_gives_to_the_past_stays_in_the_return_of_a_continuation() -> None:
+    late = played(Scripted([0.0, 0.0, 1.0], [0.6, 0.0, 0.1, 0.3]), [0.0] * 3, first=1, hindsight=0.5)
+    assert late.rewards == pytest.approx([0.0, 0.05, 0.95])
+    # Steps before the fork earned all of it; that the evidence was read and answered is still the merit of one alone.
+    for hindsight in (0.0, 0.5, 1.0):
+        right = played(Scripted([0.0, 1.0], [1.0, 0.0, 0.0]), [0.0] * 2, first=1, hindsight=hindsight)
+        wrong = played(Scripted([0.0, 0.0], [0.0, 0.0, 0.0]), [0.0] * 2, first=1, hindsight=hindsight)
+        assert sum(right.rewards) - sum(wrong.rewards) == 1.0
 
 
 def test_an_episode_has_generalised_advantages_and_bootstraps_nothing_at_its_end() -> None:
@@ -123,6 +130,32 @@ def test_it_trains_and_is_reproducible_and_counts_all_steps(changes: dict[str, A
     assert seen[0] == 0
     assert 96 <= seen[-1] < 96 + 3 + 2 * 3
     assert ("'local_groups': 2" in told) is ("local_groups" in changes)
+
+
+def test_all_environments_are_closed_if_one_of_them_cannot_be_made_or_reset() -> None:
+    open_ones: list[str] = []
+
+    class Recorded:
+        action_space = None
+
+        def reset(self, seed: int) -> Any:
+            if seed == 2:
+                raise OSError("no reset on purpose")
+            return torch.zeros(2).numpy(), {}
+
+        def close(self) -> None:
+            open_ones.pop()
+
+    def make(options: Options) -> Any:
+        if len(open_ones) == most:
+            raise OSError("no environment on purpose")
+        open_ones.append("env")
+        return Recorded()
+
+    for most in (2, 9):  # noqa: B007  (make looks at it)
+        with pytest.raises(OSError, match="on purpose"):
+            ppo_episodes.train(Options(**SMALL, seed=0), make=make)
+        assert not open_ones
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from gymnasium.error import ClosedEnvironmentError
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fixed_items import OneItem
@@ -222,6 +224,85 @@ def test_finding_4_3_a_damaged_snapshot_of_a_team_raises_and_changes_nothing(pat
     env.close()
 
 
+Damage = Callable[[dict[str, Any]], Any]
+MEMORY: dict[str, Damage] = {
+    "no authors": lambda saved: setattr(saved["memory"], "authors", None),
+    "authors without the attribute": lambda saved: delattr(saved["memory"], "authors"),
+    "authors by text": lambda saved: saved["memory"].authors.update({"1": "reader_0"}),
+    "no scratchpads": lambda saved: setattr(saved["memory"], "scratchpads", None),
+    "a scratchpad of bytes": lambda saved: saved["memory"].scratchpads.update(reader_0=b"x"),
+    "over for one": lambda saved: setattr(saved["states"]["reader_0"], "over", True),
+}
+
+
+@pytest.mark.parametrize("name", MEMORY)
+def test_M14_a_damaged_memory_of_a_team_raises_and_changes_nothing(name: str) -> None:
+    env = make(0)
+    env.reset(seed=1)
+    quiet = dict.fromkeys(env.possible_agents, "")
+    env.step(dict.fromkeys(env.possible_agents, "<create>a</create>"))
+    saved = env.snapshot()
+    before = repr(saved)
+    MEMORY[name](saved["episode"])
+    assert env._backend.store is not None
+    keys = env._backend.store.episodes()
+    with pytest.raises(SnapshotError, match=r"damaged: episode\.(memory|states)"):
+        env.restore(saved)
+    assert repr(env.snapshot()) == before
+    assert env._backend.store.episodes() == keys
+    env.step(quiet)
+    env.close()
+
+
+TURNS: dict[str, tuple[Damage, str]] = {
+    "empty": (lambda turn: turn.clear(), "only one of turn and team"),
+    "the environment": (lambda turn: turn.update(env=None), "its turn has 'env'"),
+    "a method": (lambda turn: turn.update(step=3), "its turn has 'step'"),
+    "no actions": (lambda turn: turn.pop("_actions"), "its turn has no '_actions'"),
+    "no rewards": (lambda turn: turn.pop("rewards"), "its turn has no 'rewards'"),
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_M14_a_damaged_turn_raises_and_changes_nothing(name: str) -> None:
+    env = team.env(items=ITEMS, **FORMS[0])
+    env.reset(seed=1)
+    env.step("<create>a</create>")
+    before = repr(env.snapshot()["team"])
+    saved = env.snapshot()
+    env.step("<create>b</create>")
+    agent = env.agent_selection
+    damage, says = TURNS[name]
+    damage(saved["turn"])
+    with pytest.raises(SnapshotError, match=says):
+        env.restore(saved)
+    assert repr(env.snapshot()["team"]) == before
+    assert env.agent_selection == agent
+    env.step("")
+    assert env.unwrapped.episode.answerer.state.steps == 1
+    env.close()
+
+
+def test_M14_a_closed_team_has_no_snapshots() -> None:
+    env = make(0)
+    env.reset(seed=1)
+    saved = env.snapshot()
+    env.close()
+    with pytest.raises(ClosedEnvironmentError, match="is closed"):
+        env.snapshot()
+    with pytest.raises(ClosedEnvironmentError, match="is closed"):
+        env.restore(saved)
+
+
+def test_M14_snapshots_of_other_forms_of_a_team_say_where_they_belong() -> None:
+    parallel, in_turn = make(0), team.env(items=ITEMS, **FORMS[0])
+    in_turn.reset(seed=1)
+    with pytest.raises(SnapshotError, match="of agents that act in turn; restore it into env"):
+        parallel.restore(in_turn.snapshot())
+    parallel.close()
+    in_turn.close()
+
+
 def test_M14_single_snapshots_are_no_teams() -> None:
     import gymnasium as gym
 
@@ -231,7 +312,7 @@ def test_M14_single_snapshots_are_no_teams() -> None:
     with pytest.raises(SnapshotError, match="no snapshot of a team"):
         env.restore(single.snapshot())
     env.reset(seed=1)
-    with pytest.raises(SnapshotError):
+    with pytest.raises(SnapshotError, match="is of a team; restore it into the same team"):
         single.restore(env.snapshot())
     single.close()
     env.close()

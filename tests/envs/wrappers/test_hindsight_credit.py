@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from atommem_gym.envs import AtomMemPool, HindsightCredit, MemoryCost, RecordTra
 from atommem_gym.envs.wrappers import vector
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.traces import read_traces
+from atommem_gym.traces.counterfactual import counterfactuals
 from atommem_gym.traces.replay import Replayer
 
 ENV_ID = "AtomMem-Drift-v0"
@@ -33,6 +34,15 @@ SMALL: dict[str, Any] = {
     "max_steps": 22,
 }
 MODES = list(AutoresetMode)
+FACTS_ID = "AtomMem-Synthetic-v0"
+FACTS: dict[str, Any] = {"num_docs": 8, "chunk_tokens": 4000, "store": "numpy"}
+
+
+def facts_read_answer(item: Any) -> tuple[str, str, str]:
+    """Three actions that store the evidence of an item's question, read it, and answer right."""
+    question = item.questions[0]
+    facts = "".join(f"<create>{piece.text}</create>" for piece in question.evidence)
+    return facts, f"<read>{question.question}</read>", f"<answer>{question.answer}</answer>"
 
 
 def action(item: Any, number: int, *seed: object) -> str:
@@ -96,7 +106,7 @@ def test_R7_a_vector_says_what_plain_environments_say_in_every_autoreset_mode(mo
                 if over[i]:
                     where = infos["final_info"] if mode is AutoresetMode.SAME_STEP else infos
                     assert where["_credit"][i]
-                    told = {name: where["credit"][name][i] for name in ("operations", "by_step")}
+                    told = {name: where["credit"][name][i] for name in ("operations", "by_step", "begun")}
                     assert told == stepped.info["credit"]
                     assert math.isclose(sum(told["by_step"]), rewards[i], abs_tol=1e-12)
                     found[i].append(told)
@@ -209,6 +219,50 @@ def test_E7_before_a_reset_and_after_the_end_a_step_raises_as_without() -> None:
     env.close()
 
 
+@pytest.mark.parametrize("failing", [False, True])
+def test_R7_a_wrapper_that_raises_after_the_step_loses_nothing(failing: bool) -> None:
+    def bonus(info: dict[str, Any], episode: Any) -> float:
+        if failing and episode.state.steps == 1:
+            raise RuntimeError("no bonus on purpose")
+        return 0.0
+
+    env = HindsightCredit(wrappers.ShapedReward(gym.make(FACTS_ID, **FACTS), [bonus]))
+    env.reset(options={"index": 0})
+    facts, read, answer = facts_read_answer(env.unwrapped.item)  # type: ignore[attr-defined]
+    with pytest.raises(RuntimeError, match="on purpose") if failing else nullcontext():
+        env.step(facts)
+    env.step(read)
+    *_, info = env.step(answer)
+    assert [(one["operation"], one["credit"]) for one in info["credit"]["operations"]] == [("create", 0.5)] * 2
+    env.close()
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_R7_a_vector_step_that_is_repeated_after_its_autoreset_failed_loses_nothing(failing: bool) -> None:
+    made = gym.make_vec(FACTS_ID, num_envs=2, autoreset_mode="SameStep", **FACTS)
+    failures = ["once"] if failing else []
+
+    def options(i: int) -> dict[str, Any]:
+        if failures:
+            failures.pop()
+            raise OSError("no options on purpose")
+        return {}
+
+    made.unwrapped.autoreset_options = options  # type: ignore[attr-defined]
+    envs = vector.HindsightCredit(made)
+    envs.reset(options={"index": [0, 0]})
+    facts, read, answer = facts_read_answer(envs.unwrapped.episodes[0].item)  # type: ignore[attr-defined]
+    envs.step([facts, facts])
+    ending = ["<answer>x</answer>", read]
+    if failing:
+        with pytest.raises(OSError, match="on purpose"):
+            envs.step(ending)
+    assert envs.step(ending)[4]["final_info"]["_credit"].tolist() == [True, False]
+    told = envs.step(["", answer])[4]["final_info"]["credit"]["operations"][1]
+    assert [(one["operation"], one["credit"]) for one in told] == [("create", 0.5)] * 2
+    envs.close()
+
+
 @pytest.mark.parametrize("form", ["plain", "vector"])
 def test_R7_traces_hold_the_credit_and_replay_it(form: str, tmp_path: Path) -> None:
     file = tmp_path / "traces.jsonl"
@@ -232,6 +286,34 @@ def test_R7_traces_hold_the_credit_and_replay_it(form: str, tmp_path: Path) -> N
         changed = {**trace.steps[-1].info, "credit": {**credit, "by_step": [0.0] * len(trace.steps)}}
         steps = (*trace.steps[:-1], replace(trace.steps[-1], info=changed))
         assert "credit" in replayer.check(replace(trace, steps=steps)).path
+
+
+def test_R7_a_record_whose_ledger_began_late_replays_and_has_counterfactuals(tmp_path: Path) -> None:
+    parent = RecordTraces(gym.make(FACTS_ID, **{**FACTS, "chunk_tokens": 400}), tmp_path / "a.jsonl")
+    parent.reset(options={"index": 0})
+    facts, read, answer = facts_read_answer(parent.unwrapped.item)  # type: ignore[attr-defined]
+    parent.step(facts)
+    fork = parent.unwrapped.fork(1)[0]  # type: ignore[attr-defined]
+    branch = RecordTraces(HindsightCredit(fork), tmp_path / "b.jsonl")
+    over = False
+    while not over:
+        seen = fork.episode.observation()
+        *_, terminated, truncated, info = branch.step(
+            "" if seen["phase"] == 0 else answer if seen["memories"] else read
+        )
+        over = terminated or truncated
+    branch.close()
+    parent.close()
+    assert info["credit"]["begun"] == 1
+    assert [one["operation"] for one in info["credit"]["operations"]] == ["answer"]
+    (trace,) = read_traces(tmp_path / "b.jsonl")
+    with Replayer() as replayer:
+        assert replayer.check(trace) is None
+        # What does not depend on when the ledger began is still compared.
+        changed = {**trace.steps[-1].info, "applied": {}}
+        steps = (*trace.steps[:-1], replace(trace.steps[-1], info=changed))
+        assert "applied" in replayer.check(replace(trace, steps=steps)).path
+    assert [one.kind for one in counterfactuals(trace)] == ["create", "create", "read", "answer"]
 
 
 def test_R7_the_trace_of_a_branch_credits_its_whole_past(tmp_path: Path) -> None:
