@@ -84,18 +84,22 @@ class PoolEnv(EpisodeAccess):
 
         Raises:
             IndexError, ConfigError, StoreError: nothing has changed, the old episode goes on.
+            gymnasium.error.Error: the seed is no integer from 0; nothing has changed.
             AlreadyPendingCallError: another coroutine is calling this environment.
             ClosedEnvironmentError: the environment was left, or the pool is closed.
         """
         with self._calling():
             await self._calm()
-            flight = self._take_off()
+            self._check_there()
             if seed is not None or self._rng is None:
                 rng = gym.utils.seeding.np_random(seed)[0]
             else:
                 # A reset that fails or is withdrawn draws the same item when it is repeated.
                 rng = copy.deepcopy(self._rng)
-            flight.open(Opening(self._current, rng, dict(options or {})))
+            opening = Opening(self._current, rng, dict(options or {}))
+            # Last: what raises between take-off and opening would leave a flight that never lands.
+            flight = self._take_off()
+            flight.open(opening)
             result = await self._arrival(flight.result)
         return result.observation, result.info
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,80 @@ def test_episodes_of_several_environments_name_none(folder: Path, capsys: pytest
     assert exported(folder, shaped).env_spec is None
     # An earlier dataset was replaced.
     assert minari.load_dataset(DATASET).total_episodes == 1
+
+
+@pytest.mark.parametrize(
+    ("keywords", "named", "said"),
+    [
+        ({"reward": "evil_rewards:strict"}, "--import evil_rewards", ["--import", "evil_rewards"]),
+        ({"reader": "evil_rewards:strict"}, "--import evil_rewards", ["--import", "evil_rewards"]),
+        ({"dialect": "evil_rewards:strict"}, "--import evil_rewards", ["--import", "evil_rewards"]),
+        ({"embedder": "http://127.0.0.1:9/v1#bge"}, "--trust http://127.0.0.1:9/v1#bge", None),
+        ({"embedder": "/models/mine"}, "--trust /models/mine", ["--trust", "/models/mine"]),
+        ({"store": "milvus:///somebody.db"}, "--trust milvus:///somebody.db", ["--trust", "milvus:///somebody.db"]),
+        ({"template": "/etc/passwd"}, "--trust /etc/passwd", ["--trust", "/etc/passwd"]),
+        ({"reader": "http://127.0.0.1:9/v1"}, "--trust http://127.0.0.1:9/v1", None),
+        ({"source": "/somebody/records"}, "--trust /somebody/records", ["--trust", "/somebody/records"]),
+        ({"source": "hub"}, "--trust hub", ["--trust", "hub"]),
+        ({"embedder_options": {"api_key_env": "AWS_KEY"}}, "--trust AWS_KEY", ["--trust", "AWS_KEY"]),
+    ],
+)
+def test_a_dataset_names_no_environment_that_only_the_records_name(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    keywords: dict[str, Any],
+    named: str,
+    said: list[str] | None,
+) -> None:
+    (folder.with_name("evil_rewards.py")).write_text("def strict(*a, **k):\n    return 1.0\n")
+    monkeypatch.syspath_prepend(str(folder.parent))
+    trace = example_traces(1)[0]
+    trace = replace(trace, env=replace(trace.env, keywords={**trace.env.keywords, **keywords}))
+    assert exported(folder, trace).env_spec is None
+    assert "evil_rewards" not in sys.modules
+    shown = " ".join(capsys.readouterr().out.split())
+    ((name, value),) = keywords.items()
+    value = value["api_key_env"] if isinstance(value, dict) else value
+    assert name in shown
+    assert repr(value) in shown
+    assert named in shown
+    # Said again, it is the user's word.
+    path = folder.with_name("traces.jsonl")
+    assert main([*(said or named.split()), "export", str(path), "-o", str(folder), "--format", "minari"]) == 0
+    assert "names no environment" not in capsys.readouterr().out
+    spec = minari.load_dataset(DATASET).env_spec
+    assert {one: spec.kwargs[one] for one in keywords} == keywords
+    sys.modules.pop("evil_rewards", None)
+
+
+def test_a_recorded_environment_that_is_no_task_is_not_named(folder: Path) -> None:
+    trace = example_traces(1)[0]
+    other = replace(trace, env=replace(trace.env, id="CartPole-v1", keywords={"reward": "x"}))
+    assert exported(folder, other).env_spec is None
+
+
+def test_what_else_lies_in_the_namespace_is_left_as_it_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "atommem").mkdir(parents=True)
+    (folder / "atommem" / "namespace_metadata.json").write_text('{"description": "mine"}')
+    trace = example_traces(1)[0]
+    assert exported(folder, trace, trace).total_episodes == 2
+    assert (folder / "atommem" / "namespace_metadata.json").read_text() == '{"description": "mine"}'
+    # An export that cannot put its dataset in place leaves the one that was there.
+    replace_path = Path.replace
+
+    def fails(path: Path, target: Path) -> Path:
+        if path.name.endswith(".partial"):
+            raise OSError(5, "no")
+        return replace_path(path, target)
+
+    monkeypatch.setattr(Path, "replace", fails)
+    assert main(["export", str(folder.with_name("traces.jsonl")), "-o", str(folder), "--format", "minari"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert minari.load_dataset(DATASET).total_episodes == 2
+    assert sorted(one.name for one in (folder / "atommem").iterdir()) == ["namespace_metadata.json", "traces-v0"]
 
 
 def test_hostile_texts_are_kept_but_for_what_hdf5_cannot_hold(folder: Path) -> None:

@@ -227,6 +227,29 @@ def test_what_the_environment_refuses_is_told_and_changes_nothing(url: str) -> N
     asyncio.run(play())
 
 
+def test_an_invalid_seed_is_told_and_the_session_goes_on_and_leaves(url: str) -> None:
+    async def play() -> None:
+        async with connect(url) as env:
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match=r"(?i)seed"):
+                    await env.reset(seed=-1)
+            first = await env.reset(seed=0)
+            with pytest.raises(RuntimeError, match=r"(?i)seed"):
+                await env.reset(seed=-1)
+            result = await env.step(atommem_openenv.AtomMemAction(text="<create>a</create>"))
+            assert "created 1" in result.observation.feedback
+            assert (await env.reset(seed=0)).observation == first.observation
+        # As many as there are places: none of them is kept by a session that asked for a wrong seed.
+        for _ in range(SESSIONS + 1):
+            async with connect(url) as env:
+                with pytest.raises(RuntimeError, match=r"(?i)seed"):
+                    await env.reset(seed=-1)
+        async with connect(url) as env:
+            assert (await env.reset(seed=0)).observation == first.observation
+
+    asyncio.run(asyncio.wait_for(play(), STARTED_S))
+
+
 def test_a_server_that_is_killed_is_missed_and_a_new_one_plays_the_same(server: Server) -> None:
     async def until_it_dies() -> None:
         async with connect(server.url) as env:

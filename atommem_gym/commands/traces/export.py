@@ -11,10 +11,12 @@ from rich.text import Text
 
 from atommem_gym.commands.consoles import output
 from atommem_gym.errors import ConfigError, counted
+from atommem_gym.plugins.loading import is_plugin, module_of
 from atommem_gym.terminal import Column, Table, printable
 from atommem_gym.traces.training.export import Exported, export
 from atommem_gym.traces.training.minari import DATASET, export_minari
 from atommem_gym.traces.training.sft import Selection
+from atommem_gym.trust import masked
 
 
 @dataclass
@@ -81,7 +83,17 @@ class Export:
         exported = export_minari(self.files, self.out)
         console = output()
         console.print(f"{exported.steps} steps of {exported.episodes} episodes")
-        if not exported.environment:
+        for name, value in exported.withheld:
+            if is_plugin(name.partition(".")[0], value):
+                remedy = f"if you trust its code, add --import {module_of(value)}"
+            else:
+                remedy = f"if you mean it, add --trust {value}"
+            line = (
+                f"the dataset names no environment: the records name {name}={value!r}, which recover_environment() "
+                f"would use only because they say so; {remedy}"
+            )
+            console.print(Text(printable(masked(line)), style="bold yellow"), soft_wrap=True)
+        if not exported.environment and not exported.withheld:
             console.print("the dataset names no environment: its episodes are of several, of custom items, or shaped")
         for line in (f"wrote {exported.path}", f"load it with: MINARI_DATASETS_PATH={self.out} minari show {DATASET}"):
             console.print(Text(printable(line)), soft_wrap=True)

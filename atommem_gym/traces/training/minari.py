@@ -19,9 +19,13 @@ import numpy as np
 from gymnasium import spaces
 
 import atommem_gym
+from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
+from atommem_gym.plugins.loading import module_of, plugins_in
+from atommem_gym.registration import task_of
 from atommem_gym.traces.files import read_traces
 from atommem_gym.traces.record import EpisodeTrace, TraceError
+from atommem_gym.trust import is_module_said, is_said, unsaid
 
 DATASET = "atommem/traces-v0"
 """The id of the dataset; it stands in the folder where ``MINARI_DATASETS_PATH`` must point."""
@@ -41,11 +45,16 @@ class MinariExported:
     steps: int
     environment: bool
     """Whether ``dataset.recover_environment()`` makes the environment: all episodes are of one."""
+    withheld: tuple[tuple[str, Any], ...]
+    """Keyword arguments for whose sake it does not: the records alone name what these open, call or import."""
     path: Path
 
 
 def export_minari(sources: Sequence[Path], folder: Path) -> MinariExported:
     """Write every episode of some trace files, whatever it scored; the dataset of an earlier export is replaced.
+
+    A dataset names its environment only as far as nobody has to trust the records for it: whoever recovers it runs it as
+    code of their own, where nothing is questioned any more.
 
     The records are read twice, once for the spaces and once to write, so memory stays bounded.
 
@@ -80,7 +89,8 @@ def export_minari(sources: Sequence[Path], folder: Path) -> MinariExported:
                 texts.add(_observed(seen, name))
     if first is None:
         raise TraceError(f"there is no episode in {', '.join(map(str, sources))}; name files of traces")
-    spec = _spec(first) if len(environments) == 1 else None
+    withheld = tuple(_withheld(first)) if len(environments) == 1 and not first.env.shaping else ()
+    spec = _spec(first) if len(environments) == 1 and not withheld else None
     path, partial = folder / DATASET, folder / f"{DATASET}.partial"
     try:
         shutil.rmtree(partial, ignore_errors=True)
@@ -108,17 +118,34 @@ def export_minari(sources: Sequence[Path], folder: Path) -> MinariExported:
         }
         storage.update_metadata(about)
         storage.update_episodes(map(_buffer, _read(sources)))
-        exported = MinariExported(int(storage.total_episodes), int(storage.total_steps), spec is not None, path)
-        shutil.rmtree(path, ignore_errors=True)
-        partial.replace(path)
+        exported = MinariExported(
+            int(storage.total_episodes), int(storage.total_steps), spec is not None, withheld, path
+        )
+        _put_in_place(partial, path)
         # Minari lists the datasets of folders that say of themselves that they are a namespace.
-        (path.parent / "namespace_metadata.json").write_text("{}\n", encoding="ascii")
+        with contextlib.suppress(FileExistsError), (path.parent / "namespace_metadata.json").open("x") as namespace:
+            namespace.write("{}\n")
     except OSError as error:
         raise TraceError(f"{folder} cannot be written ({error.strerror or error}); name another folder") from error
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(partial)
     return exported
+
+
+def _put_in_place(new: Path, path: Path) -> None:
+    """Let a folder take the place of another one, which is there until the new one is."""
+    old = path.with_name(f"{path.name}.replaced")
+    shutil.rmtree(old, ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+        path.replace(old)
+    try:
+        new.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            old.replace(path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 class _Texts:
@@ -170,11 +197,31 @@ def _text(text: str) -> str:
 
 def _spec(trace: EpisodeTrace) -> Any:
     """How Gymnasium makes the environment; ``None`` if that cannot be said: custom items, or a reward with shaping."""
-    if trace.env.shaping or trace.env.id not in gym.registry:
+    # Gymnasium knows other environments, of which some import what their keyword arguments name.
+    if trace.env.shaping or task_of(trace.env.id) is None:
         return None
     spec = copy.deepcopy(gym.spec(trace.env.id))
     spec.kwargs.update(trace.env.keywords)
     return spec
+
+
+def _withheld(trace: EpisodeTrace) -> Iterator[tuple[str, Any]]:
+    """The keyword arguments that import, open or call something which only the record names."""
+    task, keywords = task_of(trace.env.id), dict(trace.env.keywords)
+    if task is not None and task.dataset is not None:
+        keywords.setdefault("source", EnvConfig().source)
+    for name, value in plugins_in(keywords).items():
+        if not is_module_said(module_of(value)):
+            yield name, value
+    yield from unsaid(keywords)
+    source = keywords.get("source", "synthetic")
+    if source not in ("synthetic", "registered") and not is_said(str(source)):
+        yield "source", source
+    for name in ("embedder_options", "reader_options"):
+        options = keywords.get(name)
+        variable = options.get("api_key_env", "OPENAI_API_KEY") if isinstance(options, dict) else "OPENAI_API_KEY"
+        if variable != "OPENAI_API_KEY" and not is_said(str(variable)):
+            yield f"{name}.api_key_env", variable
 
 
 def _read(sources: Iterable[Path]) -> Iterator[EpisodeTrace]:

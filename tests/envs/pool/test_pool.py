@@ -14,6 +14,8 @@ from typing import Any
 import gymnasium as gym
 import pytest
 from gymnasium.error import AlreadyPendingCallError, ClosedEnvironmentError, ResetNeeded
+from gymnasium.error import Error as GymnasiumError
+from gymnasium.utils.env_checker import data_equivalence
 from support.fixed_items import OneItem
 from support.pools import ENV_ID, SMALL, gated, living_threads, make_plain, make_pool, run, sampler, ticks, until
 from support.servers import MilvusServer, milvus_server  # noqa: F401  (a fixture)
@@ -22,8 +24,11 @@ from atommem_gym.agents import make_agent
 from atommem_gym.agents.play import play_episode
 from atommem_gym.envs import AtomMemEnv, AtomMemPool, MemoryCost, PoolEnv
 from atommem_gym.episode import Episode
-from atommem_gym.errors import ConfigError, StoreError
+from atommem_gym.errors import ConfigError, StepFailedError, StoreError
 from atommem_gym.records.layout import stable_rng
+
+WAITS_S = 60.0
+"""Only so that a call that hangs fails its test."""
 
 
 def plain_trajectory(env: AtomMemEnv, index: int, steps: int) -> list[Any]:
@@ -124,6 +129,44 @@ def test_seeds_go_on_drawing_as_gymnasiums_do() -> None:
 
     plain = make_plain()
     assert run(main()) == [plain.reset(seed=5)[1]["item"], plain.reset()[1]["item"], plain.reset()[1]["item"]]
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        ({"seed": -1}, GymnasiumError),
+        ({"seed": 1.5}, GymnasiumError),
+        ({"seed": "0"}, GymnasiumError),
+        ({"options": 3}, TypeError),
+    ],
+)
+def test_a_reset_with_an_invalid_seed_raises_and_leaves_the_environment_usable(
+    bad: dict[str, Any], error: type[Exception]
+) -> None:
+    async def main() -> None:
+        async with make_pool(capacity=1) as pool:
+            async with pool.env() as env:
+                with pytest.raises(error):
+                    await env.areset(**bad)
+                first = await asyncio.wait_for(env.areset(seed=0), WAITS_S)
+                await env.astep("<create>a</create>")
+                with pytest.raises(error):
+                    await env.areset(**bad)
+                # The episode goes on, and the next reset is as if nothing had been asked.
+                await asyncio.wait_for(env.astep(""), WAITS_S)
+                assert data_equivalence(await asyncio.wait_for(env.areset(seed=0), WAITS_S), first)
+                with pytest.raises(error):
+                    await env.areset(**bad)
+                await asyncio.wait_for(env.aclose(), WAITS_S)
+            # The place is free again.
+            async with pool.env() as env:
+                assert data_equivalence(await asyncio.wait_for(env.areset(seed=0), WAITS_S), first)
+            pool.async_reset([0], seed=-1)
+            with pytest.raises(StepFailedError):
+                await asyncio.wait_for(pool.recv(), WAITS_S)
+            await asyncio.wait_for(pool.aclose(), WAITS_S)
+
+    run(main())
 
 
 def test_shaping_adds_what_the_wrapper_adds() -> None:
