@@ -31,7 +31,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """
     try:
         lines: list[dict[str, Any]] = [json.loads(line) for _, line in read_lines(path)]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AtomMemError(f"{path} cannot be read as a log of sessions: {error}") from error
     for number, line in enumerate(lines, 1):
         if not isinstance(line, dict) or not {"part", "global_step", "uid", "reward"} <= line.keys():
@@ -53,10 +53,7 @@ def figures(sessions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     >>> figures([{**told, "cached_tokens": 0}, {**told, "cached_tokens": 80}])
     {'groups_without_variance': 1.0, 'environment_share': 0.02, 'prefix_cache_hits': 0.4}
     """
-    rewards: dict[str, set[float]] = defaultdict(set)
-    for one in sessions:
-        rewards[str(one["uid"])].add(float(one["reward"]))
-    found = {"groups_without_variance": fmean(len(values) == 1 for values in rewards.values())}
+    found = {"groups_without_variance": share_without_variance(sessions)}
     for name, part, whole in (
         ("environment_share", "env_s", "session_s"),
         ("prefix_cache_hits", "cached_tokens", "prompt_tokens"),
@@ -65,6 +62,14 @@ def figures(sessions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         if not math.isnan(share):
             found[name] = share
     return found
+
+
+def share_without_variance(sessions: Sequence[Mapping[str, Any]]) -> float:
+    """The share of groups whose sessions all have one reward."""
+    rewards: dict[str, set[float]] = defaultdict(set)
+    for one in sessions:
+        rewards[str(one["uid"])].add(float(one["reward"]))
+    return fmean(len(values) == 1 for values in rewards.values())
 
 
 def _sum(sessions: Sequence[Mapping[str, Any]], name: str) -> float:

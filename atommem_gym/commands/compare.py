@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Annotated, Any, Literal
 import tyro
 from rich.text import Text
 
-from atommem_gym.commands.consoles import messages, output
+from atommem_gym.commands.consoles import messages, output, print_json
 from atommem_gym.commands.traces.comparison import comparison_front
 from atommem_gym.commands.traces.runs import page_runs
 from atommem_gym.commands.traces.view import MOST_MIB, check_page, title_of
@@ -68,8 +67,7 @@ class Compare:
         if self.html is not None:
             self._write_page(comparison, item_pairs(*runs, self.metric, self.agents), self.html)
         if self.as_json:
-            text = json.dumps(_known(asdict(comparison)), ensure_ascii=False, indent=1)
-            console.print(text, markup=False, soft_wrap=True)
+            print_json(_known(asdict(comparison)))
             return 0
         for warning in comparison.warnings:
             console.print(Text(printable(warning, 400), style="bold yellow"), soft_wrap=True)

@@ -6,8 +6,10 @@ Log lines show no password; what else is printed is masked by whoever prints it.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 from atommem_gym.terminal import SafeConsole
 from atommem_gym.trust import masked
@@ -21,6 +23,11 @@ def output() -> SafeConsole:
 def messages() -> SafeConsole:
     """Standard error."""
     return SafeConsole(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """A JSON value on standard output, straight to its file: what a program reads is never wrapped, and it is ASCII."""
+    output().file.write(json.dumps(value, ensure_ascii=True, indent=1) + "\n")
 
 
 @contextlib.contextmanager

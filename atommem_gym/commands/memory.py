@@ -11,12 +11,13 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
-from atommem_gym.commands.consoles import messages, output
+from atommem_gym.commands.consoles import messages, output, print_json
 from atommem_gym.embedders.loading import embed_in_part
 from atommem_gym.errors import ConfigError, counted
 from atommem_gym.stores.kept import KeptDatabase, KeptMemory, embedder_of, open_kept
 from atommem_gym.stores.purging import export_memory, purge
 from atommem_gym.terminal import Column, Table, on_one_line, printable
+from atommem_gym.trust import masked
 
 
 @dataclass
@@ -64,7 +65,7 @@ class MemoryCommand:
             raise ConfigError(f"memory {self.action} takes no --entry; rm deletes one")
         console = output()
         if self.action == "export":
-            console.file.write(json.dumps(self._exported(), ensure_ascii=True, indent=1) + "\n")
+            print_json(self._exported())
             return 0
         if self.action in ("rm", "purge"):
             self._print(console, *self._deleted())
@@ -126,7 +127,9 @@ class MemoryCommand:
                     f"purge deletes {counted(n, 'memory', 'memories')} of {self.database} for good; add --yes to do so"
                 )
             n = purge(self.database)
-            return {"deleted": n}, Text(f"{counted(n, 'memory is', 'memories are')} deleted from {self.database}")
+            return {"deleted": n}, Text(
+                f"{counted(n, 'memory is', 'memories are')} deleted from {masked(self.database)}"
+            )
         with open_kept(self.database) as database:
             key = database.chosen(self.key)
         purge(self.database, key, self.entry)
@@ -135,8 +138,7 @@ class MemoryCommand:
 
     def _print(self, console: Console, value: Any, *lines: Text | Table) -> None:
         if self.json:
-            # Straight to the file: a console would wrap lines.
-            console.file.write(json.dumps(value, ensure_ascii=True, indent=1) + "\n")
+            print_json(value)
             return
         for line in lines:
             console.print(line, soft_wrap=isinstance(line, Text))
@@ -146,7 +148,7 @@ def _listing(database: KeptDatabase) -> tuple[Any, ...]:
     memories = [database.memory(key) for key in database.list_keys()]
     changed = None if database.changed is None else database.changed.isoformat(timespec="seconds")
     value = {
-        "database": database.where,
+        "database": masked(database.where),
         "embedder": database.embedder,
         "dim": database.dim,
         "changed": changed,
@@ -161,7 +163,7 @@ def _listing(database: KeptDatabase) -> tuple[Any, ...]:
             for memory in memories
         ],
     }
-    head = f"{database.where}: embedder {database.embedder}" + (f", last changed {changed}" if changed else "")
+    head = f"{masked(database.where)}: embedder {database.embedder}" + (f", last changed {changed}" if changed else "")
     table = Table(
         [
             Column("key"),

@@ -28,7 +28,7 @@ from atommem_gym.viewer.page import (
 )
 from atommem_gym.viewer.summary import Json
 
-_BLOCK = re.compile(r"(episode|run|plot|front)-([a-z]+|\d+)(?:-(\d+))?")
+_BLOCK = re.compile(r"(episode|run|plot|front)-([a-z]+|[0-9]{1,9})(?:-([0-9]{1,16}))?")
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Library:
                 if file is None:
                     continue
                 for line in _new_lines(file):
-                    place = len(file.spans) - 1
+                    place = len(file.spans)
                     self.rows.append(run.row(head(line, f"{file.path}, record {place + 1}"), number))
                     self._where.append((file, place))
 
@@ -163,16 +163,18 @@ def _opened(path: Path) -> _File:
 
 
 def _new_lines(file: _File) -> Iterator[bytes]:
-    """The whole records after those that were read; a last one that is being written waits for the next look."""
+    """The whole records after those that were read; a last one that is being written waits for the next look.
+
+    So does one that whoever asks for it cannot read: each look ends there and says so.
+    """
     file.lines.seek(file.end)
     for line in iter(file.lines.readline, b""):
-        start, file.end = file.end, file.end + len(line)
         if not line.endswith(b"\n") and not _is_json(line):
-            file.end = start
             return
         if line.strip():
-            file.spans.append((start, len(line)))
             yield line
+            file.spans.append((file.end, len(line)))
+        file.end += len(line)
 
 
 def _is_json(line: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hmac
 import secrets
+import sys
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -21,6 +22,15 @@ _SAFE_HEADERS = {
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a browser that has hung up."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class PageServer:
@@ -42,12 +52,11 @@ class PageServer:
         self.sent: dict[str, int] = {}
         """Bytes of bodies that were sent, by what was asked for; the page itself is ``""``."""
         try:
-            self._server = ThreadingHTTPServer((HOST, port), _handler(self, library))
+            self._server = _Server((HOST, port), _handler(self, library))
         except (OSError, OverflowError) as error:
             raise AtomMemError(
                 f"port {port} cannot be had ({error}); name another one with --port, or leave it out"
             ) from error
-        self._server.daemon_threads = True
 
     @property
     def port(self) -> int:
@@ -94,30 +103,39 @@ def _handler(server: PageServer, library: Library) -> type[BaseHTTPRequestHandle
             if name is None or self.headers.get("Host") not in names:
                 self.send_error(HTTPStatus.NOT_FOUND)
                 return
+            status = HTTPStatus.OK
             try:
-                if name == "":
-                    library.refresh()
-                    page = gzip.compress(library.page().encode("utf-8"), 6)
-                    self._send(name, page, {"Content-Type": "text/html; charset=utf-8", "Content-Encoding": "gzip"})
-                    return
-                data = library.block(name)
-            except AtomMemError as error:
-                self._send(
-                    name, str(error).encode("utf-8", "replace"), {"Content-Type": "text/plain; charset=utf-8"}, 500
-                )
-                return
-            if data is None:
+                found = self._found(name)
+            except Exception as error:  # whatever a stranger's file leads to, the browser shows it
+                said = str(error) if isinstance(error, AtomMemError) else f"{type(error).__name__}: {error}"
+                found = said.encode("utf-8", "replace"), {"Content-Type": "text/plain; charset=utf-8"}
+                status = HTTPStatus.INTERNAL_SERVER_ERROR
+            if found is None:
                 self.send_error(HTTPStatus.NOT_FOUND)
             else:
-                self._send(name, data, {"Content-Type": "application/octet-stream"})
+                self._send(name, *found, status)
 
-        def _send(self, name: str, body: bytes, headers: dict[str, str], status: int = 200) -> None:
+        def _found(self, name: str) -> tuple[bytes, dict[str, str]] | None:
+            if name == "":
+                library.refresh()
+                page = gzip.compress(library.page().encode("utf-8"), 6)
+                return page, {"Content-Type": "text/html; charset=utf-8", "Content-Encoding": "gzip"}
+            data = library.block(name)
+            return None if data is None else (data, {"Content-Type": "application/octet-stream"})
+
+        def _send(self, name: str, body: bytes, headers: dict[str, str], status: HTTPStatus) -> None:
             server.sent[name] = server.sent.get(name, 0) + len(body)
             self.send_response(status)
-            for header, value in {**headers, **_SAFE_HEADERS, "Content-Length": str(len(body))}.items():
+            for header, value in {**headers, "Content-Length": str(len(body))}.items():
                 self.send_header(header, value)
             self.end_headers()
             self.wfile.write(body)
+
+        def end_headers(self) -> None:
+            """Every reply has the safe headers, those of errors, too."""
+            for header, value in _SAFE_HEADERS.items():
+                self.send_header(header, value)
+            super().end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
             """Say nothing: the terminal is the user's."""

@@ -82,6 +82,19 @@ NO_ANSWER = "(none: the right answer is an abstention)"
 """What stands for the gold answer of a question that has none (SPEC R5)."""
 
 
+def is_number(value: Json) -> bool:
+    """Whether a value of a stranger's file is a number to calculate with; bools, and what a sum may not hold, are not.
+
+    >>> [is_number(value) for value in (1, 0.5, True, 10**400, 1e301, float("nan"), "1", None)]
+    [True, True, False, False, False, False, False, False]
+    """
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= _MOST
+
+
+_MOST = 1e300
+"""So many that a file has room for still have a sum; NaN is not below it."""
+
+
 def _count(value: Json) -> int | None:
     """A record may hold anything where keyword arguments and settings stand."""
     return value if type(value) is int else None
@@ -109,7 +122,7 @@ def _credits(told: Json) -> dict[int, dict[int, float]]:
         if not isinstance(one, Mapping):
             continue
         step, position, credit = one.get("step"), one.get("position"), one.get("credit")
-        if type(step) is int and type(position) is int and isinstance(credit, (int, float)):
+        if type(step) is int and type(position) is int and is_number(credit):
             found.setdefault(step, {})[position] = float(credit)
     return found
 

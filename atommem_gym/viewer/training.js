@@ -28,18 +28,27 @@ function rangeOf(values, most) {
   const low = Math.min(0, ...values);
   const high = Math.max(most ?? -Infinity, ...values);
   if (!(high > low)) return [low, low + 1];
-  const ticks = ticksOf(low, high, 4);
-  return [low, ticks.at(-1) < high ? ticks.at(-1) + (ticks[1] - ticks[0]) : high];
+  const apart = apartOf(low, high, 4);
+  return [low, Math.max(high, round(Math.ceil(high / apart - 1e-6) * apart) || high)];
 }
 
-// Round numbers for an axis: 1, 2 or 5 times a power of ten apart.
-function ticksOf(low, high, most) {
+const round = (value) => Number(value.toPrecision(15));
+
+// 1, 2 or 5 times a power of ten.
+function apartOf(low, high, most) {
   const rough = (high - low) / most;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const apart = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough);
+  return [1, 2, 5, 10].map((one) => one * power).find((one) => one >= rough);
+}
+
+// Round numbers for an axis. They are counted: beside a large number a small one adds nothing.
+function ticksOf(low, high, most) {
+  const apart = apartOf(low, high, most);
+  const first = Math.ceil(low / apart - 1e-6);
+  const count = Math.min(Math.floor(high / apart + 1e-6) - first, most);
   const ticks = [];
-  for (let tick = Math.ceil(low / apart) * apart; tick <= high + apart / 1e6; tick += apart) ticks.push(Number(tick.toPrecision(12)));
-  return ticks;
+  for (let i = 0; i <= count; i += 1) ticks.push(round((first + i) * apart));
+  return [...new Set(ticks)];
 }
 
 const written = (value) => (Math.abs(value) >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(3))));

@@ -14,10 +14,10 @@ from pathlib import Path
 from statistics import fmean
 
 from atommem_gym.actions import KINDS
-from atommem_gym.agents.learn.session_log import figures, read, training_steps
+from atommem_gym.agents.learn.session_log import read, share_without_variance, training_steps
 from atommem_gym.errors import AtomMemError
 from atommem_gym.files.json_lines import read_lines
-from atommem_gym.viewer.summary import Json
+from atommem_gym.viewer.summary import Json, is_number
 
 METRICS, SESSIONS = "metrics.jsonl", "sessions.jsonl"
 Points = dict[int, float]
@@ -55,7 +55,7 @@ def training_fronts(folder: Path) -> dict[str, Json]:
 
 def _charts(told: Mapping[int, Mapping[str, float]], played: Mapping[int, Sequence[Mapping[str, Json]]]) -> list[Json]:
     """One chart a question; sessions go before metrics, since they say of how many a figure is a mean."""
-    shares = {step: figures(group)["groups_without_variance"] for step, group in played.items()}
+    shares = {step: share_without_variance(group) for step, group in played.items()}
     from_sessions: dict[str, Points] = {
         "reward": {step: fmean(one["reward"] for one in group) for step, group in played.items()},
         "exact match": {step: mean for step, group in played.items() if (mean := _mean(group, "em")) is not None},
@@ -107,26 +107,28 @@ def _points(told: Mapping[int, Mapping[str, float]], name: str) -> Points:
 
 
 def _mean(group: Sequence[Mapping[str, Json]], name: str) -> float | None:
-    values = [float(one[name]) for one in group if _is_number(one.get(name))]
+    values = [float(one[name]) for one in group if is_number(one.get(name))]
     return fmean(values) if values else None
 
 
 def _step(group: Sequence[Mapping[str, Json]]) -> list[Json]:
     """The sessions of a step, by group: what the page lists of each."""
-    names = ("item", "session", "reward", "em", "steps", "rejected", "peak_entries", "response_tokens")
+    names = ("reward", "em", "steps", "rejected", "peak_entries", "response_tokens")
     groups: dict[str, list[Json]] = defaultdict(list)
     for one in group:
-        operations = {kind: one[f"op_{kind}"] for kind in KINDS if _is_number(one.get(f"op_{kind}"))}
-        groups[str(one["uid"])].append({**{name: one.get(name) for name in names}, "operations": operations})
+        operations = {kind: one[f"op_{kind}"] for kind in KINDS if is_number(one.get(f"op_{kind}"))}
+        numbers = {name: one[name] if is_number(one.get(name)) else None for name in names}
+        played = {"item": one.get("item"), "session": one.get("session")}
+        groups[str(one["uid"])].append({**played, **numbers, "operations": operations})
     return [{"uid": uid, "sessions": sessions} for uid, sessions in groups.items()]
 
 
 def _sessions(path: Path) -> dict[int, list[Mapping[str, Json]]]:
     lines = read(path)
     for number, line in enumerate(lines, 1):
-        if type(line["global_step"]) is not int or not _is_number(line["reward"]):
+        if not _is_step(line["global_step"]) or not is_number(line["reward"]):
             raise AtomMemError(
-                f"session {number} of {path} has no whole number as global_step, or no reward; remove it"
+                f"session {number} of {path} has no whole number as global_step (0 to 2**53), or no reward; remove it"
             )
     return training_steps(lines)
 
@@ -141,13 +143,20 @@ def _metrics(path: Path) -> dict[int, dict[str, float]]:
     for number, line in lines:
         values = line.get("data", line) if isinstance(line, dict) else None
         step = line.get("iteration", line.get("step")) if isinstance(line, dict) else None
-        if not isinstance(values, dict) or type(step) is not int:
-            raise AtomMemError(f"line {number} of {path} has no figures of a training step; remove it")
-        numbers = {name: float(value) for name, value in values.items() if _is_number(value)}
+        if not isinstance(values, dict) or not _is_step(step):
+            raise AtomMemError(
+                f"line {number} of {path} has no figures of a training step (a whole number from 0 to 2**53); remove it"
+            )
+        numbers = {name: float(value) for name, value in values.items() if is_number(value)}
         numbers = numbers if "iteration" in line else _from_verl(numbers)
         if numbers:
             found[step] = numbers
     return dict(sorted(found.items()))
+
+
+def _is_step(value: object) -> bool:
+    """A page of a browser counts no further."""
+    return type(value) is int and 0 <= value <= 2**53
 
 
 def _from_verl(values: Mapping[str, float]) -> dict[str, float]:
@@ -165,7 +174,3 @@ def _from_verl(values: Mapping[str, float]) -> dict[str, float]:
         if math.isfinite(rate):
             found[name] = rate
     return found
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,10 @@ from support.evaluations import play, small_plan
 from support.openai_server import OpenAIServer, Reply, Request, server
 
 from atommem_gym.cli import main
+from atommem_gym.commands.ask.ask import Ask
+from atommem_gym.commands.ask.memory import Memory
 from atommem_gym.commands.consoles import SafeConsole, safe_warnings
+from atommem_gym.commands.memory import _listing
 from atommem_gym.embedders.openai_embedder import EndpointEmbedder
 from atommem_gym.endpoints import http_url
 from atommem_gym.errors import ConfigError
@@ -87,6 +92,25 @@ def test_finding_1_3_no_key_and_no_password_is_in_a_run_s_folder_or_output(
     printed = capfd.readouterr()
     assert "topsecret" not in everything(tmp_path) + printed.out + printed.err
     assert "topsecret" not in str(json_keywords({"embedder": url, "store": "http://root:topsecret@db:19530"}))
+
+
+def test_the_password_of_a_memory_or_a_model_is_not_printed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "http://root:topsecret@db:19530"
+    monkeypatch.setattr("atommem_gym.commands.ask.ask.find_memory", lambda *given, **named: Memory())
+    (tmp_path / "notes.txt").write_text("The bridge is red.", encoding="utf-8")
+    for more in ([], ["--json"]):
+        assert main(["ask", str(tmp_path / "notes.txt"), "-q", "Which?", "--memory", url, *more]) == 0
+        assert "http://***@db:19530" in capfd.readouterr().out
+    nameless: Any = SimpleNamespace(agent=SimpleNamespace(settings={}))
+    assert Ask(model=url, agent="crud")._model_shown(nameless) == "http://***@db:19530"
+    monkeypatch.setattr("atommem_gym.commands.memory.purge", lambda *given: 2)
+    assert main(["memory", "purge", url, "--yes"]) == 0
+    assert "2 memories are deleted from http://***@db:19530" in capfd.readouterr().out
+    database: Any = SimpleNamespace(where=url, embedder="hashing", changed=None, dim=4, list_keys=list)
+    value, table = _listing(database)
+    assert "topsecret" not in json.dumps(value) + table.title
 
 
 def test_finding_1_3_a_masked_url_is_not_called() -> None:

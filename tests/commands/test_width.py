@@ -254,6 +254,22 @@ def test_a_memory_of_many_entries_shows_key_and_numbers_at_every_width(shown: Ca
         assert re.search(r"\b[0-9a-f]{32}\b +\d+\b", text)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("compare", "run", "run", "--agents", "keep_all", "tidy", "--json"),
+        (*CASES["counterfactual"][0], "--json"),
+        ("ask", "notes.md", "-q", LONG, "--json"),
+        ("memory", "show", "kept.db", "--json"),
+        ("memory", "export", "kept.db"),
+    ],
+    ids=" ".join,
+)
+def test_json_in_a_terminal_is_json(line: tuple[str, ...], shown: Callable[..., Shown]) -> None:
+    text = "\n".join(shown(line, 80).lines)
+    json.loads(text[re.search("^[\\[{]", text, re.MULTILINE).start() :])  # type: ignore[union-attr]
+
+
 def printed(renderable: Any, columns: int | None, **keywords: Any) -> list[str]:
     import io
 

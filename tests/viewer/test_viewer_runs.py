@@ -299,12 +299,31 @@ def test_what_is_no_run_is_an_error_with_a_remedy(
         ([str(runs[0]), f"{runs[0]}/../base"], "is given twice"),
         ([str(tmp_path / "gone")], "suffix"),
         ([str(runs[0]), "-o", str(runs[0] / "traces.jsonl")], "might be a file of it; name it .html"),
+        ([str(runs[1]), "-o", str(runs[0] / "results.jsonl")], "lies in the folder of a run and might be a file of it"),
         ([str(runs[0]), "--limit-mib", "0"], "--limit-mib"),
+        ([str(runs[0]), "--port", "0"], "--port is for a served page; add --serve"),
         ([str(runs[0]), "--serve"], "--serve writes no page"),
     ):
         assert main(["view", *page, *arguments]) == FAILED
         assert message in " ".join(capsys.readouterr().err.split()), arguments
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_file_that_is_no_page_is_not_written_over_unless_it_was_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with TraceWriter(tmp_path / "traces.jsonl") as writer:
+        writer.write(example_traces(1)[0])
+    page = tmp_path / "traces.html"
+    page.write_text("<p>my notes")
+    assert main(["view", str(tmp_path / "traces.jsonl"), "--no-open"]) == FAILED
+    assert f"{page} is there and is no page of the viewer; name another place with -o" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert page.read_text() == "<p>my notes"
+    page.unlink()
+    for _ in range(2):
+        assert main(["view", str(tmp_path / "traces.jsonl"), "--no-open"]) == 0, "an earlier page is written anew"
 
 
 def test_a_page_above_the_limit_is_refused_with_the_remedy(tmp_path: Path) -> None:
@@ -359,6 +378,7 @@ def test_branches_of_an_episode_lead_to_each_other_where_they_part(look: Look, t
         {"operations": 7},
         {"operations": "x"},
         {"operations": [3, {"step": "0"}, {"step": 0, "credit": 1}]},
+        {"operations": [{"step": 0, "position": 0, "credit": 10**400}, {"step": 0, "position": 0, "credit": True}]},
     ],
 )
 def test_an_info_that_holds_no_credit_is_none(told: Any) -> None:

@@ -189,6 +189,48 @@ def test_a_damaged_record_is_named_and_nothing_to_show_is_an_error(trace: Episod
         Library([PageRun("", path)], "empty")
 
 
+def test_a_damaged_record_in_a_growing_file_is_told_at_each_reload(trace: EpisodeTrace, tmp_path: Path) -> None:
+    path = written(tmp_path / "traces.jsonl", [trace])
+    library = Library([PageRun("", path)], "growing")
+    with path.open("a", encoding="ascii") as file:
+        file.write('{"version": 99}\n' + dumps(trace) + "\n")
+    for _ in range(2):
+        with pytest.raises(TraceError, match="record 2"):
+            library.refresh()
+    assert unpacked(library.block("episode-0"))["steps"]
+    library.close()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nothing_that_is_asked_for_ends_in_a_traceback_and_every_reply_is_safe(
+    trace: EpisodeTrace, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library([PageRun("", written(tmp_path / "traces.jsonl", [trace]))], "asked")
+    with serving(library) as server:
+        base = server.url.removeprefix(f"http://127.0.0.1:{server.port}")
+        for name in ("episode-" + "9" * 5000, "episode-%C2%B2", "plot-0-" + "9" * 5000, "nonsense"):
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            connection.request("GET", base + name)
+            response = connection.getresponse()
+            assert response.status == 404
+            assert response.headers["X-Frame-Options"] == "DENY"
+            assert len(response.headers.get_all("Cache-Control")) == 1  # type: ignore[arg-type]
+            connection.close()
+
+        def broken(name: str) -> bytes:
+            raise KeyError("em")
+
+        monkeypatch.setattr(library, "block", broken)
+        status, body = asked(server, f"{base}episode-1")
+        assert (status, body) == (500, b"KeyError: 'em'")
+        for error in (BrokenPipeError(), ConnectionResetError()):
+            try:
+                raise error
+            except ConnectionError:
+                server._server.handle_error(None, None)  # type: ignore[arg-type]
+    assert capfd.readouterr().err == ""
+
+
 def test_the_command_serves_until_it_is_interrupted(
     trace: EpisodeTrace, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,4 +247,6 @@ def test_the_command_serves_until_it_is_interrupted(
     assert opened[0] in capsys.readouterr().out
     assert main(["view", path, "--serve", "--port", "99999"]) == FAILED
     assert "port 99999 cannot be had" in " ".join(capsys.readouterr().err.split())
+    assert main(["view", path, "--serve", "--limit-mib", "1"]) == FAILED
+    assert "--limit-mib bounds a page that is written" in " ".join(capsys.readouterr().err.split())
     assert [one.name for one in tmp_path.iterdir()] == ["traces.jsonl"]

@@ -110,7 +110,16 @@ def test_a_run_that_grows_and_a_cut_last_line_are_shown_as_far_as_they_go(logs: 
             "whole number as global_step",
         ),
         ("sessions.jsonl", '{"part": "train", "global_step": 1, "uid": 1, "reward": NaN}', "or no reward"),
+        (
+            "sessions.jsonl",
+            '{"part": "train", "global_step": 1, "uid": 1, "reward": 1' + 400 * "0" + "}",
+            "or no reward",
+        ),
+        ("sessions.jsonl", '{"part": "train", "global_step": 9007199254740993, "uid": 1, "reward": 1}', r"2\*\*53"),
+        ("sessions.jsonl", '{"part": "train", "global_step": -1, "uid": 1, "reward": 1}', "0 to 2"),
+        ("sessions.jsonl", 100_000 * "[" + 100_000 * "]", "cannot be read"),
         ("sessions.jsonl", "nonsense", "cannot be read"),
+        ("metrics.jsonl", '{"step": 9007199254740993, "data": {}}', "has no figures of a training step"),
         ("metrics.jsonl", "[1]", "line 1 of"),
         ("metrics.jsonl", '{"step": true, "data": {}}', "has no figures of a training step"),
         ("metrics.jsonl", '{"step": 1, "data": 3}', "has no figures of a training step"),
@@ -122,6 +131,18 @@ def test_a_damaged_log_is_named(logs: Path, name: str, line: str, message: str) 
     path.write_text(f"{line}\n{path.read_text()}")
     with pytest.raises(AtomMemError, match=message):
         training_fronts(logs)
+
+
+def test_numbers_that_no_sum_holds_are_none(logs: Path) -> None:
+    more = {"op_create": 10**400, "env_s": "x", "session_s": 10**400, "response_tokens": "x"}
+    sessions = [session(1, 0, member, em=1.0, **more) | {"reward": 1e300} for member in range(3)]
+    write(logs / "sessions.jsonl", [*sessions, sessions[0] | {"em": 10**400}])
+    write(logs / "metrics.jsonl", [{"step": 1, "data": {"timing_s/gen": 10**400, "critic/score/mean": 10**400}}])
+    fronts = training_fronts(logs)
+    assert charts(logs)["reward"]["reward"][0][1] == pytest.approx(1e300)
+    assert charts(logs)["exact match"]["exact match"][0][1] == 1.0
+    last = fronts["sessions-1"][0]["sessions"][-1]
+    assert (last["em"], last["response_tokens"], last["operations"]) == (None, None, {"read": 1.0, "update": 0.0})
 
 
 def test_a_folder_without_a_training_is_an_error_with_a_remedy(
@@ -198,3 +219,23 @@ def test_nothing_of_a_log_is_ever_html_and_an_empty_training_says_so(
     assert main(["view", "--training", str(folder), "--no-open", "-o", str(tmp_path / "b.html")]) == 0
     opened.append(Sight(chromium, (tmp_path / "b.html").as_uri(), "#front h2"))
     assert "No step has been finished" in opened[-1].text("#front")
+
+
+@pytest.mark.parametrize(
+    ("steps", "rewards"),
+    [((2**53 - 1, 2**53), (0.0, 1.0)), ((1, 2), (-4.02, 4.02)), ((1, 2), (-1e300, 1e300)), ((1, 2), (0.0, 5e-324))],
+)
+def test_axes_end_at_the_ends_of_numbers(
+    steps: tuple[int, int],
+    rewards: tuple[float, float],
+    tmp_path: Path,
+    chromium: Any,  # noqa: F811
+    opened: list[Sight],
+) -> None:
+    lines = [session(step, 0, 0, em=1.0) | {"reward": reward} for step, reward in zip(steps, rewards, strict=True)]
+    write(tmp_path / "sessions.jsonl", lines)
+    assert main(["view", "--training", str(tmp_path), "--no-open", "-o", str(tmp_path / "a.html")]) == 0
+    opened.append(Sight(chromium, (tmp_path / "a.html").as_uri(), "#front .chart"))
+    drawn = opened[-1].page.locator(".chart path").first.get_attribute("d")
+    assert "NaN" not in drawn
+    assert "Infinity" not in drawn

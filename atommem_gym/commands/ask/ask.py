@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from atommem_gym.agents.scripted.quoting import QUOTING, make_quoting_agent
 from atommem_gym.commands.ask.display import Display
 from atommem_gym.commands.ask.episode import Asked, in_sight, play, unscored
 from atommem_gym.commands.ask.memory import Memory, answering_from, find_memory
-from atommem_gym.commands.consoles import messages, output
+from atommem_gym.commands.consoles import messages, output, print_json
 from atommem_gym.commands.options import BASE_URL, base_url, check_places
 from atommem_gym.commands.run import Repeated, parse_settings
 from atommem_gym.envs import AtomMemEnv
@@ -155,9 +154,7 @@ class Ask:
             with TraceWriter(self.trace) if self.trace is not None else nullcontext() as writer:
                 trace = asyncio.run(self._play(env, Asked(files, keywords, memory.key), make, model))
                 if self.as_json:
-                    values = self._values(trace, files, env.memory_key)
-                    # Straight to the file: what a program reads is never wrapped.
-                    output().file.write(json.dumps(values, ensure_ascii=True, indent=1) + "\n")
+                    print_json(self._values(trace, files, env.memory_key))
                 else:
                     self._print(trace, env.memory_key)
                 if writer is not None:
@@ -246,7 +243,7 @@ class Ask:
         except BaseException:
             # A model that is gone, Ctrl-C, a full disk: what was written is kept, and can be gone on with.
             if self.memory is not None and display.begun:
-                kept = f"what was remembered so far is kept in {self.memory} under key {env.memory_key}"
+                kept = f"what was remembered so far is kept in {masked(self.memory)} under key {env.memory_key}"
                 console.print(Text(printable(kept), style="yellow"), soft_wrap=True)
             raise
         finally:
@@ -284,12 +281,17 @@ class Ask:
         return {
             "answers": answers,
             "agent": self._agent,
-            "model": trace.agent.settings.get("model") or self.model,
+            "model": self._model_shown(trace),
             "files": [str(path) for path in files.files],
             "notes": list(files.notes),
             "not_read": list(files.unread),
-            "memory": None if self.memory is None else {"database": self.memory, "key": key},
+            "memory": None if self.memory is None else {"database": masked(self.memory), "key": key},
         }
+
+    def _model_shown(self, trace: EpisodeTrace) -> str | None:
+        """What the model calls itself, or where it is; without a password."""
+        model = trace.agent.settings.get("model") or self.model
+        return None if model is None else masked(str(model))
 
     def _closing(self, trace: EpisodeTrace, key: str) -> list[str]:
         """Who answered, and where the memory is kept."""
@@ -300,12 +302,13 @@ class Ask:
         elif self._agent not in ROLES:
             who = f"{self._agent} (no language model)"
         else:
-            who = f"{self._agent} with {trace.agent.settings.get('model') or self.model}"
+            who = f"{self._agent} with {self._model_shown(trace)}"
         lines = [f"answered by {who}"]
         if self.memory is not None:
             kept = counted(trace.metrics["final_entries"], "entry is", "entries are")
-            lines.append(f"{kept} kept in {self.memory} under key {key}")
-            lines.append(f"ask on with: atommem ask -q … --memory {self.memory}")
+            where = masked(self.memory)
+            lines.append(f"{kept} kept in {where} under key {key}")
+            lines.append(f"ask on with: atommem ask -q … --memory {where}")
         return lines
 
 

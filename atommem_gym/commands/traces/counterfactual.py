@@ -18,7 +18,7 @@ from rich.text import Text
 
 from atommem_gym.agents import make_agent
 from atommem_gym.agents.players.roles import ROLES
-from atommem_gym.commands.consoles import messages, output
+from atommem_gym.commands.consoles import messages, output, print_json
 from atommem_gym.commands.run import parse_settings
 from atommem_gym.commands.traces.replay import find_episode
 from atommem_gym.errors import ConfigError
@@ -76,7 +76,7 @@ class CounterfactualCommand:
         with Replayer(parse_settings(list(chain.from_iterable(self.settings))), self.tolerance) as replayer:
             found = _played(trace, edits, replayer, agent)
         if self.as_json:
-            output().print(json.dumps(self._json(trace, number, found), ensure_ascii=False, indent=1), markup=False)
+            print_json(self._json(trace, number, found))
             return 0
         console = output()
         heading = f"episode {number} · item {trace.item} · {trace.agent.name} · {len(trace.steps)} steps"

@@ -17,6 +17,7 @@ from atommem_gym.commands.consoles import output
 from atommem_gym.commands.traces.comparison import runs_compared
 from atommem_gym.commands.traces.runs import page_runs
 from atommem_gym.errors import ConfigError, check_integer
+from atommem_gym.evaluation.folder import PLAN
 from atommem_gym.terminal import printable
 from atommem_gym.viewer.library import Library
 from atommem_gym.viewer.page import MEBIBYTE, PageRun, PageSize, write_runs
@@ -46,12 +47,12 @@ class View:
     """The page; by default beside the first file with the suffix .html, or view.html in the first folder."""
     open: bool = True
     """Open it in the browser."""
-    limit_mib: Annotated[int, tyro.conf.arg(metavar="MIB")] = MOST_MIB
-    """A page that would be larger is not written."""
+    limit_mib: Annotated[int | None, tyro.conf.arg(metavar="MIB")] = None
+    """A page that would be larger is not written; 64 by default."""
     serve: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """Serve the page to this machine's browser until Ctrl-C, in place of writing it: for thousands of episodes."""
-    port: int = 0
-    """Where to serve it; 0: any free port."""
+    port: int | None = None
+    """Where to serve it; by default any free port."""
 
     def run(self) -> int:
         """Write or serve the page and open it; the exit status."""
@@ -62,10 +63,14 @@ class View:
         title = printable(title_of(runs))
         if self.serve:
             return self._serve(runs, title)
+        if self.port is not None:
+            raise ConfigError("--port is for a served page; add --serve, or leave it out")
         fronts = self._fronts(runs)
         page = self.output or page_beside(shown[0])
         check_page(page, shown)
-        most = check_integer("--limit-mib", self.limit_mib, 1) * MEBIBYTE
+        if self.output is None:
+            check_default(page)
+        most = check_integer("--limit-mib", MOST_MIB if self.limit_mib is None else self.limit_mib, 1) * MEBIBYTE
         size = write_runs(runs, page, title=title, fronts=fronts, most_bytes=most)
         say_size(size, page)
         if self.open:
@@ -82,9 +87,11 @@ class View:
     def _serve(self, runs: Sequence[PageRun], title: str) -> int:
         if self.output is not None:
             raise ConfigError("--serve writes no page; leave out -o, or --serve")
+        if self.limit_mib is not None:
+            raise ConfigError("--limit-mib bounds a page that is written, and --serve writes none; leave one out")
         with (
             closing(Library(runs, title, partial(self._fronts, runs))) as library,
-            PageServer(library, self.port) as server,
+            PageServer(library, self.port or 0) as server,
         ):
             output().print(Text(f"{len(library.rows):,} episodes at {server.url} (Ctrl-C ends it)"), soft_wrap=True)
             if self.open:
@@ -117,14 +124,32 @@ def check_page(page: Path, shown: Sequence[Path], option: str = "-o") -> None:
     """Refuse a place where no page can be.
 
     Raises:
-        ConfigError: it is a folder, or one of the files to be shown.
+        ConfigError: it is a folder, one of the files to be shown, or might be a file of an evaluation.
     """
     if page.is_dir():
         raise ConfigError(f"{option} {page} is a folder; name the page itself, as in {option} {page / 'page.html'}")
     if any(page.resolve() == path.resolve() for path in shown):
         raise ConfigError(f"{option} {page} is one of the files to be shown; name another one")
-    if page.suffix != ".html" and any(page.resolve().parent == path.resolve() for path in shown):
-        raise ConfigError(f"{option} {page} lies in a run that is to be shown and might be a file of it; name it .html")
+    place = page.resolve()
+    if place.suffix != ".html" and (
+        any(place.parent == path.resolve() for path in shown) or (place.parent / PLAN).is_file()
+    ):
+        raise ConfigError(f"{option} {page} lies in the folder of a run and might be a file of it; name it .html")
+
+
+def check_default(page: Path) -> None:
+    """Refuse to write over a file that nobody named, and that is no page.
+
+    Raises:
+        ConfigError: it is there, and begins as no page does.
+    """
+    if page.is_file():
+        with page.open("rb") as file:
+            if not file.read(len(_DOCTYPE)).lower() == _DOCTYPE:
+                raise ConfigError(f"{page} is there and is no page of the viewer; name another place with -o PAGE.html")
+
+
+_DOCTYPE = b"<!doctype html>"
 
 
 def say_size(size: PageSize, page: Path) -> None:
