@@ -165,7 +165,7 @@ class TeamBranching:
             shared.next_id, shared.scratchpad = own.memory.next_id, own.memory.scratchpad
             member.state = replace(own, memory=shared, closings=closings)
         snapshots.check_vectors(saved["vectors"], team.memory)
-        snapshots.check_width(saved["vectors"], backend.embedder.dim)
+        snapshots.check_width(saved["vectors"], backend.store)
         running = EpisodeWithKey(uuid.uuid4().hex, team.answerer)
         backend.fill(running, saved["vectors"], team.memory)
         return team, running
