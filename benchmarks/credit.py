@@ -5,7 +5,7 @@
 
 Three answers at equal numbers of environment steps, all by ``agents/learn/ppo_episodes.py``: the reward at the end,
 hindsight credit (R7), and local groups of forked continuations, whose steps count. Every finished seed is written at
-once, and a second start goes on where the first one stopped. Needs the extras ``rl`` and ``viewer``.
+once, and a second start goes on where the first one stopped. Needs the extras ``rl`` and ``plots``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from reports.credit import markdown, plot
 from reports.machine import provenance
 from workloads.credit import ARMS, PPO, SLOTS, TASKS, Trained, play, random_choices, train
 
-from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError, check_integer
 
 ROOT = Path(__file__).resolve().parent.parent
 VERSION = 1
@@ -57,6 +57,7 @@ class Options:
 
 def main(options: Options) -> int:
     """Train what is missing, seed by seed, write everything, and return the exit status."""
+    check_integer("points", options.points, 2)
     torch.set_num_threads(1)
     file = options.out / "credit.json"
     trained, random = load(file, options)

@@ -22,6 +22,8 @@ import tyro
 from reports.machine import provenance
 from workloads.small_reader import VARIABLE
 
+from atommem_gym.errors import AtomMemError, ConfigError
+
 ROOT = Path(__file__).resolve().parent.parent
 SETS: Mapping[str, tuple[str, ...]] = {
     "Needle": (),
@@ -51,6 +53,9 @@ class Options:
 
 def main(options: Options) -> int:
     """Evaluate and report; the exit status."""
+    unknown = [name for name in options.sets if name not in SETS]
+    if unknown:
+        raise ConfigError(f"--sets {unknown[0]} is unknown; known are {', '.join(SETS)}")
     if not os.environ.get(VARIABLE):
         print(f"{VARIABLE} must name the folder of the model: python benchmarks/smollm2.py FOLDER", file=sys.stderr)
         return 1
@@ -129,4 +134,7 @@ def command(options: Options) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tyro.cli(Options)))
+    try:
+        sys.exit(main(tyro.cli(Options)))
+    except AtomMemError as error:
+        sys.exit(f"error: {error}")

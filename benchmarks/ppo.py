@@ -5,7 +5,7 @@
 
 Trains ``agents/learn/ppo.py`` and Stable-Baselines3's PPO on the split ``train``, draws the curves on
 ``validation``, and compares on ``test``. Every finished seed is written at once, and a second start goes
-on where the first one stopped. Needs the extras ``rl`` and ``viewer``.
+on where the first one stopped. Needs the extras ``rl`` and ``plots``.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class Branching:
             stream = self.backend.stream(item, config)
             found = identity(item, stream.documents_hash)
         snapshots.check_item(saved, found)
-        snapshots.check_width(saved.vectors, self.backend.embedder.dim)
+        snapshots.check_width(saved.vectors, self.backend.store)
         snapshots.check_place(saved.state, item.id, stream.num_chunks, len(item.questions))
         if saved.item is None:
             warnings.warn(

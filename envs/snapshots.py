@@ -14,6 +14,7 @@ from atommem_gym.envs.generators import unseeded
 from atommem_gym.episode import Episode
 from atommem_gym.errors import SnapshotError
 from atommem_gym.memory.memory import Entry, Memory
+from atommem_gym.memory.protocols import Store
 from atommem_gym.readers.protocol import ReaderCosts
 from atommem_gym.records.identity import PARTS, difference
 from atommem_gym.step import Closing, EpisodeState, Past, Shown
@@ -249,11 +250,11 @@ def _is_entry(value: object) -> bool:
     return isinstance(value, Entry) and isinstance(value.text, str) and isinstance(value.held, tuple)
 
 
-def check_width(vectors: tuple[list[int], Any] | None, dim: int) -> None:
-    """Raise ``SnapshotError`` unless checked vectors are as wide as the embedder's."""
-    if vectors is not None:
+def check_width(vectors: tuple[list[int], Any] | None, store: Store | None) -> None:
+    """Raise ``SnapshotError`` unless checked vectors are as wide as those of the store, if there is one."""
+    if vectors is not None and store is not None:
         shape = vectors[1].shape
-        check("episode.vectors", shape[1] == dim, shape, f"{dim} numbers wide")
+        check("episode.vectors", shape[1] == store.dim, shape, f"{store.dim} numbers wide")
 
 
 def check_vectors(vectors: Any, memory: Memory) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any, TypeAlias, cast
 
 import gymnasium as gym
@@ -98,6 +98,7 @@ def train(
 
     Raises:
         ConfigError: an option is wrong.
+        AtomMemError: the folder of the log cannot be written, or holds the log of another training.
     """
     torch.manual_seed(options.seed)
     keywords: dict[str, Any] = {} if options.source is None else {"source": options.source}
@@ -112,11 +113,14 @@ def train(
     )
     assert isinstance(envs, AtomMemVectorEnv)
     log: TrainingLog | None = None
-    if options.log is not None:
-        log = TrainingLog(envs, options.log, options.model, options.group, options.log_groups)
-        # It stands for the environment in all that a rollout asks of it.
-        envs = cast("AtomMemVectorEnv", log)
-    with closing(envs):
+    with ExitStack() as stack:
+        stack.callback(envs.close)
+        if options.log is not None:
+            log = stack.enter_context(
+                closing(TrainingLog(envs, options.log, options.model, options.group, options.log_groups))
+            )
+            # It stands for the environment in all that a rollout asks of it.
+            envs = cast("AtomMemVectorEnv", log)
         say(f"loading {options.model}")
         policy = Policy(options)
         reference = Policy(options) if options.kl else None

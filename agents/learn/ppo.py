@@ -260,7 +260,8 @@ def update(policy: Policy, optimizer: torch.optim.Optimizer, rows: list[Tensor],
     observations, choices, old_log_probs, advantages, returns = rows
     distributions, values = policy(observations)
     ratio = torch.exp(log_prob(distributions, choices) - old_log_probs)
-    advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+    if len(advantages) > 1:  # one alone has no deviation
+        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
     surrogate = torch.min(ratio * advantages, clipped * advantages).mean()
     entropy = sum(d.entropy() for d in distributions).mean()

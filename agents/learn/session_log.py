@@ -1,4 +1,4 @@
-"""What the log of veRL's training sessions says of each training step; veRL's own metrics do not have it.
+"""What a log of training sessions says of each step: veRL's, whose own metrics do not have it, or that of ``grpo.py``.
 
     python -m atommem_gym.agents.learn.session_log runs/grpo/sessions.jsonl
 
@@ -73,7 +73,7 @@ def share_without_variance(sessions: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _sum(sessions: Sequence[Mapping[str, Any]], name: str) -> float:
-    """NaN if a session does not have it: logs of earlier versions, servers that do not tell."""
+    """NaN if a session does not have it: logs of earlier versions and of ``grpo.py``, servers that do not tell."""
     values = [one.get(name) for one in sessions]
     return math.nan if None in values else math.fsum(values)  # type: ignore[arg-type]
 
@@ -90,7 +90,7 @@ def training_steps(sessions: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapp
 
 
 def table(sessions: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown, a row a training step; operations are those executed in a session."""
+    """Markdown, a row a training step; operations are those executed in a session. ``grpo.py`` tells no tokens."""
     lines = [
         "| step | sessions | reward | EM | operations | rejected | tokens sampled | groups without variance | "
         "environment | cache hits |",
@@ -100,6 +100,7 @@ def table(sessions: Sequence[Mapping[str, Any]]) -> str:
         known = figures(group)
         operations = fmean(sum(value for name, value in one.items() if name.startswith("op_")) for one in group)
         means = [fmean(one[name] for one in group) for name in ("reward", "em")]
+        sampled = _sum(group, "response_tokens")
         shares = [known.get(name) for name in ("groups_without_variance", "environment_share", "prefix_cache_hits")]
         cells = [
             f"{step}",
@@ -107,7 +108,7 @@ def table(sessions: Sequence[Mapping[str, Any]]) -> str:
             *(f"{mean:.3f}" for mean in means),
             f"{operations:.2f}",
             f"{fmean(one['rejected'] for one in group):.2f}",
-            f"{sum(one['response_tokens'] for one in group):,.0f}",
+            ABSENT if math.isnan(sampled) else f"{sampled:,.0f}",
             *(ABSENT if share is None else f"{share:.1%}" for share in shares),
         ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -10,6 +10,7 @@ episodes of the first groups of each iteration; their agent's settings name ``it
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -31,8 +32,7 @@ _REMEDY = "name another folder as log"
 class TrainingLog:
     """Stands where the learner's vector environment stands, and records the first episode of each slot after a reset.
 
-    What it is asked besides ``reset``, ``step`` and ``close`` the environment answers. Files are appended to: a
-    training that is started again in the folder has another ``run``.
+    What it is asked besides ``reset``, ``step`` and ``close`` the environment answers. A folder holds one training.
 
     Args:
         envs: The environment; closed with the log.
@@ -42,7 +42,7 @@ class TrainingLog:
         whole_groups: So many groups of each iteration are kept as whole episodes.
 
     Raises:
-        AtomMemError: the folder cannot be written.
+        AtomMemError: the folder cannot be written, or holds the log of another training. The environment stays open.
     """
 
     def __init__(self, envs: AtomMemVectorEnv, folder: Path, model: str, group: int, whole_groups: int) -> None:
@@ -59,9 +59,20 @@ class TrainingLog:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise AtomMemError(f"the folder {folder} cannot be made ({error.strerror}); {_REMEDY}") from error
-        self._metrics = JsonLines(folder / METRICS, AtomMemError, _REMEDY)
-        self._sessions = JsonLines(folder / SESSIONS, AtomMemError, _REMEDY)
-        self._episodes = TraceWriter(folder / TRACES)
+        for name in (METRICS, SESSIONS, TRACES):
+            # What failed before its first iteration leaves empty files.
+            if (folder / name).exists() and (folder / name).stat().st_size:
+                raise AtomMemError(
+                    f"{folder / name} is the log of another training, whose iterations have the same numbers; "
+                    f"{_REMEDY}, or move that one away"
+                )
+        with contextlib.ExitStack() as stack:
+            self._metrics = JsonLines(folder / METRICS, AtomMemError, _REMEDY)
+            stack.callback(self._metrics.close)
+            self._sessions = JsonLines(folder / SESSIONS, AtomMemError, _REMEDY)
+            stack.callback(self._sessions.close)
+            self._episodes = TraceWriter(folder / TRACES)
+            stack.pop_all()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._envs, name)
@@ -126,6 +137,7 @@ class TrainingLog:
 
     def close(self) -> None:
         """Close the files and the environment."""
-        for file in (self._metrics, self._sessions, self._episodes):
-            file.close()
-        self._envs.close()
+        with contextlib.ExitStack() as stack:
+            # All of them, also if one cannot be closed.
+            for one in (self._envs, self._episodes, self._sessions, self._metrics):
+                stack.callback(one.close)

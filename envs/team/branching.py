@@ -61,11 +61,12 @@ class TeamBranching:
         }
 
     def restored(
-        self, snapshot: Any, spaces: Mapping[str, np.random.Generator]
+        self, snapshot: Any, spaces: Mapping[str, np.random.Generator], current: CurrentTeamEpisode
     ) -> tuple[TeamEpisode, EpisodeWithKey] | None:
         """The episode of a snapshot, with a memory of its own; ``None`` if it was taken before the first reset.
 
-        The generators stay as they are: their states are only checked.
+        The generators stay as they are: their states are only checked. If the current episode, whose place it takes, is
+        of the same item, that is neither made nor hashed again.
 
         Raises:
             SnapshotError: see ``TeamEnv.restore``.
@@ -114,7 +115,7 @@ class TeamBranching:
         right = most is None or (type(most) is int and most > 0)
         snapshots.check("episode.max_steps", right, most, "a number of steps or None")
         snapshots.check_saved_identity(saved["item"])
-        return self._episode(saved)
+        return self._episode(saved, current)
 
     def _saved(self, current: CurrentTeamEpisode) -> dict[str, Any]:
         team, running = current.team, current.running
@@ -129,22 +130,27 @@ class TeamBranching:
             "shuffle_seed": team.item.shuffle_seed,
             "difficulty": team.config.difficulty,
             "max_steps": team.config.max_steps,
-            "item": identity(team.item, documents_hash(team.item.documents)),
+            "item": dict(team.identity),
             "memory": team.memory.copy(),
             "states": states,
             "vectors": None if stored is None else (stored.ids.tolist(), stored.vectors.copy()),
         }
 
-    def _episode(self, saved: dict[str, Any]) -> tuple[TeamEpisode, EpisodeWithKey]:
+    def _episode(self, saved: dict[str, Any], current: CurrentTeamEpisode) -> tuple[TeamEpisode, EpisodeWithKey]:
         backend: Backend = self.branching.backend
-        config, item = self.branching.item(saved["index"], saved["shuffle_seed"], saved["difficulty"])
-        snapshots.check_identity(
-            saved["item"], identity(item, documents_hash(item.documents)), saved["index"], saved["shuffle_seed"]
-        )
+        place = saved["index"], saved["shuffle_seed"], saved["difficulty"]
+        there = current.team if current.exists else None
+        if there is not None and place == (there.item.index, there.item.shuffle_seed, there.config.difficulty):
+            config, item, found = there.config, there.item, there.identity
+        else:
+            config, item = self.branching.item(*place)
+            found = identity(item, documents_hash(item.documents))
+        snapshots.check_identity(saved["item"], found, saved["index"], saved["shuffle_seed"])
         memory, states = copy.deepcopy((saved["memory"], saved["states"]))
         check_team_memory(memory)
         config = replace(config, max_steps=saved["max_steps"])
         team = TeamEpisode(config, item, backend.tokenizer, readers=self.readers, parts=self.parts, memory=memory)
+        team.identity = found
         right = isinstance(states, dict) and states.keys() == team.members.keys()
         snapshots.check("episode.states", right, states, "a dict of the state of each agent")
         for state in states.values():
@@ -159,7 +165,7 @@ class TeamBranching:
             shared.next_id, shared.scratchpad = own.memory.next_id, own.memory.scratchpad
             member.state = replace(own, memory=shared, closings=closings)
         snapshots.check_vectors(saved["vectors"], team.memory)
-        snapshots.check_width(saved["vectors"], backend.embedder.dim)
+        snapshots.check_width(saved["vectors"], backend.store)
         running = EpisodeWithKey(uuid.uuid4().hex, team.answerer)
         backend.fill(running, saved["vectors"], team.memory)
         return team, running

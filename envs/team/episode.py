@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -23,6 +24,7 @@ from atommem_gym.envs.team.memory import Conflict, TeamDraft, TeamMemory
 from atommem_gym.episode import Episode, limits_of
 from atommem_gym.memory.memory import Outcome
 from atommem_gym.records.documents import PoolDocuments
+from atommem_gym.records.identity import documents_hash, identity
 from atommem_gym.records.record import Document, Item, Items
 from atommem_gym.records.stream import LazyDocuments, Stream
 from atommem_gym.step import Closing, EpisodeState, Observation, Phase, Step, StepResult
@@ -154,6 +156,11 @@ class TeamEpisode:
         self.max_steps = config.max_steps or longest + 4 * len(item.questions)
         for member in self.members.values():
             member.max_steps = self.max_steps
+
+    @cached_property
+    def identity(self) -> dict[str, str]:
+        """What tells the item from others (SPEC M14); its documents are hashed once."""
+        return identity(self.item, documents_hash(self.item.documents))
 
     @property
     def phase(self) -> Phase:

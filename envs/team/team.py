@@ -294,7 +294,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         """
         self._check_not_closed()
         own = self._generators()
-        restored = self._branching.restored(snapshot, own)
+        restored = self._branching.restored(snapshot, own, self._current)
         team, running = restored or (None, None)
         self._backend.release(self._current.take(team, running))
         for agent, generator in own.items():

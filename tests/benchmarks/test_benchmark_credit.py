@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("torch", reason="needs torch: pip install 'atommem-gym[rl]'")
-pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'atommem-gym[viewer]'")
+pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'atommem-gym[plots]'")
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -44,3 +44,10 @@ def test_results_of_other_settings_are_not_overwritten(tmp_path: Path) -> None:
     refused = run(tmp_path)
     assert refused.returncode == 1
     assert "results of other settings" in refused.stderr
+
+
+def test_a_curve_has_two_points_at_least(tmp_path: Path) -> None:
+    refused = run(tmp_path, "--points", "1")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: points=1 must be an integer of at least 2")
+    assert not list(tmp_path.iterdir())

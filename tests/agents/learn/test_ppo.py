@@ -126,6 +126,18 @@ def test_where_no_document_is_offered_nothing_is_chosen(network: str) -> None:
     assert torch.isfinite(free.entropy()).all()
 
 
+def test_a_batch_of_one_row_leaves_weights_that_are_numbers() -> None:
+    size = len(SCALARS) + 2 * len(FEATURES)
+    policy = ppo.Policy(np.array([3, 3, 2, 3]), size)
+    optimizer = torch.optim.Adam(policy.parameters())
+    before = [one.clone() for one in policy.parameters()]
+    one_row = [torch.ones(1, size), torch.zeros(1, 4, dtype=torch.int64), torch.tensor([-1.0])]
+    ppo.update(policy, optimizer, [*one_row, torch.tensor([0.5]), torch.tensor([1.0])], ppo.Options())
+    after = list(policy.parameters())
+    assert all(torch.isfinite(one).all() for one in after)
+    assert any((one != old).any() for one, old in zip(after, before, strict=True))
+
+
 def test_advantages_are_those_of_a_loop_over_definitions() -> None:
     generator = torch.Generator().manual_seed(0)
     rewards, values = torch.rand(6, 2, generator=generator), torch.rand(6, 2, generator=generator)

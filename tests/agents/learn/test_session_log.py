@@ -70,3 +70,11 @@ def test_another_file_is_named(
     monkeypatch.setattr(sys, "argv", ["session_log", str(path)])
     assert session_log.main() == 1
     assert "metrics.jsonl" in capsys.readouterr().err
+
+
+def test_the_log_of_grpo_which_tells_no_tokens_has_a_table() -> None:
+    told = ("prompt_tokens", "response_tokens", "cached_tokens", "env_s", "session_s")
+    sessions = [{name: value for name, value in one.items() if name not in told} for one in GROUPS]
+    assert session_log.table(sessions).splitlines()[2:] == [
+        "| 1 | 4 | 0.375 | 0.375 | 3.00 | 1.00 | – | 50.0% | – | – |"
+    ]

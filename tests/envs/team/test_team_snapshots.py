@@ -16,11 +16,12 @@ from support.fixed_items import OneItem
 from support.stores.flaky_store import FlakyStore
 
 from atommem_gym.errors import SnapshotError, StoreError
+from atommem_gym.records.identity import documents_hash
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.testing import actions, budget
 
 pytest.importorskip("pettingzoo", reason="needs PettingZoo: pip install 'atommem-gym[team]'")
-from atommem_gym.envs.team import team
+from atommem_gym.envs.team import branching, episode, team
 
 DOCUMENTS = tuple(Document(f"Title {i}", f"Text of document {i}.") for i in range(6))
 QUESTIONS = tuple(
@@ -222,6 +223,30 @@ def test_finding_4_3_a_damaged_snapshot_of_a_team_raises_and_changes_nothing(pat
         env.restore(damaged(saved, *path, value=value))
     assert repr(env.snapshot()) == before
     env.close()
+
+
+def test_M14_snapshots_of_one_episode_of_a_team_hash_its_item_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    env, other = make(0), make(0)
+    env.reset(seed=1)
+    hashed: list[Any] = []
+
+    def counted(documents: Any) -> str:
+        hashed.append(documents)
+        return documents_hash(documents)
+
+    for module in (episode, branching):
+        monkeypatch.setattr(module, "documents_hash", counted, raising=False)
+    saved = env.snapshot()
+    for _ in range(2):
+        env.restore(saved)
+        assert repr(env.snapshot()) == repr(saved)
+    assert len(hashed) == 1
+    for _ in range(2):
+        other.restore(saved)
+        assert repr(other.snapshot()["episode"]) == repr(saved["episode"])
+    assert len(hashed) == 2
+    env.close()
+    other.close()
 
 
 Damage = Callable[[dict[str, Any]], Any]
