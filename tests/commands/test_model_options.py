@@ -128,6 +128,54 @@ def test_a_limit_ends_a_run_that_can_be_resumed(
     assert len(read_run(Path(run)).results) == 2
 
 
+def test_the_time_limit_holds_while_a_server_is_waited_for(
+    server: OpenAIServer, tmp_path: Path, capsys: Capture
+) -> None:
+    server.answer = lambda request, number: Reply({"error": "starting"}, 503)
+    line = ["eval", "Synthetic", "--agent", "crud", "--model", server.url, *TINY, "-o", str(tmp_path / "run")]
+    assert main([*line, "--model-option", "patience=60", "--time-limit", "0.3"]) == LIMITED
+    assert "the time limit of 0.3 s is reached: 0 of 2 episodes" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_token_limit_counts_frozen_readers(server: OpenAIServer, tmp_path: Path, capsys: Capture) -> None:
+    reader = ("--set", f"reader={server.url}", 'reader_options={"model": "tiny"}')
+    line = ["eval", "Synthetic", "--agent", "tidy", *TINY, *reader, "-o", str(tmp_path / "run")]
+    # Two questions with nothing shown, and the one of the first episode.
+    assert main([*line, "--token-limit", "390"]) == LIMITED
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the token limit of 390 is reached with 393 tokens: 1 of 2 episodes" in told
+
+
+def test_the_token_limit_counts_failed_episodes(server: OpenAIServer, tmp_path: Path, capsys: Capture) -> None:
+    answer = server.answer
+
+    def failing(request: Request, number: int) -> Reply:
+        chats = len(server.asked("/v1/chat/completions"))
+        return Reply({"error": "gone"}, 400) if request.method == "POST" and chats % 2 == 0 else answer(request, number)
+
+    server.answer = failing
+    line = ["eval", "Synthetic", "--agent", "crud", "--model", server.url, *TINY, "-o", str(tmp_path / "run")]
+    assert main([*line, "--set", "chunk_tokens=64", "--token-limit", "100"]) == LIMITED
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the token limit of 100 is reached with 131 tokens: 0 of 2 episodes" in told
+
+
+def test_a_server_without_usage_is_told_to_escape_the_token_limit(
+    server: OpenAIServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = server.answer
+
+    def untold(request: Request, number: int) -> Reply:
+        reply = answer(request, number)
+        reply.body.pop("usage", None)
+        return reply
+
+    server.answer = untold
+    line = ["eval", "Synthetic", "--agent", "crud", "--model", server.url, *TINY, "-o", str(tmp_path / "run")]
+    assert main([*line, "--token-limit", "1"]) == 0
+    assert caplog.text.count("so --token-limit cannot count it and may not end the run; --time-limit does") == 1
+
+
 def test_a_limit_that_all_was_played_under_ends_nothing(server: OpenAIServer, tmp_path: Path, capsys: Capture) -> None:
     line = ["eval", "Synthetic", "--agent", "crud", "--model", server.url, *TINY, "-o", str(tmp_path / "run")]
     assert main([*line, "--episodes", "1", "--token-limit", "1", "--time-limit", "600"]) == 0
