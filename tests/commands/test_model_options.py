@@ -108,6 +108,30 @@ def test_OPENAI_BASE_URL_is_the_server_and_said(
     assert len(server.requests) == asked
 
 
+def test_OPENAI_BASE_URL_with_white_space_gets_the_key_too(
+    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f" {server.url}\n")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
+    assert main(["eval", "Synthetic", "--agent", "crud", *TINY, "-o", str(tmp_path / "run")]) == 0
+    assert {request.headers["authorization"] for request in server.asked("/v1/chat/completions")} == {"Bearer sk-mine"}
+
+
+def test_OPENAI_BASE_URL_without_a_scheme_is_named_where_it_is_needed(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "me:topsecret@localhost:8000/v1")
+    for line in (
+        ["eval", "Synthetic", "--agent", "crud", *TINY, "-o", str(tmp_path / "run")],
+        ["ask", "notes.txt", "-q", "x", "--agent", "crud"],
+    ):
+        assert main(line) == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert "OPENAI_BASE_URL holds 'localhost:8000/v1', which is no URL with a scheme" in told
+        assert "topsecret" not in told
+    assert main(["eval", "Synthetic", "--agent", "silent", *TINY, "-o", str(tmp_path / "run")]) == 0
+
+
 @pytest.mark.parametrize(
     ("limit", "said"), [("--token-limit=200", "token limit of 200"), ("--time-limit=1e-9", "time")]
 )
