@@ -65,6 +65,17 @@ _QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"
 """What keeps the lines and bars of other libraries out of ours; who sets them otherwise sees them."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
+_OF_THE_LIBRARY = (
+    (re.compile(r"no type matching .* Got errors: .*- (?:<class '\w+'>|[\w.]+(?:\[.*?\])?): "), ""),
+    (re.compile(r"\[/?bold\]"), ""),
+    (
+        re.compile(r"input length (\d+) did not match expected argument count (\d+) of `.*`"),
+        r"it takes \2 values, not \1",
+    ),
+    (re.compile(r"\.? \(required\)"), ";"),
+)
+"""What the library that reads the command line says of itself, and what is said in its place."""
+
 
 @dataclass
 class CommandLine:
@@ -159,7 +170,9 @@ def wrong(arguments: Sequence[str], said: str) -> str:
         return f"unknown option {unknown[0]} of `{path}`; {suggestion(unknown[0], long)} (`{path} --help` tells more)"
     said = re.split("For full helptext|Argument helptext", said)[0]
     what = " ".join(said.replace("'command.", "'").split())
-    return f"{what.removesuffix('(required)').rstrip(' .')} (`{path} --help` tells more)"
+    for pattern, instead in _OF_THE_LIBRARY:
+        what = pattern.sub(instead, what)
+    return f"{what.rstrip(' .;')} (`{path} --help` tells more)"
 
 
 def unboxed(text: str) -> str:

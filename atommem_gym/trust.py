@@ -42,6 +42,15 @@ environments are made in threads of theirs, where nothing may be trusted by mist
 _withheld: set[tuple[str, str]] = set()
 
 
+BASE_URL = "OPENAI_BASE_URL"
+"""The environment variable that names a model's server where the command line names none."""
+
+
+def base_url() -> str | None:
+    """The URL of a model's server out of the environment, without white space around it."""
+    return os.environ.get(BASE_URL, "").strip() or None
+
+
 @contextlib.contextmanager
 def command_line(arguments: Sequence[str], imports: Sequence[str] = ()) -> Iterator[None]:
     """Within the context the user's word is what these arguments name, and nothing else.
@@ -52,14 +61,12 @@ def command_line(arguments: Sequence[str], imports: Sequence[str] = ()) -> Itera
     """
     global _said
     # What the user's own environment names is the user's word, too.
-    judge, base_url = (os.environ.get(name, "") for name in ("ATOMMEM_JUDGE_URL", "OPENAI_BASE_URL"))
+    judge, server = os.environ.get("ATOMMEM_JUDGE_URL", ""), base_url() or ""
     texts = [text for argument in arguments for text in _parts(argument)]
     modules = {text.partition(":")[0] for text in texts if _ATTRIBUTE.fullmatch(text)}
     before, _said = (
         _said,
-        _Said(
-            frozenset(_canonical(text) for text in (*texts, judge, base_url) if text), frozenset({*imports, *modules})
-        ),
+        _Said(frozenset(_canonical(text) for text in (*texts, judge, server) if text), frozenset({*imports, *modules})),
     )
     try:
         yield

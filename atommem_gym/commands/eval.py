@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.commands.consoles import messages, output
-from atommem_gym.commands.options import BASE_URL, base_url, check_places
+from atommem_gym.commands.options import check_places, server_of_environment
 from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings
 from atommem_gym.endpoints import lacks_scheme
 from atommem_gym.errors import ConfigError, check_integer
@@ -31,10 +31,17 @@ from atommem_gym.evaluation.tables import markdown, notes, terminal_tables, to_c
 from atommem_gym.evaluation.work import work_lines
 from atommem_gym.registration import resolve_env_id
 from atommem_gym.terminal import printable
-from atommem_gym.trust import check_import, check_plan, check_template, masked
+from atommem_gym.trust import BASE_URL, check_import, check_plan, check_template, masked
 
 INCOMPLETE = 1
 """Exit status if episodes failed."""
+_OF_REPORTS = ("report_only", "out")
+"""Fields that ``--report-only`` needs."""
+_OF_LOCKS = ("lock", "envs", "config", "protocol", "agents", "docs", "seeds", "episodes", "items_seed", "source",
+    "settings", "grid")  # fmt: skip
+"""Fields that say which items a lock holds."""
+_TYPED = {"envs": "ENV_ID", "agents": "--agent", "settings": "--set", "out": "-o"}
+"""How fields are typed that have another name."""
 LIMITED = 3
 """Exit status if a limit ended the run before all was played."""
 
@@ -107,7 +114,10 @@ class Eval:
     def run(self) -> int:
         """Play and report; the exit status."""
         if self.report_only:
+            self._check_alone("--report-only", _OF_REPORTS)
             return self._report(read_run(self.out))
+        if self.lock is not None:
+            self._check_alone("--lock", _OF_LOCKS)
         plan = self.plan()
         console = messages()
         if self.lock is not None:
@@ -182,6 +192,13 @@ class Eval:
             check_plan(keywords, where)
         return plan
 
+    def _check_alone(self, option: str, taken: Collection[str]) -> None:
+        """Refuse what an option that plays nothing would ignore."""
+        for one in fields(self):
+            if one.name not in taken and getattr(self, one.name) != one.default:
+                name = _TYPED.get(one.name) or f"--{one.name.replace('_', '-')}"
+                raise ConfigError(f"{option} plays nothing, so {name} means nothing beside it; leave one of them out")
+
     def _lock(self, plan: Plan, file: Path) -> int:
         protocol = lock(file.stem, plan)
         try:
@@ -241,11 +258,14 @@ class Eval:
 
     def _add_server(self, values: dict[str, Any]) -> None:
         """Where agents need a model and nothing says which, the server that the environment names, which is said."""
-        model, url = dict(values.get("model") or {}), base_url()
+        model = dict(values.get("model") or {})
         local = model.get("name") and self.model is not None
         agents = [one for one in values["agents"] if isinstance(one, dict) and one.get("name") in ROLES]
         needing = [one for one in agents if not one.get("model")]
-        if url is None or not needing or model.get("url") or local or (model.get("name") and self.model_name is None):
+        if not needing or model.get("url") or local or (model.get("name") and self.model_name is None):
+            return
+        url = server_of_environment()
+        if url is None:
             return
         values["model"] = {**model, "url": url}
         messages().print(Text(printable(f"note: the model's server is {masked(url)}, from {BASE_URL}"), style="yellow"))

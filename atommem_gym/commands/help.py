@@ -90,7 +90,7 @@ def known_options(root: type, arguments: Sequence[str]) -> tuple[str, list[str]]
     path, command = _meant(root, arguments)
     typed = [one.typed for of in (command, root) for one in arguments_of(of) if not one.positional]
     names = [name for one in typed for name in re.findall(r"(?<![\w-])--?[a-z][\w-]*", one)]
-    return path, [*names, "-h", "--help", "--version"]
+    return path, [*names, "-h", "--help", *(["--version"] if command is root else [])]
 
 
 def arguments_of(command: type) -> Iterator[Argument]:
@@ -119,8 +119,9 @@ def arguments_of(command: type) -> Iterator[Argument]:
 
 def _meant(root: type, arguments: Sequence[str]) -> tuple[str, type]:
     path, command = ["atommem"], root
-    for argument in arguments:
-        if argument in subcommands(command):
+    takes_value = {one.typed.split()[0] for one in arguments_of(root) if " " in one.typed}
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        if before not in takes_value and argument in subcommands(command):
             path.append(argument)
             command = subcommands(command)[argument]
     return " ".join(path), command

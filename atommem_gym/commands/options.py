@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 
@@ -12,18 +11,28 @@ from atommem_gym.agents.players.language_model import Sampling
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
+from atommem_gym.trust import BASE_URL, base_url, masked
 
-BASE_URL = "OPENAI_BASE_URL"
-"""The environment variable that names a model's server where the command line names none."""
 _MODELS = {
     "openai_model": "OpenAIModel",
     "transformers_model": "TransformersModel",
 }
 
 
-def base_url() -> str | None:
-    """The URL of a model's server out of the environment."""
-    return os.environ.get(BASE_URL, "").strip() or None
+def server_of_environment() -> str | None:
+    """The URL of a model's server out of the environment.
+
+    Raises:
+        ConfigError: what stands there is no URL.
+    """
+    url = base_url()
+    if url is not None and not url.startswith(("http://", "https://")):
+        shown = masked(url).rpartition("@")[2]
+        raise ConfigError(
+            f"the environment variable {BASE_URL} holds {shown!r}, which is no URL with a scheme; write for "
+            f"instance {BASE_URL}=http://localhost:8000/v1, or give --model"
+        )
+    return url
 
 
 def check_places(given: Mapping[str, Iterable[str]], own: Collection[str] = ()) -> None:

@@ -90,6 +90,7 @@ def ask_closed_book(
     items: Iterable[Item],
     done: Mapping[QuestionKey, ClosedBook],
     keep: Callable[[ClosedBook], None],
+    check: Callable[[], None],
 ) -> None:
     """Ask the reader of an environment all questions of some items that it was not asked before, with nothing shown.
 
@@ -100,6 +101,7 @@ def ask_closed_book(
         items: What is played.
         done: What was asked before.
         keep: Is given each answer as soon as it is there.
+        check: Is called before each batch, and raises to end.
 
     Raises:
         ReaderError, ConfigError: the reader cannot be asked; what was kept stays.
@@ -117,6 +119,7 @@ def ask_closed_book(
     try:
         pairs = list(questions.values())
         for batch in (pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)):
+            check()
             readings = reader.read([ReadRequest(question) for question, _ in batch])
             for (question, may_abstain), reading in zip(batch, readings, strict=True):
                 keep(_row(env, docs, config, question, may_abstain, reader.name, reading))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +20,7 @@ from atommem_gym.agents.players.player import player_keywords
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import ConfigError
-from atommem_gym.evaluation.closed_book import ask_closed_book
+from atommem_gym.evaluation.closed_book import ClosedBook, ask_closed_book
 from atommem_gym.evaluation.folder import RunWriter
 from atommem_gym.evaluation.plan import Cell, EnvPlan, ModelPlan, Plan
 from atommem_gym.evaluation.protocols.protocol import FixedProtocol
@@ -116,10 +116,17 @@ class Group:
         assert self._items is not None
         protocol.check(self.env, self.docs, [self._items.item(*one) for one in self._drawn])
 
-    def read_closed_book(self, writer: RunWriter) -> None:
+    def read_closed_book(
+        self, writer: RunWriter, check: Callable[[], None], spend: Callable[[ClosedBook], None]
+    ) -> None:
         """Ask the frozen reader, if there is one, the questions of all items with nothing shown, as far as is missing.
 
         To be called after :meth:`load`, in a thread: the server may take its time.
+
+        Args:
+            writer: The folder.
+            check: Is called before each batch of questions, and raises to end.
+            spend: Is told of each answer.
 
         Raises:
             ConfigError, ReaderError: the reader cannot be asked.
@@ -129,7 +136,12 @@ class Group:
         if not config.policy_answers:
             items = (self._items.item(*one) for one in self._drawn)
             asked = writer.earlier.closed_book
-            ask_closed_book(self.env.label, self.docs, config, items, asked, writer.keep_closed_book)
+
+            def keep(row: ClosedBook) -> None:
+                writer.keep_closed_book(row)
+                spend(row)
+
+            ask_closed_book(self.env.label, self.docs, config, items, asked, keep, check)
 
     async def pool(self, cell: Cell) -> AtomMemPool:
         """The pool in which a cell is played."""

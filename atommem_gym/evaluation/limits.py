@@ -16,8 +16,11 @@ class Limits:
     """What one start of an evaluation may take; ``None`` is no limit."""
 
     tokens: int | None = None
-    """Of prompts and replies, counted when an episode ends: those of episodes under way may come on top."""
+    """Of prompts and replies of all language models, frozen readers and failed episodes among them, counted when an
+    episode ends: those of episodes under way may come on top."""
     seconds: float | None = None
+    """From the start on; what cannot be cancelled (a local model that is loaded, a batch of questions to a frozen
+    reader) is finished first."""
 
     def check_tokens(self, used: int) -> None:
         """Raise if so many tokens are too many.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import sys
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Set
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Set
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -22,6 +23,7 @@ from atommem_gym.agents.rollout import rollout
 from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import AtomMemError, ConfigError, refused_for_good
 from atommem_gym.evaluation.archive import Archive
+from atommem_gym.evaluation.closed_book import ClosedBook
 from atommem_gym.evaluation.folder import PROTOCOL, EvaluationError, Run, RunWriter, read_run
 from atommem_gym.evaluation.groups import Group, await_model, make_cells, open_model, plan_models
 from atommem_gym.evaluation.limits import LimitReachedError, Limits
@@ -31,9 +33,22 @@ from atommem_gym.evaluation.report import surroundings
 from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
 from atommem_gym.evaluation.work import STAGES
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder
+from atommem_gym.traces.record import StepTrace
 from atommem_gym.trust import masked
 
+logger = logging.getLogger(__name__)
+
 Job: TypeAlias = tuple[Group, EpisodeKey]
+
+
+class Call(Protocol):
+    """What a call of a language model took."""
+
+    @property
+    def prompt_tokens(self) -> int | None: ...
+
+    @property
+    def completion_tokens(self) -> int | None: ...
 
 
 class Listener(Protocol):
@@ -85,6 +100,9 @@ class Runner:
         """Where the time went, added up over all episodes."""
         self.played: Counter[str] = Counter()
         """Episodes, steps and tokens of this session."""
+        self._tokens = 0
+        """Of all language models in this session: agents and frozen readers, failed episodes, too."""
+        self._untold = False
         self._groups = [Group(plan, env, docs, self.made) for env in plan.envs for docs in plan.docs_of(env)]
         self._failures_in_a_row = 0
         self._answered: set[str] = set()
@@ -102,14 +120,11 @@ class Runner:
         started = self._started = time.perf_counter()
         self.writer.start({"at": _now(), **surroundings()})
         try:
-            async with AsyncExitStack() as stack:
-                self._archive = stack.enter_context(Archive(self.writer))
-                done = self.writer.earlier.done | self._archive.adopt_orphans(self.made.values())
-                models = self._open_players(stack)
-                jobs = await self._load(done)
-                await self._await_models(models, {key.agent for _, key in jobs})
-                self.listener.begin(self.plan, read_run(self.writer.path))
-                await self._play(jobs)
+            # All of it: a server that is waited for takes time, too.
+            await asyncio.wait_for(self._run(), self.limits.seconds)
+        except asyncio.TimeoutError:
+            self._check_time()
+            raise
         finally:
             self.writer.end(
                 {
@@ -119,6 +134,37 @@ class Runner:
                     "work": {name: round(seconds, 3) for name, seconds in self.seconds.items()},
                 }
             )
+
+    async def _run(self) -> None:
+        async with AsyncExitStack() as stack:
+            self._archive = stack.enter_context(Archive(self.writer))
+            done = self.writer.earlier.done | self._archive.adopt_orphans(self.made.values())
+            models = self._open_players(stack)
+            jobs = await self._load(done)
+            await self._await_models(models, {key.agent for _, key in jobs})
+            self.listener.begin(self.plan, read_run(self.writer.path))
+            await self._play(jobs)
+
+    def _check_time(self) -> None:
+        if self.limits.seconds is not None and time.perf_counter() - self._started >= self.limits.seconds:
+            raise LimitReachedError(f"the time limit of {self.limits.seconds:g} s is reached")
+
+    def _check_limits(self) -> None:
+        """Raise if a limit is reached; for work in threads, too, which nobody can cancel."""
+        self._check_time()
+        self.limits.check_tokens(self._tokens)
+
+    def _spend(self, calls: Iterable[Call]) -> None:
+        """Count the tokens of these calls of language models."""
+        for call in calls:
+            self._tokens += (call.prompt_tokens or 0) + (call.completion_tokens or 0)
+            # No prompt is empty: nobody counted it.
+            if not call.prompt_tokens and self.limits.tokens is not None and not self._untold:
+                self._untold = True
+                logger.warning(
+                    "a server reports no token usage, so --token-limit cannot count it and may not end the run; "
+                    "--time-limit does"
+                )
 
     def _open_players(self, stack: AsyncExitStack) -> dict[str, LanguageModel]:
         """Open all players; returns the models of those that have one, by the agent's label."""
@@ -151,8 +197,12 @@ class Runner:
             jobs += [(group, key) for key in await group.load(done)]
             if protocol is not None:
                 await asyncio.to_thread(group.check_protocol, protocol)
-            await asyncio.to_thread(group.read_closed_book, self.writer)
+            await asyncio.to_thread(group.read_closed_book, self.writer, self._check_limits, self._spend_read)
         return jobs
+
+    def _spend_read(self, row: ClosedBook) -> None:
+        if row.calls:
+            self._spend([row])
 
     def _protocol(self) -> FixedProtocol | None:
         """The protocol that the plan follows: the folder's own copy, which is made at the first start.
@@ -177,14 +227,7 @@ class Runner:
         waiting = iter(jobs)
         workers = [asyncio.create_task(self._work(waiting)) for _ in range(min(self.plan.in_flight, len(jobs)))]
         try:
-            left = None
-            if self.limits.seconds is not None:
-                left = max(self.limits.seconds - (time.perf_counter() - self._started), 0)
-            await asyncio.wait_for(asyncio.gather(*workers), left)
-        except asyncio.TimeoutError as error:
-            if self.limits.seconds is None:
-                raise
-            raise LimitReachedError(f"the time limit of {self.limits.seconds:g} s is reached") from error
+            await asyncio.gather(*workers)
         finally:
             for worker in workers:
                 worker.cancel()
@@ -200,7 +243,7 @@ class Runner:
             if not group.remaining:
                 self._count(await group.close())
             if any(one.remaining for one in self._groups):
-                self.limits.check_tokens(self.played["prompt_tokens"] + self.played["completion_tokens"])
+                self.limits.check_tokens(self._tokens)
 
     async def _episode(self, group: Group, key: EpisodeKey) -> None:
         agent, make = self._players[key.agent]
@@ -224,8 +267,10 @@ class Runner:
         ) as error:  # whatever one episode raises is that episode's failure, not the run's end
             if refused_for_good(error) and key.agent not in self._answered:
                 raise EvaluationError(f"{key.agent}: {error}") from error
+            self._spend(_calls(recorder.so_far))
             self._fail(key, recorder.steps, error)
         else:
+            self._spend(_calls(trace.steps))
             self._answered.add(key.agent)
             try:
                 await self._finish(key, trace)
@@ -320,6 +365,14 @@ async def _interruptible(work: Coroutine[Any, Any, None]) -> None:
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
     await work
+
+
+def _calls(steps: Iterable[StepTrace]) -> Iterator[Call]:
+    """All calls of language models in these steps, those of frozen readers, too."""
+    for step in steps:
+        yield from step.completions
+        for reading in step.reader:
+            yield from reading.completions
 
 
 _LONGEST_TRACEBACK = 20_000

@@ -46,8 +46,11 @@ class Table:
     """``None`` is an empty line between groups."""
 
     def add_row(self, *cells: str | Text) -> None:
-        """Add a row; texts are not read as markup."""
-        self.rows.append([cell if isinstance(cell, Text) else Text(printable(cell)) for cell in cells])
+        """Add a row; texts are not read as markup, and a tab, whose width depends on its place, becomes a space."""
+        texts = [cell.copy() if isinstance(cell, Text) else Text(printable(cell)) for cell in cells]
+        for text in texts:
+            text.plain = text.plain.replace("\t", " ")
+        self.rows.append(list(texts))
 
     def add_section(self) -> None:
         """Begin another group of rows."""

@@ -165,6 +165,11 @@ class TraceRecorder:
         return len(self._steps)
 
     @property
+    def so_far(self) -> tuple[StepTrace, ...]:
+        """The steps recorded of this episode, also of one that does not come to its end."""
+        return tuple(self._steps)
+
+    @property
     def observation(self) -> dict[str, Json]:
         """The current observation, as recorded."""
         return self._observation

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -17,7 +18,7 @@ from atommem_gym.errors import AtomMemError
 from atommem_gym.traces.causes import evidence_fates
 from atommem_gym.traces.codec import to_json
 from atommem_gym.traces.files import read_traces
-from atommem_gym.traces.record import EpisodeTrace
+from atommem_gym.traces.record import EpisodeTrace, TraceError
 from atommem_gym.viewer.shared_texts import SharedTexts
 from atommem_gym.viewer.summary import Json, detail, row
 
@@ -69,7 +70,9 @@ class PageRun:
             trace: The record, or those of its fields that a row needs.
             number: The run's place in the page.
         """
-        return {**row(trace), "run": number, "label": self._label(trace["env"]["id"], trace["env"]["keywords"])}
+        with _damage_told(trace):
+            shown = row(trace)
+        return {**shown, "run": number, "label": self._label(trace["env"]["id"], trace["env"]["keywords"])}
 
     def _label(self, env_id: str, keywords: Mapping[str, Json]) -> str:
         """That of the environment with the most keyword arguments of which the episode has all."""
@@ -228,8 +231,24 @@ def page_index(
 
 
 def episode_detail(record: EpisodeTrace, trace: Mapping[str, Json], share: Callable[[str], Json]) -> dict[str, Json]:
-    """What is shown of an episode once it is chosen; ``trace`` is the record as JSON values."""
-    return {**detail(trace, share), "fates": [list(one) for one in evidence_fates(record)]}
+    """What is shown of an episode once it is chosen; ``trace`` is the record as JSON values.
+
+    Raises:
+        TraceError: it is a record by its form, and lacks what every played episode has.
+    """
+    with _damage_told(trace):
+        return {**detail(trace, share), "fates": [list(one) for one in evidence_fates(record)]}
+
+
+@contextlib.contextmanager
+def _damage_told(trace: Mapping[str, Json]) -> Iterator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise TraceError(
+            f"the record of item {trace.get('item')!r} lacks what every played episode has ({type(error).__name__}: "
+            f"{error}); leave it out, or play the episode again"
+        ) from error
 
 
 def page_head(title: str, script: str, *, connect: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 Json: TypeAlias = Any
 Trace: TypeAlias = Mapping[str, Json]
@@ -82,7 +82,7 @@ NO_ANSWER = "(none: the right answer is an abstention)"
 """What stands for the gold answer of a question that has none (SPEC R5)."""
 
 
-def is_number(value: Json) -> bool:
+def is_number(value: Json) -> TypeGuard[int | float]:
     """Whether a value of a stranger's file is a number to calculate with; bools, and what a sum may not hold, are not.
 
     >>> [is_number(value) for value in (1, 0.5, True, 10**400, 1e301, float("nan"), "1", None)]

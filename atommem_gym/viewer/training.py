@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import TypeGuard
 
 from atommem_gym.actions import KINDS
 from atommem_gym.agents.learn.session_log import read, share_without_variance, training_steps
@@ -154,7 +155,7 @@ def _metrics(path: Path) -> dict[int, dict[str, float]]:
     return dict(sorted(found.items()))
 
 
-def _is_step(value: object) -> bool:
+def _is_step(value: object) -> TypeGuard[int]:
     """A page of a browser counts no further."""
     return type(value) is int and 0 <= value <= 2**53
 

@@ -19,6 +19,7 @@ import atommem_gym
 from atommem_gym.agents import AGENTS
 from atommem_gym.agents.scripted.keep_all import KeepAllAgent
 from atommem_gym.cli import COMMANDS, FAILED, READ_AS, CommandLine, main
+from atommem_gym.commands.help import known_options
 from atommem_gym.commands.info import installed, requirements
 from atommem_gym.commands.run import parse_settings, resolve_env_id
 from atommem_gym.errors import ConfigError
@@ -89,6 +90,10 @@ def test_finding_6_9_a_default_is_said_once(capsys: Capture) -> None:
         ),
         ("memory rmm kept.db", "invalid choice 'rmm' for argument 'action'. Expected one of ('ls', 'show'"),
         ("data", "Expected one of {check, verl} (`atommem data --help` tells more)"),
+        ("compare a a --agents keep_all", "error: Error parsing --agents: it takes 2 values, not 1 (`atommem compare"),
+        ("view x --port z", "error: Error parsing --port: invalid literal for int() with base 10: 'z' (`atommem view"),
+        ("memory", "{ls,show,search,export,rm,purge} What to do; DATABASE The folder of a kept database"),
+        ("--import demo run --nonsense", "unknown option --nonsense of `atommem run`;"),
     ],
 )
 def test_finding_6_9_a_wrong_command_line_is_told_in_one_line(line: str, said: str, capsys: Capture) -> None:
@@ -97,6 +102,17 @@ def test_finding_6_9_a_wrong_command_line_is_told_in_one_line(line: str, said: s
     assert said in error
     assert len(error.splitlines()) == 1
     assert "│" not in error
+
+
+def test_the_value_of_an_option_of_every_command_is_no_command(capsys: Capture) -> None:
+    for line in ("--import demo run --help", "--trust data info --help", "data --import check verl --help"):
+        assert main(line.split()) == 0
+        assert f"usage: atommem {'data verl' if 'verl' in line else line.split()[2]} " in capsys.readouterr().out
+
+
+def test_the_version_is_an_option_of_no_command() -> None:
+    assert "--version" in known_options(CommandLine, [])[1]
+    assert "--version" not in known_options(CommandLine, ["run", "Synthetic"])[1]
 
 
 def test_without_a_command_the_page_goes_to_the_standard_error(capsys: Capture) -> None:

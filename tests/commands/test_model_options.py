@@ -108,6 +108,30 @@ def test_OPENAI_BASE_URL_is_the_server_and_said(
     assert len(server.requests) == asked
 
 
+def test_OPENAI_BASE_URL_with_white_space_gets_the_key_too(
+    server: OpenAIServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", f" {server.url}\n")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-mine")
+    assert main(["eval", "Synthetic", "--agent", "crud", *TINY, "-o", str(tmp_path / "run")]) == 0
+    assert {request.headers["authorization"] for request in server.asked("/v1/chat/completions")} == {"Bearer sk-mine"}
+
+
+def test_OPENAI_BASE_URL_without_a_scheme_is_named_where_it_is_needed(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "me:topsecret@localhost:8000/v1")
+    for line in (
+        ["eval", "Synthetic", "--agent", "crud", *TINY, "-o", str(tmp_path / "run")],
+        ["ask", "notes.txt", "-q", "x", "--agent", "crud"],
+    ):
+        assert main(line) == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert "OPENAI_BASE_URL holds 'localhost:8000/v1', which is no URL with a scheme" in told
+        assert "topsecret" not in told
+    assert main(["eval", "Synthetic", "--agent", "silent", *TINY, "-o", str(tmp_path / "run")]) == 0
+
+
 @pytest.mark.parametrize(
     ("limit", "said"), [("--token-limit=200", "token limit of 200"), ("--time-limit=1e-9", "time")]
 )
@@ -126,6 +150,54 @@ def test_a_limit_ends_a_run_that_can_be_resumed(
     assert len(read_run(Path(run)).results) == played
     assert main(["eval", "--resume", "-o", run, "--model", server.url]) == 0
     assert len(read_run(Path(run)).results) == 2
+
+
+def test_the_time_limit_holds_while_a_server_is_waited_for(
+    server: OpenAIServer, tmp_path: Path, capsys: Capture
+) -> None:
+    server.answer = lambda request, number: Reply({"error": "starting"}, 503)
+    line = ["eval", "Synthetic", "--agent", "crud", "--model", server.url, *TINY, "-o", str(tmp_path / "run")]
+    assert main([*line, "--model-option", "patience=60", "--time-limit", "0.3"]) == LIMITED
+    assert "the time limit of 0.3 s is reached: 0 of 2 episodes" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_token_limit_counts_frozen_readers(server: OpenAIServer, tmp_path: Path, capsys: Capture) -> None:
+    reader = ("--set", f"reader={server.url}", 'reader_options={"model": "tiny"}')
+    line = ["eval", "Synthetic", "--agent", "tidy", *TINY, *reader, "-o", str(tmp_path / "run")]
+    # Two questions with nothing shown, and the one of the first episode.
+    assert main([*line, "--token-limit", "390"]) == LIMITED
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the token limit of 390 is reached with 393 tokens: 1 of 2 episodes" in told
+
+
+def test_the_token_limit_counts_failed_episodes(server: OpenAIServer, tmp_path: Path, capsys: Capture) -> None:
+    answer = server.answer
+
+    def failing(request: Request, number: int) -> Reply:
+        chats = len(server.asked("/v1/chat/completions"))
+        return Reply({"error": "gone"}, 400) if request.method == "POST" and chats % 2 == 0 else answer(request, number)
+
+    server.answer = failing
+    line = ["eval", "Synthetic", "--agent", "crud", "--model", server.url, *TINY, "-o", str(tmp_path / "run")]
+    assert main([*line, "--set", "chunk_tokens=64", "--token-limit", "100"]) == LIMITED
+    told = " ".join(capsys.readouterr().err.split())
+    assert "the token limit of 100 is reached with 131 tokens: 0 of 2 episodes" in told
+
+
+def test_a_server_without_usage_is_told_to_escape_the_token_limit(
+    server: OpenAIServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = server.answer
+
+    def untold(request: Request, number: int) -> Reply:
+        reply = answer(request, number)
+        reply.body.pop("usage", None)
+        return reply
+
+    server.answer = untold
+    line = ["eval", "Synthetic", "--agent", "crud", "--model", server.url, *TINY, "-o", str(tmp_path / "run")]
+    assert main([*line, "--token-limit", "1"]) == 0
+    assert caplog.text.count("so --token-limit cannot count it and may not end the run; --time-limit does") == 1
 
 
 def test_a_limit_that_all_was_played_under_ends_nothing(server: OpenAIServer, tmp_path: Path, capsys: Capture) -> None:

@@ -323,6 +323,15 @@ def test_a_table_that_fits_nowhere_becomes_a_list() -> None:
     assert printed(small_table(), 12)[:4] == ["id:", "AtomMem-1", "text: one", "two three"]
 
 
+def test_a_tab_in_a_cell_breaks_no_width() -> None:
+    table = Table([Column("name"), Column("text", kind="words"), Column("n", "right")])
+    table.add_row("a\tb", Text("one\ttwo"), "1")
+    table.add_row("abc", "one two", "1")
+    lines = printed(table, 80)
+    assert "\t" not in "".join(lines)
+    assert len({len(line) for line in lines[-2:]}) == 1
+
+
 def test_a_table_in_a_pipe_is_as_wide_as_it_needs() -> None:
     table = Table([Column("one"), Column("long", kind="line")])
     table.add_row("1", LONG * 20)

@@ -128,6 +128,10 @@ def test_settings_of_one_environment_find_it_by_label_or_id(tmp_path: Path) -> N
         (["Synthetic", "--agent", "tidy", "--traces", "csv"], "traces='csv' must be one of jsonl"),
         (["Synthetic", "--agent", "tidy", "--config", "nowhere.yaml"], "the plan nowhere.yaml cannot be read"),
         (["--report-only"], "holds no evaluation"),
+        (["--report-only", "--docs", "5"], "--report-only plays nothing, so --docs means nothing beside it"),
+        (["--report-only", "--agent", "tidy"], "so --agent means nothing"),
+        (["--report-only", "Synthetic"], "so ENV_ID means nothing"),
+        (["Synthetic", "--lock", "x.json"], "--lock plays nothing, so -o means nothing beside it"),
     ],
     ids=lambda value: " ".join(value)[:50] if isinstance(value, list) else "",
 )

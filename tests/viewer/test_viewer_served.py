@@ -201,6 +201,16 @@ def test_a_damaged_record_in_a_growing_file_is_told_at_each_reload(trace: Episod
     library.close()
 
 
+@pytest.mark.parametrize("change", [{"metrics": {}}, {"steps": ()}, {"causes": ()}], ids=str)
+def test_a_record_that_no_episode_leaves_is_an_error_and_no_traceback(
+    change: dict[str, Any], trace: EpisodeTrace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(written(tmp_path / "traces.jsonl", [replace(trace, **change)]))
+    for more in ([], ["--serve"]):
+        assert main(["view", path, "--no-open", *more]) == FAILED
+        assert f"record of item '{trace.item}' lacks what every" in " ".join(capsys.readouterr().err.split())
+
+
 @pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_nothing_that_is_asked_for_ends_in_a_traceback_and_every_reply_is_safe(
     trace: EpisodeTrace, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

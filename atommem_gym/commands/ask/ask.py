@@ -24,7 +24,7 @@ from atommem_gym.commands.ask.display import Display
 from atommem_gym.commands.ask.episode import Asked, in_sight, play, unscored
 from atommem_gym.commands.ask.memory import Memory, answering_from, find_memory
 from atommem_gym.commands.consoles import messages, output, print_json
-from atommem_gym.commands.options import BASE_URL, base_url, check_places
+from atommem_gym.commands.options import check_places, server_of_environment
 from atommem_gym.commands.run import Repeated, parse_settings
 from atommem_gym.envs import AtomMemEnv
 from atommem_gym.errors import ConfigError, counted
@@ -33,7 +33,7 @@ from atommem_gym.records.own_files import OwnFiles, OwnItems, read_files
 from atommem_gym.step import Observation
 from atommem_gym.terminal import Line, on_one_line, printable
 from atommem_gym.traces import EpisodeTrace, TraceWriter
-from atommem_gym.trust import masked
+from atommem_gym.trust import BASE_URL, masked
 
 UNREAD = 1
 """Exit status if a file could not be read, and the others were."""
@@ -95,15 +95,16 @@ class Ask:
     trace: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Append the whole record to this file of traces, for `atommem view`."""
     quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(aliases=("-Q",))] = False
-    """Print the answers alone; on the standard error only what could not be read."""
+    """Print the answers alone; on the standard error only what could not be read, and the server's name if it is
+    OPENAI_BASE_URL's."""
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")] = False
     """Print questions, answers and what was in sight as JSON."""
 
     def run(self) -> int:
         """Read, answer, print; the exit status."""
-        if self.model is None and self._agent in ROLES and base_url() is not None:
-            self.model = base_url()
-            note = f"note: the model's server is {masked(str(self.model))}, from {BASE_URL}"
+        if self.model is None and self._agent in ROLES and (server := server_of_environment()) is not None:
+            self.model = server
+            note = f"note: the model's server is {masked(server)}, from {BASE_URL}"
             messages().print(Text(printable(note), style="yellow"))
         self._check()
         make, model = self._player()
