@@ -99,7 +99,7 @@ class MemoryTools:
 
     Args:
         find: Says where the memory is: keyword arguments of the environment (``store`` among them) and the key, which
-            is ``None`` for a memory to be begun. Called until it has succeeded once.
+            is ``None`` for a memory to be begun. Called until there is a key.
         settings: Further keyword arguments, some of ``SETTINGS``.
         read_only: Refuse all that would change the memory. A folder is then read from a copy, so that it is locked
             only while it is copied.
@@ -183,23 +183,37 @@ class MemoryTools:
             StoreLockedError: another process is using it.
             ConfigError, StoreError: there is no such memory, or it exceeds a limit.
         """
-        if self._env is not None:
-            return
-        if self._keywords is None:
-            self._keywords, self._key = self._find()
-        if self._read_only and self._key is None:
-            raise ConfigError(f"there is no memory to read in {self._where()}; leave --read-only out to begin one")
-        keywords = dict(self._keywords)
+        known: frozenset[str] = frozenset()
+        while self._env is None:
+            # A memory that is to be begun may have been begun meanwhile, by another assistant.
+            if self._keywords is None or self._key is None:
+                self._keywords, self._key = self._find()
+            if self._read_only and self._key is None:
+                raise ConfigError(f"there is no memory to read in {self._where()}; leave --read-only out to begin one")
+            known = self._try_to_open(self._keywords, known)
+
+    def _try_to_open(self, keywords: Mapping[str, Any], known: frozenset[str]) -> frozenset[str]:
+        """Open the database, unless a memory is to be begun in it and has others than are ``known``; say which it has.
+
+        Between finding and this the database was nobody's, and from here on it is locked.
+        """
+        keywords = dict(keywords)
         with contextlib.ExitStack() as opened:
             if self._read_only and not is_server(self._where()):
                 keywords["store"] = f"milvus://{opened.enter_context(writable_copy(self._where()))}"
             env = AtomMemEnv(items=OwnItems([], ["?"]), **_OPEN_END, **self._settings, **keywords)
             opened.callback(env.close)
+            if self._key is None:
+                assert env._backend.store is not None
+                there = frozenset(env._backend.store.episodes())
+                if there - known:
+                    return there
             env.reset(seed=0, options={} if self._key is None else {"memory": self._key})
             env.step("")
             self._key = env.memory_key
             self._env = env
             self._open = opened.pop_all()
+        return known
 
     def give_back(self) -> None:
         """Close the database, so that other processes can use it; a second time does nothing."""
