@@ -12,9 +12,10 @@ import json
 import logging
 import os
 import signal
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TextIO
 
 from atommem_gym import __version__
 from atommem_gym.actions import Kind
@@ -23,6 +24,7 @@ from atommem_gym.errors import AtomMemError, ConfigError, StoreLockedError, sugg
 from atommem_gym.records.own_files import OwnItems
 from atommem_gym.step import CUTS
 from atommem_gym.stores.kept import is_server, writable_copy
+from atommem_gym.terminal.diversion import diverted_output
 from atommem_gym.trust import masked
 
 logger = logging.getLogger(__name__)
@@ -259,20 +261,24 @@ def serve(tools: MemoryTools, hold_s: float = HOLD_S) -> None:
         import mcp.server.stdio  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"atommem mcp needs the package mcp ({error}): pip install 'atommem-gym[mcp]'") from error
-    asyncio.run(_Server(tools, hold_s).run())
+    # From here on: parts of the user's own that are imported when the memory is opened may print.
+    with diverted_output() as output:
+        asyncio.run(_Server(tools, hold_s, output).run())
 
 
 class _Server:
     """The protocol's side. One thread opens, steps and closes the environment, in the order of the calls."""
 
-    def __init__(self, tools: MemoryTools, hold_s: float) -> None:
+    def __init__(self, tools: MemoryTools, hold_s: float, output: TextIO) -> None:
         self._tools = tools
         self._hold_s = hold_s
+        self._output = output
         self._thread = ThreadPoolExecutor(1, "memory")
         self._idle: asyncio.TimerHandle | None = None
         self._calls = 0
 
     async def run(self) -> None:
+        import anyio
         from mcp.server.lowlevel import Server
         from mcp.server.stdio import stdio_server
 
@@ -293,7 +299,7 @@ class _Server:
             except StoreLockedError as error:
                 # Its holder may be done before the first call comes.
                 logger.warning("%s", error)
-            async with stdio_server() as (read, write):
+            async with stdio_server(stdout=anyio.wrap_file(self._output)) as (read, write):
                 await server.run(read, write, server.create_initialization_options())
         finally:
             if self._idle is not None:
@@ -334,6 +340,11 @@ class _Server:
             answer = await self._in_thread(self._tools.call, params.name, params.arguments or {})
         except AtomMemError as error:
             return types.CallToolResult(content=[types.TextContent(text=masked(str(error)))], is_error=True)
+        except Exception as error:
+            # A part of the user's own raised, or the mistake is ours; the protocol's library would show it whole.
+            logger.error("%s raised\n%s", params.name[:40], masked(traceback.format_exc()))
+            said = f"{params.name[:40]} failed, {type(error).__name__}: {error}; the server's log tells more"
+            return types.CallToolResult(content=[types.TextContent(text=masked(said))], is_error=True)
         text = json.dumps(answer, ensure_ascii=False)
         return types.CallToolResult(content=[types.TextContent(text=text)], structured_content=answer)
 
