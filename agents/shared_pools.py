@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +21,9 @@ class SharedPool:
 
 
 _Pools = dict[str, "asyncio.Task[SharedPool]"]
-_POOLS: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Pools] = weakref.WeakKeyDictionary()
-"""By event loop, since a pool belongs to one; a pool that nobody closed gives its store back when it is collected."""
+_POOLS: dict[asyncio.AbstractEventLoop, _Pools] = {}
+"""By event loop, since a pool belongs to one. A task holds its loop, so no loop goes from here by itself: each call
+gives up the pools of loops that are closed."""
 
 
 async def shared_pool(
@@ -49,6 +49,7 @@ async def shared_pool(
     Raises:
         ConfigError: a keyword argument, the shaping or the template is wrong.
     """
+    _give_up_closed()
     pools = _POOLS.setdefault(asyncio.get_running_loop(), {})
     key = json.dumps([env_id, dict(env_keywords), capacity, shaping or {}, template], sort_keys=True)
 
@@ -68,8 +69,17 @@ async def shared_pool(
         raise
 
 
+def _give_up_closed() -> None:
+    """Let go of the pools that nobody closed before the end of their event loop, with their stores and threads."""
+    for loop in [one for one in tuple(_POOLS) if one.is_closed()]:
+        for task in _POOLS.pop(loop, {}).values():
+            if task.done() and not task.cancelled() and task.exception() is None:
+                task.result().pool._finalizer()
+
+
 async def close_pools() -> None:
     """Close all shared pools of the running event loop, once the sessions that use them are over."""
+    _give_up_closed()
     pools = _POOLS.pop(asyncio.get_running_loop(), {})
     for outcome in await asyncio.gather(*pools.values(), return_exceptions=True):
         if isinstance(outcome, SharedPool):

@@ -36,6 +36,7 @@ from atommem_gym.commands.traces.rescore import Rescore
 from atommem_gym.commands.traces.view import View
 from atommem_gym.errors import AtomMemError, suggestion
 from atommem_gym.terminal import printable
+from atommem_gym.terminal.diversion import diverted_output
 from atommem_gym.trust import command_line, masked, said_modules
 
 FAILED = 2
@@ -109,7 +110,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     try:
         with safe_warnings(), command_line(arguments, given.imports):
-            import_modules(given.imports)
+            if given.imports:
+                # What they print is no result, and would spoil what another program reads.
+                with diverted_output():
+                    import_modules(given.imports)
             find_modules(said_modules())
             return given.command.run()
     except AtomMemError as error:

@@ -160,6 +160,29 @@ def without_secrets(value: Any) -> Any:
     return value
 
 
+def check_no_secrets(keywords: Mapping[str, Any]) -> None:
+    """Refuse keyword arguments with a secret, where they are written down to be used again as they stand.
+
+    >>> check_no_secrets({"embedder": "https://host/v1", "embedder_options": {"api_key_env": "OPENAI_API_KEY"}})
+
+    Args:
+        keywords: Of an environment, JSON-like values.
+
+    Raises:
+        ConfigError: one has a password in a URL, or a key; the message does not show it.
+    """
+    for name, value in keywords.items():
+        given = {name: value}
+        # As texts, in which a tuple equals a list, and NaN itself.
+        written, shown = (json.dumps(one, sort_keys=True, default=repr) for one in (given, without_secrets(given)))
+        if written != shown:
+            variable = "MILVUS_TOKEN" if name == "store" else "OPENAI_API_KEY"
+            raise ConfigError(
+                f"{name} holds a password or key, which would be written down in clear with every episode (it is not "
+                f"shown here); leave it out there and set the environment variable {variable}"
+            )
+
+
 MASK = "***"
 _USERINFO = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^/?#\s'\"]*@", re.IGNORECASE)
 _SECRET = re.compile(r"(?:.*[_-])?(?:api[_-]?key|password|secret|token|authorization)", re.IGNORECASE)

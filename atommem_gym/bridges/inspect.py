@@ -51,7 +51,8 @@ def environment_task(
         **keywords: Keyword arguments of the environment.
 
     Raises:
-        ConfigError: there is no such environment, or an argument is wrong.
+        ConfigError: there is no such environment, or an argument is wrong, or holds a password or key: samples are
+            written to logs.
     """
     env_id = resolve_env_id(env)
     known = task_of(env_id)

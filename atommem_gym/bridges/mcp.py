@@ -12,9 +12,10 @@ import json
 import logging
 import os
 import signal
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TextIO
 
 from atommem_gym import __version__
 from atommem_gym.actions import Kind
@@ -23,6 +24,7 @@ from atommem_gym.errors import AtomMemError, ConfigError, StoreLockedError, sugg
 from atommem_gym.records.own_files import OwnItems
 from atommem_gym.step import CUTS
 from atommem_gym.stores.kept import is_server, writable_copy
+from atommem_gym.terminal.diversion import diverted_output
 from atommem_gym.trust import masked
 
 logger = logging.getLogger(__name__)
@@ -99,7 +101,7 @@ class MemoryTools:
 
     Args:
         find: Says where the memory is: keyword arguments of the environment (``store`` among them) and the key, which
-            is ``None`` for a memory to be begun. Called until it has succeeded once.
+            is ``None`` for a memory to be begun. Called until there is a key.
         settings: Further keyword arguments, some of ``SETTINGS``.
         read_only: Refuse all that would change the memory. A folder is then read from a copy, so that it is locked
             only while it is copied.
@@ -183,23 +185,37 @@ class MemoryTools:
             StoreLockedError: another process is using it.
             ConfigError, StoreError: there is no such memory, or it exceeds a limit.
         """
-        if self._env is not None:
-            return
-        if self._keywords is None:
-            self._keywords, self._key = self._find()
-        if self._read_only and self._key is None:
-            raise ConfigError(f"there is no memory to read in {self._where()}; leave --read-only out to begin one")
-        keywords = dict(self._keywords)
+        known: frozenset[str] = frozenset()
+        while self._env is None:
+            # A memory that is to be begun may have been begun meanwhile, by another assistant.
+            if self._keywords is None or self._key is None:
+                self._keywords, self._key = self._find()
+            if self._read_only and self._key is None:
+                raise ConfigError(f"there is no memory to read in {self._where()}; leave --read-only out to begin one")
+            known = self._try_to_open(self._keywords, known)
+
+    def _try_to_open(self, keywords: Mapping[str, Any], known: frozenset[str]) -> frozenset[str]:
+        """Open the database, unless a memory is to be begun in it and has others than are ``known``; say which it has.
+
+        Between finding and this the database was nobody's, and from here on it is locked.
+        """
+        keywords = dict(keywords)
         with contextlib.ExitStack() as opened:
             if self._read_only and not is_server(self._where()):
                 keywords["store"] = f"milvus://{opened.enter_context(writable_copy(self._where()))}"
             env = AtomMemEnv(items=OwnItems([], ["?"]), **_OPEN_END, **self._settings, **keywords)
             opened.callback(env.close)
+            if self._key is None:
+                assert env._backend.store is not None
+                there = frozenset(env._backend.store.episodes())
+                if there - known:
+                    return there
             env.reset(seed=0, options={} if self._key is None else {"memory": self._key})
             env.step("")
             self._key = env.memory_key
             self._env = env
             self._open = opened.pop_all()
+        return known
 
     def give_back(self) -> None:
         """Close the database, so that other processes can use it; a second time does nothing."""
@@ -245,20 +261,24 @@ def serve(tools: MemoryTools, hold_s: float = HOLD_S) -> None:
         import mcp.server.stdio  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"atommem mcp needs the package mcp ({error}): pip install 'atommem-gym[mcp]'") from error
-    asyncio.run(_Server(tools, hold_s).run())
+    # From here on: parts of the user's own that are imported when the memory is opened may print.
+    with diverted_output() as output:
+        asyncio.run(_Server(tools, hold_s, output).run())
 
 
 class _Server:
     """The protocol's side. One thread opens, steps and closes the environment, in the order of the calls."""
 
-    def __init__(self, tools: MemoryTools, hold_s: float) -> None:
+    def __init__(self, tools: MemoryTools, hold_s: float, output: TextIO) -> None:
         self._tools = tools
         self._hold_s = hold_s
+        self._output = output
         self._thread = ThreadPoolExecutor(1, "memory")
         self._idle: asyncio.TimerHandle | None = None
         self._calls = 0
 
     async def run(self) -> None:
+        import anyio
         from mcp.server.lowlevel import Server
         from mcp.server.stdio import stdio_server
 
@@ -279,7 +299,7 @@ class _Server:
             except StoreLockedError as error:
                 # Its holder may be done before the first call comes.
                 logger.warning("%s", error)
-            async with stdio_server() as (read, write):
+            async with stdio_server(stdout=anyio.wrap_file(self._output)) as (read, write):
                 await server.run(read, write, server.create_initialization_options())
         finally:
             if self._idle is not None:
@@ -320,6 +340,11 @@ class _Server:
             answer = await self._in_thread(self._tools.call, params.name, params.arguments or {})
         except AtomMemError as error:
             return types.CallToolResult(content=[types.TextContent(text=masked(str(error)))], is_error=True)
+        except Exception as error:
+            # A part of the user's own raised, or the mistake is ours; the protocol's library would show it whole.
+            logger.error("%s raised\n%s", params.name[:40], masked(traceback.format_exc()))
+            said = f"{params.name[:40]} failed, {type(error).__name__}: {error}; the server's log tells more"
+            return types.CallToolResult(content=[types.TextContent(text=masked(said))], is_error=True)
         text = json.dumps(answer, ensure_ascii=False)
         return types.CallToolResult(content=[types.TextContent(text=text)], structured_content=answer)
 

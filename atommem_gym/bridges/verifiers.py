@@ -67,7 +67,8 @@ class AtomMemTaskset(vf.Taskset[AtomMemTask, AtomMemConfig]):  # type: ignore[mi
         """Tasks, whose prompts are the questions; the harness shows the environment's own prompts instead.
 
         Raises:
-            ConfigError: there is no such environment, or a keyword argument is wrong.
+            ConfigError: there is no such environment, or a keyword argument is wrong, or holds a password or key:
+                tasks are written to traces.
         """
         env_id, keywords = resolve_env_id(self.config.env), self.config.keywords
         task = task_of(env_id)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from atommem_gym.errors import ConfigError
 from atommem_gym.plugins.loading import module_of, plugins_in
 from atommem_gym.records.record import Item, Items
-from atommem_gym.trust import unsaid
+from atommem_gym.trust import check_no_secrets, unsaid
 
 AGENT_NAME = "atommem"
 """The agent loop that plays the rows, as veRL's list of agent loops calls it."""
@@ -208,7 +208,11 @@ def references(
         indices: Which of them.
         shuffle_seed: The layout of all, or what training steps count from.
         part: ``train`` or ``validation``.
+
+    Raises:
+        ConfigError: a keyword argument holds a password or key, and references are written down.
     """
+    check_no_secrets(env_keywords)
     rows = len(indices) if part == "train" else 0
     for index in indices:
         item = items.item(index, shuffle_seed)

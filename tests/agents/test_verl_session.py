@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
+import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from atommem_gym.agents.session import TOTALS, OverlongPrompt, Session, play_ses
 from atommem_gym.agents.shared_pools import close_pools, shared_pool
 from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy
 from atommem_gym.cli import FAILED, main
+from atommem_gym.envs import AtomMemPool
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
 from atommem_gym.records.record import Items
 from atommem_gym.records.verl_rows import SCHEMA, ItemReference, item_hash, references
@@ -99,6 +102,28 @@ def test_every_step_is_a_prompt_and_the_response_that_was_sampled() -> None:
         assert step.reply.extra == {"global_steps": 7}
     assert [step.facts["step"] for step in played.steps] == list(range(len(played.steps)))
     assert sum(step.facts["operations"]["create"] for step in played.steps) == played.totals["op_create"]
+
+
+def test_shared_pools_of_an_event_loop_that_has_ended_are_given_up_by_the_next(tmp_path: Path) -> None:
+    made: list[weakref.ref[AtomMemPool]] = []
+    executors = []
+
+    async def use(number: int) -> None:
+        # A kept database is locked until its store is closed.
+        shared = await shared_pool(ENV_ID, {**SMALL, "store": f"milvus://{tmp_path / 'kept'}", "top_k": 3 + number})
+        async with shared.pool.env() as env:
+            await env.areset(options={"index": 0})
+        made.append(weakref.ref(shared.pool))
+        executors.append(shared.pool._executor)
+
+    for number in range(3):
+        asyncio.run(use(number))
+    asyncio.run(close_pools())
+    gc.collect()
+    assert [pool() for pool in made] == [None] * 3
+    for executor in executors:
+        with pytest.raises(RuntimeError, match="shutdown"):
+            executor.submit(int)
 
 
 def test_totals_have_the_same_keys_whatever_happens() -> None:

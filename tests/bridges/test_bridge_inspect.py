@@ -225,7 +225,12 @@ def test_every_environment_is_a_task_and_a_wrong_argument_is_named() -> None:
 
     for name in TASKS:
         assert registry_lookup("task", f"atommem_gym/{name.lower()}") is not None, name
-    for keywords, named in (({"num_dogs": 3}, "num_dogs"), ({"samples": 0}, "samples")):
+    for keywords, named in (
+        ({"num_dogs": 3}, "num_dogs"),
+        ({"samples": 0}, "samples"),
+        ({"embedder": "http://u:pw@h/v1#m"}, "embedder holds a password or key.*OPENAI_API_KEY"),
+        ({"store": "http://u:pw@h:19530"}, "store holds a password or key.*MILVUS_TOKEN"),
+    ):
         with pytest.raises(ConfigError, match=named):
             environment_task("Synthetic", **keywords)
     assert json.loads(json.dumps(environment_task("Synthetic", samples=2).dataset[1].metadata))

@@ -270,6 +270,82 @@ def test_standard_output_holds_the_protocol_and_nothing_else(where: Path) -> Non
     assert entries(where) == {1: "Ada keeps bees."}
 
 
+LOUD = """
+import os
+import numpy as np
+
+print("LOUD import")
+os.write(1, b"LOUD import by a library\\n")
+
+
+class Loud:
+    name, dim = "loud", 8
+
+    def __init__(self):
+        print("LOUD beginning", flush=True)
+
+    def embed(self, texts, kind="document"):
+        print("LOUD call")
+        if any("boom" in text for text in texts):
+            raise RuntimeError("no http://u:hunter2@host/v1 for you")
+        return np.ones((len(texts), 8), np.float32) / 8**0.5
+"""
+
+
+def conversation(where: Path, folder: Path, *arguments: str, calls: list[dict[str, Any]]) -> tuple[list[str], str]:
+    """What a server with an embedder of one's own writes to standard output and to standard error."""
+    (folder / "loud.py").write_text(LOUD)
+    ready = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+    process = subprocess.Popen(
+        [COMMAND[0], *arguments, *COMMAND[1:], "--memory", str(where), "--set", "embedder=loud:Loud"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    asked = [
+        {"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": call}
+        for number, call in enumerate(calls, start=2)
+    ]
+    process.stdin.write("".join(f"{json.dumps(message)}\n" for message in (HELLO, ready, *asked)))
+    process.stdin.flush()
+    lines = []
+    while sum('"id"' in line for line in lines) < 1 + len(calls):
+        lines.append(process.stdout.readline())
+        assert lines[-1], process.communicate()
+    rest, err = process.communicate(timeout=STARTED_S)
+    assert process.returncode == 0
+    return [*lines, *rest.splitlines()], err
+
+
+@pytest.mark.parametrize("arguments", [[], ["--import", "loud"]])
+def test_what_code_of_the_user_s_prints_is_not_taken_for_the_protocol(
+    where: Path, tmp_path: Path, arguments: list[str]
+) -> None:
+    calls = [{"name": "create", "arguments": {"text": "a"}}]
+    lines, err = conversation(where, tmp_path, *arguments, calls=calls)
+    assert [json.loads(line)["id"] for line in lines] == [1, 2]
+    for loud in ("LOUD import\n", "LOUD import by a library", "LOUD beginning", "LOUD call"):
+        assert loud in err
+
+
+def test_an_error_of_the_user_s_own_code_is_told_without_passwords_and_the_next_call_goes_on(
+    where: Path, tmp_path: Path
+) -> None:
+    calls = [{"name": "create", "arguments": {"text": text}} for text in ("boom", "fine")]
+    lines, err = conversation(where, tmp_path, calls=calls)
+    _, failed, went_on = map(json.loads, lines)
+    assert failed["result"]["isError"] is True
+    said = failed["result"]["content"][0]["text"]
+    assert "create failed, RuntimeError: no http://***@host/v1 for you" in said
+    assert went_on["result"]["structuredContent"]["id"] == 1
+    assert "Traceback" in err
+    assert "hunter2" not in "".join(lines) + err
+
+
 def test_a_server_that_cannot_serve_says_why_on_standard_error(where: Path) -> None:
     for _ in range(2):
         env = AtomMemEnv(items=OwnItems([], ["?"]), store=f"milvus://{where}")

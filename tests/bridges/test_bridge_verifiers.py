@@ -220,6 +220,10 @@ def test_an_environment_that_is_not_there_is_named(tmp_path: Path) -> None:
     from atommem_gym.bridges.verifiers import AtomMemConfig
     from atommem_gym.errors import ConfigError
 
-    for env, keywords, named in (("HotpotQ", {}, "HotpotQA"), (ENV_ID, {"num_dogs": 3}, "num_dogs")):
+    for env, keywords, named in (
+        ("HotpotQ", {}, "HotpotQA"),
+        (ENV_ID, {"num_dogs": 3}, "num_dogs"),
+        (ENV_ID, {"embedder": "http://u:pw@h/v1#m"}, "embedder holds a password or key.*OPENAI_API_KEY"),
+    ):
         with pytest.raises(ConfigError, match=named):
             next(iter(AtomMemTaskset(AtomMemConfig(id="atommem-env", env=env, keywords=keywords))))

@@ -11,6 +11,7 @@ import pytest
 
 from atommem_gym.bridges.mcp import LOOK, SETTINGS, MemoryTools, RefusedCallError
 from atommem_gym.cli import main
+from atommem_gym.commands.mcp import Mcp
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError, StoreError, StoreLockedError
 from atommem_gym.stores import purge
@@ -157,6 +158,75 @@ def test_a_memory_that_was_deleted_meanwhile_is_missed_and_not_begun_again(tools
         tools.call("create", {"text": "b"})
     with open_kept(where) as database:
         assert database.list_keys() == []
+
+
+def command(where: str, **options: Any) -> MemoryTools:
+    """The tools as ``atommem mcp`` has them, which finds the memory itself."""
+    served = Mcp(memory=where, **options)
+    return MemoryTools(lambda: served._found({}), read_only=served.read_only)
+
+
+def test_two_assistants_that_find_no_memory_begin_one_and_not_two(where: str) -> None:
+    one, served, begun = command(where), Mcp(memory=where), False
+
+    def find() -> tuple[dict[str, Any], str | None]:
+        nonlocal begun
+        found = served._found({})
+        if not begun:
+            one.open()
+            begun = True
+        return found
+
+    other = MemoryTools(find)
+    with pytest.raises(StoreLockedError):
+        other.open()
+    one.call("create", {"text": "a"})
+    one.give_back()
+    assert other.call("create", {"text": "b"})["id"] == 2
+    other.give_back()
+    assert one.call(LOOK, {})["entries"] == 2
+    one.give_back()
+    assert kept(where) == {1: "a", 2: "b"}
+
+
+def test_a_memory_that_is_begun_between_finding_none_and_opening_is_gone_on_with(where: str) -> None:
+    served, calls = Mcp(memory=where), 0
+
+    def find() -> tuple[dict[str, Any], str | None]:
+        nonlocal calls
+        calls += 1
+        found = served._found({})
+        if calls == 1:
+            first = command(where)
+            first.call("create", {"text": "a"})
+            first.give_back()
+        return found
+
+    tools = MemoryTools(find)
+    assert tools.call("create", {"text": "b"})["id"] == 2
+    tools.give_back()
+    assert calls == 2
+    assert kept(where) == {1: "a", 2: "b"}
+
+
+def test_a_new_memory_is_begun_beside_others_once(where: str) -> None:
+    for tools in (command(where), command(where, new_memory=True)):
+        for _ in range(2):
+            tools.call("create", {"text": "a"})
+            tools.give_back()
+    with open_kept(where) as database:
+        assert [len(database.memory(key).entries) for key in database.list_keys()] == [2, 2]
+
+
+def test_read_only_waits_for_a_memory_that_is_not_there_yet(where: str) -> None:
+    reader = command(where, read_only=True)
+    with pytest.raises(ConfigError, match="no memory to read"):
+        reader.call(LOOK, {})
+    writer = command(where)
+    writer.call("create", {"text": "a"})
+    writer.give_back()
+    assert reader.call(LOOK, {})["entries"] == 1
+    reader.give_back()
 
 
 def test_read_only_shows_all_changes_nothing_and_locks_nothing(tools: MemoryTools, where: str) -> None:

@@ -16,6 +16,7 @@ from support.audited import Ran, audited
 from support.made_traces import SMALL, SYNTHETIC, played
 from support.openai_server import OpenAIServer, Reply, Request, server  # noqa: F401
 
+from atommem_gym.cli import main
 from atommem_gym.commands.eval import Eval
 from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.evaluation.folder import EvaluationError, RunWriter, read_run
@@ -23,7 +24,8 @@ from atommem_gym.evaluation.plan import Plan
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Write
 from atommem_gym.records.own_files import read_files
-from atommem_gym.records.verl_rows import ItemReference
+from atommem_gym.records.verl_rows import ItemReference, references
+from atommem_gym.registration import configure, load_items
 from atommem_gym.scoring import load_scorer
 from atommem_gym.stores.kept import embedder_keyword, open_kept
 from atommem_gym.stores.loading import open_store
@@ -343,6 +345,47 @@ def test_a_key_is_for_the_url_that_was_said_and_for_no_other(monkeypatch: pytest
             assert secret("OPENAI_API_KEY", url) is None
             assert secret("MILVUS_TOKEN", url) is None
     assert secret("OPENAI_API_KEY", "http://any/v1") == KEY
+
+
+@pytest.mark.parametrize(
+    ("keywords", "variable"),
+    [
+        ({"store": "http://u:hunter2@host:19530"}, "MILVUS_TOKEN"),
+        ({"embedder": "https://u:hunter2@host/v1#m"}, "OPENAI_API_KEY"),
+        ({"embedder_options": {"api_key": "hunter2"}}, "OPENAI_API_KEY"),
+        ({"reader": "http://:hunter2@host/v1"}, "OPENAI_API_KEY"),
+        ({"options": [{"urls": ("http://u:hunter2@host",)}]}, "OPENAI_API_KEY"),
+        ({"password": "hunter2"}, "OPENAI_API_KEY"),
+    ],
+)
+def test_references_to_episodes_are_not_written_with_a_password_or_key(keywords: dict[str, Any], variable: str) -> None:
+    items = load_items("Synthetic", configure("Synthetic", {"num_docs": 12}))
+    with pytest.raises(ConfigError, match=f"{next(iter(keywords))} holds a password or key.*{variable}") as error:
+        next(references("AtomMem-Synthetic-v0", keywords, items, [0]))
+    assert "hunter2" not in str(error.value)
+
+
+def test_references_to_episodes_are_written_with_all_other_keywords() -> None:
+    items = load_items("Synthetic", configure("Synthetic", {"num_docs": 12}))
+    keywords = {
+        "operations": ("create", "read"),
+        "embedder": "http://host:8000/v1#a@b",
+        "embedder_options": {"api_key_env": "OPENAI_API_KEY"},
+        "max_entry_tokens": 8,
+        "difficulty": float("nan"),
+    }
+    reference, _ = next(references("AtomMem-Synthetic-v0", keywords, items, [0]))
+    assert reference.env_keywords == keywords
+
+
+def test_data_for_verl_is_not_written_with_a_password(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = folder / "rows"
+    arguments = ["Synthetic", "-o", str(out), "--train", "2", "--validation", "2"]
+    assert main(["data", "verl", *arguments, "--set", "num_docs=12", "embedder=http://u:hunter2@host/v1#m"]) == 2
+    told = capsys.readouterr()
+    assert "OPENAI_API_KEY" in told.err
+    assert "hunter2" not in told.out + told.err
+    assert list(out.iterdir()) == []
 
 
 def test_a_module_is_said_by_its_name_and_by_nothing_else() -> None:

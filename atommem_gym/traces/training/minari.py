@@ -53,8 +53,8 @@ class MinariExported:
 def export_minari(sources: Sequence[Path], folder: Path) -> MinariExported:
     """Write every episode of some trace files, whatever it scored; the dataset of an earlier export is replaced.
 
-    A dataset names its environment only as far as nobody has to trust the records for it: whoever recovers it runs it as
-    code of their own, where nothing is questioned any more.
+    A dataset names its environment only if nobody has to trust the records for it: whoever recovers it runs it as code
+    of their own, where nothing is questioned any more.
 
     The records are read twice, once for the spaces and once to write, so memory stays bounded.
 
