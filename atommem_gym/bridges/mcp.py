@@ -166,6 +166,8 @@ class MemoryTools:
                 if report.reason not in CUTS:
                     remedy = _REMEDIES.get(report.reason)
                     said = f"{name} is rejected: {report.reason}: {report.detail}"
+                    if report.reason == "bad_id" and "id" in arguments:
+                        said += f" (given: {arguments['id']!r:.40})"
                     raise RefusedCallError(f"{said}; {remedy}" if remedy else said)
                 notes.append(f"{report.reason}: {report.detail}")
         answer: dict[str, Any] = {}

@@ -91,12 +91,13 @@ def test_a_text_is_stored_as_it_is_whatever_it_holds(tools: MemoryTools, text: s
         (LOOK, {"query": "x"}, "it takes no arguments"),
         ("read", {"query": ""}, "empty"),
         ("update", {"text": "x"}, "bad_id: update needs an integer id; `read` and `create` tell the ids"),
-        ("update", {"id": 1.5, "text": "x"}, "bad_id"),
-        ("update", {"id": True, "text": "x"}, "bad_id"),
+        ("update", {"id": 1.5, "text": "x"}, "bad_id: update needs an integer id (given: 1.5); `read`"),
+        ("update", {"id": True, "text": "x"}, "an integer id (given: True)"),
+        ("update", {"id": "a" * 99, "text": "x"}, f"an integer id (given: '{'a' * 39})"),
         ("update", {"id": 10**30, "text": "x"}, "bad_id"),
         ("update", {"id": -1, "text": "x"}, "unknown_id: there is no entry -1; `read` shows entries with their ids"),
         ("delete", {"id": 7}, "unknown_id: there is no entry 7"),
-        ("delete", {"id": {}}, "bad_id"),
+        ("delete", {"id": {}}, "an integer id (given: {})"),
     ],
 )
 def test_a_call_that_cannot_be_carried_out_says_what_is_wrong_and_what_helps(
