@@ -58,9 +58,10 @@ def markdown(
         parts += [_line(task, arm, mine) for arm in ARMS if any(one.arm == arm for one in mine)]
     parts += [
         "",
-        "Differences are paired by seed and item, intervals are bootstraps over seeds and items. The area under the "
-        "curve is the mean of exact match on `validation` over the steps: who learns faster has more of it, also with "
-        "the same end. " + _verdict(trained),
+        "*Updates with a reward* looks at episodes that began with a reset, not at continuations. Differences are "
+        "paired by seed and item, intervals are bootstraps over seeds and items. The area under the curve is the mean "
+        "of exact match on `validation` over the steps: who learns faster has more of it, also with the same end. "
+        + _verdict(trained),
         "",
         f"The tasks are small: {_task(settings)}.",
         "",
