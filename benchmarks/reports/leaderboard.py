@@ -90,7 +90,8 @@ def markdown(cells: Sequence[Cell], made: dict[str, str], episodes: int, failed:
         "scratchpad of 2,048 tokens), store Milvus Lite. Records: samples of HotpotQA (distractor), 2WikiMultiHopQA "
         "(official records only) and MuSiQue-Ans; distractors beyond a question's own come from the other records.",
         "",
-        f"{made['date']} · {made['cpu']} · Python {made['python']} · {made['versions']} · `{made['command']}`",
+        f"Cells are played once and kept; the last ones on {made['date']} · {made['cpu']} · "
+        f"Python {made['python']} · {made['versions']} · `{made['command']}`",
         "",
         "![Exact match against documents](leaderboard.png)",
     ]
