@@ -272,7 +272,7 @@ def test_D8_vector_pool_traces_and_viewer(made: tuple[str, Path], tmp_path: Path
     assert main(["eval", name, "--source", f"{name}={made[1]}", *asked, "--docs", "20", "40", "-o", str(out)]) == 0
     report = (out / "report.md").read_text(encoding="utf-8")
     assert " sessions |" in report
-    assert "| 20 |" not in report
+    assert f"| {name} | 20 |" not in report
     traces = list(read_traces(out / "traces.jsonl"))
     assert len(traces) == 4
     assert main(["replay", str(out / "traces.jsonl"), "--check"]) == 0

@@ -372,7 +372,7 @@ def trace() -> EpisodeTrace:
         (Edit(1, 1, {"kind": "deltee"}), "did you mean 'delete'?"),
         (Edit(1, 1, {"kind": "delete"}), "delete needs 'id'"),
         (Edit(1, 1, {"kind": "delete", "id": True}), "must be an integer"),
-        (Edit(1, 1, {"kind": "delete", "id": 10**18}), "at most 18 digits"),
+        (Edit(1, 1, {"kind": "delete", "id": 10**18}), "must be an integer from -999999999999999999"),
         (Edit(1, 1, {"kind": ["read"]}), "is none of"),
         (Edit(1, 1, {"query": "x"}), "create has no 'query'; its fields are kind, text"),
         (Edit(1, 1, {"text": 3}), "must be a text"),
