@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from atommem_gym.envs import snapshots
-from atommem_gym.envs.backend import Backend
+from atommem_gym.envs.backend import Backend, new_key
 from atommem_gym.envs.branching import Branching
 from atommem_gym.envs.jobs import EpisodeWithKey
 from atommem_gym.envs.team.episode import ANSWERER, CurrentTeamEpisode, TeamEpisode
@@ -166,7 +165,7 @@ class TeamBranching:
             member.state = replace(own, memory=shared, closings=closings)
         snapshots.check_vectors(saved["vectors"], team.memory)
         snapshots.check_width(saved["vectors"], backend.store)
-        running = EpisodeWithKey(uuid.uuid4().hex, team.answerer)
+        running = EpisodeWithKey(new_key(), team.answerer)
         backend.fill(running, saved["vectors"], team.memory)
         return team, running
 

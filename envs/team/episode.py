@@ -6,7 +6,6 @@ part of the documents; what the members share is here. :class:`CurrentTeamEpisod
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +16,7 @@ from gymnasium.error import ResetNeeded
 
 from atommem_gym.actions import KINDS, Answer, Kind, Read
 from atommem_gym.config import EnvConfig
-from atommem_gym.envs.backend import Backend
+from atommem_gym.envs.backend import Backend, new_key
 from atommem_gym.envs.current_episode import chosen
 from atommem_gym.envs.jobs import EpisodeWithKey, Job
 from atommem_gym.envs.team.memory import Conflict, TeamDraft, TeamMemory
@@ -320,7 +319,7 @@ class CurrentTeamEpisode:
             team = TeamEpisode(
                 config, item, self._backend.tokenizer, readers=self._readers, parts=self._parts, memory=memory
             )
-            running = EpisodeWithKey(key or uuid.uuid4().hex, team.answerer)
+            running = EpisodeWithKey(key or new_key(), team.answerer)
             step = team.open()
             results = self._carry_out(team, running, step)
         except BaseException:
