@@ -95,6 +95,7 @@ layers: types
 
 docs: .venv/installed  ## the documentation site, in build/docs; every link in it is checked
 	$(BIN)/python docs/hooks/environments.py
+	$(BIN)/python docs/hooks/public_names.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 slow: .venv/installed  ## the long profiles: fault loops, fuzzing, and the properties with many more examples

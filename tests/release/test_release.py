@@ -118,3 +118,29 @@ def test_the_page_names_the_version_of_every_file(what: str) -> None:
     written, read = WRITTEN[what]
     shown = f"{min(read)} to {max(read)}" if len(read) > 1 else str(*read) or "–"
     assert f"| {what} | {written} | {shown} |" in PROMISES.read_text(encoding="utf-8")
+
+
+# -- what a stranger is told (CONTRIBUTING.md)
+
+
+def test_every_make_target_is_described() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    [phony] = re.findall(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    rows = re.findall(r"^\| (`make .+?) \|", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.MULTILINE)
+    described = {name.removeprefix("make ") for row in rows for name in re.findall(r"`([^`]+)`", row)}
+    assert set(phony.split()) == described
+
+
+def test_every_room_of_the_package_is_described() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    [table] = re.findall(r"\| room \| .+?\n\n", text, re.DOTALL)
+    first = [line.split(" | ")[0] for line in table.splitlines()]
+    named = {name.removeprefix("atommem_gym/") for line in first for name in re.findall(r"`([^`]+)`", line)}
+    rooms = {init.parent.name for init in (ROOT / "atommem_gym").glob("*/__init__.py")}
+    assert rooms <= named
+
+
+def test_links_for_contributors_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)\s#]+)", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert len(targets) > 5
+    assert [target for target in targets if "://" not in target and not (ROOT / target).exists()] == []
