@@ -370,7 +370,7 @@ def configuration(arguments: Sequence[str]) -> AtomMemSkyRLConfig:
     Raises:
         ConfigError, ValueError: an option is wrong.
     """
-    cfg = AtomMemSkyRLConfig.from_cli_overrides(list(arguments))
+    cfg: AtomMemSkyRLConfig = AtomMemSkyRLConfig.from_cli_overrides(list(arguments))
     check_settings(cfg.generator, cfg.atommem)
     sampling = cfg.trainer.algorithm.dynamic_sampling.type
     if sampling is not None:
