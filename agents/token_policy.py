@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
+
 from atommem_gym.agents.session import Messages, Reply, check_ending
 from atommem_gym.errors import ContextLengthError, LanguageModelError
 
@@ -68,7 +70,8 @@ class TokenPolicy:
         if len(ids) > self.limits.prompt:
             raise ContextLengthError(
                 f"the prompt has {len(ids)} tokens, but at most {self.limits.prompt} are allowed: raise the limit "
-                "(veRL: data.max_prompt_length), lower chunk_tokens, or let overlong_prompt be 'shorten'",
+                "(veRL: data.max_prompt_length; SkyRL: trainer.max_prompt_length), lower chunk_tokens, or let "
+                "overlong_prompt be 'shorten'",
                 len(ids),
                 # The shortener's limit is that of prompt and response together, and it was promised one token for that.
                 self.limits.prompt + 1,
@@ -86,6 +89,31 @@ class TokenPolicy:
             log_probs=generated.log_probs,
             extra=generated.extra,
         )
+
+
+async def sample_with_retries(call: Callable[[], Awaitable[Generated]], tries: int) -> Generated:
+    """One response of a model's server whose call may have failed ``tries - 1`` times before, with growing pauses.
+
+    Args:
+        call: Asks the server once. A sample that cannot be trained on counts as a failure, as does whatever it raises.
+        tries: Calls in all, at least 1.
+
+    Raises:
+        LanguageModelError: the last sample cannot be trained on, see :func:`check_generated`.
+        Exception: what the last call raised.
+    """
+    retrying = AsyncRetrying(
+        stop=stop_after_attempt(tries),
+        wait=wait_exponential(multiplier=0.5, max=8),
+        # Whatever a remote call raises; a cancellation is no Exception and passes.
+        retry=retry_if_exception_type(Exception),
+        reraise=True,
+    )
+    async for attempt in retrying:
+        with attempt:
+            generated = await call()
+            check_generated(generated)
+    return generated
 
 
 def check_generated(generated: Generated) -> None:

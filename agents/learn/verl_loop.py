@@ -12,13 +12,12 @@ from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
 from omegaconf import OmegaConf
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents.session import OverlongPrompt, Session, play_session
 from atommem_gym.agents.shared_pools import shared_pool
-from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy, check_generated
+from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy, sample_with_retries
 from atommem_gym.errors import AtomMemError, ConfigError, check_integer
 from atommem_gym.files.json_lines import JsonLines
 from atommem_gym.records.verl_rows import ItemReference
@@ -181,26 +180,17 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         self, prompt_ids: list[int], sampling_params: Mapping[str, Any], request_ids: Iterator[str]
     ) -> Generated:
         """One response of the server; it may have failed ``tries - 1`` times before."""
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(self.tries),
-            wait=wait_exponential(multiplier=0.5, max=8),
-            # Whatever a Ray call raises; a cancellation is no Exception and passes.
-            retry=retry_if_exception_type(Exception),
-            reraise=True,
-        )
-        async for attempt in retrying:
-            with attempt:
-                sampled = await self.server_manager.generate(
-                    request_id=next(request_ids),
-                    prompt_ids=prompt_ids,
-                    sampling_params={**sampling_params, "max_tokens": self.limits.response},
-                )
-                log_probs = list(sampled.log_probs) if sampled.log_probs else None
-                generated = Generated(
-                    list(sampled.token_ids), sampled.stop_reason, log_probs, dict(sampled.extra_fields)
-                )
-                check_generated(generated)
-        return generated
+
+        async def call() -> Generated:
+            answer = await self.server_manager.generate(
+                request_id=next(request_ids),
+                prompt_ids=prompt_ids,
+                sampling_params={**sampling_params, "max_tokens": self.limits.response},
+            )
+            log_probs = list(answer.log_probs) if answer.log_probs else None
+            return Generated(list(answer.token_ids), answer.stop_reason, log_probs, dict(answer.extra_fields))
+
+        return await sample_with_retries(call, self.tries)
 
 
 def outputs(session: Session) -> list[AgentLoopOutput]:

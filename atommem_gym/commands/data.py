@@ -1,4 +1,4 @@
-"""``atommem data``: ``check`` tells what is in record files, and all that is wrong with them; ``verl`` writes rows."""
+"""``atommem data``: ``check`` tells what is wrong with record files; ``verl`` and ``skyrl`` write training data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.text import Text
 from tyro.conf import subcommand
 
 from atommem_gym.commands.consoles import output
-from atommem_gym.commands.data_verl import DataVerl
+from atommem_gym.commands.data_verl import DataSkyRL, DataVerl
 from atommem_gym.errors import ConfigError, counted
 from atommem_gym.records.audit import Audit, Part, audit
 from atommem_gym.terminal import Column, Table, printable
@@ -69,10 +69,13 @@ class DataCheck:
 
 @dataclass
 class Data:
-    """Check record files, or write training data for veRL."""
+    """Check record files, or write training data for veRL or SkyRL."""
 
     command: Annotated[
-        Annotated[DataCheck, subcommand("check")] | Annotated[DataVerl, subcommand("verl")], tyro.conf.arg(name="")
+        Annotated[DataCheck, subcommand("check")]
+        | Annotated[DataVerl, subcommand("verl")]
+        | Annotated[DataSkyRL, subcommand("skyrl")],
+        tyro.conf.arg(name=""),
     ]
 
     def run(self) -> int:

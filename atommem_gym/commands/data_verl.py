@@ -1,17 +1,18 @@
-"""``atommem data verl``: which items to train on and to validate with, as the Parquet files that veRL reads."""
+"""``atommem data verl`` and ``skyrl``: which items to train on and to validate with, as Parquet files of a trainer."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import gymnasium as gym
+import pyarrow as pa
 import tyro
 from rich.text import Text
 
@@ -22,8 +23,10 @@ from atommem_gym.commands.consoles import output
 from atommem_gym.commands.run import Repeated, parse_settings
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.records import verl_rows
 from atommem_gym.records.files import files_of_split, split_name
-from atommem_gym.records.verl_rows import references, row, write_rows
+from atommem_gym.records.record import Item
+from atommem_gym.records.verl_rows import ItemReference, references, write_rows
 from atommem_gym.registration import configure, load_items, resolve_env_id, task_of
 from atommem_gym.task import Task
 from atommem_gym.terminal import printable
@@ -33,6 +36,16 @@ _LOOKED_AT = 64
 """Items whose streams are cut to see how long sessions are."""
 _Asked: TypeAlias = tuple[str, tuple[str, ...]]
 """A question with its answers: the same words may be asked of different documents."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns of a trainer's files."""
+
+    trainer: str
+    """Names the file that says what the others were made of."""
+    schema: pa.Schema
+    row: Callable[[ItemReference, Item, str], dict[str, Any]]
 
 
 @dataclass
@@ -59,6 +72,8 @@ class DataVerl:
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Draws the items."""
 
+    layout: ClassVar[Layout] = Layout("verl", verl_rows.SCHEMA, verl_rows.row)
+
     def run(self) -> int:
         """Write the files and print where they are; the exit status."""
         env_id = resolve_env_id(self.env_id)
@@ -77,7 +92,7 @@ class DataVerl:
             for part, (part_keywords, count) in parts.items():
                 rows[part], questions[part], steps[part] = self._rows(part, env_id, part_keywords, count)
             _check_apart(questions["train"], questions["validation"])
-            written = {part: write_rows(self.out / f"{part}.parquet", rows[part]) for part in parts}
+            written = {part: write_rows(self.out / f"{part}.parquet", rows[part], self.layout.schema) for part in parts}
             self._describe(env_id, parts, written, steps)
         except OSError as error:
             raise AtomMemError(f"--output {self.out} cannot be written: {error.strerror or error}") from error
@@ -108,7 +123,7 @@ class DataVerl:
         rows: list[dict[str, Any]] = []
         questions: set[_Asked] = set()
         for reference, item in references(env_id, keywords, items, indices, part=part):
-            rows.append(row(reference, item, data_source=data_source))
+            rows.append(self.layout.row(reference, item, data_source))
             questions.update((question.question, question.answers) for question in item.questions)
         return rows, questions, SessionSteps.of(items, config, indices[:: -(-len(indices) // _LOOKED_AT)])
 
@@ -129,7 +144,21 @@ class DataVerl:
                 "python": platform.python_version(),
             },
         }
-        (self.out / "verl.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        path = self.out / f"{self.layout.trainer}.json"
+        path.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+
+
+@dataclass
+class DataSkyRL(DataVerl):
+    """Write train.parquet and validation.parquet for SkyRL: references to items, verified by hash when they are played.
+
+    Example: atommem data skyrl HotpotQA -o data --set source=/data/hotpotqa --train 4096 --validation 256
+    """
+
+    out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="DIR")]
+    """Folder for the two files, and skyrl.json with what they were made of."""
+
+    layout: ClassVar[Layout] = Layout("skyrl", verl_rows.SKYRL_SCHEMA, verl_rows.skyrl_row)
 
 
 def _task(env_id: str) -> Task:

@@ -1,4 +1,4 @@
-"""Rows for veRL that say which episode to play, without a copy of its documents, and can tell if its data changed."""
+"""Rows for veRL and SkyRL that say which episode to play, without its documents, and can tell if its data changed."""
 
 from __future__ import annotations
 
@@ -44,6 +44,20 @@ SCHEMA = pa.schema(
 )
 """What veRL's ``RLHFDataset`` reads. ``env_keywords`` is JSON; ``prompt`` only names the item, for veRL's logs."""
 
+SKYRL_ENV_CLASS = "atommem"
+"""The name under which SkyRL groups the metrics of what plays the rows."""
+
+SKYRL_SCHEMA = pa.schema(
+    {
+        "data_source": pa.string(),
+        "prompt": SCHEMA.field("prompt").type,
+        "env_class": pa.string(),
+        "reward_spec": pa.struct({"method": pa.string(), "ground_truth": pa.string()}),
+        "extra_info": SCHEMA.field("extra_info").type,
+    }
+)
+"""What SkyRL's ``PromptDataset`` reads: the same in other columns."""
+
 
 @dataclass(frozen=True, slots=True)
 class ItemReference:
@@ -73,7 +87,7 @@ class ItemReference:
         """The reference in the column ``extra_info`` of a row.
 
         Raises:
-            ConfigError: the row was not written by `atommem data verl`.
+            ConfigError: the row was not written by `atommem data verl` or `atommem data skyrl`.
         """
         try:
             return cls(
@@ -89,7 +103,7 @@ class ItemReference:
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"extra_info={dict(extra_info)!r} of a row names no item ({type(error).__name__}: {error}); "
-                "write the data with `atommem data verl`"
+                "write the data with `atommem data verl` or `atommem data skyrl`"
             ) from error
 
     def as_extra_info(self) -> dict[str, Any]:
@@ -133,7 +147,8 @@ class ItemReference:
             if name not in overrides and module not in imports:
                 raise ConfigError(
                     f"a row names {name}={value!r}, whose module is not imported only because a row says so; if you "
-                    f"trust its code, name the module in the agent loop's settings, imports: [{module}]"
+                    f"trust its code, name the module in the settings of the agent loop or generator, "
+                    f"imports: [{module}]"
                 )
 
     def check_keywords(self, named: Mapping[str, Any]) -> None:
@@ -151,7 +166,8 @@ class ItemReference:
                 where = "template" if name == "template" else f"env_keywords.{name}"
                 raise ConfigError(
                     f"the row of {self.item!r} names {name}={value!r}, which is not opened or called only "
-                    f"because a row says so; if you mean it, write it into the agent loop's configuration ({where})"
+                    f"because a row says so; if you mean it, write it into the configuration of the agent loop or "
+                    f"generator ({where})"
                 )
 
     def check(self, item: Item) -> None:
@@ -165,7 +181,7 @@ class ItemReference:
             raise ConfigError(
                 f"item {self.index} of {self.env_id} is {item.id!r} (hash {found}), but the row was made of "
                 f"{self.item!r} (hash {self.item_hash}): the source or a keyword argument has changed; "
-                "write the data again with `atommem data verl`"
+                "write the data again with `atommem data verl` or `atommem data skyrl`"
             )
 
 
@@ -241,13 +257,26 @@ def row(reference: ItemReference, item: Item, data_source: str) -> dict[str, Any
     }
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+def skyrl_row(reference: ItemReference, item: Item, data_source: str) -> dict[str, Any]:
+    """One row for SkyRL; the arguments are those of :func:`row`."""
+    verl = row(reference, item, data_source)
+    model = verl["reward_model"]
+    return {
+        "data_source": verl["data_source"],
+        "prompt": verl["prompt"],
+        "env_class": SKYRL_ENV_CLASS,
+        "reward_spec": {"method": model["style"], "ground_truth": model["ground_truth"]},
+        "extra_info": verl["extra_info"],
+    }
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema = SCHEMA) -> int:
     """Write rows as Parquet, and return how many.
 
     Raises:
         OSError: the file cannot be written; an old one is untouched then.
     """
-    table = pa.Table.from_pylist([dict(one) for one in rows], schema=SCHEMA)
+    table = pa.Table.from_pylist([dict(one) for one in rows], schema=schema)
     partial = path.with_name(f".{path.name}.partial")
     try:
         pq.write_table(table, partial)

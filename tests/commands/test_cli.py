@@ -48,7 +48,8 @@ def test_help_of_every_command(arguments: list[str], capsys: Capture) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [[], *([name] for name in COMMANDS if name != "data"), ["data", "check"], ["data", "verl"]]
+    "line",
+    [[], *([name] for name in COMMANDS if name != "data"), ["data", "check"], ["data", "verl"], ["data", "skyrl"]],
 )
 def test_finding_6_9_help_names_every_option_that_is_read_and_no_other(line: list[str], capsys: Capture) -> None:
     """Pages are made of the commands' fields; what reads the command line has help of its own, which nobody sees."""
@@ -89,7 +90,7 @@ def test_finding_6_9_a_default_is_said_once(capsys: Capture) -> None:
             "Error parsing --episodes: invalid literal for int() with base 10: 'x' (`atommem",
         ),
         ("memory rmm kept.db", "invalid choice 'rmm' for argument 'action'. Expected one of ('ls', 'show'"),
-        ("data", "Expected one of {check, verl} (`atommem data --help` tells more)"),
+        ("data", "Expected one of {check, verl, skyrl} (`atommem data --help` tells more)"),
         ("compare a a --agents keep_all", "error: Error parsing --agents: it takes 2 values, not 1 (`atommem compare"),
         ("view x --port z", "error: Error parsing --port: invalid literal for int() with base 10: 'z' (`atommem view"),
         ("memory", "{ls,show,search,export,rm,purge} What to do; DATABASE The folder of a kept database"),

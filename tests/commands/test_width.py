@@ -72,6 +72,9 @@ CASES: dict[str, list[tuple[str, ...]]] = {
     "data verl": [
         ("data", "verl", "Synthetic", "-o", "verl", "--set", "num_docs=20", "--train", "4", "--validation", "2")
     ],
+    "data skyrl": [
+        ("data", "skyrl", "Synthetic", "-o", "skyrl", "--set", "num_docs=20", "--train", "4", "--validation", "2")
+    ],
     "info": [("info",)],
 }
 """What is run of every command; a new one needs a line here."""

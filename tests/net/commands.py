@@ -42,6 +42,7 @@ COMMANDS = (
     ("data",),
     ("data", "check"),
     ("data", "verl"),
+    ("data", "skyrl"),
     ("info",),
 )
 """All commands; ``atommem --help``, which is recorded, lists those of the first level."""
