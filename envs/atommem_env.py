@@ -61,6 +61,10 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         task: The name of a registered task, in place of the class's own.
         render_mode: ``None``, ``"ansi"`` or ``"human"``.
         **keywords: Those of ``EnvConfig`` and of the task.
+
+    Raises:
+        ConfigError: a keyword is unknown, invalid or contradicts another one.
+        DatasetUnavailableError: the task's records cannot be read.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium declares it an instance variable)

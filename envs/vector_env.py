@@ -70,6 +70,9 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
             same items, sooner (``atommem_gym.envs.items_ahead``).
         **keywords: Those of the plain environment.
 
+    Raises:
+        ConfigError: as in the plain environment, or ``num_envs`` is less than 1.
+
     Example:
         >>> import gymnasium as gym, atommem_gym
         >>> envs = gym.make_vec("AtomMem-Synthetic-v0", num_envs=4, num_docs=20, store="numpy")

@@ -149,6 +149,9 @@ def player_keywords(name: str) -> dict[str, Any]:
     >>> player_keywords("add_only")
     {'operations': ['create', 'read']}
 
+    Args:
+        name: Of the player, as :func:`make_player` takes it.
+
     Raises:
         ConfigError: there is no such player.
     """

@@ -279,7 +279,10 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan in a YAML file.
+    """Read the plan of an evaluation from a YAML file.
+
+    Args:
+        path: The file; ``docs/evaluation.md`` lists its keys.
 
     Raises:
         ConfigError: there is none, or it is wrong.

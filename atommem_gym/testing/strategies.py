@@ -26,7 +26,11 @@ _AROUND = ("", " ", "\n", "I note it. ", "<think>which one?</think>", "a < b > c
 
 
 def texts(max_words: int = 4) -> st.SearchStrategy[str]:
-    """Short texts from a small vocabulary, so that equal ones, and ties between unequal ones, come often."""
+    """Texts from a small vocabulary, so that equal ones, and ties between unequal ones, come often.
+
+    Args:
+        max_words: Words of a text at most; some texts are other characters, 12 at most.
+    """
     words = st.lists(st.sampled_from(_WORDS), min_size=1, max_size=max_words).map(" ".join)
     return st.one_of(words, words, st.text(min_size=1, max_size=12).map(str.strip).filter(bool))
 
