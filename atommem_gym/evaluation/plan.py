@@ -209,7 +209,7 @@ class Plan:
         return [(where, str(template)) for where, template in named if template is not None]
 
     def code(self) -> list[tuple[str, str]]:
-        """All code of the user's own that the plan names, as pairs of the part that names it and its module."""
+        """All custom code that the plan names, as pairs of the part that names it and its module."""
         named = [("the plan", plugins_in(self.settings))]
         named += [(f"the plan for {env.label}", plugins_in(env.settings)) for env in self.envs]
         named += [("the plan", plugins_in({"agent": agent.name})) for agent in self.agents]

@@ -63,7 +63,7 @@ def score_all(scorer: Scorer, requests: Sequence[ScoreRequest]) -> list[float]:
 
     Raises:
         JudgeError: the judge failed.
-        ValueError: the scorer returned something that is no score.
+        ValueError: the scorer returned something that is not a score.
     """
     scores = [decided(request) for request in requests]
     asked = [request for request, score in zip(requests, scores, strict=True) if score is None]

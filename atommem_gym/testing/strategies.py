@@ -66,7 +66,7 @@ def actions(
 ) -> st.SearchStrategy[str]:
     """One action: some valid operations of a dialect with free text between them.
 
-    A dialect of one's own may read free text as it likes, so there a new line alone is between them.
+    A custom dialect may read free text as it likes, so there a new line alone is between them.
 
     Args:
         dialect: ``"crud"``, ``"tools"``, ``"released"`` or ``"package.module:name"``.

@@ -24,6 +24,7 @@ SOURCES = {"atommem_gym": "atommem_gym", "envs": "atommem_gym/envs", "agents": "
 
 _ENTRY = re.compile(r"^::: (\S+)$", re.MULTILINE)
 _ROLE = re.compile(r":(?:class|func|meth|mod|attr|data|obj|exc):`~?([^`<>]+)`")
+_RULE = re.compile(r"\bSPEC ([MAER]\d+|D[1-6])\b")
 _PROMPT = re.compile(r"^ *>>> ")
 
 
@@ -66,6 +67,8 @@ class Docstrings(griffe.Extension):
             if obj.is_class and obj.module.path == "atommem_gym.envs.tasks":
                 text = without_manual(text)
             obj.docstring.value = markdown(text, self.pages)
+        if obj.is_attribute and "instance-attribute" in obj.labels and "dataclass" not in obj.parent.labels:
+            obj.value = None  # how ``__init__`` works it out says nothing to a reader
 
 
 def without_manual(docstring: str) -> str:
@@ -76,13 +79,14 @@ def without_manual(docstring: str) -> str:
 
 
 def markdown(docstring: str, known: dict[str, str]) -> str:
-    """A docstring with links in place of Sphinx roles, and its doctests as blocks of code.
+    """A docstring with links in place of Sphinx roles and of rules, and its doctests as blocks of code.
 
     Args:
         docstring: The text, its common indent removed.
         known: The full names that the reference describes; other roles become plain code.
     """
-    return _fenced(_ROLE.sub(lambda match: _link(match[1], known), docstring))
+    linked = _ROLE.sub(lambda match: _link(match[1], known), docstring)
+    return _fenced(_RULE.sub(r"[rule \1](../semantics.md#\1)", linked))
 
 
 def _link(target: str, known: dict[str, str]) -> str:

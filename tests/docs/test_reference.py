@@ -109,4 +109,5 @@ def test_docstrings_become_markdown() -> None:
         f"See {link.format('atommem_gym.stores.open_store')}, {link.format('open_store')}, `X` and `gone.away`.\n\n"
         "```pycon\n>>> 1 + 1\n2\n```\n\n    ```pycon\n    >>> f(\n    ...     2)\n    3\n    ```\n\nEnd."
     )
+    assert HOOK["markdown"]("One a step (SPEC M3, R2).", {}) == "One a step ([rule M3](../semantics.md#M3), R2)."
     assert HOOK["markdown"]("A test at the end:\n>>> 1", {}).endswith("```pycon\n>>> 1\n```")
