@@ -3,7 +3,7 @@ PYTHON ?= python3
 EXTRAS ?= test
 BIN := .venv/bin
 
-.PHONY: bridges gpu-lock milvus-environment milvus pythons verl-environment verl-test verl-smoke verl-nodes verl-learn demo test lowest check lint types layers docs bench slow mutation clean
+.PHONY: bridges release-check gpu-lock milvus-environment milvus pythons verl-environment verl-test verl-smoke verl-nodes verl-learn demo test lowest check lint types layers docs bench slow mutation clean
 
 .venv/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -37,6 +37,11 @@ PYTHONS_TESTS := env vector_env rooms gymnasium_forms snapshot_item traces_recor
 
 pythons:  ## minutes of tests on the other versions of Python, without torch, in .pythons
 	.ci/pythons $(PYTHONS) -- -q -n auto $(foreach name,$(PYTHONS_TESTS),$(wildcard tests/*/test_$(name).py tests/*/*/test_$(name).py))
+
+RELEASE_PYTHONS ?= 3.10 3.11 3.12 3.13
+
+release-check:  ## build sdist and wheel into dist, and try the wheel without extras on each version of Python (minutes)
+	.ci/release $(RELEASE_PYTHONS)
 
 # A standalone Milvus server comes in a wheel, without Docker (80 MB, and 260 unpacked), into an environment of its own.
 .milvus/installed:
@@ -90,6 +95,7 @@ layers: types
 
 docs: .venv/installed  ## the documentation site, in build/docs; every link in it is checked
 	$(BIN)/python docs/hooks/environments.py
+	$(BIN)/python docs/hooks/public_names.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 slow: .venv/installed  ## the long profiles: fault loops, fuzzing, and the properties with many more examples

@@ -35,7 +35,7 @@ from atommem_gym.commands.traces.replay import Replay
 from atommem_gym.commands.traces.rescore import Rescore
 from atommem_gym.commands.traces.view import View
 from atommem_gym.errors import AtomMemError, suggestion
-from atommem_gym.terminal import printable
+from atommem_gym.terminal import make_streams_encodable, printable
 from atommem_gym.terminal.diversion import diverted_output
 from atommem_gym.trust import command_line, masked, said_modules
 
@@ -93,6 +93,7 @@ class CommandLine:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``atommem`` with these arguments, by default the command line's, and return the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    make_streams_encodable()
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     if arguments[:1] == ["--version"]:

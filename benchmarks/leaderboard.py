@@ -20,7 +20,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any
@@ -44,6 +43,8 @@ SPLIT = "validation"
 RETRIEVING = ("keep_all", "tidy", "oracle")
 """Agents whose results depend on the embedder; the others are played once, with the first embedder."""
 RESULTS_VERSION = 1
+"""Raised when an agent or a measure changes. The version of the package says nothing here: environments play alike
+under one id, whatever release they come with (docs/public_api.md)."""
 
 
 @dataclass
@@ -228,7 +229,6 @@ def settings(options: Options) -> dict[str, Any]:
     """What must be equal for earlier cells to be gone on with."""
     return {
         "version": RESULTS_VERSION,
-        "atommem_gym": version("atommem-gym"),
         "episodes": options.episodes,
         "seed": options.seed,
         "split": SPLIT,

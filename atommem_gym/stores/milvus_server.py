@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -93,6 +95,7 @@ class MilvusServerStore:
         """Episodes that this store has written, and whether it knows all their rows."""
         # Its threads begin with the first vector step.
         self._searchers = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="atommem-search")
+        _import_scipy()
         try:
             self._prepare(embedder)
         except BaseException:
@@ -371,6 +374,15 @@ class MilvusServerStore:
                 f"this store ({self.name}) was opened by process {self._process}, and a forked child cannot use its "
                 "connection; open a store in the child"
             )
+
+
+def _import_scipy() -> None:
+    """Import ``scipy.sparse`` where it is installed: pymilvus does at the first vectors, which may be in many threads.
+
+    Threads that import it at the same time find modules that are half imported.
+    """
+    if importlib.util.find_spec("scipy") is not None:
+        importlib.import_module("scipy.sparse")
 
 
 def _in_parts(items: list[str]) -> Iterator[list[str]]:

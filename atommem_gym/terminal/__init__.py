@@ -8,7 +8,7 @@ the terminal: file names, labels and texts come from strangers.
 
 from __future__ import annotations
 
-from atommem_gym.terminal.console import SafeConsole, drawn, terminal_width
+from atommem_gym.terminal.console import SafeConsole, drawn, make_streams_encodable, terminal_width
 from atommem_gym.terminal.table import Column, Table
 from atommem_gym.terminal.texts import UNBOUNDED, Excerpt, Heading, Line, on_one_line, printable, wrapped
 
@@ -21,6 +21,7 @@ __all__ = [
     "SafeConsole",
     "Table",
     "drawn",
+    "make_streams_encodable",
     "on_one_line",
     "printable",
     "terminal_width",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import sys
@@ -16,6 +17,23 @@ from atommem_gym.terminal.texts import UNBOUNDED, printable, wrapped
 
 DUMB_WIDTH = 80
 """Columns of a terminal that tells nothing about itself."""
+_CODE_PAGES = sys.platform == "win32"
+"""Whether pipes and files have a code page by default, which lacks most of what documents hold; terminals have not."""
+
+
+def make_streams_encodable() -> None:
+    r"""Let standard output and error take every character, whatever the encoding of the system.
+
+    Into a pipe or a file Windows gets UTF-8, unless ``PYTHONIOENCODING`` names something else. A character that an
+    encoding lacks is written by its number (``\u2500``): nothing raises, and nothing is lost.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper) or stream.closed:
+            continue
+        if _CODE_PAGES and not stream.isatty() and not os.environ.get("PYTHONIOENCODING"):
+            stream.reconfigure(encoding="utf-8")
+        if stream.errors == "strict" and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def terminal_width(file: TextIO) -> int | None:

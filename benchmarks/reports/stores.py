@@ -215,8 +215,8 @@ def _real(by_size: Mapping[tuple[str, int], Cell], sizes: Sequence[int]) -> list
     heads += ["step / search", "ms an episode step", "target", "met"]
     note = (
         "A read sees the writes before it, so a step waits for the server's next time tick (200 ms unless configured "
-        "otherwise): once, and all episodes of a vector step together. A search that follows a write waits for one "
-        "tick or for two, as it falls between them."
+        "otherwise): once, and all episodes of a vector step together. With many episodes "
+        "the searches themselves take longer than a tick."
     )
     return ["", "## A real Milvus", "", *_table(heads, rows), "", note]
 

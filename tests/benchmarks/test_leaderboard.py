@@ -125,6 +125,11 @@ def test_results_of_other_settings_are_not_mixed_in(board: ModuleType, data: Pat
     assert board.main(options(board, tmp_path, fresh=True, **other)) == 0
 
 
+def test_cells_of_an_earlier_release_are_gone_on_with(board: ModuleType) -> None:
+    """Environments play alike under one id, so a new version of the package has nothing to play again."""
+    assert board.load_cells(FOLDER / "results" / "leaderboard.json", board.Options())
+
+
 def test_only_official_records_of_2wikimultihopqa_are_played(board: ModuleType, data: Path, tmp_path: Path) -> None:
     sources = board.find_sources((), tmp_path, Console(file=io.StringIO()))
     assert sources["hotpotqa"] == data / "hotpotqa.jsonl"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -169,3 +172,17 @@ def test_a_lost_connection_is_an_error_and_the_same_write_can_be_repeated(own_se
         while len(os.listdir("/proc/self/fd")) > files and time.monotonic() < end:
             time.sleep(0.05)
         assert len(os.listdir("/proc/self/fd")) <= files + 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("scipy") is None, reason="needs scipy, which comes with the extra `embed`")
+def test_the_first_searches_find_pymilvus_imported_whole(url: str) -> None:
+    # pymilvus imports scipy.sparse at the first vectors that it is given; many threads at once find it half imported.
+    lines = (
+        "import sys",
+        "from atommem_gym.stores.loading import open_store",
+        "assert 'scipy.sparse' not in sys.modules",
+        f"store = open_store({url!r}, {DIM})",
+        "assert 'scipy.sparse' in sys.modules",
+        "store.close()",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=120)

@@ -65,7 +65,8 @@ def prepare(folder: Path, template: Path) -> None:
 
 def start_ray(folder: Path, head: Machine, worker: Machine) -> None:
     """A node on each machine, under an environment that knows nothing of the run."""
-    common = ["--num-cpus=4", "--num-gpus=1", "--object-store-memory=200000000", "--disable-usage-stats"]
+    # A worker takes three processors and a card of one node. The trainer's own actors may all fall on one node as well.
+    common = ["--num-cpus=8", "--num-gpus=1", "--object-store-memory=200000000", "--disable-usage-stats"]
     for machine, options in (
         (head, ["--head", "--include-dashboard=false"]),
         (worker, [f"--address={head.address}:6379"]),
