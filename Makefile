@@ -60,7 +60,8 @@ milvus: .venv/installed .milvus/installed  ## minutes of tests against a real Mi
 		--hypothesis-profile milvus $(MILVUS_TESTS)
 
 # Each bridge in an environment of its own, in .bridges, with its extra: their pins exclude each other. One that has a package of
-# its own in bridges/ brings it along.
+# its own in bridges/ brings it along. `make bridge-skyrl` needs PYTHON=python3.12, so it is not among the default ones; its
+# torch is named, as a build for the CPU has that version.
 BRIDGES ?= inspect verifiers openenv mcp minari hub
 
 .bridges/uv/bin/uv:
@@ -70,7 +71,7 @@ BRIDGES ?= inspect verifiers openenv mcp minari hub
 .bridges/%/installed: pyproject.toml .bridges/uv/bin/uv
 	test -x .bridges/$*/bin/python || $(PYTHON) -m venv --without-pip .bridges/$*
 	.bridges/uv/bin/uv pip install --quiet --python .bridges/$*/bin/python --editable ".[$*]" "pytest>=8" "hypothesis>=6.100" \
-		$(if $(wildcard bridges/$*/pyproject.toml),--editable bridges/$*)
+		$(if $(filter skyrl,$*),"torch==2.13.0") $(if $(wildcard bridges/$*/pyproject.toml),--editable bridges/$*)
 	touch $@
 
 .PRECIOUS: .bridges/%/installed

@@ -1,4 +1,4 @@
-"""Who plays: scripted agents, one file each, by name, and agents of the user's own; ``playing.py`` is in every loop."""
+"""Who plays: scripted agents, one file each, by name, and custom agents; ``playing.py`` is in every loop."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def make_agent(name: str) -> Agent:
     """The agent of this name, made anew.
 
     Args:
-        name: A key of ``AGENTS``, or ``"package.module:name"``: a class or function of the user's own that makes an
+        name: A key of ``AGENTS``, or ``"package.module:name"``: a custom class or function that makes an
             agent without arguments.
 
     Raises:
-        ConfigError: there is none, or one of the user's own has another form (:mod:`atommem_gym.plugins`) or may not be
+        ConfigError: there is none, or a custom one has another form (:mod:`atommem_gym.plugins`) or may not be
             imported (:mod:`atommem_gym.trust`).
     """
     if is_plugin("agent", name):

@@ -45,24 +45,25 @@ class Reply:
     text: str
     """The action."""
     stop_reason: str | None
-    """How the reply ended, in the words of whoever made it: a finish reason of ``chat_reply.ENDINGS``, such as
-    ``stop`` or ``length``. A reply that ended in another way is not acted on (SPEC A9)."""
+    """How the reply ended, as the server says it: a finish reason of ``chat_reply.ENDINGS``, such as ``stop`` or
+    ``length``. A reply that ended in another way is not acted on (SPEC A9)."""
     prompt_tokens: int | None = None
-    """``None`` where nobody counts, as in ``response_tokens``."""
+    """``None`` where nobody counts."""
     response_tokens: int | None = None
+    """``None`` where nobody counts."""
     prompt_ids: Sequence[int] = ()
-    """The prompt as the model saw it; empty where the policy answers with text, as are ``token_ids``."""
+    """Token ids of the prompt as the model saw it; empty where the policy answers with text."""
     token_ids: Sequence[int] = ()
-    """The tokens that were sampled, special ones included."""
+    """Sampled token ids, special ones included; empty where the policy answers with text."""
     log_probs: Sequence[float] | None = None
-    """One per token, or none at all."""
+    """One for each sampled token, or ``None``."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What the server says besides."""
+    """What else the server returned."""
 
 
 Policy: TypeAlias = Callable[[Messages], Awaitable[Reply]]
-"""Answers a prompt. Where the prompt is too long, it raises ``ContextLengthError`` and is asked again with a shorter
-one; whatever else it raises ends the session."""
+"""Answers a prompt. If it raises ``ContextLengthError``, it is asked again with a shorter prompt; any other error ends
+the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +71,18 @@ class SessionStep:
     """One prompt, the reply to it, and what came of it."""
 
     messages: Messages
-    """The prompt, as it was shortened last."""
+    """The prompt that was answered, shortened if need be."""
     reply: Reply
+    """What the policy answered."""
     reward: float
-    """Of this step, shaping included."""
+    """Reward of this step, shaping included."""
     facts: dict[str, Any]
-    """Of this step: ``step``, ``phase``, ``operations`` and ``rejected`` (counts), ``entries``, ``evidence_recall``,
-    ``prompt_shortened``, ``response_cut``."""
+    """What else is known of this step: ``step``, ``phase``, ``operations`` and ``rejected`` (counts), ``entries``,
+    ``evidence_recall``, ``prompt_shortened``, ``response_cut``."""
     generate_s: float
     """Seconds in the policy."""
     env_s: float
+    """Seconds in the environment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +138,21 @@ async def play_session(
     overlong_prompt: OverlongPrompt = "shorten",
     on_step: Callable[[SessionStep], None] | None = None,
 ) -> Session:
-    """Play an item to its end.
+    """Play one episode to its end.
 
     Args:
-        env: Of a pool, not in use by anyone else.
-        item: Its index, ``0 <= item < env.num_items``; or a reference to it, which is checked.
-        policy: Who answers.
-        shuffle_seed: The item's layout.
+        env: An environment of a pool that no other coroutine uses.
+        item: Which item to play: its index, ``0 <= item < env.num_items``, or a reference, which is checked.
+        policy: Awaited with the messages of each step; returns the reply.
+        shuffle_seed: The item's layout: order of documents and questions, drawn distractors.
         prompt: Renders observations; by default the environment's own. Sessions of one pool may share it.
         overlong_prompt: What happens where the policy raises ``ContextLengthError``. ``shorten`` drops from the end of
             the chunk, then entries, scratchpad and feedback, by the rule of ``shortening.Shortener``, and counts it;
             ``error`` ends the session with that error.
-        on_step: Called after every step, with that step: who is interrupted still has those that were played.
+        on_step: Called with each step once it is played, so that an interrupted session leaves what was played.
+
+    Returns:
+        The steps with rewards, totals and metrics.
 
     Raises:
         ConfigError: the item is not that of the reference, or ``overlong_prompt`` is neither of the two.

@@ -71,9 +71,10 @@ OF_ITEMS = ("num_docs", "questions_per_episode", "order", "options")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvConfig:
-    """Every keyword argument of an environment, validated (SPEC, "Names users type").
+    """Every keyword argument of an environment, with its value.
 
-    A task may have keyword arguments of its own; they are in ``options``, but are given side by side with the others.
+    ``gymnasium.make`` and the other forms take these keywords and make an ``EnvConfig`` of them, which
+    ``env.unwrapped.config`` shows. A task's own keywords are given beside them and are kept in ``options``.
     """
 
     source: str = "hub"
@@ -81,7 +82,7 @@ class EnvConfig:
     split: str = "train"
     """``"train"``, ``"validation"`` (or ``"dev"``) or ``"test"``; generated records have splits of any name."""
     num_docs: int = 200
-    """Documents an episode; contexts (SPEC E14) come whole, and there it is 0."""
+    """Documents per episode; 0 where contexts come whole (SPEC E14)."""
     questions_per_episode: QuestionsPerEpisode = 1
     """A number; a range ``[low, high]``, drawn uniformly; or ``"released"``: 1 with probability ½, else 2 to 10."""
     chunk_tokens: int = 4000
@@ -99,41 +100,44 @@ class EnvConfig:
     """``"milvus"``, ``"milvus:///path/to.db"``, ``"http://host:19530"``, ``"numpy"`` or
     ``"package.module:name"``."""
     store_reads: str = "mirror"
-    """Who answers reads of the embedded store: its exact mirror in memory, or ``"milvus"`` itself."""
+    """What answers reads of the embedded store: its exact ``"mirror"`` in memory, or ``"milvus"`` itself."""
     keep_memory: bool | None = None
     """Whether episodes stay in the database after their end; ``None``: only with a ``milvus:///`` path, or if a store
     of your own says so."""
     top_k: int = 6
-    """Entries that a read shows at most."""
+    """Entries that a read shows, at most."""
     operations: tuple[Kind, ...] = STORAGE_KINDS
-    """Which of create, read, update and delete there are."""
+    """The operations on the store that are allowed, of create, read, update and delete."""
     scratchpad: bool = True
-    """``False`` takes the scratchpad away."""
+    """Whether there is a scratchpad."""
     storage: bool = True
-    """``False`` takes the vector store away, and with it all four operations on it."""
+    """Whether there is a vector store; without it, its four operations are not allowed either."""
     dialect: str = "crud"
     """How actions are written: ``"crud"`` tags, ``"tools"`` calls, the tags of the ``"released"`` code, or
     ``"package.module:name"``."""
     thinking: Pairs | None = None
-    """What reasoning stands between, a pair or a list of pairs; ``None``: ``<think>`` and the other known ones."""
+    """Delimiters of reasoning, which is ignored: a pair or a list of pairs; ``None``: ``<think>`` and the other known
+    ones."""
     template: str | None = None
-    """A Jinja2 file that takes the place of the dialect's prompt, or ``"shared_prefix"``: the same, what a group shares
-    first; the environment itself never reads it."""
+    """A Jinja2 file that replaces the dialect's prompt, or ``"shared_prefix"``: the dialect's prompt, beginning with
+    what a group shares. Wrappers and players read it; the environment does not."""
     preset: str = "paper"
-    """``"released"`` keeps the semantics of the paper's released code, so that its checkpoint can be evaluated."""
+    """``"paper"``, or ``"released"``, which keeps the semantics of the paper's released code, so that its checkpoint
+    can be evaluated."""
     addressing: str = "id"
-    """``"visible"``: only entries shown in the current observation can be updated or deleted."""
+    """Which entries can be updated or deleted: by ``"id"`` all, or only those ``"visible"`` in the observation."""
     sticky_query: bool = False
     """Whether the last query is evaluated again at every step until it is replaced."""
     initial_query: str = ""
     """A query that stands before the first read; empty for none."""
     advance: str = "always"
-    """``"on_write"``: the chunk moves on only after a create or a well-formed update."""
+    """When the next chunk is shown: ``"always"`` at the next step, or ``"on_write"``, only after a create or a
+    well-formed update."""
     order: str = "shuffled"
     """Of documents: ``"shuffled"``, ``"gold_first"``, ``"gold_last"``, ``"gold_spread"``, ``"gold_together"``, or
     ``"given"``: as the records have them, the only one of dated streams."""
     question_visible: str = "always"
-    """``"end"`` shows the questions only after the last chunk."""
+    """When the questions are shown: ``"always"``, or at the ``"end"``, after the last chunk."""
     early_answer: bool = False
     """Whether questions may be answered while chunks remain."""
     reward: str | Callable[..., float] | Scorer = "em"
@@ -146,19 +150,19 @@ class EnvConfig:
     reader_options: Mapping[str, Any] | None = None
     """Settings of a reader on a server, by name: ``model``, ``api_key_env``, ``max_tokens`` and others."""
     max_steps: int | None = None
-    """Steps an episode; ``None``: chunks + 4 per question."""
+    """Steps per episode; ``None``: chunks + 4 per question."""
     max_entry_tokens: int = 512
-    """A longer entry is cut."""
+    """Tokens of an entry; a longer one is cut."""
     max_scratchpad_tokens: int = 2048
-    """A longer scratchpad is cut."""
+    """Tokens of the scratchpad; a longer one is cut."""
     max_entries: int | None = None
-    """A create over it is rejected; ``None``: no limit."""
+    """Live entries; a create beyond that is rejected; ``None``: no limit."""
     max_memory_tokens: int = 4096
-    """Tokens that a read may show in all."""
+    """Tokens that a read shows, at most, over all its entries."""
     max_reads_per_question: int = 3
-    """The read that would exceed it closes the question unanswered."""
+    """Reads per question; one more closes the question unanswered."""
     max_action_chars: int = 65_536
-    """A longer action is cut."""
+    """Characters of an action; a longer one is cut."""
     difficulty: float | None = None
     """From 0 to 1: sets the task's knobs, except those that are given; ``num_docs`` is then that of difficulty 1."""
     options: Any = None

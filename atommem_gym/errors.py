@@ -59,7 +59,13 @@ class ModelUnavailableError(LanguageModelError):
 
 
 class ContextLengthError(LanguageModelError):
-    """A prompt does not fit a language model's context; ``prompt_tokens`` and ``limit`` say by how much, if known."""
+    """A prompt does not fit a language model's context.
+
+    Args:
+        message: What the user reads.
+        prompt_tokens: Tokens of the prompt, ``None`` if unknown.
+        limit: Tokens that the context holds, ``None`` if unknown.
+    """
 
     def __init__(self, message: str, prompt_tokens: int | None = None, limit: int | None = None) -> None:
         super().__init__(message)
@@ -72,7 +78,12 @@ class SnapshotError(AtomMemError, ValueError):
 
 
 class StepFailedError(AtomMemError, RuntimeError):
-    """A step or reset that was sent to environment ``env_id`` of a pool failed; its episode is as it was."""
+    """A step or reset of a pool's environment failed; its episode is as it was.
+
+    Args:
+        env_id: Which environment of the pool.
+        cause: Why it failed.
+    """
 
     def __init__(self, env_id: int, cause: BaseException) -> None:
         super().__init__(

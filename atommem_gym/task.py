@@ -127,7 +127,11 @@ class ItemsByDifficulty:
 
 
 def load_attribute(found: Any, what: str) -> Any:
-    """What a name such as ``"package.module:attribute"`` means; anything but a string is returned as it is.
+    """What a name such as ``"package.module:attribute"`` means.
+
+    Args:
+        found: The name; anything but a string is returned as it is.
+        what: What it names, for the error, such as ``"options"``.
 
     Raises:
         ConfigError: there is nothing of this name.

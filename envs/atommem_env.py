@@ -56,11 +56,15 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
     this class itself over items of your own.
 
     Args:
-        items: What to read and to ask, in place of the task's own; ``source``, ``num_docs`` and the like then say
-            nothing.
+        items: What to read and to ask, in place of the task's own; ``source``, ``num_docs`` and other keywords about
+            records then have no effect.
         task: The name of a registered task, in place of the class's own.
         render_mode: ``None``, ``"ansi"`` or ``"human"``.
         **keywords: Those of ``EnvConfig`` and of the task.
+
+    Raises:
+        ConfigError: a keyword is unknown, invalid or contradicts another one.
+        DatasetUnavailableError: the task's records cannot be read.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium declares it an instance variable)
@@ -103,9 +107,12 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
 
         Args:
             seed: Seeds the generator that draws the item.
-            options: ``index`` takes that item; ``shuffle_seed`` (default 0) another layout of it; ``memory`` goes on
-                with the memory that a kept database holds under this key; ``difficulty`` plays this episode at
-                another difficulty than the environment's.
+            options: ``index`` plays that item, from 0 to ``num_items - 1``; ``shuffle_seed`` (default 0) lays it out
+                anew; ``memory`` starts with the memory that a kept database holds under this key; ``difficulty``, from
+                0 to 1, plays this episode at that difficulty.
+
+        Returns:
+            The first observation, with the first chunk, and ``info``.
 
         Raises:
             IndexError: there is no item ``index``; the message holds the valid range.
@@ -131,7 +138,14 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         return result.observation, result.info
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Execute the operations of an action and move on.
+        """Execute the operations of an action and show what follows.
+
+        Args:
+            action: Any text; its operations are executed in the order written (:func:`atommem_gym.actions.parse`).
+
+        Returns:
+            Observation, reward (0 until the end, then the score in [0, 1]), whether every question is closed, whether
+            ``max_steps`` is reached, and ``info``.
 
         Raises:
             ResetNeeded: before the first ``reset`` or after the end of the episode.
@@ -150,16 +164,16 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         return result
 
     def render(self) -> str | None:
-        """The last step as coloured text: ``ansi`` returns it, ``human`` has printed it."""
+        """The last step as coloured text: returned for ``"ansi"``; for ``"human"``, ``step`` has printed it already."""
         if self.render_mode is None:
             gym.logger.warn("render() without a render_mode; make the environment with render_mode='ansi' or 'human'")
             return None
         return self._current.frame if self.render_mode == "ansi" else None
 
     def close(self) -> None:
-        """Give store and database back; closing twice is no error.
+        """Release store and database; closing twice is no error.
 
-        Forks share them: the last to be closed closes the database, and until then each takes its own rows along.
+        Forks share them: each deletes its own rows when it is closed, and the last one closes the database.
         """
         if self._finalizer.alive:
             try:
@@ -170,9 +184,9 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
     def snapshot(self) -> dict[str, Any]:
         """The state of the whole environment, picklable; see :meth:`restore` (SPEC M14).
 
-        It knows its item (id, and hashes of questions, answers, evidence and documents) and holds none of it, unless a
-        recorder watches: then it takes along what was recorded, for the trace of the branch. Wrappers are no part of
-        it: shaping, or where a curriculum stands.
+        It names its item (id, and hashes of questions, answers, evidence and documents) and contains none of its text,
+        except where a recorder watches: then it contains what was recorded so far, for the trace of the branch. The
+        state of wrappers, such as shaping or a curriculum, is no part of it.
         """
         return self._branching.snapshot(self._current, self._generators())
 
@@ -202,17 +216,19 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
     def fork(self: Env, n: int) -> list[Env]:
         """``n`` running environments that share the past with this one and nothing else (SPEC M14).
 
-        Each is at this step, with entries of its own and generators of its own that go on from the same states: the
-        same actions, resets included, give what they would have given here. They share what never changes (items,
-        stream, observation space, configuration), the embedder and the database, so step them one at a time, in one
-        thread, and close each; the last to be closed, of them and this one, closes the database. After a step that
-        failed, the forks are where the environment is: before it.
+        Each is at this step. Its entries and random generators are copies, so the same actions, resets included, give
+        what they would have given here. Forks share what never changes (items, stream, observation space,
+        configuration), the embedder and the database: step them one at a time, in one thread, and close each. After a
+        step that failed, forks begin before that step, as this environment does.
 
-        Wrappers are no part of an environment: fork ``env.unwrapped`` and put wrappers around the forks, which begin
-        anew (a ``TimeLimit`` counts from 0).
+        Wrappers are not forked: fork ``env.unwrapped`` and wrap the forks; new wrappers begin anew (a ``TimeLimit``
+        counts from 0).
+
+        Args:
+            n: How many, at least 1.
 
         Raises:
-            ConfigError: ``n`` is no integer from 1.
+            ConfigError: ``n`` is not an integer of at least 1.
             ResetNeeded: there is no episode yet, or it is over; :meth:`snapshot` takes such states, too.
             EmbedderError, StoreError: nothing has changed, and nothing is left of the forks.
 

@@ -130,7 +130,7 @@ class Backend:
 
         Raises:
             EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed.
-            ValueError: the scorer returned something that is no score.
+            ValueError: the scorer returned something that is not a score.
         """
         jobs = [self.job(running, step) for running, step in batch]
         self.read(jobs)
@@ -171,7 +171,7 @@ class Backend:
 
         Raises:
             JudgeError: the judge gave no verdict.
-            ValueError: the scorer returned something that is no score.
+            ValueError: the scorer returned something that is not a score.
         """
         requests = [request for job in jobs for request in job.step.requests]
         if not requests:

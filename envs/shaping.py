@@ -122,7 +122,11 @@ def shaped(reward: float, shaping: Iterable[Shaping], info: Mapping[str, Any], e
 
 
 def load_shaping(spec: ShapingSpec | Iterable[Shaping]) -> tuple[Shaping, ...]:
-    """Shaping from its JSON form; objects that are ready, one's own among them, pass as they are.
+    """Make shaping from its JSON form.
+
+    Args:
+        spec: Names with their arguments, as below, or callables ``(info, episode) -> float``, which are returned as
+            they are.
 
     >>> load_shaping({"MemoryCost": {"per_operation": 0.01}, "FormatPenalty": {}})[0]
     MemoryCost(per_entry=0.0, per_operation=0.01)

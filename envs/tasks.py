@@ -31,7 +31,7 @@ A `Dict`:
 | field | space | meaning |
 |---|---|---|
 | `phase` | `Discrete(2)` | 0 reading, 1 answering |
-| `progress` | `Box(0, …, (2,), int64)` | chunks read, chunks in all |
+| `progress` | `Box(0, …, (2,), int64)` | chunks read, chunks in total |
 | `question` | text | the open question; while reading all of them, numbered, or none with `question_visible="end"` |
 | `chunk` | text | the chunk to read; empty when answering |
 | `scratchpad` | text | the scratchpad |
@@ -45,10 +45,14 @@ A `Dict`:
 
 ## Starting State
 
-Memory is empty and the first chunk is shown. `reset(seed=…)` draws an item, `reset(options={"index": i})` takes item
-`i` of `num_items`, `"shuffle_seed": s` another layout of it (order of documents and questions, drawn distractors),
-`"memory": key` goes on with the memory that a kept database holds, `"difficulty": d` plays one episode at another
-difficulty.
+Memory is empty and the first chunk is shown. `reset(seed=…)` draws an item; `reset(options={…})` chooses:
+
+| option | effect |
+|---|---|
+| `"index": i` | plays item `i`, from 0 to `num_items - 1` |
+| `"shuffle_seed": s` | lays the item out anew: order of documents and questions, drawn distractors |
+| `"memory": key` | starts with the memory that a kept database holds under `key` |
+| `"difficulty": d` | plays this episode at difficulty `d`, from 0 to 1 |
 
 ## Rewards
 
@@ -63,10 +67,10 @@ visible in `steps_left`, and the reward is final: learners must not bootstrap a 
 ## Information
 
 At every step `applied` (executed operations by kind), `rejected` (records with operation, position, reason, detail),
-`entries` (live ones), `item` (its id). At the end also `episode_metrics`: `em`, `f1`, `answers` (a record a question),
-`operations`, `rejected`, `peak_entries`, `final_entries`, `evidence_recall` (and `evidence_recall_exact`; `None` where
-no question names evidence), `steps`. Where questions may have no answer also `em_answerable`, `abstention_precision`
-and `abstention_recall`, `None` where there is nothing to count.
+`entries` (how many are live), `item` (its id). At the end also `episode_metrics`: `em`, `f1`, `answers` (one record per
+question), `operations`, `rejected`, `peak_entries`, `final_entries`, `evidence_recall` (and `evidence_recall_exact`;
+`None` where no question names evidence), `steps`. Where questions may have no answer also `em_answerable`,
+`abstention_precision` and `abstention_recall`, `None` where there is nothing to count.
 
 ## Arguments
 
@@ -97,8 +101,9 @@ class HotpotQAEnv(AtomMemEnv):
 
     The agent reads `num_docs` paragraphs, among them the two that a question needs and its eight official distractors,
     in chunks of `chunk_tokens` tokens. *Bridge* questions go through an entity that the question does not name;
-    *comparison* questions ask for the earlier, larger, … of two, or yes or no. Evidence is the official supporting
-    sentences. Yang et al. 2018, "HotpotQA: A Dataset for Diverse, Explainable Multi-hop Question Answering".
+    *comparison* questions ask which of two is earlier, larger, …, or are answered by yes or no. Evidence is the
+    official supporting sentences. Yang et al. 2018, "HotpotQA: A Dataset for Diverse, Explainable Multi-hop Question
+    Answering".
     """
 
     task = "HotpotQA"
@@ -112,8 +117,8 @@ class TwoWikiMultiHopQAEnv(AtomMemEnv):
 
     Types: *compositional*, *inference*, *comparison* and *bridge_comparison* (four paragraphs: two bridges, then a
     comparison). Evidence is the official supporting sentences, or the gold paragraphs of a record whose sentence
-    numbers are not official. The record's answer alone is accepted: the aliases and demonyms of its `answer_id`, which
-    the official scorer takes from a file of their own, are not read, so exact match may be lower than there. Ho et al.
+    numbers are not official. Only the record's answer is accepted. The official scorer also accepts the aliases and
+    demonyms of its `answer_id`, from a separate file that is not read here, so exact match may be lower. Ho et al.
     2020, "Constructing A Multi-hop QA Dataset for Comprehensive Evaluation of Reasoning Steps".
     """
 
@@ -142,8 +147,8 @@ class SyntheticEnv(AtomMemEnv):
     Every item is a small world of its own, computed from the split and the item's number alone: invented people,
     places, companies and works, one encyclopaedia-like document each, and questions of two to four hops (bridge,
     comparison, composition, intersection) whose facts are spread over several documents.
-    Distractors state the same relations of other entities. No answer can be had from the question beyond the options
-    it names.
+    Distractors state the same relations of other entities. A question alone does not give its answer away, except that
+    a comparison names both candidates.
     """
 
     task = "Synthetic"
@@ -180,11 +185,11 @@ class DriftEnv(AtomMemEnv):
     Every item is a small town of its own: museums, schools and firms with a director, an address, a treasurer and so
     on. `num_docs` notices arrive in the order of time; a notice's title is the house it is about. A fact is *stated*,
     *superseded* ("As of 12 May 2031, …"), *corrected* (with effect from the date of the corrected notice) and
-    *withdrawn* (no longer known). Houses close, new ones open, nothing is asked about a closed one; less trusted papers
-    print gossip, which counts for nothing; some notices say nothing of note. The first document holds these rules.
+    *withdrawn* (no longer known). Houses close and new ones open; no question is about a closed one. Less trusted
+    papers print gossip, which changes no fact. Some notices are small talk. The first document states these rules.
 
     Questions, each about a fact of a house that is open in the end: *latest* (the value at present), *as_of* (the value
-    on a date, by all that is known in the end), *count* (how often it changed), *known* (withdrawn: the answer is
+    on a date, as the whole stream tells it), *count* (how often it changed), *known* (withdrawn: the answer is
     "unknown"). They are hidden while reading, chunks are short (`chunk_tokens=500`), and there are
     `max_entries=12` entries and a scratchpad of 512 tokens for 200 notices: what is out of date has to be updated or
     deleted. Evidence is the notices that decide the answer,
@@ -206,16 +211,16 @@ class ForgetEnv(AtomMemEnv):
 
     A context is `sessions` dated sessions between people and an assistant, each about one house. In most of them
     somebody tells a code ("The gate code of Harrow College is 7QK2-M4XP."), replaces one, or asks that one be erased:
-    such a request names the code and never says it. The first document holds these rules. A question asks for a code
-    that may still be known, or for an erased one; the latter has no answer: abstain.
+    such a request says which code it means and never spells it. The first document states these rules. A question asks
+    for a code that may still be known, or for an erased one; the latter has no answer: abstain.
 
     A question counts only if nothing erased is kept when it is answered: in the state on which the closing action was
     decided, before that action's own operations, no live entry may ever have held an erased code and no scratchpad may
     hold one, in whatever spelling (case, spaces and punctuation aside). An update keeps an entry's history; only a
-    delete removes it. Else the question scores 0 and is reported as closed `not_erased`. All codes that the stream
-    asks to be erased count so from the beginning. There is no scratchpad, there are 20 entries for 60 sessions
-    (`max_entries=20`), chunks are short (`chunk_tokens=500`), and questions are hidden while reading. Evidence is the
-    line that gives the code in force.
+    delete removes it. Otherwise the question scores 0 and is reported as closed `not_erased`. A code that the stream
+    asks to erase counts as erased from the first step on, even before the request is read. There is no scratchpad,
+    there are 20 entries for 60 sessions (`max_entries=20`), chunks are short (`chunk_tokens=500`), and questions are
+    hidden while reading. Evidence is the line that gives the code in force.
 
     Keyword arguments of its own (`ForgetOptions`): `sessions`, `places`, `codes`, `erased`, `changed`, `distance`,
     `chatter`, `questions`, `unanswerable`. `num_docs` is refused and `order` is `"given"`.
@@ -232,13 +237,13 @@ class ConversationEnv(AtomMemEnv):
 
     A context is a conversation of `sessions` dated sessions between two invented people, computed from the split and
     its number alone; a document is a session, a line a turn. They tell of events ("On Saturday I adopted a tortoise."),
-    of plans and opinions that may change later, of friends whom they met, and they make small talk; of many a
-    thing the other person tells, too, with another outcome. An item is one conversation, whole and in its order,
+    of plans and opinions that may change later, and of friends whom they met, and they make small talk. Often the other
+    person tells of the same kind of thing with another outcome. An item is one conversation, whole and in its order,
     and `questions_per_episode` of its questions, of five kinds: *one_session*, *several_sessions* (a friend who is not
     named, known from one session and described in another), *time* (the day of an event, which follows from what was
     said and the date of the session), *update* (a plan or an opinion as it is after all changes) and *unanswerable*
-    (only the other person told of it: abstain). No answer can be had from the question: values are drawn
-    evenly from pools of 20 and more, or invented. Evidence is the turns that decide the answer, never a stale one.
+    (only the other person told of it: abstain). A question alone does not give its answer away: values are
+    drawn evenly from pools of 20 or more, or invented. Evidence is the turns that decide the answer, never a stale one.
 
     Keyword arguments of its own (`ConversationOptions`): `sessions`, `small_talk`, `changes`, `lookalikes`,
     `questions`, `question_kinds`. `num_docs` is refused and `order` is `"given"`.
@@ -259,7 +264,7 @@ class LoCoMoEnv(AtomMemEnv):
     *multi-hop* (several sessions), *temporal*, *open-domain* and *adversarial*. The last have no answer: abstain.
     Evidence is the turns that the set names; where none of them exists, evidence recall is absent. `corrections=PATH`
     reads a list of corrected answers and evidence. Maharana et al. 2024, "Evaluating Very Long-Term Conversational
-    Memory of LLM Agents". Licence CC BY-NC 4.0: bring the file, `source="locomo10.json"`; it is not part of this
+    Memory of LLM Agents". Licence CC BY-NC 4.0: pass the file, `source="locomo10.json"`; it is not part of this
     package. `atommem data check` names evidence that does not exist and labels that contradict each other.
 
     Keyword arguments of its own (`LoCoMoOptions`): `corrections`. `num_docs` is refused and `order` is `"given"`.
@@ -275,11 +280,11 @@ class FactConsolidationEnv(AtomMemEnv):
     ## Description
 
     From MemoryAgentBench. A context is a numbered list of facts, hundreds to thousands; a document is a run of ten. A
-    fact may contradict an earlier one and then takes its place, so what is remembered has to be updated; questions
-    are *single-hop* or *multi-hop* over the facts that hold in the end. Facts contradict the real world: who answers
-    from what a model knows is wrong. The default scorer is the official one, `reward="subem"`: an accepted answer
-    stands in the given one as whole words. The set names no evidence, so evidence recall is absent. Hu et al. 2025,
-    "Evaluating Memory in LLM Agents via Incremental Multi-Turn Interactions".
+    fact may contradict an earlier one and then takes its place, so what is remembered has to be updated; questions are
+    *single-hop* or *multi-hop* over the facts that hold in the end. Facts contradict the real world, so a model that
+    answers from what it learnt before is wrong. The default scorer is the official one, `reward="subem"`: an accepted
+    answer occurs in the given one as whole words. The set names no evidence, so evidence recall is absent. Hu et al.
+    2025, "Evaluating Memory in LLM Agents via Incremental Multi-Turn Interactions".
 
     `num_docs` is refused and `order` is `"given"`: contexts come whole.
     """

@@ -60,15 +60,18 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
     plain environment with the same seed and actions (SPEC M15). Texts are batched as tuples of ``str``.
 
     Args:
-        num_envs: How many sub-environments.
+        num_envs: How many sub-environments, at least 1.
         items: See ``AtomMemEnv``.
         task: See ``AtomMemEnv``.
         autoreset_mode: One of Gymnasium's: next step (the default), same step (with ``final_obs`` and
             ``final_info``), or disabled (``reset(options={"reset_mask": …})``).
-        render_mode: ``None`` or ``"ansi"``; then ``render()`` gives one text a sub-environment.
-        items_ahead: Have the items of the next autoresets made by a process of its own, where they are generated: the
-            same items, sooner (``atommem_gym.envs.items_ahead``).
+        render_mode: ``None`` or ``"ansi"``; then ``render()`` returns one text per sub-environment.
+        items_ahead: Whether a separate process makes the generated items of the next autoresets ahead of time; the
+            items are the same (``atommem_gym.envs.items_ahead``).
         **keywords: Those of the plain environment.
+
+    Raises:
+        ConfigError: as in the plain environment, or ``num_envs`` is less than 1.
 
     Example:
         >>> import gymnasium as gym, atommem_gym

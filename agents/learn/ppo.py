@@ -211,7 +211,12 @@ def generalised_advantages(
 
 
 def train(options: Options, on_rollout: OnRollout | None = None) -> Policy:
-    """Train a policy; ``on_rollout`` may look at it on the way."""
+    """Train a policy by PPO over macro actions.
+
+    Args:
+        options: What the command line takes.
+        on_rollout: Called with the number of steps so far and the policy, before each rollout.
+    """
     torch.manual_seed(options.seed)
     shuffle = np.random.default_rng(options.seed)
     makers = [lambda: make_env(options)] * options.num_envs

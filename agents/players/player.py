@@ -149,6 +149,9 @@ def player_keywords(name: str) -> dict[str, Any]:
     >>> player_keywords("add_only")
     {'operations': ['create', 'read']}
 
+    Args:
+        name: Of the player, as :func:`make_player` takes it.
+
     Raises:
         ConfigError: there is no such player.
     """
@@ -163,7 +166,7 @@ def make_player(name: str, model: LanguageModel | None = None, **options: Any) -
     'keep_all'
 
     Args:
-        name: One of :func:`player_names`, or ``"package.module:name"``, an agent of the user's own.
+        name: One of :func:`player_names`, or ``"package.module:name"``, a custom agent.
         model: Shared by all of them; scripted agents need none.
         **options: The player's own, such as ``temperature=0.7`` or ``answering={"max_tokens": 64}``.
 

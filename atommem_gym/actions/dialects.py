@@ -73,7 +73,7 @@ def load_dialect(name: str) -> Syntax:
         name: A key of ``DIALECTS``, or ``"package.module:name"``.
 
     Raises:
-        ConfigError: there is none, or one of the user's own has another form (:mod:`atommem_gym.plugins`) or may not be
+        ConfigError: there is none, or a custom one has another form (:mod:`atommem_gym.plugins`) or may not be
             imported (:mod:`atommem_gym.trust`).
     """
     check_dialect_name(name)

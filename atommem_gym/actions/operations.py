@@ -8,7 +8,9 @@ from numbers import Integral
 from typing import ClassVar, Literal, TypeAlias
 
 Kind = Literal["create", "read", "update", "delete", "scratchpad", "answer"]
+"""The name of an operation."""
 KINDS: tuple[Kind, ...] = ("create", "read", "update", "delete", "scratchpad", "answer")
+"""All names of operations, in the order in which prompts and tables list them."""
 STORAGE_KINDS: tuple[Kind, ...] = ("create", "read", "update", "delete")
 """The operations on the vector store; ``operations=`` switches them off one by one (SPEC M12)."""
 
@@ -66,7 +68,7 @@ class Answer:
 
 
 Operation: TypeAlias = Create | Read | Update | Delete | Scratchpad | Answer
-
+"""What a well-formed part of an action becomes."""
 
 Reason = Literal["empty", "unclosed", "unknown_tag", "bad_id", "bad_json"]
 
@@ -122,7 +124,7 @@ def _invalid(kind: Kind, reason: Reason, detail: str) -> Invalid:
 
 
 def text_of(op: Operation) -> str | None:
-    """The text of an operation, its query if it is a read, ``None`` if it is a delete."""
+    """The text of the operation ``op``, its query if it is a read, ``None`` if it is a delete."""
     if isinstance(op, Delete):
         return None
     return op.query if isinstance(op, Read) else op.text

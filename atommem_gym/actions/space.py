@@ -27,6 +27,10 @@ class UnicodeText(spaces.Text):
     ``gymnasium.spaces.Text`` knows a finite charset, looks at every character (1 ms for 16 kB) and draws samples of
     up to ``max_length`` characters; text of documents needs none of it. Samples here are a few words.
 
+    Args:
+        max_length: Characters, at least 0.
+        seed: Of the samples.
+
     Raises:
         ConfigError: ``max_length`` is negative.
 

@@ -58,6 +58,9 @@ _PARAMETERS: dict[Kind, dict[str, dict[str, str]]] = {
 def tool_schemas(kinds: Sequence[Kind] = KINDS) -> list[dict[str, Any]]:
     """OpenAI function schemas of the operations, as chat templates take them under ``tools``.
 
+    Args:
+        kinds: The operations that are on, such as ``env.unwrapped.config.kinds``; one schema each, in this order.
+
     >>> [schema["function"]["name"] for schema in tool_schemas(["create", "answer"])]
     ['create', 'answer']
     """

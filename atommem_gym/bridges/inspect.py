@@ -84,6 +84,9 @@ def play(capacity: int = 64) -> Solver:
     """Play the sample's item by :func:`~atommem_gym.agents.session.play_session`.
 
     Every step is one call of the model in the transcript; the messages of the sample are those of all steps in a row.
+
+    Args:
+        capacity: How many episodes of one environment are played at a time, over one store and embedder.
     """
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:

@@ -10,6 +10,7 @@ import importlib
 import math
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
@@ -35,7 +36,7 @@ from atommem_gym.agents.session import Messages, Session, play_session
 from atommem_gym.agents.shared_pools import shared_pool
 from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy, sample_with_retries
 from atommem_gym.errors import AtomMemError, ConfigError, LanguageModelError, check_integer
-from atommem_gym.records.skyrl_rows import ENV_CLASS
+from atommem_gym.records.verl_rows import SKYRL_ENV_CLASS as ENV_CLASS
 from atommem_gym.records.verl_rows import ItemReference
 
 FAILED = "failed"
@@ -185,18 +186,18 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
 
         limits = TokenLimits(max_input_length, int(sampling.get("max_tokens") or max_tokens))
         try:
-            session = await self._play(env_extras, TokenPolicy(self._encode, self._decode, generate, limits))
-            steps = samples(session)
+            steps = await self._play(env_extras, TokenPolicy(self._encode, self._decode, generate, limits))
         except ConfigError:
             raise
         except Exception as error:
-            logger.opt(exception=error).error(f"session {session_id} failed and is not trained on")
+            # Not loguru's own form of a traceback, which shows the values of variables: there may be keys among them.
+            logger.error("session {} failed: {}", session_id, "".join(traceback.format_exception(error)))
             steps = [failed_sample(self.tokenizer.eos_token_id, error, log_probs)]
         finally:
             await self.inference_engine_client.finish_session(session_id)
         return StepWiseOutput(steps, e2e_time=time.monotonic() - began)
 
-    async def _play(self, env_extras: Mapping[str, Any], policy: TokenPolicy) -> Session:
+    async def _play(self, env_extras: Mapping[str, Any], policy: TokenPolicy) -> list[TrajectoryOutput]:
         settings = self.atommem
         reference = ItemReference.from_extra_info(env_extras.get("extra_info") or {})
         reference.check_code(settings.imports, settings.env_keywords)
@@ -209,7 +210,7 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
             template=settings.template,
         )
         async with shared.pool.env() as env:
-            return await play_session(
+            session = await play_session(
                 env,
                 reference,
                 policy,
@@ -217,6 +218,7 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
                 prompt=shared.prompt,
                 overlong_prompt=settings.overlong_prompt,  # type: ignore[arg-type]  # check_settings looked at it
             )
+        return samples(session, reference.item)
 
     async def _encode(self, messages: Messages) -> list[int]:
         ids = self.tokenizer.apply_chat_template(
@@ -244,7 +246,8 @@ def check_settings(generator_cfg: Any, settings: AtomMemConfig) -> None:
         )
     if not generator_cfg.max_input_length:
         raise ConfigError(
-            f"generator.max_input_length={generator_cfg.max_input_length!r} must say how many tokens a prompt may have"
+            f"generator.max_input_length={generator_cfg.max_input_length!r} must say how many tokens a prompt may "
+            "have; trainer.max_prompt_length is its default"
         )
     if settings.overlong_prompt not in ("shorten", "error"):
         raise ConfigError(f"atommem.overlong_prompt={settings.overlong_prompt!r} must be 'shorten' or 'error'")
@@ -252,8 +255,13 @@ def check_settings(generator_cfg: Any, settings: AtomMemConfig) -> None:
     check_integer("atommem.tries", settings.tries, 1)
 
 
-def samples(session: Session) -> list[TrajectoryOutput]:
-    """A session as SkyRL takes it: one sample a step, reward and metrics on the last."""
+def samples(session: Session, item: str) -> list[TrajectoryOutput]:
+    """A session as SkyRL takes it: one sample a step, reward and metrics on the last.
+
+    Args:
+        session: One in tokens.
+        item: The item's id.
+    """
     steps = []
     for step in session.steps:
         ids = list(step.reply.token_ids)
@@ -272,7 +280,8 @@ def samples(session: Session) -> list[TrajectoryOutput]:
     steps[-1].reward[-1] = session.reward
     # NaN stands for what a task does not say, such as evidence.
     known = {name: value for name, value in session.totals.items() if not math.isnan(value)}
-    steps[-1].env_metrics = {**known, FAILED: 0.0}
+    # SkyRL averages what is a number; the rest stays with the output.
+    steps[-1].env_metrics = {**known, FAILED: 0.0, "item": item, "episode_metrics": dict(session.metrics)}
     return steps
 
 
@@ -361,8 +370,14 @@ def configuration(arguments: Sequence[str]) -> AtomMemSkyRLConfig:
     Raises:
         ConfigError, ValueError: an option is wrong.
     """
-    cfg = AtomMemSkyRLConfig.from_cli_overrides(list(arguments))
+    cfg: AtomMemSkyRLConfig = AtomMemSkyRLConfig.from_cli_overrides(list(arguments))
     check_settings(cfg.generator, cfg.atommem)
+    sampling = cfg.trainer.algorithm.dynamic_sampling.type
+    if sampling is not None:
+        raise ConfigError(
+            f"trainer.algorithm.dynamic_sampling.type={sampling!r} must be null: SkyRL 0.3 drops and replaces single "
+            "steps there, so that trajectories are cut"
+        )
     validate_cfg(cfg)
     return cfg
 

@@ -23,7 +23,7 @@ from atommem_gym.commands.consoles import output
 from atommem_gym.commands.run import Repeated, parse_settings
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import AtomMemError, ConfigError
-from atommem_gym.records import skyrl_rows, verl_rows
+from atommem_gym.records import verl_rows
 from atommem_gym.records.files import files_of_split, split_name
 from atommem_gym.records.record import Item
 from atommem_gym.records.verl_rows import ItemReference, references, write_rows
@@ -158,7 +158,7 @@ class DataSkyRL(DataVerl):
     out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="DIR")]
     """Folder for the two files, and skyrl.json with what they were made of."""
 
-    layout: ClassVar[Layout] = Layout("skyrl", skyrl_rows.SCHEMA, skyrl_rows.row)
+    layout: ClassVar[Layout] = Layout("skyrl", verl_rows.SKYRL_SCHEMA, verl_rows.skyrl_row)
 
 
 def _task(env_id: str) -> Task:

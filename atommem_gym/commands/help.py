@@ -10,7 +10,7 @@ import inspect
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from dataclasses import Field as DataclassField
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
@@ -162,10 +162,13 @@ def _additions(one: DataclassField[Any], kind: Any, meta: Sequence[Any], text: s
 
 
 def _field_texts(command: type) -> Mapping[str, str]:
-    """The strings under the fields of a dataclass."""
+    """The strings under the fields of a dataclass, those that it inherits included."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(command))).body
     assert isinstance(tree, ast.ClassDef)
-    found = {}
+    found: dict[str, str] = {}
+    for base in command.__bases__:
+        if is_dataclass(base):
+            found.update(_field_texts(base))
     for statement, below in zip(tree.body, tree.body[1:], strict=False):
         if (
             isinstance(statement, ast.AnnAssign)

@@ -59,7 +59,11 @@ class HashingEmbedder:
     """
 
     def __init__(self, dim: int = 1024) -> None:
-        """Make an embedder of ``dim`` dimensions; another ``dim`` is another embedder, with a name of its own."""
+        """Make an embedder of ``dim`` dimensions; another ``dim`` is another embedder, with its own name.
+
+        Raises:
+            ValueError: ``dim`` is less than 1.
+        """
         if dim < 1:
             raise ValueError(f"dim={dim}: an embedder needs at least 1 dimension; use 1024")
         self.dim = dim

@@ -185,14 +185,14 @@ def load_embedder(
 
     Args:
         name: ``"hashing"``, ``"random"``, ``"minilm"``, ``"http(s)://host:port/v1"`` (an OpenAI-compatible server; add
-            ``#MODEL`` if it has several models), ``"package.module:name"`` (an embedder of your own, called without
+            ``#MODEL`` if it has several models), ``"package.module:name"`` (a custom embedder, called without
             arguments), else a sentence-transformers name or folder.
         options: Those of :class:`~atommem_gym.embedders.options.EmbedderOptions`, by name.
         cache_size: Vectors to remember; of several calls for one embedder the largest counts.
 
     Raises:
         ConfigError: a package is missing, the name is malformed, an option is unknown or none of this embedder's, or an
-            embedder of your own has another form (:mod:`atommem_gym.plugins`) or may not be imported
+            custom embedder has another form (:mod:`atommem_gym.plugins`) or may not be imported
             (:mod:`atommem_gym.trust`).
         EmbedderError: the model cannot be loaded, or the server cannot be reached.
     """
@@ -245,7 +245,7 @@ def _load(name: str, options: EmbedderOptions) -> Embedder:
 
 
 def _own_embedder(name: str, options: EmbedderOptions) -> Embedder:
-    """An embedder of the user's own, which has embedded one text as an embedder does."""
+    """A custom embedder, which has embedded one text as an embedder does."""
     if options.given():
         raise ConfigError(
             f"embedder_options={options.given()} are none of embedder={name!r}, which is made without arguments; "

@@ -94,7 +94,10 @@ def check_no_links(path: Path) -> None:
 
 
 def read_run(path: Path) -> Run:
-    """All that a folder holds; also while an evaluation is running.
+    """Read what an evaluation has written so far; it may still be running.
+
+    Args:
+        path: The evaluation's folder, which ``-o`` named.
 
     Raises:
         EvaluationError: it holds no evaluation, or a file of it is damaged.

@@ -209,7 +209,7 @@ class Plan:
         return [(where, str(template)) for where, template in named if template is not None]
 
     def code(self) -> list[tuple[str, str]]:
-        """All code of the user's own that the plan names, as pairs of the part that names it and its module."""
+        """All custom code that the plan names, as pairs of the part that names it and its module."""
         named = [("the plan", plugins_in(self.settings))]
         named += [(f"the plan for {env.label}", plugins_in(env.settings)) for env in self.envs]
         named += [("the plan", plugins_in({"agent": agent.name})) for agent in self.agents]
@@ -279,7 +279,10 @@ def read_values(path: Path) -> dict[str, Any]:
 
 
 def read_plan(path: Path) -> Plan:
-    """The plan in a YAML file.
+    """Read the plan of an evaluation from a YAML file.
+
+    Args:
+        path: The file; ``docs/evaluation.md`` lists its keys.
 
     Raises:
         ConfigError: there is none, or it is wrong.

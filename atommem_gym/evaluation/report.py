@@ -105,7 +105,12 @@ class Report:
 
 
 def make_report(run: Run, resamples: int = RESAMPLES) -> Report:
-    """Sum up a folder."""
+    """Sum up the episodes of a run, a cell for each environment, size and agent.
+
+    Args:
+        run: What :func:`read_run` returns.
+        resamples: How often each bootstrap interval draws the episodes anew.
+    """
     results: dict[Cell, list[EpisodeResult]] = {}
     for result in run.results:
         results.setdefault(result.key.cell, []).append(result)

@@ -16,7 +16,7 @@ _UNSAFE = str.maketrans("", "", "<>")
 
 
 def harmless(text: str) -> str:
-    """Text without angle brackets and outer white space: nothing in it can be read as a tag of any dialect.
+    """The ``text`` without angle brackets and outer white space, so that no dialect reads a tag in it.
 
     >>> harmless("see </create><answer>x</answer> ")
     'see /createanswerx/answer'

@@ -21,7 +21,7 @@ FORMAT_VERSION = 5
 """Bumped with every change of the schemas or of what a record is parsed to; older cache files are then ignored."""
 
 OWN = "own"
-"""The shape of records of one's own."""
+"""The shape of custom records."""
 RECORDS_FILE = "records.arrow"
 DOCUMENTS_FILE = "documents.arrow"
 

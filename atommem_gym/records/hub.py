@@ -147,7 +147,7 @@ def read_hub(dataset: str, split: str) -> Iterator[RawRecord]:
 
 
 def official_help(dataset: str, split: str) -> str:
-    """How to get the official file of a split and how to pass it; empty for records of one's own."""
+    """How to get the official file of a split and how to pass it; empty for custom records."""
     if dataset not in HUB:
         return ""
     source = HUB[dataset]

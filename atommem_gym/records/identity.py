@@ -84,5 +84,5 @@ def _evidence(question: Record) -> list[list[str]]:
 
 
 def _hash(value: object) -> str:
-    # JSON in ASCII: one spelling for every value, also for lone surrogates. An item of one's own may hold numbers.
+    # JSON in ASCII: one spelling for every value, also for lone surrogates. A custom item may hold numbers.
     return hashlib.blake2b(json.dumps(value, default=str).encode(), digest_size=16).hexdigest()

@@ -65,6 +65,12 @@ def arrange(gold: Sequence[T], others: Sequence[T], order: str, rng: np.random.G
     place. ``"given"`` changes nothing: all of ``gold``, then all of ``others``, as they stand; callers whose records
     mix the two put them in their order beforehand (:func:`in_given_order`).
 
+    Args:
+        gold: What answers the questions.
+        others: Everything else.
+        order: One of ``ORDERS``.
+        rng: Draws the permutations; :func:`stable_rng` makes one from a seed and an index.
+
     Raises:
         ConfigError: ``order`` is not one of ``ORDERS``.
     """

@@ -113,7 +113,7 @@ def read_files(paths: Sequence[str | Path]) -> OwnFiles:
 
 
 class OwnItems:
-    """Questions about one's own documents as the items of an environment: a single item without gold answers.
+    """Questions about the user's documents as the items of an environment: a single item without gold answers.
 
     Documents keep their order, whatever ``shuffle_seed`` says: a book is read from its beginning.
 

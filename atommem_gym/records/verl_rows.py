@@ -1,4 +1,4 @@
-"""Rows for veRL that say which episode to play, without a copy of its documents, and can tell if its data changed."""
+"""Rows for veRL and SkyRL that say which episode to play, without its documents, and can tell if its data changed."""
 
 from __future__ import annotations
 
@@ -43,6 +43,20 @@ SCHEMA = pa.schema(
     }
 )
 """What veRL's ``RLHFDataset`` reads. ``env_keywords`` is JSON; ``prompt`` only names the item, for veRL's logs."""
+
+SKYRL_ENV_CLASS = "atommem"
+"""The name under which SkyRL groups the metrics of what plays the rows."""
+
+SKYRL_SCHEMA = pa.schema(
+    {
+        "data_source": pa.string(),
+        "prompt": SCHEMA.field("prompt").type,
+        "env_class": pa.string(),
+        "reward_spec": pa.struct({"method": pa.string(), "ground_truth": pa.string()}),
+        "extra_info": SCHEMA.field("extra_info").type,
+    }
+)
+"""What SkyRL's ``PromptDataset`` reads: the same in other columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +254,19 @@ def row(reference: ItemReference, item: Item, data_source: str) -> dict[str, Any
             "ground_truth": json.dumps([question.answer for question in item.questions], ensure_ascii=False),
         },
         "extra_info": reference.as_extra_info(),
+    }
+
+
+def skyrl_row(reference: ItemReference, item: Item, data_source: str) -> dict[str, Any]:
+    """One row for SkyRL; the arguments are those of :func:`row`."""
+    verl = row(reference, item, data_source)
+    model = verl["reward_model"]
+    return {
+        "data_source": verl["data_source"],
+        "prompt": verl["prompt"],
+        "env_class": SKYRL_ENV_CLASS,
+        "reward_spec": {"method": model["style"], "ground_truth": model["ground_truth"]},
+        "extra_info": verl["extra_info"],
     }
 
 

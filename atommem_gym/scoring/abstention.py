@@ -30,7 +30,7 @@ ABSTENTIONS = frozenset(
 
 
 def is_abstention(prediction: str) -> bool:
-    """Whether an answer says that there is none.
+    """Whether the answer ``prediction`` says that there is none: empty, "unknown", "I don't know" and the like.
 
     >>> is_abstention("I don't know."), is_abstention("N/A"), is_abstention(""), is_abstention("unknown soldier")
     (True, True, True, False)
@@ -55,11 +55,15 @@ def decided(request: ScoreRequest) -> float | None:
 
 
 def score_all(scorer: Scorer, requests: Sequence[ScoreRequest]) -> list[float]:
-    """One score in [0, 1] for each request; the scorer is asked for those that are not :func:`decided`.
+    """One score in [0, 1] for each request.
+
+    Args:
+        scorer: Is asked, in one call, for the requests whose score abstention does not decide (SPEC R5).
+        requests: Any number.
 
     Raises:
         JudgeError: the judge failed.
-        ValueError: the scorer returned something that is no score.
+        ValueError: the scorer returned something that is not a score.
     """
     scores = [decided(request) for request in requests]
     asked = [request for request, score in zip(requests, scores, strict=True) if score is None]
@@ -74,7 +78,12 @@ def score_all(scorer: Scorer, requests: Sequence[ScoreRequest]) -> list[float]:
 
 
 def measured(metric: Callable[[str, Sequence[str]], float], request: ScoreRequest) -> float:
-    """A metric such as ``exact_match`` of one answer, as SPEC R5 has it."""
+    """A metric of one answer, where abstention does not decide the score (SPEC R5).
+
+    Args:
+        metric: Takes a prediction and the accepted answers, such as ``exact_match`` or ``f1``.
+        request: The question with its answer.
+    """
     score = decided(request)
     return metric(request.prediction, request.answers) if score is None else score
 

@@ -29,7 +29,7 @@ class FunctionScorer:
         """See ``Scorer.score``.
 
         Raises:
-            ValueError: the function returned something that is no number in [0, 1].
+            ValueError: the function returned something that is not a number in [0, 1].
         """
         return [
             self._checked(self._function(request.prediction, request.answers, request.question)) for request in requests

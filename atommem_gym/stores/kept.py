@@ -228,7 +228,7 @@ def embedder_keyword(recorded: str) -> str | None:
 
 
 def _own(recorded: str) -> str | None:
-    """The ``module:name`` in the recorded name of an embedder of the user's own."""
+    """The ``module:name`` in the recorded name of a custom embedder."""
     name = recorded.partition("#")[0]
     return name if is_plugin("embedder", name) and not recorded.startswith("endpoint:") else None
 

@@ -21,13 +21,13 @@ def open_store(
 
     Args:
         store: ``"milvus"``, ``"milvus:///absolute/path.db"``, ``"milvus://relative.db"``, ``"http://host:port"``,
-            ``"https://host:port"``, ``"numpy"``, or ``"package.module:name"``: a store of your own, called as
+            ``"https://host:port"``, ``"numpy"``, or ``"package.module:name"``: a custom store, called as
             ``name(dim, *, keep, embedder)``.
         dim: numbers in a vector, at least 1.
         store_reads: who answers reads of the embedded database: ``"mirror"`` (an exact image in memory) or
             ``"milvus"`` (the engine itself, slower, the same results). A server always answers itself.
         keep: whether a server keeps the rows after ``close`` (default: no). A path always does, the other built-in
-            forms never; a store of your own is told, and decides where this is ``None``.
+            forms never; a custom store is told, and decides where this is ``None``.
         embedder: name of the embedder; a kept database records it and names it when another dimension comes along.
 
     Raises:

@@ -37,7 +37,7 @@ def check_memory_env(env: Env, *, another: Env | None = None, seed: int = 0) -> 
     """Play a fixed battery on an environment and raise at the first rule it breaks.
 
     The battery goes by the environment's ``config`` (dialect, operations, preset), so it runs on every member of the
-    family and on environments of one's own with the observation and info of SPEC E10 and E11. It checks: E10 and E11
+    family and on custom environments with the observation and info of SPEC E10 and E11. It checks: E10 and E11
     (fields, spaces), E7 (step before reset and after the end), E8 and M15 (the same seed and actions give the same
     trajectory, in two instances), M1 and M11 (ids count up, are never used again, and are reported), M4 and M7 (a read
     is visible one step later and then gone), M5, M8, M9, M13 (memory is empty at reset, two instances never see each

@@ -26,7 +26,11 @@ _AROUND = ("", " ", "\n", "I note it. ", "<think>which one?</think>", "a < b > c
 
 
 def texts(max_words: int = 4) -> st.SearchStrategy[str]:
-    """Short texts from a small vocabulary, so that equal ones, and ties between unequal ones, come often."""
+    """Texts from a small vocabulary, so that equal ones, and ties between unequal ones, come often.
+
+    Args:
+        max_words: Words of a text at most; some texts are other characters, 12 at most.
+    """
     words = st.lists(st.sampled_from(_WORDS), min_size=1, max_size=max_words).map(" ".join)
     return st.one_of(words, words, st.text(min_size=1, max_size=12).map(str.strip).filter(bool))
 
@@ -62,7 +66,7 @@ def actions(
 ) -> st.SearchStrategy[str]:
     """One action: some valid operations of a dialect with free text between them.
 
-    A dialect of one's own may read free text as it likes, so there a new line alone is between them.
+    A custom dialect may read free text as it likes, so there a new line alone is between them.
 
     Args:
         dialect: ``"crud"``, ``"tools"``, ``"released"`` or ``"package.module:name"``.

@@ -67,7 +67,12 @@ def records(draw: st.DrawFn, name: str = "r", min_documents: int = 2, max_docume
 
 @st.composite
 def items(draw: st.DrawFn, max_questions: int = 3) -> Item:
-    """One item: one or more questions, and the documents of all of them in any order."""
+    """One item: one or more questions, and the documents of all of them in any order.
+
+    Args:
+        draw: Given by Hypothesis; leave it out.
+        max_questions: Questions of an item at most.
+    """
     count = draw(st.integers(1, max_questions))
     questions = tuple(draw(records(f"q{i}")) for i in range(count))
     streamed = draw(st.permutations([document for question in questions for document in question.documents]))
@@ -78,6 +83,14 @@ def items(draw: st.DrawFn, max_questions: int = 3) -> Item:
 def episodes(
     draw: st.DrawFn, dialect: str = "crud", hostile: bool = False, max_questions: int = 3, max_actions: int = 12
 ) -> EpisodePlan:
-    """An item with actions to play on it; there may be more actions than the episode has steps, or fewer."""
+    """An item with actions to play on it; there may be more actions than the episode has steps, or fewer.
+
+    Args:
+        draw: Given by Hypothesis; leave it out.
+        dialect: Of the actions, as :func:`actions` takes it.
+        hostile: Whether their texts are made to mislead parsers.
+        max_questions: Questions of the item at most.
+        max_actions: Actions at most; there is at least one.
+    """
     played = draw(st.lists(actions(dialect, hostile), min_size=1, max_size=max_actions))
     return EpisodePlan(draw(items(max_questions)), tuple(played))

@@ -60,7 +60,7 @@ def failure_causes(trace: EpisodeTrace, scores: Sequence[float] | None = None) -
 
 
 def evidence_fates(trace: EpisodeTrace) -> tuple[tuple[Fate, ...], ...]:
-    """How far each piece of evidence got, question by question, in the order of ``questions[i].evidence``."""
+    """How far each piece of evidence of ``trace`` got: a tuple for each question, in the order of its ``evidence``."""
     pieces = list(dict.fromkeys(piece for question in trace.questions for piece in question.evidence))
     journey = _Journey(trace, pieces)
     numbers = {piece: i for i, piece in enumerate(pieces)}

@@ -107,6 +107,9 @@ def read_traces(path: str | Path) -> Iterator[EpisodeTrace]:
 
     A last record without its end is what a killed writer left: it is skipped, and the log says so.
 
+    Args:
+        path: A file that ends in ``.jsonl``, ``.jsonl.gz`` or ``.parquet``.
+
     Raises:
         TraceError: the file cannot be read, or a line is not a record of this package's version; the message names it.
     """
@@ -123,7 +126,7 @@ def read_traces(path: str | Path) -> Iterator[EpisodeTrace]:
 
 
 def count_traces(path: str | Path) -> int:
-    """How many episodes a file holds, without decoding them.
+    """How many episodes the file ``path`` holds, without decoding them.
 
     Raises:
         TraceError: the file cannot be read.
@@ -140,7 +143,10 @@ def count_traces(path: str | Path) -> int:
 def write_traces(path: str | Path, traces: Iterable[EpisodeTrace]) -> int:
     """Write a file of just these episodes; returns how many.
 
-    It takes the place of an old one when it is complete, so ``traces`` may be read from that old one.
+    Args:
+        path: The file; its ending says the form, as in :func:`read_traces`. An old one is replaced when the new one is
+            complete, so ``traces`` may be read from it.
+        traces: The episodes; one at a time is in memory.
 
     Raises:
         TraceError: see :class:`TraceWriter`.

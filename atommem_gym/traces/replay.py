@@ -56,6 +56,9 @@ class Replayer:
         env: Play in this environment, as it is, and do not close it: for records of environments over custom
             items, which no id makes again.
 
+    Raises:
+        TraceError: ``overrides`` are given beside ``env``.
+
     Example:
         >>> import atommem_gym
         >>> from msgspec.structs import replace

@@ -75,7 +75,8 @@ def overview() -> str:
         "",
         "[A task over your own records](../custom_task.md) takes twenty lines, "
         "[a world with a generator of its own](../plugins/world.md) one file. "
-        "[Testing](../testing.md) says how to hold either to the rules.",
+        "[Testing](../testing.md) says how to hold either to the rules, and "
+        "[the reference](../reference/environments.md) describes classes and functions.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -63,25 +63,25 @@ class AtomMemPool:
     """Environments for many coroutines, each at its own pace, over one embedder and one store.
 
     Threads do the I/O of steps, never the event loop, and they do it in batches: the texts of all waiting steps are
-    embedded in one call, their entries written in one. A step waits only for its own I/O, so a slow embedding or judge
-    call does not hold up the others. At most ``capacity`` environments are in use at a time; ``pool.env()`` waits for a
-    place, first come, first served. If the I/O of a batch fails, each of its steps is tried alone, so that only the
-    steps at fault fail.
+    embedded in one call, and their entries are written in one. A step waits only for its own I/O, so a slow embedding
+    or judge call does not delay the others. At most ``capacity`` environments are in use at a time; ``pool.env()``
+    waits for a place, first come, first served. If the I/O of a batch fails, each of its steps is tried alone, so that
+    only the steps at fault fail.
 
     A pool belongs to the event loop on which it is first used. Make it (which may load models and records) before.
 
     Args:
         env_id: A Gymnasium id such as ``"AtomMem-HotpotQA-v0"``; ``None`` for custom ``items``.
-        capacity: Environments at a time.
+        capacity: Environments in use at a time, at least 1.
         items: See ``AtomMemEnv``.
-        max_batch: Steps that share a call at most.
-        max_wait_ms: How long a batch that is not full waits for more steps, in milliseconds; with 0 it never waits. It
-            does not wait either if a step of every environment in use has come.
-        items_ahead: Have items made by a process of its own, where they are generated: a reset waits for its item while
-            the steps of the other environments go on; the same items (``atommem_gym.envs.items_ahead``).
+        max_batch: Steps that share a call, at most.
+        max_wait_ms: Milliseconds that a batch which is not full waits for more steps, 0 or more. It does not wait once
+            every environment in use has sent its step.
+        items_ahead: Whether a separate process makes generated items. The items are the same; while one is made, the
+            steps of the other environments continue (``atommem_gym.envs.items_ahead``).
         shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``, or callables
             ``(info, episode) -> float``.
-        credit: Say in the ``info`` of the step that ends an episode what each operation earned (SPEC R7), as the
+        credit: Whether the ``info`` of an episode's last step says what each operation earned (SPEC R7), as the
             wrapper ``HindsightCredit`` does.
         **keywords: Those of ``EnvConfig``.
 

@@ -69,6 +69,7 @@ def test_every_keyword_argument_is_described_with_its_default(generator: ModuleT
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site; building raises at the first wrong link."""
     pytest.importorskip("material", reason="needs mkdocs-material: pip install 'atommem-gym[docs]'")
+    pytest.importorskip("mkdocstrings", reason="needs mkdocstrings, and Python 3.11: pip install 'atommem-gym[docs]'")
     from mkdocs.commands.build import build
     from mkdocs.config import load_config
     from mkdocs.exceptions import Abort

@@ -255,7 +255,7 @@ def test_M13_a_request_that_arrives_when_its_step_is_long_past_changes_nothing_o
         env.step("<create>boats</create>")
     # The way is free for a new connection, while the old request is still under way.
     other = Proxy(milvus_server.port)
-    monkeypatch.setattr(env._backend.store, "_url", f"{other.url}/{database}")
+    monkeypatch.setattr(env._backend.store._connection, "_url", f"{other.url}/{database}")
     env.step("<create>boats</create>")
     env.step('<delete id="2"/>')
     proxy.set("pass")

@@ -20,5 +20,6 @@ TASK = Task(
     difficulty="atommem_gym.worlds.drift.options:at_difficulty",
     entry_point="atommem_gym.envs:DriftEnv",
 )
+"""The task behind ``AtomMem-Drift-v0``."""
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -53,6 +53,13 @@ class DriftItems:
     ) -> None:
         """Check that the world fits ``num_docs`` notices; nothing is generated yet.
 
+        Args:
+            options: The world's own; by default those of the environment.
+            split: ``"train"``, ``"validation"`` or ``"test"``; no two share a name.
+            num_docs: Documents of an item.
+            questions_per_episode: A number, ``(least, most)``, or ``"released"``.
+            num_items: Items of the split.
+
         Raises:
             ConfigError: an argument is out of range, or ``num_docs`` notices are too few.
         """

@@ -22,5 +22,6 @@ TASK = Task(
     abstention=True,
     contexts=True,
 )
+"""The task behind ``AtomMem-Forget-v0``."""
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -52,6 +52,11 @@ class ForgetItems(GeneratedContexts):
     ) -> None:
         """Nothing is generated yet.
 
+        Args:
+            options: The world's own; by default those of the environment.
+            split: ``"train"``, ``"validation"`` or ``"test"``; no two share a name.
+            questions_per_episode: A number, ``(least, most)``, or ``"released"``.
+
         Raises:
             ConfigError: the split is unknown, or a context has fewer questions than an item may need.
         """

@@ -13,5 +13,6 @@ TASK = Task(
     difficulty="atommem_gym.worlds.needle.options:at_difficulty",
     entry_point="atommem_gym.envs:NeedleEnv",
 )
+"""The task behind ``AtomMem-Needle-v0``."""
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -107,7 +107,15 @@ class NeedleItems:
         questions_per_episode: QuestionsPerEpisode = 1,
         num_items: int = 10_000,
     ) -> None:
-        """Check the arguments; nothing is generated yet. ``tokenizer`` measures ``options.length``.
+        """Check the arguments; nothing is generated yet.
+
+        Args:
+            tokenizer: Measures ``options.length``.
+            options: The world's own; by default those of the environment.
+            split: ``"train"``, ``"validation"`` or ``"test"``; no two share a name.
+            num_docs: Documents of an item, unless ``options.length`` says its size in tokens.
+            questions_per_episode: A number, ``(least, most)``, or ``"released"``.
+            num_items: Items of the split.
 
         Raises:
             ConfigError: an argument is unknown or out of range, or contradicts another one.

@@ -9,8 +9,11 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError, check_integer
 
 NEEDLE_KINDS: Final = ("single", "multi_key", "multi_value", "multi_query")
+"""What ``kind=`` may be."""
 HAYSTACKS: Final = ("synthetic", "noise", "text")
+"""What ``haystack=`` may be."""
 VALUE_TYPES: Final = ("numbers", "words", "uuids")
+"""What ``value_type=`` may be."""
 MOST_TOKENS: Final = 10_000_000
 MOST_NEEDLES: Final = 200
 _SEVERAL: Final = ("multi_value", "multi_query")

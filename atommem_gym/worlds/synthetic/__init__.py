@@ -12,5 +12,6 @@ TASK = Task(
     difficulty="atommem_gym.worlds.synthetic.items:at_difficulty",
     entry_point="atommem_gym.envs:SyntheticEnv",
 )
+"""The task behind ``AtomMem-Synthetic-v0``."""
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

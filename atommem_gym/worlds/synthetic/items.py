@@ -78,6 +78,14 @@ class SyntheticItems:
     ) -> None:
         """Check the arguments; nothing is generated yet.
 
+        Args:
+            shape: See above.
+            split: ``"train"``, ``"validation"`` or ``"test"``; no two share a name.
+            num_docs: Documents of an item.
+            questions_per_episode: A number, ``(least, most)``, or ``"released"``.
+            order: Where the gold documents stand, as ``order=`` of environments.
+            num_items: Items of the split.
+
         Raises:
             ConfigError: an argument is unknown or out of range, or ``num_docs`` cannot hold the gold documents of the
                 largest possible item.

@@ -15,6 +15,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 SPLITS: Final = ("train", "validation", "test")
+"""The splits of every generated world; no two share a name."""
 
 FEMALE: Final = _words(
     "Adelis Amira Anouka Averil Benna Brisa Calla Cerys Corisande Dalia Delphie Elowen Emmeka Enid Farah Fenella "

@@ -96,3 +96,4 @@ SHAPES: Final[dict[str, Shape]] = {
         evidence="sentences",
     ),
 }
+"""What ``shape=`` may be: kinds of questions with their shares, documents of an item, evidence."""
