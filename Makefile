@@ -71,7 +71,7 @@ BRIDGES ?= inspect verifiers openenv mcp minari hub
 .bridges/%/installed: pyproject.toml .bridges/uv/bin/uv
 	test -x .bridges/$*/bin/python || $(PYTHON) -m venv --without-pip .bridges/$*
 	.bridges/uv/bin/uv pip install --quiet --python .bridges/$*/bin/python --editable ".[$*]" "pytest>=8" "hypothesis>=6.100" \
-		$(if $(filter skyrl,$*),"torch==2.13.0") $(if $(wildcard bridges/$*/pyproject.toml),--editable bridges/$*)
+		$(if $(filter skyrl trl,$*),"torch==2.13.0") $(if $(wildcard bridges/$*/pyproject.toml),--editable bridges/$*)
 	touch $@
 
 .PRECIOUS: .bridges/%/installed

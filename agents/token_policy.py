@@ -70,8 +70,8 @@ class TokenPolicy:
         if len(ids) > self.limits.prompt:
             raise ContextLengthError(
                 f"the prompt has {len(ids)} tokens, but at most {self.limits.prompt} are allowed: raise the limit "
-                "(veRL: data.max_prompt_length; SkyRL: trainer.max_prompt_length), lower chunk_tokens, or let "
-                "overlong_prompt be 'shorten'",
+                "(veRL: data.max_prompt_length; SkyRL: trainer.max_prompt_length; TRL: max_prompt_length), "
+                "lower chunk_tokens, or let overlong_prompt be 'shorten'",
                 len(ids),
                 # The shortener's limit is that of prompt and response together, and it was promised one token for that.
                 self.limits.prompt + 1,

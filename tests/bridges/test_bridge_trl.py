@@ -95,7 +95,7 @@ def serve(
         answers: The right answer to each question.
         fault: How it ends a sample.
         together: The first reply waits for so many requests at a time.
-        differently: Every second time that an answer is asked for by the same prompt, it is a wrong one.
+        differently: An answer is right, and wrong every second time that the same prompt asks for it.
     """
     enough, lock, seen = threading.Event(), threading.Lock(), Counter[str]()
 
@@ -116,8 +116,9 @@ def serve(
         if isinstance(ended, Reply):
             return ended
         text = action(messages, answers)
-        if differently and text.startswith("<answer>") and before % 2:
-            text = "<answer>nobody at all</answer>"
+        if differently and text.startswith("<answer>"):
+            right = answers[conformance.question_of(messages[1]["content"])]
+            text = f"<answer>{'nobody at all' if before % 2 else right}</answer>"
         ids = sampled_ids(tokenizer, text)
         choice = {"token_ids": ids, "logprobs": {"token_logprobs": log_probs_of(ids)}, "finish_reason": ended}
         return Reply({"choices": [choice]})
@@ -588,7 +589,7 @@ def test_the_script_of_the_page_trains_a_tiny_model_with_trls_trainer(
     for said, instead in {
         "Qwen/Qwen3-0.6B": str(tiny_model),
         "http://localhost:8000": server.url.removesuffix("/v1"),
-        "num_train_epochs=1": "max_steps=3, learning_rate=0.01, logging_steps=1, report_to=[], bf16=False",
+        "num_train_epochs=1": "max_steps=2, learning_rate=0.01, logging_steps=1, report_to=[], bf16=False",
     }.items():
         assert said in script
         script = script.replace(said, instead)
@@ -603,10 +604,10 @@ def test_the_script_of_the_page_trains_a_tiny_model_with_trls_trainer(
     exec(compile(script, "train.py", "exec"), names)
     trainer, worker = names["trainer"], names["worker"]
     assert isinstance(worker, AtomMemRolloutWorker)
-    assert trainer.state.global_step == 3
+    assert trainer.state.global_step == 2
     # The first weights and those of every step, each known to the worker, which is at its end.
-    assert worker.model_version == trainer.model_version == 4
-    assert trainer.weight_transfer.done.count("send_weights") == 4
+    assert worker.model_version == trainer.model_version == 3
+    assert trainer.weight_transfer.done.count("send_weights") == 3
     assert trainer.weight_transfer.done[-1] == "destroy"
     assert worker._thread is None
     lines = [line for line in trainer.state.log_history if "loss" in line]
