@@ -97,10 +97,7 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
         return None
     check("episode", isinstance(saved, dict), saved, "a dict or None")
     check_fields("the snapshot's episode", saved, _EPISODE | _SINCE[version])
-    for name in ("index", "shuffle_seed"):
-        check(f"episode.{name}", type(saved[name]) is int, saved[name], "a whole number")
-    difficulty = saved["difficulty"]
-    check("episode.difficulty", difficulty is None or type(difficulty) is float, difficulty, "a number or None")
+    check_drawn(saved)
     if version < 3 and isinstance(saved["state"], EpisodeState):
         saved["state"].reader = ReaderCosts()
     check_state(saved["state"])
@@ -111,13 +108,21 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
     return SavedEpisode(
         saved["index"],
         saved["shuffle_seed"],
-        difficulty,
+        saved["difficulty"],
         saved["state"].copy(),
         saved["vectors"],
         saved.get("item"),
         past,
         ledger,
     )
+
+
+def check_drawn(saved: Mapping[str, Any]) -> None:
+    """Raise ``SnapshotError`` unless index, shuffle seed and difficulty of a saved episode are numbers."""
+    for name in ("index", "shuffle_seed"):
+        check(f"episode.{name}", type(saved[name]) is int, saved[name], "a whole number")
+    difficulty = saved["difficulty"]
+    check("episode.difficulty", difficulty is None or type(difficulty) is float, difficulty, "a number or None")
 
 
 def check_noted(past: Any, ledger: Any, state: EpisodeState) -> tuple[Past | None, Past | None]:

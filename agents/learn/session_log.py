@@ -20,6 +20,8 @@ from typing import Any
 from atommem_gym.errors import AtomMemError
 from atommem_gym.files.json_lines import read_lines
 
+METRICS, SESSIONS = "metrics.jsonl", "sessions.jsonl"
+"""The files of a training: figures of each step, and its sessions."""
 ABSENT = "–"
 
 

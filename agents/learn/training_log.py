@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from atommem_gym.actions import KINDS
+from atommem_gym.agents.learn.session_log import METRICS, SESSIONS
 from atommem_gym.envs.vector_env import AtomMemVectorEnv
 from atommem_gym.envs.wrappers.record_traces import env_and_keywords
 from atommem_gym.envs.wrappers.vector.record_traces import member_info
@@ -25,7 +26,7 @@ from atommem_gym.errors import AtomMemError
 from atommem_gym.files.json_lines import JsonLines
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder, TraceWriter
 
-METRICS, SESSIONS, TRACES = "metrics.jsonl", "sessions.jsonl", "traces.jsonl"
+TRACES = "traces.jsonl"
 _REMEDY = "name another folder as log"
 
 

@@ -41,13 +41,14 @@ class Envs:
 
 def _source(task: Task) -> str:
     from atommem_gym.records.hub import HUB
+    from atommem_gym.worlds.synthetic.names import SPLITS  # those of every generated world
 
     if task.dataset is not None:
         known = HUB[task.dataset]
         # Nothing to be had from the hub without a word: its authors publish a file.
         return f"hub: {known.repository}" if known.splits else "official file"
     source = task.config({}).source
-    return "generated, any number of splits" if source == "synthetic" else source
+    return f"generated: {', '.join(SPLITS)}" if source == "synthetic" else source
 
 
 def _items(task: Task) -> str:

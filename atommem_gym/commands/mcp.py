@@ -50,14 +50,5 @@ class Mcp:
 
     def _found(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
         """Where the memory is, as ``atommem ask`` finds it."""
-        memory = find_memory(
-            self.memory,
-            self.key,
-            new=self.new_memory,
-            embedder=given.get("embedder"),
-            embedder_options=given.get("embedder_options"),
-        )
-        keywords = dict(memory.keywords)
-        if memory.embedder is not None:
-            keywords |= {"embedder": memory.embedder, "embedder_options": memory.embedder_options}
-        return keywords, memory.key
+        memory = find_memory(self.memory, self.key, new=self.new_memory, settings=given)
+        return {**memory.keywords, **memory.embedding}, memory.key

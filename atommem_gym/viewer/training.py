@@ -15,12 +15,11 @@ from statistics import fmean
 from typing import TypeGuard
 
 from atommem_gym.actions import KINDS
-from atommem_gym.agents.learn.session_log import read, share_without_variance, training_steps
+from atommem_gym.agents.learn.session_log import METRICS, SESSIONS, read, share_without_variance, training_steps
 from atommem_gym.errors import AtomMemError
 from atommem_gym.files.json_lines import read_lines
 from atommem_gym.viewer.summary import Json, is_number
 
-METRICS, SESSIONS = "metrics.jsonl", "sessions.jsonl"
 Points = dict[int, float]
 """A figure of each training step that has it."""
 _OURS = {"reward": "reward", "exact match": "exact_match", "groups without variance": "groups_without_variance"}

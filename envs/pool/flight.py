@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from atommem_gym.envs.backend import EpisodeWithKey, Job
+from atommem_gym.envs.pool.ending import Ending
 from atommem_gym.envs.pool.stages import Done, Opening, Pipeline, Stage, Ticket
 from atommem_gym.step import StepResult
 
@@ -14,11 +14,11 @@ Finish: TypeAlias = Callable[[Job, Opening | None], tuple[StepResult, list[Episo
 """Finishes a step whose I/O is done; returns its result and the episodes that have ended or were replaced."""
 
 
-class Flight:
+class Flight(Ending[StepResult]):
     """One step or reset from its beginning to its result.
 
     The episode changes only in :meth:`_land`, which runs on the event loop without a break; an error before that leaves
-    it as it was. ``result`` is the outcome; to wait for it without cancelling it, use ``asyncio.shield``.
+    it as it was.
 
     The stages call it back (:meth:`_opened`, :meth:`_was_read`, :meth:`_arrived`, :meth:`_stored`, :meth:`_released`);
     it is not a coroutine that awaits them. A coroutine is simpler, but was 1.5 to 2 times slower: it needs a task for
@@ -27,15 +27,12 @@ class Flight:
     """
 
     def __init__(self, pipeline: Pipeline, finish: Finish) -> None:
-        self.result: asyncio.Future[StepResult] = asyncio.get_running_loop().create_future()
+        super().__init__(pipeline)
         self.job: Job | None = None
-        self._pipeline = pipeline
         self._finish = finish
         self._opening: Opening | None = None
         self._waiting: list[tuple[Stage[Any], Ticket[Any]]] = []
         """Its tickets in the queues of stages; empty once any of its work has begun."""
-        self._missing = 0
-        self._error: BaseException | None = None
 
     def open(self, opening: Opening) -> None:
         """Begin a reset."""
@@ -70,10 +67,7 @@ class Flight:
         for stage, ticket in self._waiting:
             stage.withdraw(ticket)
         self._waiting = []
-        if error is None:
-            self.result.cancel()
-        else:
-            self.result.set_exception(error)
+        self._give_up(error)
         return True
 
     def _opened(self, error: BaseException | None) -> None:
@@ -126,20 +120,7 @@ class Flight:
         except Exception as error:
             self._fail(error)
             return
-        self._missing = len(left)
-        for running in left:
-            self._pipeline.releasing.put(running, lambda error: self._released(result, error))
-        if not left:
-            self.result.set_result(result)
-
-    def _released(self, result: StepResult, error: BaseException | None) -> None:
-        self._error = self._error or error
-        self._missing -= 1
-        if self._missing == 0:
-            if self._error is None:
-                self.result.set_result(result)
-            else:
-                self.result.set_exception(self._error)
+        self._end(result, left)
 
     def _fail(self, error: BaseException) -> None:
         """Set the error; the episode stays as it was, and one that a failed reset has made is released first."""

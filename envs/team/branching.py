@@ -105,12 +105,8 @@ class TeamBranching:
             return None
         snapshots.check("episode", isinstance(saved, dict), saved, "a dict or None")
         snapshots.check_fields("the snapshot's episode", saved, _EPISODE)
-        for name in ("index", "shuffle_seed"):
-            snapshots.check(f"episode.{name}", type(saved[name]) is int, saved[name], "a whole number")
-        difficulty, most = saved["difficulty"], saved["max_steps"]
-        snapshots.check(
-            "episode.difficulty", difficulty is None or type(difficulty) is float, difficulty, "a number or None"
-        )
+        snapshots.check_drawn(saved)
+        most = saved["max_steps"]
         right = most is None or (type(most) is int and most > 0)
         snapshots.check("episode.max_steps", right, most, "a number of steps or None")
         snapshots.check_saved_identity(saved["item"])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,26 +11,16 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from support import benchmarks
 
 from atommem_gym.errors import ConfigError
-
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[ModuleType]:
     """``benchmarks/contexts.py``, imported as it is when it is run."""
-    sys.path.insert(0, str(FOLDER))
-    spec = importlib.util.spec_from_file_location("contexts", FOLDER / "contexts.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["contexts"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(FOLDER))
-    for name in ("contexts", "leaderboard", "reports.contexts", "reports.leaderboard"):
-        sys.modules.pop(name, None)
+    with benchmarks.imported("contexts") as module:
+        yield module
 
 
 @pytest.fixture

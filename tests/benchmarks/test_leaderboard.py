@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import io
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,27 +12,18 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from support import benchmarks
 
 from atommem_gym.errors import ConfigError
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 Raw = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def board() -> Iterator[ModuleType]:
     """``benchmarks/leaderboard.py``, imported as it is when it is run."""
-    sys.path.insert(0, str(FOLDER))
-    spec = importlib.util.spec_from_file_location("leaderboard", FOLDER / "leaderboard.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["leaderboard"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(FOLDER))
-    for name in ("leaderboard", "reports.leaderboard"):
-        sys.modules.pop(name, None)
+    with benchmarks.imported("leaderboard") as module:
+        yield module
 
 
 @pytest.fixture
@@ -127,7 +116,7 @@ def test_results_of_other_settings_are_not_mixed_in(board: ModuleType, data: Pat
 
 def test_cells_of_an_earlier_release_are_gone_on_with(board: ModuleType) -> None:
     """Environments play alike under one id, so a new version of the package has nothing to play again."""
-    assert board.load_cells(FOLDER / "results" / "leaderboard.json", board.Options())
+    assert board.load_cells(benchmarks.FOLDER / "results" / "leaderboard.json", board.Options())
 
 
 def test_only_official_records_of_2wikimultihopqa_are_played(board: ModuleType, data: Path, tmp_path: Path) -> None:

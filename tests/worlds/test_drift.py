@@ -165,6 +165,8 @@ def test_options_change_the_world() -> None:
         ({"change_per_fact": 3}, "did you mean 'changes_per_fact'"),
         ({"xyzzy": 3}, "known are .*num_docs.*; and of this task .*turnover"),
         ({"question_kinds": {"lastest": 1}}, "question_kinds holds 'lastest'"),
+        ({"question_kinds": {"latest": float("inf"), "count": 1}}, "adds up to inf"),
+        ({"question_kinds": {"count": 0}}, "adds up to 0"),
         ({"entities": 50}, "num_docs=200 is too small"),
         ({"distance": 100}, "distance=100 contradicts num_docs=200"),
         ({"split": "dev"}, "split='dev' is unknown"),

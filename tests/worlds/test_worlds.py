@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import subprocess
 import sys
 
 import pytest
 
 from atommem_gym import worlds
+from atommem_gym.commands.envs import Envs
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError
 from atommem_gym.records.layout import GeneratorDraws, draw_questions, stable_rng
@@ -45,6 +47,21 @@ def test_importing_the_package_loads_no_generator() -> None:
 def test_a_world_takes_no_records(name: str) -> None:
     with pytest.raises(ConfigError, match=f"source='hub' contradicts AtomMem-{name}-v0"):
         load_items(name, TASKS[name].config({"source": "hub"}))
+
+
+@pytest.mark.parametrize("name", ["Synthetic", "Needle", "Drift", "Forget", "Conversation"])
+def test_envs_names_the_splits_that_a_world_takes_and_no_other_is_taken(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Envs().run() == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"AtomMem-{name}-v0 ")]
+    told = re.search(r"generated: (\w+(?:, \w+)*)", line)
+    assert told is not None, line
+    assert told[1] == "train, validation, test"
+    firsts = {load_items(name, TASKS[name].config({"split": split})).item(0).id for split in told[1].split(", ")}
+    assert len(firsts) == 3
+    with pytest.raises(ConfigError, match="split='dev' is unknown"):
+        load_items(name, TASKS[name].config({"split": "dev"}))
 
 
 @pytest.mark.parametrize("given", [1, (2, 5), "released"])

@@ -115,13 +115,7 @@ class Ask:
         for unread in files.unread:
             console.print(Text(printable(f"not read: {unread}"), style="bold yellow"))
         given = self._given()
-        memory = find_memory(
-            self.memory,
-            self.key,
-            new=self.new_memory,
-            embedder=given.get("embedder"),
-            embedder_options=given.get("embedder_options"),
-        )
+        memory = find_memory(self.memory, self.key, new=self.new_memory, settings=given)
         if memory.key is None and not files.documents:
             raise ConfigError("there is nothing to answer from: name FILEs to read, or a --memory that holds something")
         # With files to read it is written, and where that cannot be, opening it says so.
@@ -139,16 +133,8 @@ class Ask:
         memory: Memory,
         given: dict[str, Any],
     ) -> int:
-        embedder = (
-            {}
-            if memory.embedder is None
-            else {
-                "embedder": memory.embedder,
-                "embedder_options": memory.embedder_options,
-            }
-        )
         role = player_keywords(self._agent)
-        keywords = {"chunk_tokens": self.chunk_tokens, **memory.keywords, **given, **embedder, **role}
+        keywords = {"chunk_tokens": self.chunk_tokens, **memory.keywords, **given, **memory.embedding, **role}
         env = AtomMemEnv(items=OwnItems(files.documents, self.questions), reward=unscored, **keywords)
         try:
             # Opened first: nobody wants to hear after an hour of reading that the record cannot be written.

@@ -39,14 +39,20 @@ class Memory:
     embedder_options: dict[str, Any] | None = None
     """What ``embedder_options=`` must be then."""
 
+    @property
+    def embedding(self) -> dict[str, Any]:
+        """The keyword arguments of the environment that go on with its vectors; empty where any do."""
+        if self.embedder is None:
+            return {}
+        return {"embedder": self.embedder, "embedder_options": self.embedder_options}
+
 
 def find_memory(
     where: str | None,
     key: str | None,
     *,
     new: bool,
-    embedder: str | None = None,
-    embedder_options: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any],
 ) -> Memory:
     """The memory that the command line means.
 
@@ -54,8 +60,7 @@ def find_memory(
         where: The database; ``None`` for one that is gone at the end.
         key: Of the memory, if it was given.
         new: Whether to begin a memory even if there is one.
-        embedder: What the user names.
-        embedder_options: Those that the user gives.
+        settings: What ``--set`` says; ``embedder`` and ``embedder_options`` of it count here.
 
     Raises:
         ConfigError: the database keeps several memories, or none of this key; or the embedder is another one.
@@ -69,10 +74,10 @@ def find_memory(
             raise ConfigError(f"--key {key} goes on with a memory, but there is no database {where} yet")
         return Memory(keywords)
     with open_kept(where) as database:
-        wanted = embedder or embedder_keyword(database.embedder)
+        wanted = settings.get("embedder") or embedder_keyword(database.embedder)
         if wanted is None:
             raise ConfigError(unnamed(database, "--set embedder="))
-        options = recorded_options(database.embedder) | dict(embedder_options or {})
+        options = recorded_options(database.embedder) | dict(settings.get("embedder_options") or {})
         _check_embedder(database, wanted, options)
         begins = new or (key is None and not database.list_keys())
         return Memory(keywords, None if begins else database.chosen(key), wanted, options or None)

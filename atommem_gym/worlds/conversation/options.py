@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.errors import ConfigError, check_integer
-from atommem_gym.worlds.checks import check_share
+from atommem_gym.errors import ConfigError
+from atommem_gym.worlds.checks import check_integers, check_shares, kinds_by_share
 from atommem_gym.worlds.conversation.topics import EVENTS, PLACES, PLANS
 
 ONE, SEVERAL, TIME, UPDATE, UNANSWERABLE = "one_session", "several_sessions", "time", "update", "unanswerable"
@@ -41,12 +41,9 @@ class ConversationOptions:
     """Shares of the five kinds; they are divided by their sum."""
 
     def __post_init__(self) -> None:
-        check_integer("small_talk", self.small_talk, 1, 100)
-        check_integer("changes", self.changes, 1, 4)
-        check_integer("questions", self.questions, 1, 1_000)
-        check_integer("sessions", self.sessions, 2, 100_000)
-        check_share("lookalikes", self.lookalikes, 1.0)
-        object.__setattr__(self, "question_kinds", _kinds(self.question_kinds))
+        check_integers(self, small_talk=(1, 100), changes=(1, 4), questions=(1, 1_000), sessions=(2, 100_000))
+        check_shares(self, lookalikes=1.0)
+        object.__setattr__(self, "question_kinds", kinds_by_share(self.question_kinds, QUESTION_KINDS, _SHARES))
         if self.sessions <= self.changes:
             raise ConfigError(
                 f"sessions={self.sessions} is too small for plans that change {self.changes} times, each in a session "
@@ -96,16 +93,3 @@ def at_difficulty(difficulty: float, config: EnvConfig) -> dict[str, Any]:
         "changes": changes,
         "lookalikes": top.lookalikes * difficulty,
     }
-
-
-def _kinds(shares: object) -> dict[str, float]:
-    if not isinstance(shares, Mapping) or not shares:
-        raise ConfigError(f"question_kinds={shares!r} must give shares, such as {_SHARES}")
-    for name, share in shares.items():
-        if name not in QUESTION_KINDS:
-            raise ConfigError(f"question_kinds holds {name!r}; known are {', '.join(QUESTION_KINDS)}")
-        check_share(f"question_kinds[{name!r}]", share, float("inf"))
-    total = sum(shares.values())
-    if not 0 < total < float("inf"):
-        raise ConfigError(f"question_kinds={dict(shares)} adds up to {total}; give some kind a share above 0")
-    return {name: float(shares[name]) / total for name in QUESTION_KINDS if shares.get(name)}

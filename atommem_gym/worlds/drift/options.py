@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.layout import check_questions
-from atommem_gym.worlds.checks import check_share
+from atommem_gym.worlds.checks import check_integers, check_shares, kinds_by_share
 from atommem_gym.worlds.drift.attributes import ATTRIBUTES
 from atommem_gym.worlds.drift.phrases import PAPERS
 
@@ -48,14 +47,13 @@ class DriftOptions:
     """Shares of ``latest``, ``as_of``, ``count`` and ``known``; they are divided by their sum."""
 
     def __post_init__(self) -> None:
-        for name, most in (("attributes", len(ATTRIBUTES)), ("changes_per_fact", 12), ("sources", len(PAPERS))):
-            check_integer(name, getattr(self, name), 1, most)
-        for name, most in (("entities", 1000), ("distance", 1_000_000)):
-            if getattr(self, name) is not None:
-                check_integer(name, getattr(self, name), 1, most)
-        for name, share in (("distractors", 0.9), ("hearsay", 1.0), ("corrections", 1.0), ("turnover", 4.0)):
-            check_share(name, getattr(self, name), share)
-        object.__setattr__(self, "question_kinds", _kinds(self.question_kinds))
+        check_integers(self, attributes=(1, len(ATTRIBUTES)), changes_per_fact=(1, 12), sources=(1, len(PAPERS)))
+        if self.entities is not None:
+            check_integers(self, entities=(1, 1000))
+        if self.distance is not None:
+            check_integers(self, distance=(1, 1_000_000))
+        check_shares(self, distractors=0.9, hearsay=1.0, corrections=1.0, turnover=4.0)
+        object.__setattr__(self, "question_kinds", kinds_by_share(self.question_kinds, QUESTION_KINDS, _SHARES))
 
 
 def at_difficulty(difficulty: float, config: EnvConfig) -> dict[str, Any]:
@@ -75,16 +73,3 @@ def at_difficulty(difficulty: float, config: EnvConfig) -> dict[str, Any]:
         "sources": 1 if difficulty < 0.5 else top.sources,
         "turnover": top.turnover * difficulty,
     }
-
-
-def _kinds(shares: object) -> dict[str, float]:
-    if not isinstance(shares, Mapping) or not shares:
-        raise ConfigError(f"question_kinds={shares!r} must give shares, such as {_SHARES}")
-    for name, share in shares.items():
-        if name not in QUESTION_KINDS:
-            raise ConfigError(f"question_kinds holds {name!r}; known are {', '.join(QUESTION_KINDS)}")
-        check_share(f"question_kinds[{name!r}]", share, float("inf"))
-    total = sum(shares.values())
-    if not total > 0:
-        raise ConfigError(f"question_kinds={dict(shares)} adds up to nothing; give some kind a share above 0")
-    return {name: float(shares[name]) / total for name in QUESTION_KINDS if shares.get(name)}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.errors import ConfigError, check_integer
-from atommem_gym.worlds.checks import check_share
+from atommem_gym.errors import ConfigError
+from atommem_gym.worlds.checks import check_integers, check_shares
 from atommem_gym.worlds.forget.phrases import LOCKS
 
 
@@ -39,12 +39,16 @@ class ForgetOptions:
     """Share of the questions that ask for an erased code."""
 
     def __post_init__(self) -> None:
-        for name, most in (("sessions", 100_000), ("places", 1_000), ("codes", len(LOCKS)), ("questions", 1_000)):
-            check_integer(name, getattr(self, name), 1, most)
-        for name, most in (("distance", 10_000), ("chatter", 20)):
-            check_integer(name, getattr(self, name), 0, most)
-        for name in ("erased", "changed", "unanswerable"):
-            check_share(name, getattr(self, name), 1.0)
+        check_integers(
+            self,
+            sessions=(1, 100_000),
+            places=(1, 1_000),
+            codes=(1, len(LOCKS)),
+            questions=(1, 1_000),
+            distance=(0, 10_000),
+            chatter=(0, 20),
+        )
+        check_shares(self, erased=1.0, changed=1.0, unanswerable=1.0)
         self._check_fits()
 
     @property

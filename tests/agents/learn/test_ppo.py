@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support import benchmarks
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'atommem-gym[rl]'")
 
@@ -186,18 +185,8 @@ def test_it_learns_what_a_rule_would_say_on_a_tiny_task() -> None:
 @pytest.fixture(scope="module")
 def bench() -> Iterator[ModuleType]:
     """``benchmarks/ppo.py``, imported as it is when it is run."""
-    folder = ROOT / "benchmarks"
-    sys.path.insert(0, str(folder))
-    spec = importlib.util.spec_from_file_location("ppo_benchmark", folder / "ppo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ppo_benchmark"] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(folder))
-    for name in ("ppo_benchmark", "workloads.ppo", "reports.ppo"):
-        sys.modules.pop(name, None)
+    with benchmarks.imported("ppo", "ppo_benchmark") as module:
+        yield module
 
 
 def test_intervals_hold_the_mean_and_narrow_with_agreement(bench: ModuleType) -> None:

@@ -9,7 +9,8 @@ import gymnasium as gym
 import pytest
 
 import atommem_gym  # noqa: F401  (registers the ids)
-from atommem_gym.agents.learn.training_log import METRICS, SESSIONS, TRACES, TrainingLog
+from atommem_gym.agents.learn.session_log import METRICS, SESSIONS
+from atommem_gym.agents.learn.training_log import TRACES, TrainingLog
 from atommem_gym.envs.vector_env import AtomMemVectorEnv
 from atommem_gym.errors import AtomMemError
 
