@@ -387,7 +387,7 @@ def test_a_server_that_is_killed_costs_no_finished_group_and_ends_the_run(
     killed.set()
     server.stop()
     worker._thread.join(WAITS_S)
-    with pytest.raises(AtomMemError, match=r"3 groups failed in a row; .* Connect.* See to the server at http://"):
+    with pytest.raises(AtomMemError, match=r"3 groups failed in a row; .*Error: .* See to the server at http://"):
         worker.check_health(WAITS_S)
     while not worker.rollout_buffer.empty():
         sample = worker.rollout_buffer.get()
