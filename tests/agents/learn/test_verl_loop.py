@@ -231,9 +231,9 @@ def test_A9_a_sample_that_was_not_completed_is_drawn_again_and_then_fails_the_se
 
 
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    from atommem_gym.agents.learn import verl_loop
+    from atommem_gym.agents import token_policy
 
-    monkeypatch.setattr(verl_loop, "wait_exponential", lambda **_: lambda _: 0)
+    monkeypatch.setattr(token_policy, "wait_exponential", lambda **_: lambda _: 0)
 
 
 def test_wrong_arguments_are_named(tokenizer: Any) -> None:

@@ -1,0 +1,398 @@
+"""TRL 1.16: a rollout worker that plays rows of ``atommem data verl`` for its asynchronous GRPO, each step a sample.
+
+args = AsyncGRPOConfig(num_generations=8, …)
+rows = Dataset.from_parquet("data/train.parquet")
+worker = AtomMemRolloutWorker(rows, args, tokenizer, model="Qwen/Qwen3-0.6B", max_prompt_length=4096)
+AsyncGRPOTrainer("Qwen/Qwen3-0.6B", args=args, train_dataset=rows, rollout_worker=worker).train()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import itertools
+import logging
+import math
+import queue
+import random
+import statistics
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import httpx
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+from trl.experimental.async_grpo import AsyncGRPOConfig
+from trl.experimental.async_grpo.async_rollout_worker import RolloutSample
+
+import atommem_gym  # noqa: F401  (registers the ids)
+from atommem_gym.agents.learn.grpo import Advantages, group_advantages
+from atommem_gym.agents.session import Messages, OverlongPrompt, Session, SessionStep, play_session
+from atommem_gym.agents.shared_pools import close_pools, shared_pool
+from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy, sample_with_retries
+from atommem_gym.errors import AtomMemError, ConfigError, LanguageModelError, check_integer
+from atommem_gym.records.verl_rows import ItemReference
+
+Metric: TypeAlias = float | tuple[float, float]
+"""As TRL's trainer reduces it: a number by its name, or numerator and denominator of a rate."""
+
+_TICK_S = 0.25
+_STOPS_WITHIN_S = 60.0
+_logger = logging.getLogger(__name__)
+
+
+class AtomMemRolloutWorker:
+    """Plays episodes for ``AsyncGRPOTrainer(rollout_worker=…)``, in a thread of the trainer's main process.
+
+    **Groups.** Row after row, in the order of the rows and round and round, ``args.num_generations`` sessions play one
+    item in one layout, ``args.max_inflight_tasks`` sessions at a time. Every step of a session is a sample with a
+    context of its own; all of them have the session's advantage.
+
+    **Tokens** go from the vLLM server into the samples untouched, with their log-probabilities; the requests are those
+    of TRL's own worker, with its sampling settings (``args``).
+
+    **Versions.** The samples of a group carry the version of the weights that was live when its first session began, so
+    that the trainer keeps them or drops them as stale (``args.max_staleness``) together. While it sends weights, it
+    pauses the server itself: requests wait there.
+
+    **Failures.** A failed call of the server is repeated ``tries`` times in all, and so is one whose sample it aborted,
+    or of which it does not say that it was completed (SPEC A9). What still fails, or fails in the environment, fails
+    the session, and its whole group is dropped: nothing of it is trained on, since the mean of what is left would be
+    another one. After ``most_failures`` such groups in a row, or a wrong row, the worker ends, and the trainer with it.
+    A group without variance is trained on as it is, with advantages of zero.
+
+    **Metrics.** ``reward``, ``reward_std`` (of the group) and ``atommem/…``, those of
+    :data:`~atommem_gym.agents.session.TOTALS`, stand in the last sample of a session, each of which counts once.
+
+    Args:
+        rows: Those of ``atommem data verl``, as mappings; give the trainer the same ones, which counts epochs by them.
+        args: The trainer's. ``max_inflight_tasks`` is read at the start, as the trainer fills it in.
+        tokenizer: The model's, with a chat template.
+        model: How the server calls the model.
+        max_prompt_length: Tokens of a prompt at most, the chunk included.
+        overlong_prompt: What happens to a longer one, see :func:`~atommem_gym.agents.session.play_session`.
+        lora_name: ``trl-policy`` if the trainer sends adapters, which the server then knows as ``trl-policy-v1`` and
+            so on: it does so with a PEFT model and a server that was started with ``--enable-lora``.
+        advantages: What sessions are worth; see :data:`~atommem_gym.agents.learn.grpo.Advantages`.
+        env_keywords: Over those of the rows: where things are (``store``, ``embedder``), not what the items are. What
+            a row names is opened or called only if it is named here too.
+        imports: Modules of your own, which are imported first: they register tasks, or hold what the rows name as
+            ``"module:name"``. A row's word alone imports nothing.
+        shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``.
+        template: A Jinja2 file in place of the dialect's prompt, or ``shared_prefix``.
+        tries: Calls of the server for one response at most.
+        most_failures: Groups that may fail in a row.
+
+    Raises:
+        ConfigError: an argument or a row is wrong.
+    """
+
+    def __init__(
+        self,
+        rows: Iterable[Mapping[str, Any]],
+        args: AsyncGRPOConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        model: str,
+        max_prompt_length: int,
+        overlong_prompt: OverlongPrompt = "shorten",
+        lora_name: str | None = None,
+        advantages: Advantages = group_advantages,
+        env_keywords: Mapping[str, Any] | None = None,
+        imports: Sequence[str] = (),
+        shaping: Mapping[str, Mapping[str, Any]] | None = None,
+        template: str | None = None,
+        tries: int = 3,
+        most_failures: int = 8,
+    ) -> None:
+        if overlong_prompt not in ("shorten", "error"):
+            raise ConfigError(f"overlong_prompt={overlong_prompt!r} must be 'shorten' or 'error'")
+        # Of a group of one, the advantage is always 0.
+        check_integer("args.num_generations", args.num_generations, 2)
+        self.args, self.tokenizer, self.model, self.lora_name = args, tokenizer, model, lora_name
+        self.limits = TokenLimits(check_integer("max_prompt_length", max_prompt_length, 1), args.max_completion_length)
+        self.tries = check_integer("tries", tries, 1)
+        self.most_failures = check_integer("most_failures", most_failures, 1)
+        self.overlong_prompt, self.advantages = overlong_prompt, advantages
+        self.env_keywords, self.shaping, self.template = dict(env_keywords or {}), dict(shaping or {}), template
+        for module in imports:
+            importlib.import_module(module)
+        self._references = [ItemReference.from_extra_info(row.get("extra_info") or {}) for row in rows]
+        if not self._references:
+            raise ConfigError("there are no rows to play; write them with `atommem data verl`")
+        for reference in self._references:
+            reference.check_code(imports, self.env_keywords)
+            reference.check_keywords({**self.env_keywords, "template": template})
+        self.rollout_buffer: queue.Queue[RolloutSample] = queue.Queue(args.queue_maxsize)
+        """What the trainer takes."""
+        self.metrics_queue: queue.Queue[dict[str, Metric]] = queue.Queue()
+        """What the trainer logs besides; one item a group."""
+        self.model_version = 0
+        """Of the weights that the server has."""
+        self._numbers = itertools.count()
+        self._failures_in_a_row = 0
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._heartbeat = 0.0
+        self._failure: BaseException | None = None
+
+    # -- TRL's RolloutWorkerProtocol
+
+    def start(self) -> None:
+        """Begin to play, in a thread. A second call does nothing; after ``stop`` it goes on with the next row.
+
+        Raises:
+            ConfigError: ``args.max_inflight_tasks`` is not set.
+        """
+        if self._thread is not None:
+            _logger.warning("the rollout worker runs already")
+            return
+        sessions = self.args.max_inflight_tasks
+        if sessions < 1:
+            raise ConfigError(
+                f"args.max_inflight_tasks={sessions} must be at least 1: it is how many sessions are played at a time. "
+                "The trainer fills it in if it has the same args as the worker; without one set it yourself"
+            )
+        self._stop.clear()
+        self._failure, self._failures_in_a_row, self._heartbeat = None, 0, time.monotonic()
+        self._thread = threading.Thread(target=self._run, args=(sessions,), name="atommem-rollouts", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End all sessions, and give back their environments. What is in ``rollout_buffer`` stays there."""
+        if self._thread is None:
+            return
+        self._stop.set()
+        self._thread.join(_STOPS_WITHIN_S)
+        if self._thread.is_alive():
+            _logger.warning("the rollout worker did not end in %.0f s; it ends with this process", _STOPS_WITHIN_S)
+            return
+        self._thread = None
+
+    def update_model_version(self, model_version: int) -> None:
+        """Say which weights the server has from now on: groups that begin later carry this version."""
+        self.model_version = model_version
+
+    def check_health(self, stale_after_s: float) -> None:
+        """Make sure that more samples are to be expected.
+
+        Raises:
+            AtomMemError: the worker has failed, hangs, or does not run.
+        """
+        if self._failure is not None:
+            raise AtomMemError(f"the rollout worker has failed: {self._failure}") from self._failure
+        if self._thread is None:
+            raise AtomMemError("the rollout worker does not run, so no sample will come: call its start()")
+        age = time.monotonic() - self._heartbeat
+        if age > stale_after_s:
+            raise AtomMemError(
+                f"the rollout worker has been stuck for {age:.0f} s, and {stale_after_s:.0f} s are allowed: look at "
+                "what its thread atommem-rollouts waits for (py-spy dump), or raise args.heartbeat_stale_after_s"
+            )
+
+    # -- the thread
+
+    def _run(self, sessions: int) -> None:
+        try:
+            asyncio.run(self._play_groups(sessions))
+        except BaseException as error:  # the trainer gets it from check_health
+            _logger.exception("the rollout worker has failed")
+            self._failure = error
+
+    async def _play_groups(self, sessions: int) -> None:
+        slots = asyncio.Semaphore(sessions)
+        # Twice what fits: a group may wait for its last session, or for room in the buffer, and others play.
+        at_most = 2 * math.ceil(sessions / self.args.num_generations)
+        playing: set[asyncio.Task[None]] = set()
+        url = self.args.vllm_server_base_url.rstrip("/")
+        async with httpx.AsyncClient(
+            base_url=url, timeout=self.args.request_timeout, limits=httpx.Limits(max_connections=sessions)
+        ) as client:
+            try:
+                while not self._stop.is_set():
+                    self._heartbeat = time.monotonic()
+                    while len(playing) < at_most:
+                        group = _Group(next(self._numbers), client, slots)
+                        playing.add(asyncio.create_task(self._play_group(group, sessions)))
+                    done, playing = await asyncio.wait(playing, timeout=_TICK_S, return_when=asyncio.FIRST_COMPLETED)
+                    for one in done:
+                        one.result()
+            finally:
+                for one in playing:
+                    one.cancel()
+                await asyncio.gather(*playing, return_exceptions=True)
+                await close_pools()
+
+    async def _play_group(self, group: _Group, sessions: int) -> None:
+        """All sessions of an item, and their samples into the buffer."""
+        members = (self._session(group, sessions) for _ in range(self.args.num_generations))
+        outcomes = await asyncio.gather(*members, return_exceptions=True)
+        played = [one for one in outcomes if isinstance(one, Session)]
+        errors = [one for one in outcomes if isinstance(one, BaseException)]
+        for error in errors:
+            if isinstance(error, ConfigError) or not isinstance(error, Exception):
+                raise error
+        if errors:
+            self._failed(group, errors)
+            return
+        self._failures_in_a_row = 0
+        rewards = [session.reward for session in played]
+        flat = all(reward == rewards[0] for reward in rewards)
+        self.metrics_queue.put(_group_metrics(flat=flat, failed=0))
+        worth = self.advantages(torch.tensor(rewards), torch.zeros(len(rewards), dtype=torch.long)).tolist()
+        std = statistics.pstdev(rewards)
+        for session, advantage in zip(played, worth, strict=True):
+            for sample in samples(session, advantage, group.number, group.version, reward_std=std):
+                await self._put(sample)
+
+    def _failed(self, group: _Group, errors: Sequence[BaseException]) -> None:
+        self._failures_in_a_row += 1
+        self.metrics_queue.put(_group_metrics(flat=None, failed=len(errors)))
+        last = errors[-1]
+        text = f"{len(errors)} of {self.args.num_generations} sessions failed, the last with {_said(last)}"
+        _logger.error("group %d is not trained on: %s", group.number, text, exc_info=last)
+        if self._failures_in_a_row >= self.most_failures:
+            raise AtomMemError(
+                f"{self._failures_in_a_row} groups failed in a row; of the last one {text}. See to the server at "
+                f"{self.args.vllm_server_base_url}, or raise most_failures or tries"
+            ) from last
+
+    async def _session(self, group: _Group, sessions: int) -> Session:
+        async with group.slots:
+            if group.version < 0:
+                group.version = self.model_version
+            reference = self._references[group.number % len(self._references)]
+            shared = await shared_pool(
+                reference.env_id,
+                {**reference.env_keywords, **self.env_keywords},
+                capacity=sessions,
+                shaping=self.shaping,
+                template=self.template,
+            )
+
+            async def generate(prompt_ids: list[int]) -> Generated:
+                return await sample_with_retries(lambda: self._ask(group.client, prompt_ids), self.tries)
+
+            async with shared.pool.env() as env:
+                return await play_session(
+                    env,
+                    reference,
+                    TokenPolicy(self._encode, self._decode, generate, self.limits),
+                    # Another layout in every epoch, where the rows ask for that.
+                    shuffle_seed=reference.layout(group.number // len(self._references)),
+                    prompt=shared.prompt,
+                    overlong_prompt=self.overlong_prompt,
+                )
+
+    async def _put(self, sample: RolloutSample) -> None:
+        while True:
+            sample.enqueued_at = time.time()
+            try:
+                self.rollout_buffer.put_nowait(sample)
+                return
+            except queue.Full:
+                # The trainer is behind; meanwhile no further groups begin.
+                await asyncio.sleep(_TICK_S)
+
+    # -- the model
+
+    async def _ask(self, client: httpx.AsyncClient, prompt_ids: list[int]) -> Generated:
+        """One request, in the form of TRL's own worker."""
+        args = self.args
+        payload = {
+            "model": self.model if self.lora_name is None else f"{self.lora_name}-v{self.model_version}",
+            "prompt": prompt_ids,
+            "max_tokens": args.max_completion_length,
+            "temperature": args.temperature,
+            "top_p": args.top_p,
+            "top_k": args.top_k,
+            "repetition_penalty": args.repetition_penalty,
+            "n": 1,
+            "return_token_ids": True,
+            "logprobs": 0,
+            # Without one, replicas of a server draw the same texts for one prompt.
+            "seed": random.getrandbits(63),
+        }
+        if args.min_p is not None:
+            payload["min_p"] = args.min_p
+        response = await client.post("/v1/completions", json=payload)
+        if response.status_code != httpx.codes.OK:
+            raise LanguageModelError(
+                f"{response.url} answered {response.status_code}: {response.text[:500]} "
+                f"(asked for {payload['model']!r} with {len(prompt_ids)} + {args.max_completion_length} tokens: the "
+                "server's --max-model-len must hold max_prompt_length and args.max_completion_length together)"
+            )
+        choice = response.json()["choices"][0]
+        token_ids, log_probs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
+        if token_ids is None or log_probs is None:
+            raise LanguageModelError(
+                f"{response.url} gave no token_ids or no logprobs.token_logprobs, without which there is nothing to "
+                "train on; serve the model with a vLLM that knows return_token_ids, as TRL's trainer needs it"
+            )
+        return Generated(token_ids, choice.get("finish_reason"), log_probs)
+
+    async def _encode(self, messages: Messages) -> list[int]:
+        # TRL accepts them as JSON on a command line, too, and has read that by now.
+        keywords = self.args.chat_template_kwargs or {}
+        ids = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False, **keywords)
+        return [int(one) for one in ids]
+
+    async def _decode(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+
+@dataclass(slots=True)
+class _Group:
+    """The sessions of one item."""
+
+    number: int
+    client: httpx.AsyncClient
+    slots: asyncio.Semaphore
+    version: int = -1
+    """Of the weights when the first session began; -1 before."""
+
+
+def samples(
+    session: Session, advantage: float, group_id: int, model_version: int, *, reward_std: float
+) -> list[RolloutSample]:
+    """A session as TRL takes it: one sample a step, metrics in the last."""
+    made = [_sample(step, advantage, group_id, model_version) for step in session.steps]
+    # NaN stands for what a task does not say, such as evidence.
+    known = {f"atommem/{name}": value for name, value in session.totals.items() if not math.isnan(value)}
+    made[-1].metrics = {"reward": session.reward, "reward_std": reward_std, **known}
+    return made
+
+
+def _sample(step: SessionStep, advantage: float, group_id: int, model_version: int) -> RolloutSample:
+    prompt_ids, token_ids = list(step.reply.prompt_ids), list(step.reply.token_ids)
+    context = [0] * len(prompt_ids)
+    # _ask gives no reply without log-probabilities.
+    assert step.reply.log_probs is not None
+    return RolloutSample(
+        prompt=step.messages,
+        completion=[{"role": "assistant", "content": step.reply.text}],
+        input_ids=np.asarray(prompt_ids + token_ids, dtype=np.int64),
+        completion_mask=np.asarray(context + [1] * len(token_ids), dtype=np.int64),
+        old_log_probs=np.asarray(context + list(step.reply.log_probs), dtype=np.float32),
+        advantage=advantage,
+        model_version=model_version,
+        group_id=group_id,
+        metrics={},
+    )
+
+
+def _group_metrics(*, flat: bool | None, failed: int) -> dict[str, Metric]:
+    """Of a group; the word total tells TRL's trainer to add numbers up, a pair to divide the sums."""
+    return {
+        "atommem/groups_without_variance": (float(bool(flat)), float(flat is not None)),
+        "atommem/failed_sessions_total": float(failed),
+        "atommem/dropped_groups_total": float(failed > 0),
+    }
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
