@@ -120,7 +120,7 @@ def _table(comparison: Comparison, a: Path, b: Path) -> Table:
         ends = [p_text(row.sign_p), p_text(row.permutation_p)]
         difference = row.difference.text(3)
         table.add_row(
-            row.env, row.docs, agents, f"{row.pairs}", f"{row.a:.3f}", f"{row.b:.3f}", difference, *counts, *ends
+            row.env, row.size, agents, f"{row.pairs}", f"{row.a:.3f}", f"{row.b:.3f}", difference, *counts, *ends
         )
     return table
 

@@ -13,6 +13,7 @@ from atommem_gym.evaluation.folder import EvaluationError, Run
 from atommem_gym.evaluation.plan import Plan
 from atommem_gym.evaluation.results import EpisodeResult
 from atommem_gym.evaluation.statistics import Interval, bootstrap, permutation_test, sign_test
+from atommem_gym.evaluation.summary import mean_played, size_text
 
 PAIRED_METRICS = ("em", "f1", "reward", "evidence_recall", "evidence_recall_exact", "steps", "tokens", "operations")
 ABSTENTION_METRICS = ("em_answerable", "abstention_recall")
@@ -57,6 +58,8 @@ class PairedRow:
 
     env: str
     docs: str
+    size: str
+    """Documents of an episode, as tables show them: where a task has a length of its own, how many were played."""
     agents: tuple[str, str]
     pairs: int
     items: int
@@ -112,11 +115,16 @@ def compare(a: Run, b: Run, metric: str = "em", agents: tuple[str, str] | None =
     rows: list[PairedRow] = []
     lost_a = lost_b = 0
     matched = _agents(a, b, agents)
+    played = {
+        (one.env, one.docs, one.index, one.shuffle_seed): one.sessions
+        for one in (*a.results, *b.results)
+        if one.sessions
+    }
     for names in matched:
         sides = _sides(a, b, names, metric)
         lost_a += sum(len(values) for unit, values in sides[0].items() if unit not in sides[1])
         lost_b += sum(len(values) for unit, values in sides[1].items() if unit not in sides[0])
-        rows += _rows(_pairs(sides), names, metric)
+        rows += _rows(_pairs(sides), names, metric, played)
     if not rows:
         raise EvaluationError(f"no pairs: {_why(a, b, metric, matched)}")
     return Comparison(metric, tuple(rows), (lost_a, lost_b), tuple(_warnings(a, b, matched)))
@@ -210,17 +218,22 @@ def _units(
     return units
 
 
-def _rows(pairs: Sequence[Pair], agents: tuple[str, str], metric: str) -> list[PairedRow]:
+def _rows(
+    pairs: Sequence[Pair], agents: tuple[str, str], metric: str, played: Mapping[tuple[str, int, int, int], int]
+) -> list[PairedRow]:
     cells: dict[tuple[str, int], list[Pair]] = {}
     for pair in pairs:
         cells.setdefault((pair.unit.env, pair.unit.docs), []).append(pair)
-    rows = [_row(env, str(docs), agents, of_cell, metric) for (env, docs), of_cell in cells.items()]
+    rows = []
+    for (env, docs), of_cell in cells.items():
+        sessions = [played.get((env, docs, pair.unit.index, pair.unit.shuffle_seed), 0) for pair in of_cell]
+        rows.append(_row(env, str(docs), size_text(docs, mean_played(docs, sessions)), agents, of_cell, metric))
     if len(cells) > 1:
-        rows.append(_row(_ALL, _ALL, agents, pairs, metric))
+        rows.append(_row(_ALL, _ALL, _ALL, agents, pairs, metric))
     return rows
 
 
-def _row(env: str, docs: str, agents: tuple[str, str], pairs: Sequence[Pair], metric: str) -> PairedRow:
+def _row(env: str, docs: str, size: str, agents: tuple[str, str], pairs: Sequence[Pair], metric: str) -> PairedRow:
     clusters = [(pair.unit.env, pair.unit.index) for pair in pairs]
     key = ("compare", metric, env, docs)
     by_item: dict[tuple[str, int], list[float]] = {}
@@ -230,6 +243,7 @@ def _row(env: str, docs: str, agents: tuple[str, str], pairs: Sequence[Pair], me
     return PairedRow(
         env=env,
         docs=docs,
+        size=size,
         agents=agents,
         pairs=len(pairs),
         items=len(items),

@@ -16,7 +16,7 @@ from atommem_gym.errors import counted
 from atommem_gym.evaluation.folder import Run
 from atommem_gym.evaluation.plan import Cell, Plan
 from atommem_gym.evaluation.results import EpisodeResult, FailedEpisode
-from atommem_gym.evaluation.summary import interval
+from atommem_gym.evaluation.summary import interval, mean_played, size_text
 from atommem_gym.terminal import Column, Table, printable
 
 LIVE_RESAMPLES = 1000
@@ -37,6 +37,12 @@ class Row:
     results: list[EpisodeResult] = field(default_factory=list)
     failed: int = 0
     _shown: tuple[int, str] = (0, "–")
+
+    @property
+    def size(self) -> str:
+        """Documents of an episode: those of the plan until one has been played."""
+        played = mean_played(self.cell.docs, [result.sessions for result in self.results])
+        return size_text(self.cell.docs, played) if self.cell.docs or played else ""
 
     @property
     def em(self) -> str:
@@ -159,9 +165,7 @@ class LiveProgress:
             done = BAR * count // max(board.a_cell, 1)
             bar = Text("━" * done, "green").append("━" * (BAR - done), "dim")
             failed = Text(str(row.failed) if row.failed else "", style="red")
-            table.add_row(
-                cell.env, str(cell.docs or ""), cell.agent, bar, f"{count}/{board.a_cell}", row.em_so_far, failed
-            )
+            table.add_row(cell.env, row.size, cell.agent, bar, f"{count}/{board.a_cell}", row.em_so_far, failed)
         hidden = len(board.rows) - len(visible)
         more = [Text(f"… and {hidden} more rows", style="dim")] if hidden else []
         done = BAR * board.done // max(board.total, 1)

@@ -76,9 +76,7 @@ class CellSummary:
     @property
     def size(self) -> str:
         """Documents of an episode, as tables show them."""
-        if not self.sessions:
-            return str(self.cell.docs)
-        return f"{self.sessions:.0f}" if self.cell.docs else f"{self.sessions:.0f} sessions"
+        return size_text(self.cell.docs, self.sessions)
 
     @property
     def wrong(self) -> int:
@@ -115,6 +113,27 @@ class CellSummary:
         row |= {"questions": self.questions, **{cause.replace(" ", "_"): self.causes.get(cause, 0) for cause in causes}}
         # An empty field is what spreadsheets and data frames read as "not known".
         return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
+
+
+def mean_played(docs: int, sessions: Sequence[int]) -> float:
+    """Documents of an episode on average, where not all have the planned ``docs``; else 0.
+
+    Args:
+        docs: What the plan says.
+        sessions: Documents of each episode; 0 where they were as many as planned.
+    """
+    return fmean(played or docs for played in sessions) if any(sessions) else 0.0
+
+
+def size_text(docs: int, played: float) -> str:
+    """Documents of an episode, as tables show them: those of the plan, or how many were ``played`` on average.
+
+    >>> size_text(200, 0.0), size_text(200, 26.6), size_text(0, 19.0)
+    ('200', '27', '19 sessions')
+    """
+    if not played:
+        return str(docs)
+    return f"{played:.0f}" if docs else f"{played:.0f} sessions"
 
 
 def summarize(
@@ -172,7 +191,7 @@ def summarize(
         gain=_gain(cell, results, resamples, closed_book or {}),
         reader_tokens=_reader_tokens(results),
         reader_cut_short=sum(result.reader_cut_short for result in results),
-        sessions=fmean(result.sessions or cell.docs for result in results) if any(r.sessions for r in results) else 0.0,
+        sessions=mean_played(cell.docs, [result.sessions for result in results]),
     )
 
 

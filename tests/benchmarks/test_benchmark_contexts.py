@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from support import benchmarks
+from support.benchmarks import scripts
 
 from atommem_gym.errors import ConfigError
 
@@ -19,7 +19,7 @@ from atommem_gym.errors import ConfigError
 @pytest.fixture(scope="module")
 def bench() -> Iterator[ModuleType]:
     """``benchmarks/contexts.py``, imported as it is when it is run."""
-    with benchmarks.imported("contexts") as module:
+    with scripts.imported("contexts") as module:
         yield module
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from support import benchmarks
+from support.benchmarks import scripts
 
 from atommem_gym.errors import ConfigError
 
@@ -22,7 +22,7 @@ Raw = Callable[..., dict[str, Any]]
 @pytest.fixture(scope="module")
 def board() -> Iterator[ModuleType]:
     """``benchmarks/leaderboard.py``, imported as it is when it is run."""
-    with benchmarks.imported("leaderboard") as module:
+    with scripts.imported("leaderboard") as module:
         yield module
 
 
@@ -116,7 +116,7 @@ def test_results_of_other_settings_are_not_mixed_in(board: ModuleType, data: Pat
 
 def test_cells_of_an_earlier_release_are_gone_on_with(board: ModuleType) -> None:
     """Environments play alike under one id, so a new version of the package has nothing to play again."""
-    assert board.load_cells(benchmarks.FOLDER / "results" / "leaderboard.json", board.Options())
+    assert board.load_cells(scripts.FOLDER / "results" / "leaderboard.json", board.Options())
 
 
 def test_only_official_records_of_2wikimultihopqa_are_played(board: ModuleType, data: Path, tmp_path: Path) -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.evaluations import row, small_plan
 
-from atommem_gym.evaluation.folder import Run
+from atommem_gym.evaluation.folder import Run, read_run
+from atommem_gym.evaluation.paired import compare
 from atommem_gym.evaluation.plan import Plan
 from atommem_gym.evaluation.plots import DPI, em_figure, operations_figure
+from atommem_gym.evaluation.progress import Board
 from atommem_gym.evaluation.report import make_report
 from atommem_gym.evaluation.runner import evaluate
 from atommem_gym.evaluation.tables import markdown, terminal_tables, to_csv
@@ -40,6 +43,19 @@ def test_finding_6_6_documents_that_a_length_sets_are_reported_as_played(tmp_pat
     assert "at 20 documents" not in em_figure(report).get_supxlabel()
     shown = [row[1].plain for row in next(terminal_tables(report, 200)).rows if row]
     assert shown == [mean, "20"]
+    run = read_run(tmp_path / "run")
+    board = Board()
+    board.begin(plan, replace(run, results=()))
+    assert [one.size for one in board.rows.values()] == ["20", "20"]
+    for result in run.results:
+        board.finished(result)
+    assert [one.size for one in board.rows.values()] == [mean, "20"]
+    compared = compare(run, run, "em", ("silent", "silent"))
+    assert [(one.env, one.docs, one.size) for one in compared.rows] == [
+        ("Needle", "20", mean),
+        ("Synthetic", "20", "20"),
+        ("all", "all", "all"),
+    ]
     rows = list(csv.DictReader(io.StringIO(to_csv(report))))
     assert [one["documents_played"] for one in rows] == [str(sum(played) / 2), ""]
 

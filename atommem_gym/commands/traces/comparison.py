@@ -31,7 +31,8 @@ def comparison_front(
         "warnings": comparison.warnings,
         "rows": [
             {
-                **{name: getattr(row, name) for name in ("env", "docs", "agents", "pairs", "a", "b")},
+                **{name: getattr(row, name) for name in ("env", "agents", "pairs", "a", "b")},
+                "docs": row.size,
                 **{name: getattr(row, name) for name in ("wins", "losses", "ties")},
                 "difference": row.difference.text(3),
                 "p": p_text(row.permutation_p),

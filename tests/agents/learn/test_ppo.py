@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import benchmarks
+from support.benchmarks import scripts
 
 torch = pytest.importorskip("torch", reason="needs torch: pip install 'atommem-gym[rl]'")
 
@@ -185,7 +185,7 @@ def test_it_learns_what_a_rule_would_say_on_a_tiny_task() -> None:
 @pytest.fixture(scope="module")
 def bench() -> Iterator[ModuleType]:
     """``benchmarks/ppo.py``, imported as it is when it is run."""
-    with benchmarks.imported("ppo", "ppo_benchmark") as module:
+    with scripts.imported("ppo", "ppo_benchmark") as module:
         yield module
 
 
