@@ -254,3 +254,11 @@ def test_A8_an_environment_ignores_what_stands_between_its_delimiters(dialect: s
     info = env.step(f"Thoughts: {draft} Reply: {create}")[4]
     assert (info["applied"]["create"], info["rejected"]) == (1, [])
     env.close()
+
+
+@pytest.mark.parametrize("closing", [closing for _, closing in KNOWN])
+def test_finding_2_8_reasoning_in_a_channel_ends_at_a_channel_alone_in_any_case(closing: str) -> None:
+    for name in ("analysis", "ANALYSIS"):
+        reply = f"<|channel|>{name}<|message|>hm {closing} no<|end|><|channel|>final<|message|>Rome"
+        assert without_thinking(reply) == "Rome"
+        assert without_thinking(f"<|channel|>{name}<|message|>hm {closing} no") == ""

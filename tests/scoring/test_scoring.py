@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support.messages import says
 
 from atommem_gym.errors import ConfigError
-from atommem_gym.scoring import Scorer, ScoreRequest, exact_match, f1, load_scorer, normalize
+from atommem_gym.scoring import Scorer, ScoreRequest, exact_match, f1, load_scorer, normalize, sub_exact_match
 from atommem_gym.scoring.boxed_match import boxed, normalize_released, released_match
 
 texts = st.text(max_size=40) | st.text(st.sampled_from("atheyn o.\\{}boxed\n"), max_size=40)
@@ -397,3 +397,13 @@ def test_R2_the_released_match_needs_answers_too() -> None:
     with pytest.raises(ValueError, match=r"^answers") as caught:
         released_match("x", [])
     says(caught.value, "answers", "empty", "at least one accepted answer")
+
+
+@pytest.mark.parametrize("metric", [exact_match, f1, sub_exact_match])
+def test_R2_R6_an_answer_that_normalises_to_nothing_is_compared_without_case_and_the_blanks_around_it(
+    metric: Any,
+) -> None:
+    for prediction, answer in [("The", " the "), (" the\n", "THE"), ("+", "\t+ "), (" + ", "+")]:
+        assert metric(prediction, [answer]) == 1.0
+    for prediction, answer in [("", " the "), ("", "+"), ("", " "), (" ", " "), ("-", "+"), ("a", "the")]:
+        assert metric(prediction, [answer]) == 0.0
