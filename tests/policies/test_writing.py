@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 from support.game import Game
 
 from atommem_gym.actions import DIALECTS, Answer, Create, Read, Scratchpad, parse
+from atommem_gym.errors import ConfigError
+from atommem_gym.policies import writing
 from atommem_gym.policies.documents import harmless
 from atommem_gym.policies.writing import MAX_BOXED, MOVE_ON, SILENCE, ActionWriter, answer, write_action
 from atommem_gym.scoring import UNKNOWN
@@ -82,3 +85,24 @@ def test_a_create_that_no_action_can_hold_is_dropped_and_keeps_nothing_waiting()
     writer = ActionWriter(game.config)
     assert writer.write([Create("a" * 100), Create("b")], game.seen) == "<create>b</create>"
     assert not writer.waiting
+
+
+def test_a_dialect_of_the_users_own_gets_one_line_then_words_alone_then_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = "support.plugins.parts:lines"
+    assert write_action([Create("Ada\n died."), Read("a\nb")], own) == "STORE: Ada died.\nFIND: a b"
+
+    def picky(ops: list[Create], dialect: str) -> str:
+        if not re.fullmatch(r"[\w ]+", ops[0].text):
+            raise ValueError("no marks")
+        return ops[0].text
+
+    monkeypatch.setattr(writing, "format_action", picky)
+    assert write_action([Create("Ada, (who)  died.")], own) == "Ada who died"
+    assert write_action([Create("?!")], own) == UNKNOWN
+    with pytest.raises(ValueError, match="no marks"):
+        write_action([Create("?!")], "crud")
+    monkeypatch.setattr(writing, "UNKNOWN", "?")
+    with pytest.raises(ConfigError, match=r"cannot write Create\(text='\?!'\) \(no marks\), nor its words alone"):
+        write_action([Create("?!")], own)

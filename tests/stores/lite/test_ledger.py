@@ -124,3 +124,12 @@ def test_M17_any_flipped_bit_of_a_ledger_is_noticed(tmp_path: Path) -> None:
             assert last or data[at : at + 1] == b" " or bytes(flipped).lower() == data, (at, bit)
     assert len(refusals) > 6 * len(data)
     assert all("is damaged: line" in refusal for refusal in refusals)
+
+
+@pytest.mark.parametrize("data", [b"", b"+6d0", b"no end of a line"])
+def test_M17_a_ledger_without_a_whole_line_is_damaged(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / LEDGER).write_bytes(data)
+    with pytest.raises(
+        StoreError, match=rf"is damaged: its {LEDGER} is empty; nothing was written; save what is intact"
+    ):
+        read(tmp_path)
