@@ -231,6 +231,15 @@ def test_no_token_and_missing_log_probabilities_are_errors() -> None:
             run(session(policy))
 
 
+@pytest.mark.parametrize("odd", [None, math.nan, -math.inf, "-1.0"])
+def test_a_log_probability_that_is_no_finite_number_is_an_error(odd: Any) -> None:
+    async def sampled(_: list[int]) -> Generated:
+        return Generated([1, 2], "completed", [-1.0, odd])
+
+    with pytest.raises(LanguageModelError, match=r"as a log-probability; each must be a finite number"):
+        run(session(sampled))
+
+
 @pytest.mark.parametrize("reason", ["aborted", "abort", "error", "content_filter", "", None, "unheard of", 7])
 @pytest.mark.parametrize("step", [0, 2])
 def test_A9_a_sample_that_its_server_did_not_complete_fails_the_session(reason: Any, step: int) -> None:
