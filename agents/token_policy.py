@@ -83,7 +83,10 @@ class TokenPolicy:
         sampled = generated.token_ids
         return Reply(
             await self.decode(sampled),
-            "length" if len(sampled) >= self.limits.response else generated.stop_reason,
+            # veRL says "completed" of both; who says more knows better, such as of an end at the very limit.
+            "length"
+            if generated.stop_reason == "completed" and len(sampled) >= self.limits.response
+            else generated.stop_reason,
             prompt_tokens=len(ids),
             response_tokens=len(sampled),
             prompt_ids=ids,

@@ -263,6 +263,56 @@ def test_A9_a_sample_counts_by_each_name_that_verl_has_for_a_stop_or_the_limit(r
     assert run(session(ended)).totals["op_create"] > 0
 
 
+@pytest.mark.parametrize(("reason", "told"), [("completed", "length"), ("stop", "stop"), ("length", "length")])
+def test_a_response_of_the_very_limit_is_cut_unless_the_engine_says_that_it_ended(reason: str, told: str) -> None:
+    text = "<create>a fact</create>"
+
+    async def ended(_: list[int]) -> Generated:
+        return Generated(encode(text), reason)
+
+    policy = TokenPolicy(encode_messages, decode, ended, TokenLimits(10_000, len(encode(text))))
+    reply = asyncio.run(policy([{"role": "user", "content": "x"}]))  # type: ignore[arg-type]
+    assert reply.stop_reason == told
+
+
+def test_an_index_beyond_the_items_is_an_error_of_the_row() -> None:
+    row = replace(reference(), index=10**7)
+    with pytest.raises(ConfigError, match=r"item 10000000 .* write the data again"):
+        run(session(saying(""), row=row))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"env_keywords": "[1]"},
+        {"env_keywords": "null"},
+        {"env_keywords": "{"},
+        {"env_keywords": None},
+        {"index": -1},
+        {"index": "x"},
+        {"index": math.inf},
+        {"env_keywords": "[" * 10**6},
+    ],
+)
+def test_a_row_that_is_wrong_is_a_configuration_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="names no item"):
+        ItemReference.from_extra_info({**reference().as_extra_info(), **wrong})
+    with pytest.raises(ConfigError, match="names no item"):
+        ItemReference.from_extra_info([1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "keywords"),
+    [("Foo-v0", {}), ("no such id", {}), ("CartPole-v1", {}), ("AtomMem-Synthetic-v9", {}), (ENV_ID, {"capacity": 3})],
+)
+def test_a_pool_that_a_row_cannot_have_is_a_configuration_error(env_id: str, keywords: dict[str, Any]) -> None:
+    async def go() -> None:
+        with pytest.raises(ConfigError, match="atommem envs"):
+            await shared_pool(env_id, keywords)
+
+    run(go())
+
+
 def test_an_item_that_is_not_the_rows_is_an_error() -> None:
     row = reference()
     changed = ItemReference(row.env_id, row.env_keywords, row.index + 1, row.item, row.item_hash)
