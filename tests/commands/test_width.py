@@ -311,6 +311,13 @@ def small_table() -> Table:
     return table
 
 
+def test_a_column_without_a_name_is_left_out_without_a_word() -> None:
+    table = Table([Column("agent"), Column("", leave_out=2), Column("failed", leave_out=1)])
+    table.add_row("keep_all", "━" * 20, "1")
+    assert "Left out" not in " ".join(printed(table, 20))
+    assert "Left out at 9 columns: failed. A" in " ".join(printed(table, 9))
+
+
 def test_columns_are_left_out_in_their_order_and_named() -> None:
     assert printed(small_table(), 60)[0] == "id         text                n  m"
     at_30 = printed(small_table(), 30)
