@@ -6,15 +6,21 @@ takes SkyRL's options and those of :class:`AtomMemConfig` (``atommem.…``), and
 """
 # No `from __future__ import annotations`: SkyRL reads the types of its configurations' fields.
 
+import asyncio
 import importlib
 import math
 import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any, Optional
 from uuid import uuid4
+
+if __name__ == "__main__" and (sys.version_info < (3, 12) or find_spec("skyrl") is None):
+    sys.exit('SkyRL is not here: it needs Python 3.12 and `pip install "atommem-gym[skyrl]"`; see docs/use_from.md')
 
 import ray
 from loguru import logger
@@ -42,6 +48,10 @@ from atommem_gym.records.verl_rows import ItemReference
 FAILED = "failed"
 """Of a session's metrics: 1 if it failed."""
 _STEP = "atommem_global_step"
+_LOST_CALLS = 8
+"""So many calls in a row of which nothing is left are no bad luck of one prompt: nothing can be played."""
+_SESSIONS: ContextVar[list["asyncio.Task[StepWiseOutput]"]] = ContextVar("atommem_sessions")
+"""Those of the running call of ``generate``."""
 
 
 @dataclass
@@ -104,9 +114,11 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
     **Failures.** A failed call of the engine is repeated ``tries`` times in all, and so is one whose sample it aborted,
     or of which it does not say that it was completed (SPEC A9). What still fails, or fails in the environment, fails
     the session. In training the prompt's whole group then has no loss: of each session that did not fail there is the
-    last step alone, with its reward and the loss mask 0, and of one that failed nothing, unless all of a group did. In
-    evaluation a failed session is left out. If all sessions of a batch fail, that is an error; so is a wrong
-    configuration or row.
+    last step alone, with its reward and the loss mask 0, and of one that failed nothing. If all of a group did, one
+    sample with the reward 0 stands for it, without loss; SkyRL's own averages of rewards count it. In evaluation a
+    failed session is left out, and if all of a batch failed, each of its prompts counts as a score of 0, since SkyRL
+    needs an output of every batch. It is an error if all of several groups of a training batch fail, or all sessions of
+    8 calls in a row; so is a wrong configuration or row.
 
     Args:
         atommem: The environment's settings.
@@ -119,6 +131,7 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
     def __init__(self, *, atommem: AtomMemConfig | None = None, **base: Any) -> None:
         super().__init__(**base)
         self.atommem = AtomMemConfig() if atommem is None else atommem
+        self._lost_calls = 0
         check_settings(self.generator_cfg, self.atommem)
         for module in self.atommem.imports:
             importlib.import_module(module)
@@ -129,7 +142,7 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
         """Play the episodes of rows; see the class.
 
         Raises:
-            AtomMemError: all sessions failed.
+            AtomMemError: all sessions failed, see the class.
             ConfigError: a row is none of `atommem data skyrl`, names what the settings do not, or its item has changed.
         """
         metadata = input_batch.get("batch_metadata")
@@ -142,10 +155,32 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
             "env_classes": [ENV_CLASS] * number,
             "env_extras": [{**extra, _STEP: step} for extra in extras],
         }
-        output = await super().generate(batch, disable_tqdm)
+        sessions: list[asyncio.Task[StepWiseOutput]] = []
+        token = _SESSIONS.set(sessions)
+        try:
+            output = await super().generate(batch, disable_tqdm)
+        finally:
+            _SESSIONS.reset(token)
+            # SkyRL lets the others go on if one raises, or if the call is cancelled; they hold places in the pool.
+            for session in sessions:
+                session.cancel()
+            await asyncio.gather(*sessions, return_exceptions=True)
+        lost = all(one.get(FAILED) == 1.0 for one in output["env_metrics"])
+        self._lost_calls = self._lost_calls + 1 if lost else 0
+        if self._lost_calls >= _LOST_CALLS:
+            raise AtomMemError(
+                f"all sessions of {self._lost_calls} calls in a row failed, the last with "
+                f"{output['env_metrics'][-1]['error']}"
+            )
         return without_failures(output, training=metadata is None or metadata.training_phase == "train")
 
-    async def agent_loop(
+    def agent_loop(self, *args: Any, **keywords: Any) -> "asyncio.Task[StepWiseOutput]":
+        """Play the episode of a row; see :class:`SkyRLGymGenerator`. A session that failed is one step without loss."""
+        session = asyncio.get_running_loop().create_task(self._session(*args, **keywords))
+        _SESSIONS.get([]).append(session)
+        return session
+
+    async def _session(
         self,
         prompt: Messages,
         env_class: str,
@@ -156,7 +191,6 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
         trajectory_id: TrajectoryID | None = None,
         cache_salt: str | None = None,
     ) -> StepWiseOutput:
-        """Play the episode of a row; see :class:`SkyRLGymGenerator`. A session that failed is one step without loss."""
         began = time.monotonic()
         # Whose calls go to one replica, and stand together in its logs.
         session_id = uuid4().hex if trajectory_id is None else trajectory_id.to_string()
@@ -301,21 +335,26 @@ def failed_sample(token: int, error: Exception, log_probs: bool) -> TrajectoryOu
 def without_failures(output: GeneratorOutput, *, training: bool) -> GeneratorOutput:
     """Take what failed out of a generator's output, so that it is neither trained on nor scored; see the generator.
 
-    SkyRL's trainer wants every prompt of its batch back, so a group of which all sessions failed keeps one sample.
+    SkyRL's trainer wants every prompt of its batch back, so a group of which all sessions failed keeps one sample. Its
+    evaluation wants something of every batch, and takes no mark for what is missing: there the same holds for a batch
+    of which all sessions failed.
 
     Raises:
-        AtomMemError: nothing else is in it.
+        AtomMemError: nothing else is in a training batch of several groups. A single one is a call of SkyRL's
+            asynchronous trainer, whose other groups are in other calls.
     """
     metrics, last = output["env_metrics"], output["is_last_step"]
     failed = [one.get(FAILED) == 1.0 for one in metrics]
     if not any(failed):
         return output
-    if all(failed):
-        raise AtomMemError(f"all {len(failed)} sessions failed, the last with {metrics[-1]['error']}")
     groups = [one.instance_id for one in output["trajectory_ids"]]
+    if all(failed):
+        if training and len(set(groups)) > 1:
+            raise AtomMemError(f"all {len(failed)} sessions failed, the last with {metrics[-1]['error']}")
+        logger.error("all {} sessions of a call failed, and its prompts count as rewards of 0", len(failed))
     broken = {group for group, lost in zip(groups, failed, strict=True) if lost}
     rows = [row for row, lost in enumerate(failed) if not lost and (not training or groups[row] not in broken)]
-    if training:
+    if training or all(failed):
         masked = [row for row, lost in enumerate(failed) if not lost and groups[row] in broken and last[row]]
         played = {groups[row] for row in masked}
         nothing_left = {groups[row]: row for row, lost in enumerate(failed) if lost and groups[row] not in played}
@@ -329,7 +368,12 @@ def without_failures(output: GeneratorOutput, *, training: bool) -> GeneratorOut
             kept["response_ids"],
             kept["rewards"],
             loss_masks=kept["loss_masks"],
-            trajectory_completion_times=kept["trajectory_generation_times"],
+            # Each step has that of its session.
+            trajectory_completion_times=[
+                seconds
+                for seconds, ends in zip(kept["trajectory_generation_times"], kept["is_last_step"], strict=True)
+                if ends
+            ],
         ),
         # These count all sessions.
         **{key: value for key, value in output["rollout_metrics"].items() if key.startswith("environment/")},

@@ -386,6 +386,84 @@ def _dead(engine: Engine, asked: Any) -> Any:
     return asked
 
 
+def test_A9_a_call_of_one_group_that_failed_whole_is_one_sample_without_loss_until_nothing_else_comes(
+    reference: Reference,
+) -> None:
+    engine = Engine(reference.answers)
+    engine.fault = lambda session, call: "abort"
+    made = generator(engine)
+    output = generate(made, batch(prompts([0]), 3))
+    validate_generator_output(3, output, step_wise=True)
+    assert (output["loss_masks"], output["rewards"], output["is_last_step"]) == ([[0]], [[0.0]], [True])
+    assert output["rollout_metrics"]["environment/failed_sessions"] == 3
+    whole = generate(generator(Engine(reference.answers)), batch(prompts([1]), 3))
+    joined = concatenate_generator_outputs([output, whole], step_wise=True)
+    assert len(sessions_of(joined)) == 4
+    for _ in range(6):
+        generate(made, batch(prompts([0]), 3))
+    with pytest.raises(AtomMemError, match="all sessions of 8 calls in a row failed"):
+        generate(made, batch(prompts([0]), 3))
+
+
+def test_A9_an_evaluation_goes_on_where_a_batch_failed_whole(reference: Reference) -> None:
+    (gone, one, other), engine, cfg = right(reference, 3), Engine(reference.answers), config()
+    engine.fault = lambda session, call: "abort" if session.startswith(f"{gone}_") else "stop"
+
+    async def go() -> Any:
+        try:
+            loader = [prompts([gone], "validation"), prompts([one, other], "validation")]
+            return await evaluate_step_wise(loader, generator(engine, cfg), cfg, 5, Tokenizer())
+        finally:
+            await close_pools()
+
+    assert asyncio.run(go())["eval/all/avg_score"] == pytest.approx(2 / 3)
+
+
+def test_the_time_of_a_session_counts_once(reference: Reference) -> None:
+    engine = Engine(reference.answers)
+    engine.fault = lambda session, call: "abort" if session == "0_0" else "stop"
+    output = generate(generator(engine), batch(prompts([0, 1, 2])))
+    times = [
+        seconds
+        for seconds, last in zip(output["trajectory_generation_times"], output["is_last_step"], strict=True)
+        if last
+    ]
+    assert len(set(times)) == 3 < len(output["is_last_step"])
+    (mean,) = [value for key, value in output["rollout_metrics"].items() if "completion_time" in key and "mean" in key]
+    assert mean == pytest.approx(sum(times) / 3)
+
+
+@pytest.mark.parametrize("ends_by", ["cancellation", "row"])
+def test_the_other_sessions_of_a_call_that_is_left_end_with_it(reference: Reference, ends_by: str) -> None:
+    async def go() -> None:
+        # It never answers, so that sessions wait for it.
+        engine, rows = Engine(reference.answers, together=10**6), prompts(range(4))
+        made = generator(engine, capacity=4)
+        if ends_by == "row":
+            rows[0]["env_extras"]["extra_info"]["item_hash"] = "changed"
+        call = asyncio.create_task(made.generate(batch(rows), disable_tqdm=True))
+        if ends_by == "row":
+            with pytest.raises(ConfigError, match="the row was made of"):
+                await call
+        else:
+            while engine.now < 4:
+                await asyncio.sleep(0.01)
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+        assert engine.now == 0
+        assert sorted(engine.finished) == sorted(f"{index}_0" for index in range(4))
+        # All places are free again.
+        again = generator(Engine(reference.answers, together=4), capacity=4)
+        output = await asyncio.wait_for(
+            again.generate(batch(prompts(range(4))), disable_tqdm=True), conformance.WAITS_S
+        )
+        assert len(sessions_of(output)) == 4
+        await close_pools()
+
+    asyncio.run(go())
+
+
 def test_A9_an_aborted_sample_is_asked_for_again(reference: Reference) -> None:
     engine = Engine(reference.answers)
     engine.fault = lambda session, call: "abort" if call == 1 else "stop"
@@ -412,7 +490,7 @@ def test_log_probabilities_are_there_if_they_are_asked_for(reference: Reference)
     assert output["rollout_logprobs"] is None
     validate_generator_output(1, output, step_wise=True)
     with pytest.raises(AtomMemError, match="gave no log-probabilities"):
-        generate(generator(engine), batch(prompts([0])))
+        generate(generator(engine), batch(prompts([0, 1])))
 
 
 def test_outputs_of_groups_are_joined_as_the_asynchronous_trainer_joins_them(reference: Reference) -> None:
@@ -442,6 +520,17 @@ def test_a_wrong_row_or_setting_ends_the_run_and_is_no_failed_session(reference:
         generate(generator(engine), asked)
     with pytest.raises(ConfigError, match=r"store='http://elsewhere:1'.*env_keywords\.store"):
         generate(generator(engine), batch(_naming(prompts([0]), "http://elsewhere:1")))
+    for wrong, message in (
+        ({"env_id": "Foo-v0"}, "atommem envs"),
+        ({"index": 10**7}, "write the data again"),
+        ({"index": -1}, "names no item"),
+        ({"env_keywords": "[1]"}, "names no item"),
+        ({"env_keywords": '{"max_batch": 1}'}, "max_batch=1, which is no keyword argument"),
+    ):
+        rows = prompts([0, 1])
+        rows[1]["env_extras"]["extra_info"].update(wrong)
+        with pytest.raises(ConfigError, match=message):
+            generate(generator(engine), batch(rows))
     with pytest.raises(ConfigError, match="step_wise_trajectories"):
         generator(engine, config("generator.step_wise_trajectories=false"))
     for wrong in ({"tries": 0}, {"capacity": 0}, {"overlong_prompt": "cut"}):

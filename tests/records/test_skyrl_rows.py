@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from support.pools import SMALL
 
 from atommem_gym.cli import FAILED, main
@@ -54,3 +58,15 @@ def test_the_rows_reference_the_items_that_those_for_verl_do(tmp_path: Path) -> 
 def test_D3_validation_that_shares_questions_with_training_is_refused(tmp_path: Path) -> None:
     assert write("skyrl", tmp_path, "--validation-set", "split=train") == FAILED
     assert not list(tmp_path.glob("*.parquet"))
+
+
+def test_the_bridge_says_in_one_line_what_it_needs() -> None:
+    if sys.version_info >= (3, 12) and find_spec("skyrl") is not None:
+        pytest.skip("SkyRL is here")
+    ran = subprocess.run(
+        [sys.executable, "-m", "atommem_gym.bridges.skyrl"], capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    assert "Python 3.12" in line
+    assert 'pip install "atommem-gym[skyrl]"' in line
