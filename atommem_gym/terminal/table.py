@@ -68,7 +68,8 @@ class Table:
             yield from self._listed()
             return
         yield from self._drawn(shown, self._widths(shown, gap, width), gap)
-        left_out = [" ".join(self.columns[i].header.split()) for i in every if i not in shown]
+        # A bar has no header, and says again what another column says.
+        left_out = [name for i in every if i not in shown and (name := " ".join(self.columns[i].header.split()))]
         if left_out:
             yield Text(
                 f"Left out at {width} columns: {', '.join(left_out)}. "
