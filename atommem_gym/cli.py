@@ -171,8 +171,10 @@ def wrong(arguments: Sequence[str], said: str) -> str:
     typed = [one.partition("=")[0] for one in arguments if one.startswith("--") and one != "--"]
     unknown = [one for one in typed if one.replace("_", "-") not in known]
     if unknown:
-        long = [one for one in known if one.startswith("--")]
-        return f"unknown option {unknown[0]} of `{path}`; {suggestion(unknown[0], long)} (`{path} --help` tells more)"
+        # The dashes, which all have, make nothing alike.
+        long = {one[2:]: one for one in known if one.startswith("--")}
+        meant = suggestion(unknown[0][2:], long, meant=long)
+        return f"unknown option {unknown[0]} of `{path}`; {meant} (`{path} --help` tells more)"
     said = re.split("For full helptext|Argument helptext", said)[0]
     what = " ".join(said.replace("'command.", "'").split())
     for pattern, instead in _OF_THE_LIBRARY:

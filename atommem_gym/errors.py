@@ -161,13 +161,15 @@ def suggestion(
 
 
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name that a misspelt one is most like, if it is like enough.
+    """The known name that a misspelt one is most like, if it is like enough or has the same letters in another order.
 
-    >>> nearest("hashin", ["hashing", "random"]), nearest("hashin", ["random"])
-    ('hashing', None)
+    >>> nearest("hashin", ["hashing", "random"]), nearest("hashin", ["random"]), nearest("tydi", ["random", "tidy"])
+    ('hashing', None, 'tidy')
     """
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return close[0] if close else None
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    mixed = [one for one in names if sorted(one) == sorted(name)]
+    return next(iter((*close, *mixed)), None)
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:

@@ -83,6 +83,7 @@ def test_finding_6_9_a_default_is_said_once(capsys: Capture) -> None:
     ("line", "said"),
     [
         ("run Synthetic --episods 3", "unknown option --episods of `atommem run`; did you mean '--episodes'?"),
+        ("run Synthetic --delay 0", "unknown option --delay of `atommem run`; known are --agent, --episodes, "),
         ("data check --datasett x", "unknown option --datasett of `atommem data check`; did you mean '--dataset'?"),
         ("run", "Missing from atommem run: ENV_ID AtomMem-HotpotQA-v0 or, for short, HotpotQA"),
         (
@@ -199,6 +200,7 @@ def test_run_without_a_number_of_agents_plays_all(capsys: Capture) -> None:
         (["run", "Synthetic", "--set", "num_docs=many"], "num_docs='many'"),
         (["run", "Synthetic", "--set", "render_mode=human"], "use --watch"),
         (["run", "Synthetic", "--agent", "tidi"], "unknown agent 'tidi'; did you mean 'tidy'?"),
+        (["run", "Synthetic", "--agent", "tydi"], "unknown agent 'tydi'; did you mean 'tidy'?"),
         (["run", "Synthetic", "--episodes", "0"], "--episodes 0 must be at least 1"),
         (["run", "Synthetic", "--json", "no/such/folder.json"], "there is no folder no/such"),
         (["run", "HotpotQA", "--set", "source=no-such-file.json"], "no-such-file.json"),
