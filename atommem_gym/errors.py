@@ -147,12 +147,17 @@ def suggestion(
 
     >>> suggestion("tidi", ["tidy", "oracle"])
     "did you mean 'tidy'?"
+    >>> suggestion("tidy,oracle", ["tidy", "oracle"])
+    'several are separated by spaces: tidy oracle'
     >>> suggestion("x", ["tidy", "oracle"])
     'known are tidy, oracle'
     >>> suggestion("drfit", ["drift"], meant={"drift": "AtomMem-Drift-v0"})
     "did you mean 'AtomMem-Drift-v0'?"
     """
     names, own, meant = list(known), list(of_task), meant or {}
+    parts = str(name).replace(" ", "").split(",")
+    if len(parts) > 1 and all(part in names for part in parts):
+        return f"several are separated by spaces: {' '.join(parts)}"
     close = nearest(str(name), [*names, *own])
     if close is not None:
         return f"did you mean {meant.get(close, close)!r}?"
@@ -165,8 +170,13 @@ def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
 
     >>> nearest("hashin", ["hashing", "random"]), nearest("hashin", ["random"])
     ('hashing', None)
+    >>> nearest("tydi", ["oracle", "tidy"])
+    'tidy'
     """
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    names = list(known)
+    # Letters that changed places are the commonest slip, of which the ratio makes much in a short name.
+    swapped = [one for one in names if sorted(one) == sorted(name)]
+    close = swapped or difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
     return close[0] if close else None
 
 

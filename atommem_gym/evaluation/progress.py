@@ -162,6 +162,8 @@ class LiveProgress:
             table.add_row(
                 cell.env, str(cell.docs or ""), cell.agent, bar, f"{count}/{board.a_cell}", row.em_so_far, failed
             )
+        if not visible:
+            return Text("opening …", style="bold")
         hidden = len(board.rows) - len(visible)
         more = [Text(f"… and {hidden} more rows", style="dim")] if hidden else []
         done = BAR * board.done // max(board.total, 1)
