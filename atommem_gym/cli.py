@@ -34,7 +34,7 @@ from atommem_gym.commands.traces.export import Export
 from atommem_gym.commands.traces.replay import Replay
 from atommem_gym.commands.traces.rescore import Rescore
 from atommem_gym.commands.traces.view import View
-from atommem_gym.errors import AtomMemError, suggestion
+from atommem_gym.errors import AtomMemError, nearest, suggestion
 from atommem_gym.terminal import make_streams_encodable, printable
 from atommem_gym.terminal.diversion import diverted_output
 from atommem_gym.trust import command_line, masked, said_modules
@@ -179,7 +179,37 @@ def wrong(arguments: Sequence[str], said: str) -> str:
     what = " ".join(said.replace("'command.", "'").split())
     for pattern, instead in _OF_THE_LIBRARY:
         what = pattern.sub(instead, what)
-    return f"{what.rstrip(' .;')} (`{path} --help` tells more)"
+    return f"{_with_meant(what.rstrip(' .;'))} (`{path} --help` tells more)"
+
+
+def _with_meant(what: str) -> str:
+    """What the library says of a wrong value, with what was meant.
+
+    >>> _with_meant("invalid choice 'lst' for argument 'action'. Expected one of ('ls', 'show')")
+    "invalid choice 'lst' for argument 'action'; did you mean 'ls'? Expected one of ('ls', 'show')"
+    >>> _with_meant("Error parsing --docs: Could not find valid parse for arguments: ['2O']")
+    "--docs '2O' is no such value: it takes whole numbers; write for instance --docs 200"
+    """
+    choice = re.fullmatch(r"invalid choice '(.*?)'( for argument '.*?')\. Expected one of (\(.*\))", what)
+    if choice is not None:
+        given, where, listed = choice.groups()
+        meant = _SYNONYMS.get(given) or nearest(given, re.findall(r"'([^']+)'", listed))
+        said = f"; did you mean {meant!r}?" if meant is not None else "."
+        return f"invalid choice {given!r}{where}{said} Expected one of {listed}"
+    commands = re.fullmatch(r"Unrecognized options: (\S+?)(?:,.*)? Available subcommands: (.*)", what)
+    if commands is not None:
+        given, listed = commands.groups()
+        return f"unknown subcommand {given!r}; {suggestion(given, listed.split(', '))}"
+    number = re.fullmatch(r"Error parsing (--docs|--seeds): Could not find valid parse for arguments: \[(.*)\]", what)
+    if number is not None:
+        option, given = number.groups()
+        example = {"--docs": "200", "--seeds": "0 1"}[option]
+        return f"{option} {given} is no such value: it takes whole numbers; write for instance {option} {example}"
+    return what
+
+
+_SYNONYMS = {"list": "ls", "delete": "rm", "remove": "rm", "find": "search", "dump": "export"}
+"""What other programs call an action."""
 
 
 def unboxed(text: str) -> str:

@@ -147,12 +147,17 @@ def suggestion(
 
     >>> suggestion("tidi", ["tidy", "oracle"])
     "did you mean 'tidy'?"
+    >>> suggestion("tidy,oracle", ["tidy", "oracle"])
+    'several are separated by spaces: tidy oracle'
     >>> suggestion("x", ["tidy", "oracle"])
     'known are tidy, oracle'
     >>> suggestion("drfit", ["drift"], meant={"drift": "AtomMem-Drift-v0"})
     "did you mean 'AtomMem-Drift-v0'?"
     """
     names, own, meant = list(known), list(of_task), meant or {}
+    parts = str(name).replace(" ", "").split(",")
+    if len(parts) > 1 and all(part in names for part in parts):
+        return f"several are separated by spaces: {' '.join(parts)}"
     close = nearest(str(name), [*names, *own])
     if close is not None:
         return f"did you mean {meant.get(close, close)!r}?"
@@ -163,13 +168,16 @@ def suggestion(
 def nearest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
     """The known name that a misspelt one is most like, if it is like enough or has the same letters in another order.
 
-    >>> nearest("hashin", ["hashing", "random"]), nearest("hashin", ["random"]), nearest("tydi", ["random", "tidy"])
-    ('hashing', None, 'tidy')
+    >>> nearest("hashin", ["hashing", "random"]), nearest("hashin", ["random"])
+    ('hashing', None)
+    >>> nearest("tydi", ["oracle", "tidy"])
+    'tidy'
     """
     names = list(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
-    mixed = [one for one in names if sorted(one) == sorted(name)]
-    return next(iter((*close, *mixed)), None)
+    # Letters that changed places are the commonest slip, of which the ratio makes much in a short name.
+    swapped = [one for one in names if sorted(one) == sorted(name)]
+    close = swapped or difflib.get_close_matches(name, names, n=1, cutoff=cutoff)
+    return close[0] if close else None
 
 
 def counted(count: int, one: str, several: str | None = None) -> str:

@@ -8,6 +8,8 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 
+from rich.text import Text
+
 from atommem_gym.commands.consoles import output
 from atommem_gym.terminal import Column, Table
 
@@ -22,6 +24,15 @@ _PURPOSES = {
     "verl": "training with veRL",
     "mem0": "mem0 as an agent",
     "plots": "plots",
+    "team": "PettingZoo's interface of teams",
+    "inspect": "evaluations with Inspect",
+    "mcp": "memory tools over MCP",
+    "openenv": "environments over OpenEnv",
+    "verifiers": "environments for verifiers",
+    "minari": "offline data sets with Minari",
+    "trl": "training with TRL",
+    "skyrl": "training with SkyRL",
+    "docs": "the pages of the documentation",
     "ask": "PDF files for atommem ask",
     "browser": "tests of the viewer in a browser",
     "test": "the tests",
@@ -46,10 +57,10 @@ class Info:
         table = Table(
             [
                 Column("extra"),
-                Column("for", kind="words", leave_out=1),
-                Column("installed", kind="words", leave_out=3),
-                Column("missing", kind="words", leave_out=2),
-                Column("to get it"),
+                Column("for", kind="words", leave_out=3),
+                Column("installed", kind="words"),
+                Column("missing", kind="words"),
+                Column("to get it", leave_out=4),
             ],
             title="Extras",
         )
@@ -59,6 +70,7 @@ class Info:
             command = f"pip install '{DISTRIBUTION}[{extra}]'" if missing else "–"
             table.add_row(extra, _PURPOSES.get(extra, ""), ", ".join(there), ", ".join(missing), command)
         console.print(table)
+        console.print(Text(f"To get an extra: pip install '{DISTRIBUTION}[EXTRA]'", style="dim"))
         return 0
 
 

@@ -35,12 +35,13 @@ def server_of_environment() -> str | None:
     return url
 
 
-def check_places(given: Mapping[str, Iterable[str]], own: Collection[str] = ()) -> None:
+def check_places(given: Mapping[str, Iterable[str]], own: Collection[str] = (), command: str = "") -> None:
     """Refuse keys that stand behind the wrong one of the three options.
 
     Args:
         given: The keys behind ``--option``, ``--model-option`` and ``--set``.
         own: Keyword arguments of the environment's task.
+        command: Which command has the other options, if this one has not.
 
     Raises:
         ConfigError: one belongs to another option; the message says to which.
@@ -56,7 +57,7 @@ def check_places(given: Mapping[str, Iterable[str]], own: Collection[str] = ()) 
                 continue
             for other, (what, _) in _PLACES.items():
                 if key in known[other]:
-                    raise ConfigError(f"{option} {key}=…: {key} is {what}; write {other} {key}=…")
+                    raise ConfigError(f"{option} {key}=…: {key} is {what}; write {other} {key}=…{command}")
 
 
 def _by_keyword(module: str, kind: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
@@ -18,11 +18,14 @@ from rich.text import Text
 import atommem_gym
 from atommem_gym.agents import AGENTS, Agent, make_agent
 from atommem_gym.agents.play import Env, OnStep
+from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.agents.playing import EpisodeRecord
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.contest import Contest
+from atommem_gym.config import EnvConfig
 from atommem_gym.errors import AtomMemError, ConfigError, counted
-from atommem_gym.registration import resolve_env_id
+from atommem_gym.registration import resolve_env_id, task_of
+from atommem_gym.task import load_attribute
 from atommem_gym.trust import without_secrets
 
 INTERRUPTED = 130
@@ -65,6 +68,12 @@ class Run:
         if self.results:
             check_writable(self.results)
         env_id, keywords = resolve_env_id(self.env_id), parse_settings(list(chain.from_iterable(self.settings)))
+        unknown = [key for key in keywords if key not in {one.name for one in fields(EnvConfig)}]
+        if unknown:
+            # What it takes for models is loaded only to say where such a key belongs.
+            from atommem_gym.commands.options import check_places
+
+            check_places({"--set": unknown}, _own(env_id), " of `atommem eval`")
         console = output()
         with open_env(env_id, keywords, watch=self.watch) as env:
             contest = Contest(env, agents, self.episodes, self.seed)
@@ -77,6 +86,13 @@ class Run:
             write_results(self.results, env_id, keywords, contest)
             console.print(Text(f"{counted(len(contest.records), 'record')} written to {self.results}"))
         return INTERRUPTED if contest.interrupted else int(bool(contest.failures))
+
+
+def _own(env_id: str) -> list[str]:
+    """The keyword arguments of the environment's task."""
+    task = task_of(env_id)
+    kind = None if task is None or task.options is None else load_attribute(task.options, f"options of {task.name}")
+    return [] if kind is None else [one.name for one in fields(kind)]
 
 
 def check_writable(path: Path) -> None:
@@ -103,6 +119,10 @@ def make_agents(names: Iterable[str]) -> list[Agent]:
     """
     agents: dict[str, Agent] = {}
     for name in names:
+        if name in ROLES:
+            raise ConfigError(
+                f"the agent {name!r} has a language model: use `atommem eval`, which plays it with --model"
+            )
         agent = make_agent(name)
         if agent.name in agents:
             raise ConfigError(

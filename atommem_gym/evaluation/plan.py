@@ -266,6 +266,10 @@ def read_values(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it cannot be read, is not YAML, or does not hold a mapping.
     """
+    if path.is_dir():
+        inside = path / "plan.yaml"
+        remedy = f"name {inside}" if inside.is_file() else "name a YAML file"
+        raise ConfigError(f"the plan {path} is a folder, and a plan is a file; {remedy}")
     try:
         text = path.read_text(encoding="utf-8")
         values = yaml.safe_load(text)

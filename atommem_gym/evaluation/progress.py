@@ -166,6 +166,8 @@ class LiveProgress:
             bar = Text("━" * done, "green").append("━" * (BAR - done), "dim")
             failed = Text(str(row.failed) if row.failed else "", style="red")
             table.add_row(cell.env, row.size, cell.agent, bar, f"{count}/{board.a_cell}", row.em_so_far, failed)
+        if not visible:
+            return Text("opening …", style="bold")
         hidden = len(board.rows) - len(visible)
         more = [Text(f"… and {hidden} more rows", style="dim")] if hidden else []
         done = BAR * board.done // max(board.total, 1)

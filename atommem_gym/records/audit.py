@@ -17,7 +17,7 @@ from atommem_gym.records.formats import paragraphs as sentences
 from atommem_gym.records.formats.mentions import YES_NO, occurs, plain
 from atommem_gym.records.reading import RawRecord, read
 from atommem_gym.records.record import Record
-from atommem_gym.records.sources import CONTEXTS, DATASETS, detect, parse, parse_context
+from atommem_gym.records.sources import CONTEXTS, DATASETS, detect, no_shape, parse, parse_context
 
 _BY_SENTENCE = (hotpotqa.NAME, twowiki.NAME)
 """Their gold is named by title and sentence number, the others' paragraph by paragraph."""
@@ -136,7 +136,7 @@ def _audit_part(
             part.dataset = detect(entry.fields) or ""
         try:
             if not part.dataset and not entry.problem:
-                raise entry.error(f"fields {sorted(map(str, entry.fields))} are of no known data set")
+                raise entry.error(no_shape(entry.fields))
             records = _parsed(part, entry)
         except RecordError as error:
             part.malformed.append(str(error))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import Progress
 
-from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
+from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError, nearest
 from atommem_gym.files.cache import cache_key, cached_folder
 from atommem_gym.records.corpus import (
     DOCUMENTS_FILE,
@@ -186,7 +186,10 @@ def _check_shape(dataset: str, raw: RawRecord) -> None:
         raise raw.error(raw.problem)
     found = shape(raw.fields)
     if found is not None and found != dataset:
-        raise raw.error(f"this record has the shape of {found}, not of {dataset}; use the environment of {found}")
+        use = "use the environment of " + found
+        if found == own_records.NAME:
+            use = "play it as a CustomTask, which docs/custom_task.md describes, or give records of " + dataset
+        raise raw.error(f"this record has the shape of {found}, not of {dataset}; {use}")
 
 
 def shape(fields: Raw) -> str | None:
@@ -214,6 +217,18 @@ def detect(fields: Raw) -> str | None:
     return found
 
 
+def no_shape(fields: Raw) -> str:
+    """What is wrong with a record that no data set has; a misspelt field is named."""
+    names = sorted(map(str, fields))
+    said = f"fields {names} are of no known shape; one of your own has question, answer and documents"
+    missing = [name for name in ("question", "answer", "documents") if name not in fields]
+    for name in names:
+        meant = nearest(name, missing)
+        if meant is not None:
+            return f"{said}: {name!r} is unknown, did you mean {meant!r}?"
+    return said
+
+
 def dataset_of(source: str, split: str) -> str:
     """The data set of the first record of a source's split.
 
@@ -228,10 +243,7 @@ def dataset_of(source: str, split: str) -> str:
                 raise entry.error(entry.problem)
             found = detect(entry.fields)
             if found is None:
-                raise entry.error(
-                    f"fields {sorted(map(str, entry.fields))} are of no known shape; one of your own has question, "
-                    "answer and documents"
-                )
+                raise entry.error(no_shape(entry.fields))
             return found
     raise DatasetUnavailableError(f"{source} has no records; check that the file is complete")
 

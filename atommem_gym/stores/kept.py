@@ -14,7 +14,7 @@ from typing import Any
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.embedders.loading import CachedEmbedder, load_embedder
 from atommem_gym.embedders.options import split_name
-from atommem_gym.errors import ConfigError, StoreError
+from atommem_gym.errors import ConfigError, StoreError, counted
 from atommem_gym.memory.memory import read_state
 from atommem_gym.memory.protocols import Rows, Store, StoredEpisode
 from atommem_gym.memory.ranking import rank
@@ -99,7 +99,7 @@ class KeptDatabase:
         if not keys:
             raise ConfigError(f"{self.where} keeps no memory yet; `atommem ask … --memory` writes one")
         what = "name one with --key" if key is None else f"--key {key!r} fits {len(found)} of them; name another"
-        raise ConfigError(f"{self.where} keeps {len(keys)} memories; {what}: {self._listed()}")
+        raise ConfigError(f"{self.where} keeps {counted(len(keys), 'memory', 'memories')}; {what}: {self._listed()}")
 
     def _listed(self) -> str:
         keys = self.list_keys()

@@ -113,7 +113,7 @@ def read_traces(path: str | Path) -> Iterator[EpisodeTrace]:
     Raises:
         TraceError: the file cannot be read, or a line is not a record of this package's version; the message names it.
     """
-    path = _existing(path)
+    path = existing(path)
     try:
         if suffix(path) == ".parquet":
             for number, record in enumerate(read_parquet(path), 1):
@@ -131,7 +131,7 @@ def count_traces(path: str | Path) -> int:
     Raises:
         TraceError: the file cannot be read.
     """
-    path = _existing(path)
+    path = existing(path)
     try:
         if suffix(path) == ".parquet":
             return count_parquet(path)
@@ -179,12 +179,35 @@ def suffix(path: Path) -> str:
     raise TraceError(f"{path} has none of the suffixes {', '.join(SUFFIXES)}; the suffix says how episodes are written")
 
 
-def _existing(path: str | Path) -> Path:
+def existing(path: str | Path) -> Path:
+    """A file of traces that is there.
+
+    Raises:
+        TraceError: it is a folder, is not there, or holds something else by its name; the message says what to name.
+    """
     path = Path(path)
-    suffix(path)
+    if path.is_dir():
+        inside = sorted(str(one) for one in path.iterdir() if one.name.startswith("traces.") and is_traces(one))
+        remedy = f"name its traces: {' '.join(inside)}" if inside else "it holds no traces"
+        raise TraceError(f"{path} is a folder, and a file of traces is wanted; {remedy}")
+    if path.name in _ROWS and (path.parent / "plan.yaml").is_file():
+        raise TraceError(
+            f"{path} has rows of an evaluation; its episodes are in {path.parent / 'traces.jsonl'}: name that"
+        )
+    if path.exists():
+        suffix(path)
     if not path.is_file():
         raise TraceError(f"there is no file {path}; TraceWriter, RecordTraces and `atommem eval` write such files")
     return path
+
+
+def is_traces(path: Path) -> bool:
+    """Whether a file's name says that it holds traces."""
+    return path.name.endswith(SUFFIXES)
+
+
+_ROWS = ("results.jsonl", "failures.jsonl", "sessions.jsonl", "closed_book.jsonl")
+"""What an evaluation writes beside its plan and its traces."""
 
 
 def _lines(path: Path) -> Iterator[bytes]:

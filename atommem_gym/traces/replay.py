@@ -25,6 +25,7 @@ from atommem_gym.registration import task_of
 from atommem_gym.stores.loading import open_store
 from atommem_gym.traces.codec import to_json
 from atommem_gym.traces.difference import Difference, first_difference
+from atommem_gym.traces.env_keywords import CUSTOM_ID
 from atommem_gym.traces.record import EpisodeTrace, Json, MemoryTrace, StepTrace, TraceError
 from atommem_gym.traces.recorded_answers import RecordedReadings, RecordedScores
 from atommem_gym.traces.recorder import TraceRecorder, questions
@@ -279,6 +280,13 @@ def make_env(
         if reader is None:
             keywords["reader"].begin(trace)
     # Gymnasium knows other environments, of which some import what their keyword arguments name.
+    if trace.env.id == CUSTOM_ID:
+        raise TraceError(
+            f"the record of item {trace.item!r} cannot be played again: its items are those of the program that made "
+            "it, such as the files of `atommem ask`, and no record holds them; look at it with atommem view or atommem "
+            "replay --no-check. In Python, Replayer(env=…) plays it in an environment of the same items, see "
+            "docs/traces.md"
+        )
     if task_of(trace.env.id) is None:
         raise TraceError(
             f"the environment {trace.env.id!r} is not registered, so it cannot be made again; if it is a task of one's "

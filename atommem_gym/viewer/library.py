@@ -13,7 +13,7 @@ from typing import IO
 
 from atommem_gym.errors import AtomMemError
 from atommem_gym.traces.codec import dumps, loads, to_json
-from atommem_gym.traces.files import read_traces, suffix
+from atommem_gym.traces.files import existing, read_traces, suffix
 from atommem_gym.traces.record import TraceError
 from atommem_gym.viewer.heads import head
 from atommem_gym.viewer.page import (
@@ -149,7 +149,7 @@ class Library:
 
 
 def _opened(path: Path) -> _File:
-    if suffix(path) != ".jsonl":
+    if suffix(existing(path)) != ".jsonl":
         spool = tempfile.TemporaryFile()  # noqa: SIM115  (the library closes it)
         for record in read_traces(path):
             spool.write(f"{dumps(record)}\n".encode("ascii"))

@@ -319,3 +319,28 @@ def test_a_terminal_gets_a_picture_that_no_text_can_steer() -> None:
     assert "+ [1] red �[31m alert [bold]x" in plain
     assert "scratchpad: pad" in plain
     env.close()
+
+
+def test_the_same_file_again_is_not_stored_twice_and_a_note_says_so(
+    diary: str, tmp_path: Path, capsys: Capture
+) -> None:
+    memory = ("--memory", str(tmp_path / "notes.db"))
+    assert ask(diary, "-q", "Who saved Captain Ole Lind?", *memory) == 0
+    said(capsys)
+    assert ask(diary, "-q", "Who saved Captain Ole Lind?", *memory) == 0
+    out, err = said(capsys)
+    assert "Piet Maas" in out
+    assert "2 entries are kept" in out
+    assert "note: diary.md is kept in" in err
+    assert "leave the file out" in err
+    Path(diary).write_text(DIARY + "\n# Wednesday\nThe mayor thanked the fisherman.\n")
+    assert ask(diary, "-q", "Who thanked the fisherman?", *memory) == 0
+    out, _ = said(capsys)
+    assert "3 entries are kept" in out, "what is new is read"
+
+
+def test_a_record_of_ask_says_why_it_cannot_be_replayed(diary: str, tmp_path: Path, capsys: Capture) -> None:
+    assert ask(diary, "-q", "Who?", "--trace", str(tmp_path / "asked.jsonl")) == 0
+    said(capsys)
+    assert main(["replay", str(tmp_path / "asked.jsonl")]) == FAILED
+    assert "cannot be played again: its items are those of the program that made it" in said(capsys)[1]

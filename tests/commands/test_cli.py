@@ -90,7 +90,7 @@ def test_finding_6_9_a_default_is_said_once(capsys: Capture) -> None:
             "run Synthetic --episodes x",
             "Error parsing --episodes: invalid literal for int() with base 10: 'x' (`atommem",
         ),
-        ("memory rmm kept.db", "invalid choice 'rmm' for argument 'action'. Expected one of ('ls', 'show'"),
+        ("memory rmm kept.db", "invalid choice 'rmm' for argument 'action'; did you mean 'rm'? Expected"),
         ("data", "Expected one of {check, verl, skyrl} (`atommem data --help` tells more)"),
         ("compare a a --agents keep_all", "error: Error parsing --agents: it takes 2 values, not 1 (`atommem compare"),
         ("view x --port z", "error: Error parsing --port: invalid literal for int() with base 10: 'z' (`atommem view"),
@@ -353,3 +353,37 @@ def test_settings_are_json_or_text() -> None:
     }
     with pytest.raises(ConfigError):
         parse_settings(["=1"])
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("run Synthetic --agent crud", "the agent 'crud' has a language model: use `atommem eval`"),
+        ("run Synthetic --agent tydi", "unknown agent 'tydi'; did you mean 'tidy'?"),
+        ("run Synthetic --agent tidy,keep_all", "several are separated by spaces: tidy keep_all"),
+        ("run Synthetic --set temperature=3", "an option of agents with a language model; write --option"),
+        ("run Needle --set haystak=3", "did you mean 'haystack'?"),
+        ("data chek x", "unknown subcommand 'chek'; did you mean 'check'?"),
+        ("memory list x", "did you mean 'ls'?"),
+        ("eval Synthetic --agent tidy --docs 2O", "--docs '2O' is no such value: it takes whole numbers; write"),
+        ("eval --config .", "the plan . is a folder, and a plan is a file"),
+        ("ask x -q who --agent tydi", "did you mean 'tidy'?"),
+        ("ask x -q who --agent tidy,keep_all", "one agent answers, and --agent 'tidy,keep_all' names several"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant(line: str, says: str, capsys: Capture) -> None:
+    assert main(line.split()) == FAILED
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+def test_own_records_are_told_from_others_and_a_misspelt_field_is_named(tmp_path: Path, capsys: Capture) -> None:
+    document = {"title": "t", "text": "a", "gold": True}
+    (tmp_path / "own.json").write_text(json.dumps([{"question": "Who?", "answer": "a", "documents": [document]}]))
+    assert main(["run", "HotpotQA", "--set", f"source={tmp_path / 'own.json'}"]) == FAILED
+    assert "play it as a CustomTask, which docs/custom_task.md describes" in " ".join(capsys.readouterr().err.split())
+    (tmp_path / "slip.json").write_text(json.dumps([{"qestion": "Who?", "answer": "a", "documents": [document]}]))
+    assert main(["data", "check", str(tmp_path / "slip.json")]) == 1
+    assert "unknown field 'qestion'; did you mean 'question'?" in " ".join(capsys.readouterr().out.split())
+    (tmp_path / "slip.json").write_text(json.dumps([{"question": "Who?", "answer": "a", "documnts": [document]}]))
+    assert main(["data", "check", str(tmp_path / "slip.json")]) == 1
+    assert "'documnts' is unknown, did you mean 'documents'?" in " ".join(capsys.readouterr().out.split())

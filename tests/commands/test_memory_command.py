@@ -257,3 +257,16 @@ def test_finding_3_3_search_knows_the_dimensions_of_the_embedder_and_takes_its_o
     assert "is no JSON object" in refused(capsys, "search", path, "x", "--embedder-options", "3")
     said = refused(capsys, "search", path, "x", "--embedder-options", '{"dimension": 3}')
     assert "did you mean 'dimensions'" in said
+
+
+def test_a_purge_without_permission_names_that_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from atommem_gym.errors import StoreError
+    from atommem_gym.stores.lite import engine
+
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(engine, "MilvusLite", refuse)
+    monkeypatch.setattr(engine.os, "access", lambda path, mode: False)
+    with pytest.raises(StoreError, match=r"you may not write .*chmod -R u\+w"):
+        engine.open_engine(str(tmp_path))

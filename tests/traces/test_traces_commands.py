@@ -230,3 +230,19 @@ def test_keys_move_through_the_steps_of_a_terminal(path: Path) -> None:
 def test_lines_of_a_record_begin_with_its_version(path: Path) -> None:
     """What the writer looks for before it appends to, or cuts, a file."""
     assert all(dumps(trace).startswith('{"version":2,') for trace in read_traces(path))
+
+
+def test_a_path_that_holds_no_traces_is_answered_with_what_to_name(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "README.md").write_text("# Mine")
+    for name in ("plan.yaml", "results.jsonl", "traces.jsonl"):
+        (tmp_path / "run" / name).write_text("")
+    for line, says in (
+        (("view", tmp_path / "nothing"), "there is no file or folder"),
+        (("view", tmp_path / "README.md"), "README.md is no file of traces"),
+        (("view", tmp_path / "run" / "results.jsonl"), "has rows of an evaluation; its episodes are in"),
+        (("replay", tmp_path / "run"), "is a folder, and a file of traces is wanted; name its traces:"),
+        (("replay", tmp_path / "nothing"), "there is no file"),
+    ):
+        assert main([*map(str, line)]) == 2
+        assert says in " ".join(capsys.readouterr().err.split())

@@ -22,7 +22,7 @@ from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.agents.scripted.quoting import QUOTING, make_quoting_agent
 from atommem_gym.commands.ask.display import Display
 from atommem_gym.commands.ask.episode import Asked, in_sight, play, unscored
-from atommem_gym.commands.ask.memory import Memory, answering_from, find_memory
+from atommem_gym.commands.ask.memory import Memory, answering_from, find_memory, without_kept
 from atommem_gym.commands.consoles import messages, output, print_json
 from atommem_gym.commands.options import check_places, server_of_environment
 from atommem_gym.commands.run import Repeated, parse_settings
@@ -118,6 +118,14 @@ class Ask:
         memory = find_memory(self.memory, self.key, new=self.new_memory, settings=given)
         if memory.key is None and not files.documents:
             raise ConfigError("there is nothing to answer from: name FILEs to read, or a --memory that holds something")
+        if self.memory is not None and memory.key is not None and files.documents:
+            files, known = without_kept(files, self.memory, memory.key)
+            for name in known:
+                note = (
+                    f"{name} is kept in {masked(self.memory)} already, passages of it that are there are not read "
+                    "again; leave the file out to answer from memory, or begin anew with --new-memory"
+                )
+                console.print(Text(printable(f"note: {note}"), style="yellow"), soft_wrap=True)
         # With files to read it is written, and where that cannot be, opening it says so.
         usable = nullcontext((memory, None)) if files.documents else answering_from(memory, self.memory)
         with usable as (memory, caution):
@@ -160,6 +168,9 @@ class Ask:
             raise ConfigError("--key and --new-memory go with --memory; name the database")
         if self.key is not None and self.new_memory:
             raise ConfigError("--key goes on with a memory and --new-memory begins one; give one of the two")
+        if "," in self._agent and not is_plugin("agent", self._agent):
+            raise ConfigError(f"one agent answers, and --agent {self._agent!r} names several; give one of them")
+        player_keywords(self._agent)  # says if there is none of the name, and what was meant
         if self._agent in ROLES and self.model is None:
             raise ConfigError(f"the agent {self._agent!r} needs a language model; name one with --model URL")
         if self._agent not in ROLES and self.model is not None:

@@ -12,6 +12,7 @@ from typing import Any
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.plugins.loading import is_plugin
+from atommem_gym.records.own_files import OwnFiles
 from atommem_gym.stores.kept import (
     KeepsNothingError,
     KeptDatabase,
@@ -81,6 +82,31 @@ def find_memory(
         _check_embedder(database, wanted, options)
         begins = new or (key is None and not database.list_keys())
         return Memory(keywords, None if begins else database.chosen(key), wanted, options or None)
+
+
+def without_kept(files: OwnFiles, where: str, key: str) -> tuple[OwnFiles, tuple[str, ...]]:
+    """The files without the passages that an entry of the memory holds whole, under the same heading.
+
+    Args:
+        files: What was read.
+        where: The database.
+        key: Of the memory that is gone on with.
+
+    Returns:
+        What is left to read, and the names of the files that passages were left out of.
+
+    Raises:
+        StoreError: the memory cannot be read.
+    """
+    with open_kept(where) as database:
+        kept = set(database.memory(key).entries.values())
+    # Just as agents store a passage; a model's own words never equal one, and the file is then read again.
+    known = [document for document in files.documents if f"{document.title}\n{document.text}" in kept]
+    if not known:
+        return files, ()
+    left = tuple(document for document in files.documents if document not in known)
+    names = tuple(dict.fromkeys(document.title.rpartition(", ")[0] or document.title for document in known))
+    return dataclasses.replace(files, documents=left), names
 
 
 @contextlib.contextmanager

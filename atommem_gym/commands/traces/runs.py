@@ -8,9 +8,11 @@ from pathlib import Path
 from atommem_gym.errors import ConfigError
 from atommem_gym.evaluation.folder import PLAN, TRACES, check_no_links
 from atommem_gym.evaluation.plan import read_plan
+from atommem_gym.traces.files import SUFFIXES, is_traces
 from atommem_gym.viewer.page import PageRun
 
 REPORT = "report.md"
+_NAMEABLE = "name a folder that `atommem eval … -o FOLDER` made, or a file of traces"
 _MOST_TEXT = 1 << 20
 _MOST_PLOTS = 40
 _MOST_PLOT = 8 << 20
@@ -21,13 +23,18 @@ def page_runs(paths: Sequence[Path], training: Path | None = None) -> list[PageR
     """The runs at these paths, each under a name of its own; at the end the episodes that a training kept.
 
     Raises:
-        ConfigError: a path is given twice, or is a folder without an evaluation.
+        ConfigError: a path is given twice, is not there, or is neither an evaluation nor a file of traces.
         EvaluationError: a folder holds a link.
     """
     every = [*paths] if training is None else [*paths, training]
     for place, path in enumerate(every):
         if any(path.resolve() == other.resolve() for other in every[:place]):
             raise ConfigError(f"{path} is given twice; name each run once")
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f"there is no file or folder {path}; {_NAMEABLE}")
+        if path.is_file() and not is_traces(path):
+            raise ConfigError(f"{path} is no file of traces ({', '.join(SUFFIXES)}); {_NAMEABLE}")
     names = run_names(every)
     runs = [
         _run_of_folder(path, name) if path.is_dir() else PageRun(name, path)
@@ -99,7 +106,11 @@ def _remedy(folder: Path) -> str:
         return f"name the runs in it: atommem view {' '.join(map(str, inside[:3]))}{' …' if len(inside) > 3 else ''}"
     if any((folder / log).is_file() for log in ("metrics.jsonl", "sessions.jsonl")):
         return f"a training is shown by atommem view --training {folder}"
-    return "name a folder that `atommem eval … -o FOLDER` made, or a file of traces"
+    files = sorted(path for path in folder.iterdir() if path.is_file() and is_traces(path))
+    if files:
+        named = " ".join(map(str, files[:3])) + (" …" if len(files) > 3 else "")
+        return f"name the files of traces in it: atommem view {named}"
+    return _NAMEABLE
 
 
 def _text(path: Path, notices: list[str]) -> str:

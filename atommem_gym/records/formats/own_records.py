@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
-from atommem_gym.errors import RecordError
+from atommem_gym.errors import RecordError, suggestion
 from atommem_gym.records.formats.fields import Raw, answer_text, array, document, objects, shown, text
 from atommem_gym.records.formats.mentions import hop_answer, options
 from atommem_gym.records.record import Document, Evidence, Record
@@ -98,7 +98,7 @@ def _check_names(raw: Raw, known: tuple[str, ...], where: str) -> None:
     """A misspelt ``"gold"`` must not pass for a distractor."""
     unknown = [name for name in raw if name not in known]
     if unknown:
-        raise RecordError(f"{where} has the unknown field {unknown[0]!r}; known are {', '.join(known)}")
+        raise RecordError(f"{where} has the unknown field {unknown[0]!r}; {suggestion(unknown[0], known)}")
 
 
 def _evidence(entry: Raw, found: Document, where: str) -> list[str]:

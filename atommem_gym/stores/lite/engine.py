@@ -25,6 +25,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
@@ -70,9 +71,20 @@ def open_engine(path: str) -> MilvusLite:
             "Milvus Lite 3 keeps a folder: choose another path or move the file away"
         ) from error
     except _ENGINE_ERRORS as error:
+        forbidden = next((one for one in (Path(path), *Path(path).rglob("*")) if not _may_write(one)), None)
+        if forbidden is not None:
+            raise StoreError(
+                f"the database {path!r} cannot be opened: you may not write {forbidden}; give yourself the permission "
+                "(chmod -R u+w), or work as its owner"
+            ) from error
         raise StoreError(
             f"the database {path!r} cannot be opened: {error}; check that the folder exists, is writable and has space"
         ) from error
+
+
+def _may_write(path: Path) -> bool:
+    """Whether nothing forbids to write a file or folder; one that is not there is no matter of permission."""
+    return not path.exists() or os.access(path, os.W_OK)
 
 
 def held_by_another(path: str) -> StoreLockedError:
