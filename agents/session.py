@@ -155,8 +155,9 @@ async def play_session(
         The steps with rewards, totals and metrics.
 
     Raises:
-        ConfigError: the item is not that of the reference, or ``overlong_prompt`` is neither of the two.
-        IndexError: there is no such item.
+        ConfigError: the item is not that of the reference, or there is none, or ``overlong_prompt`` is neither of the
+            two.
+        IndexError: there is no item of this index, which was given as such.
         ContextLengthError: a prompt is too long, and shortening it is not allowed or does not help.
         LanguageModelError: a reply did not end as a stop, at the length limit or with a tool call (SPEC A9).
         AtomMemError: the environment's I/O failed.
@@ -166,6 +167,11 @@ async def play_session(
         raise ConfigError(f"overlong_prompt={overlong_prompt!r} must be 'shorten' or 'error'")
     prompt = PromptTemplate(env.config) if prompt is None else prompt
     index = item.index if isinstance(item, ItemReference) else item
+    if isinstance(item, ItemReference) and not 0 <= index < env.num_items:
+        raise ConfigError(
+            f"a row names item {index} of {item.env_id}, which has {env.num_items}: the source or a keyword argument "
+            "has changed; write the data again with `atommem data verl` or `atommem data skyrl`"
+        )
     playing = Playing[str, Observation]("policy", index, shuffle_seed)
     began = time.perf_counter()
     observation, info = await env.areset(options=playing.options)

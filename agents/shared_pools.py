@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import gymnasium as gym
+
 from atommem_gym.envs.pool.pool import AtomMemPool
+from atommem_gym.errors import ConfigError
 from atommem_gym.prompts import PromptTemplate
 
 
@@ -47,14 +50,20 @@ async def shared_pool(
         template: A Jinja2 file in place of the dialect's prompt, or ``shared_prefix``.
 
     Raises:
-        ConfigError: a keyword argument, the shaping or the template is wrong.
+        ConfigError: the id, a keyword argument, the shaping or the template is wrong.
     """
     _give_up_closed()
     pools = _POOLS.setdefault(asyncio.get_running_loop(), {})
     key = json.dumps([env_id, dict(env_keywords), capacity, shaping or {}, template], sort_keys=True)
 
     def make() -> SharedPool:
-        pool = AtomMemPool(env_id, capacity, shaping=shaping or {}, **env_keywords)
+        try:
+            pool = AtomMemPool(env_id, capacity, shaping=shaping or {}, **env_keywords)
+        except (gym.error.Error, TypeError) as error:
+            raise ConfigError(
+                f"no environment can be made of env_id={env_id!r} with the keyword arguments {sorted(env_keywords)} "
+                f"({type(error).__name__}: {error}); `atommem envs` lists the environments"
+            ) from error
         return SharedPool(pool, PromptTemplate(pool.config, template))
 
     if key not in pools:

@@ -6,8 +6,10 @@ environment.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, TypeAlias
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential
@@ -81,7 +83,10 @@ class TokenPolicy:
         sampled = generated.token_ids
         return Reply(
             await self.decode(sampled),
-            "length" if len(sampled) >= self.limits.response else generated.stop_reason,
+            # veRL says "completed" of both; who says more knows better, such as of an end at the very limit.
+            "length"
+            if generated.stop_reason == "completed" and len(sampled) >= self.limits.response
+            else generated.stop_reason,
             prompt_tokens=len(ids),
             response_tokens=len(sampled),
             prompt_ids=ids,
@@ -129,4 +134,9 @@ def check_generated(generated: Generated) -> None:
         raise LanguageModelError(
             f"the model's server gave {len(generated.log_probs)} log-probabilities "
             f"for {len(generated.token_ids)} tokens; ask it for those of the sampled tokens"
+        )
+    odd = [one for one in generated.log_probs or () if not (isinstance(one, Real) and math.isfinite(one))]
+    if odd:
+        raise LanguageModelError(
+            f"the model's server gave {odd[0]!r} as a log-probability; each must be a finite number: see its log"
         )

@@ -55,9 +55,10 @@ class AtomMemRolloutWorker:
     **Tokens** go from the vLLM server into the samples untouched, with their log-probabilities; the requests are those
     of TRL's own worker, with its sampling settings (``args``).
 
-    **Versions.** The samples of a group carry the version of the weights that was live when its first session began, so
-    that the trainer keeps them or drops them as stale (``args.max_staleness``) together. While it sends weights, it
-    pauses the server itself: requests wait there.
+    **Versions.** The samples of a group carry the version of the weights that was live when its first session began.
+    The trainer drops a sample as stale (``args.max_staleness``) when it takes it, so of a group that outlives the limit
+    the samples that are taken later are dropped alone. While it sends weights, it pauses the server itself: requests
+    wait there.
 
     **Failures.** A failed call of the server is repeated ``tries`` times in all, and so is one whose sample it aborted,
     or of which it does not say that it was completed (SPEC A9). What still fails, or fails in the environment, fails

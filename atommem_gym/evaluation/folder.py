@@ -155,6 +155,8 @@ class RunWriter:
     def __init__(self, path: Path, plan: Plan, *, resume: bool = False) -> None:
         self.path = path
         self.plan = plan
+        self._made = not path.exists()
+        self._begins = not (path / PLAN).exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -199,6 +201,22 @@ class RunWriter:
     def end(self, facts: Mapping[str, Any]) -> None:
         """Write down what was played."""
         self._sessions.append({"event": "end", **facts})
+
+    def discard(self) -> None:
+        """Remove what this writer began, if nothing was played: a folder without an episode is no evaluation.
+
+        A folder that had a plan before stays as it is, and so does one with rows that cost something.
+        """
+        self.close()
+        costly = (RESULTS, FAILURES, CLOSED_BOOK)
+        if not self._begins or any(path.is_file() and path.stat().st_size for path in map(self.path.joinpath, costly)):
+            return
+        if self.traces is not None and self.traces.is_file() and self.traces.stat().st_size:
+            return
+        for name in (PLAN, SESSIONS, PROTOCOL, *costly, *(() if self.traces is None else (self.traces.name,))):
+            (self.path / name).unlink(missing_ok=True)
+        if self._made and not any(self.path.iterdir()):
+            self.path.rmdir()
 
     def close(self) -> None:
         """Close all files; closing twice is not an error."""

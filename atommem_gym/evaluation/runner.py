@@ -346,15 +346,23 @@ def evaluate(
         EvaluationError: the same.
         LimitReachedError: the same.
         KeyboardInterrupt: Ctrl-C; what was finished is in the folder.
+
+    A folder in which nothing was played is removed again if this start made it and ended in an error.
     """
     with RunWriter(folder, plan, resume=resume) as writer:
         if protocol is not None and not (folder / PROTOCOL).is_file():
             (folder / PROTOCOL).write_text(protocol.to_text(), encoding="utf-8")
-        runner = Runner(plan, writer, listener or Silent(), limits)
         try:
+            runner = Runner(plan, writer, listener or Silent(), limits)
             asyncio.run(_interruptible(runner.run()))
         except asyncio.CancelledError:
             raise KeyboardInterrupt from None
+        except LimitReachedError:
+            raise
+        except AtomMemError:
+            # No records, no model: `view` and `compare` must not take the folder for an evaluation.
+            writer.discard()
+            raise
     return read_run(folder)
 
 

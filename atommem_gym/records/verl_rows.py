@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.plugins.loading import module_of, plugins_in
 from atommem_gym.records.record import Item, Items
 from atommem_gym.trust import check_no_secrets, unsaid
@@ -43,6 +43,11 @@ SCHEMA = pa.schema(
     }
 )
 """What veRL's ``RLHFDataset`` reads. ``env_keywords`` is JSON; ``prompt`` only names the item, for veRL's logs."""
+
+POOL_PARAMETERS = frozenset(
+    {"env_id", "capacity", "items", "max_batch", "max_wait_ms", "items_ahead", "shaping", "credit"}
+)
+"""Parameters of ``AtomMemPool`` besides keyword arguments of environments: whoever trains sets them, never a row."""
 
 SKYRL_ENV_CLASS = "atommem"
 """The name under which SkyRL groups the metrics of what plays the rows."""
@@ -90,19 +95,22 @@ class ItemReference:
             ConfigError: the row was not written by `atommem data verl` or `atommem data skyrl`.
         """
         try:
+            env_keywords = json.loads(extra_info["env_keywords"])
+            if not isinstance(env_keywords, dict):
+                raise TypeError(f"env_keywords={env_keywords!r} must be a JSON object")
             return cls(
                 env_id=str(extra_info["env_id"]),
-                env_keywords=json.loads(extra_info["env_keywords"]),
-                index=int(extra_info["index"]),
+                env_keywords=env_keywords,
+                index=check_integer("index", int(extra_info["index"]), 0),
                 item=str(extra_info["item"]),
                 item_hash=str(extra_info["item_hash"]),
                 shuffle_seed=int(extra_info["shuffle_seed"]),
                 part=str(extra_info["part"]),
                 rows_an_epoch=int(extra_info["rows_an_epoch"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ConfigError(
-                f"extra_info={dict(extra_info)!r} of a row names no item ({type(error).__name__}: {error}); "
+                f"extra_info={extra_info!r} of a row names no item ({type(error).__name__}: {error}); "
                 "write the data with `atommem data verl` or `atommem data skyrl`"
             ) from error
 
@@ -158,10 +166,19 @@ class ItemReference:
             named: Keyword arguments that the user gives, which win over those of the row.
 
         Raises:
-            ConfigError: the row names a server, folder, file or model, and the user does not.
+            ConfigError: the row names a server, folder, file, model or settings of a reader, and the user does not;
+                or it names a parameter of the pool, which is no keyword argument of an environment.
         """
+        for name in self.env_keywords:
+            if name in POOL_PARAMETERS:
+                raise ConfigError(
+                    f"the row of {self.item!r} names {name}={self.env_keywords[name]!r}, which is no keyword argument "
+                    "of an environment; write the data with `atommem data verl` or `atommem data skyrl`"
+                )
         given = {name for name, value in named.items() if value is not None}
-        for name, value in unsaid(self.env_keywords):
+        # They may name the variable that holds a key, and what is sent to the server besides.
+        options = [(name, value) for name, value in self.env_keywords.items() if name == "reader_options" and value]
+        for name, value in [*unsaid(self.env_keywords), *options]:
             if name not in given:
                 where = "template" if name == "template" else f"env_keywords.{name}"
                 raise ConfigError(

@@ -18,7 +18,8 @@ class Column:
     """One column of a table.
 
     ``whole`` cells are never broken or cut (numbers, ids, paths); ``words`` break between words; a ``line`` is ended at
-    a word. Columns with the highest ``leave_out`` are left out first, those with 0 never.
+    a word. Columns with the highest ``leave_out`` are left out first, those with 0 never; one without a header is left
+    out without a word.
     """
 
     header: str
@@ -68,11 +69,11 @@ class Table:
             yield from self._listed()
             return
         yield from self._drawn(shown, self._widths(shown, gap, width), gap)
-        # A bar has no header, and says again what another column says.
-        left_out = [name for i in every if i not in shown and (name := " ".join(self.columns[i].header.split()))]
-        if left_out:
+        left_out = [" ".join(self.columns[i].header.split()) for i in every if i not in shown]
+        # A column without a name is a picture of what others say, such as a bar: nobody misses it.
+        if any(left_out):
             yield Text(
-                f"Left out at {width} columns: {', '.join(left_out)}. "
+                f"Left out at {width} columns: {', '.join(filter(None, left_out))}. "
                 f"A terminal of {self._least(every, 1, READABLE)} columns "
                 "shows all, and so does a pipe: add | less -S",
                 style="dim",

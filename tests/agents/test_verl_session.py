@@ -231,6 +231,15 @@ def test_no_token_and_missing_log_probabilities_are_errors() -> None:
             run(session(policy))
 
 
+@pytest.mark.parametrize("odd", [None, math.nan, -math.inf, "-1.0"])
+def test_a_log_probability_that_is_no_finite_number_is_an_error(odd: Any) -> None:
+    async def sampled(_: list[int]) -> Generated:
+        return Generated([1, 2], "completed", [-1.0, odd])
+
+    with pytest.raises(LanguageModelError, match=r"as a log-probability; each must be a finite number"):
+        run(session(sampled))
+
+
 @pytest.mark.parametrize("reason", ["aborted", "abort", "error", "content_filter", "", None, "unheard of", 7])
 @pytest.mark.parametrize("step", [0, 2])
 def test_A9_a_sample_that_its_server_did_not_complete_fails_the_session(reason: Any, step: int) -> None:
@@ -252,6 +261,56 @@ def test_A9_a_sample_counts_by_each_name_that_verl_has_for_a_stop_or_the_limit(r
         return Generated(encode("<create>a fact</create>"), reason)
 
     assert run(session(ended)).totals["op_create"] > 0
+
+
+@pytest.mark.parametrize(("reason", "told"), [("completed", "length"), ("stop", "stop"), ("length", "length")])
+def test_a_response_of_the_very_limit_is_cut_unless_the_engine_says_that_it_ended(reason: str, told: str) -> None:
+    text = "<create>a fact</create>"
+
+    async def ended(_: list[int]) -> Generated:
+        return Generated(encode(text), reason)
+
+    policy = TokenPolicy(encode_messages, decode, ended, TokenLimits(10_000, len(encode(text))))
+    reply = asyncio.run(policy([{"role": "user", "content": "x"}]))  # type: ignore[arg-type]
+    assert reply.stop_reason == told
+
+
+def test_an_index_beyond_the_items_is_an_error_of_the_row() -> None:
+    row = replace(reference(), index=10**7)
+    with pytest.raises(ConfigError, match=r"item 10000000 .* write the data again"):
+        run(session(saying(""), row=row))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"env_keywords": "[1]"},
+        {"env_keywords": "null"},
+        {"env_keywords": "{"},
+        {"env_keywords": None},
+        {"index": -1},
+        {"index": "x"},
+        {"index": math.inf},
+        {"env_keywords": "[" * 10**6},
+    ],
+)
+def test_a_row_that_is_wrong_is_a_configuration_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="names no item"):
+        ItemReference.from_extra_info({**reference().as_extra_info(), **wrong})
+    with pytest.raises(ConfigError, match="names no item"):
+        ItemReference.from_extra_info([1])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "keywords"),
+    [("Foo-v0", {}), ("no such id", {}), ("CartPole-v1", {}), ("AtomMem-Synthetic-v9", {}), (ENV_ID, {"capacity": 3})],
+)
+def test_a_pool_that_a_row_cannot_have_is_a_configuration_error(env_id: str, keywords: dict[str, Any]) -> None:
+    async def go() -> None:
+        with pytest.raises(ConfigError, match="atommem envs"):
+            await shared_pool(env_id, keywords)
+
+    run(go())
 
 
 def test_an_item_that_is_not_the_rows_is_an_error() -> None:

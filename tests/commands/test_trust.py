@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from collections.abc import Sequence
@@ -18,13 +19,14 @@ from support.openai_server import OpenAIServer, Reply, Request, server  # noqa: 
 
 from atommem_gym.cli import main
 from atommem_gym.commands.eval import Eval
+from atommem_gym.envs import AtomMemPool
 from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.evaluation.folder import EvaluationError, RunWriter, read_run
 from atommem_gym.evaluation.plan import Plan
 from atommem_gym.memory.memory import Memory
 from atommem_gym.memory.protocols import Write
 from atommem_gym.records.own_files import read_files
-from atommem_gym.records.verl_rows import ItemReference, references
+from atommem_gym.records.verl_rows import POOL_PARAMETERS, ItemReference, references
 from atommem_gym.registration import configure, load_items
 from atommem_gym.scoring import load_scorer
 from atommem_gym.stores.kept import embedder_keyword, open_kept
@@ -542,6 +544,24 @@ def test_finding_1_2b_a_row_for_verl_names_nothing_that_is_used_unless_the_user_
     ItemReference("AtomMem-Synthetic-v0", {"num_docs": 20, "embedder": "minilm"}, 0, "synthetic/0", "").check_keywords(
         {}
     )
+
+
+def test_a_row_gives_no_settings_of_a_reader_that_the_user_named() -> None:
+    options = {"model": "m", "api_key_env": "AWS_SECRET_ACCESS_KEY", "extra_body": {"a": 1}}
+    keywords = {"reader": "http://x/v1", "reader_options": options}
+    reference = ItemReference("AtomMem-Synthetic-v0", keywords, 0, "synthetic/0", "")
+    with pytest.raises(ConfigError, match=r"names reader_options=.*env_keywords\.reader_options"):
+        reference.check_keywords({"reader": "http://mine:1/v1"})
+    reference.check_keywords({"reader": "http://mine:1/v1", "reader_options": {"model": "m"}})
+
+
+def test_a_row_sets_no_parameter_of_the_pool() -> None:
+    own = set(inspect.signature(AtomMemPool.__init__).parameters) - {"self", "keywords"}
+    assert own == POOL_PARAMETERS
+    for name in own:
+        reference = ItemReference("AtomMem-Synthetic-v0", {name: 1}, 0, "synthetic/0", "")
+        with pytest.raises(ConfigError, match=f"names {name}=1, which is no keyword argument"):
+            reference.check_keywords({name: 1})
 
 
 def test_finding_1_2b_a_link_in_a_strange_folder_leads_nowhere(tmp_path: Path) -> None:

@@ -337,7 +337,7 @@ def test_a_server_without_the_model_stops_it_before_an_episode_begins(
     arguments = ["Synthetic", "--agent", "crud", "--model", server.url, "--model-name", "server", *TINY]
     assert main(["eval", *arguments, "-o", str(tmp_path / "run")]) == 2
     assert "no model 'server'; it has served" in " ".join(capsys.readouterr().err.split())
-    assert read_run(tmp_path / "run").failures == ()
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -383,3 +383,21 @@ def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: Cap
     (tmp_path / "run" / "report.md").mkdir()
     assert main(["eval", "--report-only", "-o", str(tmp_path / "run")]) == 2
     assert "the report cannot be written to" in capsys.readouterr().err
+
+
+def test_an_evaluation_that_fails_before_the_first_episode_leaves_no_folder(tmp_path: Path, capsys: Capture) -> None:
+    folder = tmp_path / "a"
+    played = ("eval", "HotpotQA", "--agent", "keep_all", "--episodes", "1", "-o", str(folder))
+    assert main([*played, "--source", f"HotpotQA={tmp_path / 'none.json'}"]) == 2
+    assert not folder.exists()
+    assert main(["view", str(folder), "--no-open"]) == 2
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    assert main([*played, "--source", f"HotpotQA={tmp_path / 'none.json'}"]) == 2
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"], "what was there stays"
+    play(tmp_path / "b")
+    before = sorted(path.name for path in (tmp_path / "b").iterdir())
+    with mock.patch("atommem_gym.evaluation.runner.make_cells", side_effect=ConfigError("no records")):
+        assert main(["eval", "--resume", "-o", str(tmp_path / "b")]) == 2
+    assert sorted(path.name for path in (tmp_path / "b").iterdir()) == before
+    capsys.readouterr()
