@@ -55,7 +55,7 @@ RELEASED: dict[str, Any] = {
     "early_answer": True,
     "reward": "released",
     "max_steps": 41,
-    # The released caps are never read: only the 4096 tokens of one response bound a text (RELEASED 1.17, D10).
+    # The released caps are never read: only the 4096 tokens of one response bound a text.
     "max_entry_tokens": 4096,
     "max_scratchpad_tokens": 4096,
 }

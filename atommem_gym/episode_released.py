@@ -36,7 +36,7 @@ class ReleasedEpisode(Episode):
             step.wrote = False
 
     def _update(self, step: Step, position: int, op: Update) -> None:
-        """Delete the shown entry by content, then add the new text under a new id (RELEASED 12, D6)."""
+        """Delete the shown entry by content, then add the new text under a new id."""
         text = self._addressed_text(step, position, op)
         if text is None:
             return
@@ -77,7 +77,7 @@ class ReleasedEpisode(Episode):
         return twin if twin is not None and step.draft.delete(twin).applied else None
 
     def _read(self, step: Step, position: int, op: Read) -> None:
-        """The fourth consecutive read gives the open question up, also while reading (RELEASED 14, D7)."""
+        """The fourth consecutive read gives the open question up, also while reading."""
         if self._all_closed(step):
             step.reject(position, op, "question_closed", "no question is open")
         elif step.reads >= self.config.max_reads_per_question:
@@ -90,7 +90,7 @@ class ReleasedEpisode(Episode):
             step.note(position, op, Outcome(True))
 
     def _answer(self, step: Step, position: int, op: Answer) -> None:
-        """Every answer moves on to the next question; only the sole answer of an action is scored (RELEASED 15, 18)."""
+        """Every answer moves on to the next question; only the sole answer of an action is scored."""
         if self.phase is Phase.READING and not self.config.early_answer:
             step.reject(position, op, "not_yet", "questions are answered after the last chunk")
         elif self._all_closed(step):
@@ -110,7 +110,7 @@ class ReleasedEpisode(Episode):
         return self.open_question + len(step.closings) >= len(self.item.questions)
 
     def _show(self, hits: Sequence[tuple[int, float]]) -> None:
-        """The text shown is cut to ``max_memory_tokens``, yet all entries found can be named (RELEASED 9, D10)."""
+        """The text shown is cut to ``max_memory_tokens``, yet all entries found can be named."""
         room = self.config.max_memory_tokens
         shown = []
         for entry_id, score in hits:
@@ -123,7 +123,7 @@ class ReleasedEpisode(Episode):
         self.state.addressable = tuple(entry_id for entry_id, _ in hits)
 
     def _question_text(self) -> str:
-        """While reading all questions, unnumbered, one a line (RELEASED 4)."""
+        """While reading all questions, unnumbered, one a line."""
         if self.phase is Phase.READING and self.config.question_visible == "always":
             return "\n".join(question.question for question in self.item.questions)
         return super()._question_text()

@@ -348,14 +348,3 @@ def test_a_table_in_a_pipe_is_as_wide_as_it_needs() -> None:
     lines = printed(table, None)
     assert lines[-1] == f"1    {LONG * 20}"
     assert UNBOUNDED > len(lines[-1]) > 2000
-
-
-def test_finding_6_1_a_column_without_a_header_is_left_out_without_a_word() -> None:
-    table = Table([Column("id"), Column("", leave_out=2), Column("n", "right", leave_out=1)])
-    table.add_row("AtomMem-1", "━" * 20, "12,345")
-    assert printed(table, 60)[0].split() == ["id", "n"]
-    at_30 = printed(table, 30)
-    assert "12,345" in at_30[2]
-    assert "━━━━" not in at_30[2]
-    assert len(at_30) == 3, "nothing that has a name is left out"
-    assert " ".join(printed(table, 12)[3:]).startswith("Left out at 12 columns: n. A ")

@@ -1,4 +1,4 @@
-"""The environment of the paper's released code once more, from its description (RELEASED 1 and 3): a dict and a list.
+"""The environment of the paper's released code once more, from its description: a dict and a list.
 
 Made to be compared with ``preset="released"``, so it shares nothing with it. What section 3 leaves out of the whole
 (a store shared by all, an index below 1, rewards that are not aligned with the questions) is not in here either.

@@ -1,4 +1,4 @@
-r"""The match of the paper's released code once more, from its description alone (RELEASED 18), slow and obvious.
+r"""The match of the paper's released code once more, from its description alone, slow and obvious.
 
 Made to be compared with ``atommem_gym.scoring.boxed_match``, so it shares nothing with it: one text, its last 300
 characters, in lower case, the box that is opened last, its content by counting braces, then the rewriting step by step.
@@ -37,7 +37,7 @@ def last_box(text: str) -> str | None:
 
 
 def rewritten(text: str) -> str:
-    """The text with the rewriting of RELEASED 18, one step after the other."""
+    """The text with the released code's rewriting, one step after the other."""
     text = "".join(text.split("\n"))
     text = "".join(text.split("\\!"))
     text = "\\".join(text.split("\\\\"))
