@@ -60,8 +60,8 @@ milvus: .venv/installed .milvus/installed  ## minutes of tests against a real Mi
 		--hypothesis-profile milvus $(MILVUS_TESTS)
 
 # Each bridge in an environment of its own, in .bridges, with its extra: their pins exclude each other. One that has a package of
-# its own in bridges/ brings it along. `make bridge-skyrl` needs PYTHON=python3.12, so it is not among the default ones; its
-# torch is named, as a build for the CPU has that version.
+# its own in bridges/ brings it along. Those that install torch, `make bridge-trl` and `make bridge-skyrl`, are not among the
+# default ones (SkyRL's needs PYTHON=python3.12); their torch is named, as a build for the CPU has that version.
 BRIDGES ?= inspect verifiers openenv mcp minari hub
 
 .bridges/uv/bin/uv:

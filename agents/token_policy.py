@@ -7,7 +7,7 @@ environment.
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, TypeAlias
@@ -135,7 +135,8 @@ def check_generated(generated: Generated) -> None:
             f"the model's server gave {len(generated.log_probs)} log-probabilities "
             f"for {len(generated.token_ids)} tokens; ask it for those of the sampled tokens"
         )
-    odd = [one for one in generated.log_probs or () if not (isinstance(one, Real) and math.isfinite(one))]
+    given: Iterable[object] = generated.log_probs or ()
+    odd = [one for one in given if not (isinstance(one, Real) and math.isfinite(one))]
     if odd:
         raise LanguageModelError(
             f"the model's server gave {odd[0]!r} as a log-probability; each must be a finite number: see its log"
