@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atommem_gym.errors import ConfigError
+from atommem_gym.files.model_hub import TOKENIZER_FILES, why_not_there
 from atommem_gym.plugins.forms import FORMS
 from atommem_gym.plugins.loading import check_colon, is_plugin, load_plugin, module_of
 from atommem_gym.trust import check_import
@@ -365,6 +366,12 @@ def _hugging_face_backend(name: str) -> Any:
             "pip install 'atommem-gym[llm]' (the built-in tokenizer 'words' needs neither)"
         ) from error
     file = Path(name) / "tokenizer.json"
+    reason = None if file.is_file() else why_not_there([name], TOKENIZER_FILES)
+    if reason is not None:
+        raise ConfigError(
+            f"tokenizer={name!r}: {reason}. Check the name, download it first (`hf download NAME`), or use the "
+            "built-in 'words'"
+        )
     try:
         if file.is_file():
             return tokenizers.Tokenizer.from_file(str(file))

@@ -12,8 +12,8 @@ from typing import Any
 
 from atommem_gym.agents.players.batching import Batcher
 from atommem_gym.agents.players.language_model import Completion, Messages, Sampling, ToolSchemas, encodable
-from atommem_gym.embedders.model_hub import why_not_there
 from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
+from atommem_gym.files.model_hub import why_not_there
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.replies.thinking import KNOWN
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from atommem_gym.embedders.model_hub import why_not_there
 from atommem_gym.embedders.options import EmbedderOptions
 from atommem_gym.endpoints import shown
 from atommem_gym.errors import ConfigError, EmbedderError
+from atommem_gym.files.model_hub import why_not_there
 from atommem_gym.memory.protocols import Embedded, TextKind, Vectors
 from atommem_gym.tokenizers import HuggingFaceTokenizer
 

@@ -17,6 +17,8 @@ from atommem_gym.commands.options import check_places
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.errors import ConfigError, EmbedderError
 from atommem_gym.evaluation.folder import read_run
+from atommem_gym.files.model_hub import TOKENIZER_FILES, why_not_there
+from atommem_gym.tokenizers import load_tokenizer
 
 __all__ = ["server"]  # a fixture
 Capture = pytest.CaptureFixture[str]
@@ -219,7 +221,22 @@ def test_finding_6_7_a_name_that_no_hub_has_is_said_after_one_question(monkeypat
         load_embedder("no-such-embedder-9")
     with pytest.raises(ConfigError, match=r"the Hugging Face hub does not answer \(ConnectionError\)"):
         load_model("no-such/model-9")
-    assert asked == [("no-such-embedder-9", True), ("no-such/model-9", True)]
+    with pytest.raises(ConfigError, match=r"tokenizer='no-such-9': .*the Hugging Face hub does not answer \(Connect"):
+        load_tokenizer("no-such-9")
+    assert asked == [("no-such-embedder-9", True), ("no-such/model-9", True), ("no-such-9", True)]
+
+
+def test_finding_6_7_a_tokenizer_in_the_cache_needs_no_model_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def held(name: str, file: str) -> str | None:
+        return f"cache/{file}" if file == "tokenizer.json" else None
+
+    def model_info(_: Any, name: str, **keywords: Any) -> None:
+        raise ConnectionError("nobody there")
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", held)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    assert why_not_there(["some/tokenizer"], TOKENIZER_FILES) is None
+    assert why_not_there(["some/tokenizer"]) is not None
 
 
 def test_finding_6_7_a_name_that_the_hub_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,12 +8,19 @@ from collections.abc import Sequence
 ASKED_S = 10.0
 """Seconds that the hub may take to answer."""
 
+MODEL_FILES = ("config.json",)
+"""Of a model, one of these is in the local cache if the model is."""
 
-def why_not_there(names: Sequence[str]) -> str | None:
+TOKENIZER_FILES = ("tokenizer_config.json", "tokenizer.json", "config.json")
+"""Of a tokenizer, one of these; it need not have a model beside it."""
+
+
+def why_not_there(names: Sequence[str], files: Sequence[str] = MODEL_FILES) -> str | None:
     """Why a model can be loaded neither from a folder, nor from the local cache, nor from the hub; ``None`` if it can.
 
     Args:
         names: A folder or hub name, and further hub names of the same model.
+        files: One of them is in the local cache if the model is.
     """
     try:
         import huggingface_hub
@@ -22,7 +29,9 @@ def why_not_there(names: Sequence[str]) -> str | None:
         return None
     if os.path.lexists(names[0]):
         return None
-    held = [huggingface_hub.try_to_load_from_cache(name, "config.json") for name in names if _is_hub_name(name)]
+    held = [
+        huggingface_hub.try_to_load_from_cache(name, file) for name in filter(_is_hub_name, names) for file in files
+    ]
     if any(isinstance(path, str) for path in held) or huggingface_hub.constants.HF_HUB_OFFLINE:
         return None  # nothing is asked
     reason = f"there is no folder {names[0]!r}, and that is no name on the Hugging Face hub"
