@@ -53,7 +53,7 @@ def test_audit_never_raises_for_a_record(tmp_path: Path, musique_raw: Make) -> N
     (tmp_path / "b.parquet").write_bytes(b"broken")
     write_lines(tmp_path / "c.jsonl", [musique_raw(1)])
     parts = {Path(part.name).name: part for part in audit(tmp_path, None).parts}
-    assert "of no known data set" in parts["a.jsonl"].malformed[0]
+    assert "of no known shape" in parts["a.jsonl"].malformed[0]
     assert "it is 7" in parts["a.jsonl"].malformed[1]
     assert "no readable .parquet" in parts["b.parquet"].malformed[0]
     assert parts["c.jsonl"].records == 1

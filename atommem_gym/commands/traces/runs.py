@@ -31,7 +31,7 @@ def page_runs(paths: Sequence[Path], training: Path | None = None) -> list[PageR
         if any(path.resolve() == other.resolve() for other in every[:place]):
             raise ConfigError(f"{path} is given twice; name each run once")
     for path in paths:
-        if not path.exists():
+        if not path.exists() and not is_traces(path):
             raise ConfigError(f"there is no file or folder {path}; {_NAMEABLE}")
         if path.is_file() and not is_traces(path):
             raise ConfigError(f"{path} is no file of traces ({', '.join(SUFFIXES)}); {_NAMEABLE}")
