@@ -145,8 +145,9 @@ OPTIONAL: dict[str, tuple[str, ...]] = {
     "atommem_gym.agents.learn.grpo": ("Options", "train"),
     "atommem_gym.agents.learn.ppo": ("Options", "train"),
     "atommem_gym.agents.learn.ppo_episodes": ("Options", "train"),
+    "atommem_gym.bridges.trl": ("AtomMemRolloutWorker",),
 }
-"""The same, of modules that need an extra (torch)."""
+"""The same, of modules that need an extra."""
 
 
 def labels() -> list[str]:
