@@ -40,9 +40,9 @@ def test_ask_s_commands_run_one_after_the_other(
         if ">" in arguments:
             arguments = arguments[: arguments.index(">")]
         # The page's key is an example; the memory has another.
-        if "3f2a" in arguments:
+        if "KEY" in arguments:
             [exported] = json.loads(outputs[-1])
-            arguments[arguments.index("3f2a")] = exported["key"][:4]
+            arguments[arguments.index("KEY")] = exported["key"][:4]
         assert main(arguments) == 0, arguments
         outputs.append(capsys.readouterr().out)
     [shown] = re.findall(r"```console\n(.*?)```", ASK, re.DOTALL)

@@ -22,6 +22,9 @@ OPTIONAL = {
     "pettingzoo": "team",
     "inspect_ai": "inspect",
     "verifiers": "verifiers",
+    "trl": "trl",
+    "ray": "skyrl",
+    "skyrl": "skyrl",
     "openai": "verifiers",
 }
 """Packages that modules may import at their top, and the extra that installs them."""

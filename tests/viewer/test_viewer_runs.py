@@ -297,7 +297,7 @@ def test_what_is_no_run_is_an_error_with_a_remedy(
         ([str(runs[0].parent)], f"name the runs in it: atommem view {runs[0]} {runs[1]}"),
         ([str(training)], f"a training is shown by atommem view --training {training}"),
         ([str(runs[0]), f"{runs[0]}/../base"], "is given twice"),
-        ([str(tmp_path / "gone")], "suffix"),
+        ([str(tmp_path / "gone")], "there is no file or folder"),
         ([str(runs[0]), "-o", str(runs[0] / "traces.jsonl")], "might be a file of it; name it .html"),
         ([str(runs[1]), "-o", str(runs[0] / "results.jsonl")], "lies in the folder of a run and might be a file of it"),
         ([str(runs[0]), "--limit-mib", "0"], "--limit-mib"),
