@@ -13,6 +13,7 @@ import gymnasium as gym
 from atommem_gym.envs.pool.pool import AtomMemPool
 from atommem_gym.errors import ConfigError
 from atommem_gym.prompts import PromptTemplate
+from atommem_gym.records.verl_rows import ItemReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,30 @@ async def shared_pool(
         if task.done() and (task.cancelled() or task.exception() is not None) and pools.get(key) is task:
             del pools[key]
         raise
+
+
+async def pool_of(
+    reference: ItemReference,
+    env_keywords: Mapping[str, Any],
+    *,
+    capacity: int,
+    shaping: Mapping[str, Mapping[str, Any]],
+    template: str | None,
+) -> SharedPool:
+    """The pool in which a row is played; the row has passed :meth:`ItemReference.check_trust`.
+
+    Args:
+        reference: The row's.
+        env_keywords: Over those of the row.
+        capacity: See :func:`shared_pool`, as the rest.
+        shaping: Likewise.
+        template: Likewise.
+
+    Raises:
+        ConfigError: see :func:`shared_pool`.
+    """
+    keywords = {**reference.env_keywords, **env_keywords}
+    return await shared_pool(reference.env_id, keywords, capacity=capacity, shaping=shaping, template=template)
 
 
 def _give_up_closed() -> None:

@@ -16,7 +16,7 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetr
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents.session import OverlongPrompt, Session, play_session
-from atommem_gym.agents.shared_pools import shared_pool
+from atommem_gym.agents.shared_pools import pool_of
 from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy, sample_with_retries
 from atommem_gym.errors import AtomMemError, ConfigError, check_integer
 from atommem_gym.files.json_lines import JsonLines
@@ -115,16 +115,11 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
             AtomMemError: see the class.
         """
         reference = ItemReference.from_extra_info(row["extra_info"])
-        reference.check_code(self.imports, self.env_keywords)
-        reference.check_keywords({**self.env_keywords, "template": self.template})
+        reference.check_trust(self.imports, self.env_keywords, self.template)
         global_step = int(row.get("global_steps", 1))
         shuffle_seed = reference.layout(global_step)
-        shared = await shared_pool(
-            reference.env_id,
-            {**reference.env_keywords, **self.env_keywords},
-            capacity=self.capacity,
-            shaping=self.shaping,
-            template=self.template,
+        shared = await pool_of(
+            reference, self.env_keywords, capacity=self.capacity, shaping=self.shaping, template=self.template
         )
 
         # Rows of no group are those of somebody who calls the loop directly.

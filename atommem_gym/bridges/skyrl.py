@@ -39,7 +39,7 @@ from skyrl_gym.metrics import default_aggregate_metrics
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents.session import Messages, Session, play_session
-from atommem_gym.agents.shared_pools import shared_pool
+from atommem_gym.agents.shared_pools import pool_of
 from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy, sample_with_retries
 from atommem_gym.errors import AtomMemError, ConfigError, LanguageModelError, check_integer
 from atommem_gym.records.verl_rows import SKYRL_ENV_CLASS as ENV_CLASS
@@ -234,11 +234,10 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
     async def _play(self, env_extras: Mapping[str, Any], policy: TokenPolicy) -> list[TrajectoryOutput]:
         settings = self.atommem
         reference = ItemReference.from_extra_info(env_extras.get("extra_info") or {})
-        reference.check_code(settings.imports, settings.env_keywords)
-        reference.check_keywords({**settings.env_keywords, "template": settings.template})
-        shared = await shared_pool(
-            reference.env_id,
-            {**reference.env_keywords, **settings.env_keywords},
+        reference.check_trust(settings.imports, settings.env_keywords, settings.template)
+        shared = await pool_of(
+            reference,
+            settings.env_keywords,
             capacity=settings.capacity,
             shaping=settings.shaping,
             template=settings.template,

@@ -32,7 +32,7 @@ from trl.experimental.async_grpo.async_rollout_worker import RolloutSample
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents.learn.grpo import Advantages, group_advantages
 from atommem_gym.agents.session import Messages, OverlongPrompt, Session, SessionStep, play_session
-from atommem_gym.agents.shared_pools import close_pools, shared_pool
+from atommem_gym.agents.shared_pools import close_pools, pool_of
 from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy, sample_with_retries
 from atommem_gym.errors import AtomMemError, ConfigError, LanguageModelError, check_integer
 from atommem_gym.records.verl_rows import ItemReference
@@ -126,8 +126,7 @@ class AtomMemRolloutWorker:
         if not self._references:
             raise ConfigError("there are no rows to play; write them with `atommem data verl`")
         for reference in self._references:
-            reference.check_code(imports, self.env_keywords)
-            reference.check_keywords({**self.env_keywords, "template": template})
+            reference.check_trust(imports, self.env_keywords, template)
         self.rollout_buffer: queue.Queue[RolloutSample] = queue.Queue(args.queue_maxsize)
         """What the trainer takes."""
         self.metrics_queue: queue.Queue[dict[str, Metric]] = queue.Queue()
@@ -267,12 +266,8 @@ class AtomMemRolloutWorker:
             if group.version < 0:
                 group.version = self.model_version
             reference = self._references[group.number % len(self._references)]
-            shared = await shared_pool(
-                reference.env_id,
-                {**reference.env_keywords, **self.env_keywords},
-                capacity=sessions,
-                shaping=self.shaping,
-                template=self.template,
+            shared = await pool_of(
+                reference, self.env_keywords, capacity=sessions, shaping=self.shaping, template=self.template
             )
 
             async def generate(prompt_ids: list[int]) -> Generated:

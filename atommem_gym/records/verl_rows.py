@@ -137,6 +137,20 @@ class ItemReference:
         """
         return self.shuffle_seed + (global_step if self.rows_an_epoch else 0)
 
+    def check_trust(self, imports: Collection[str], env_keywords: Mapping[str, Any], template: str | None) -> None:
+        """Make sure that the row makes nothing be imported, opened or called on its own word: it may be a stranger's.
+
+        Args:
+            imports: Modules that whoever trains has named.
+            env_keywords: Keyword arguments that the user gives, which win over those of the row.
+            template: The user's prompt template, if there is one.
+
+        Raises:
+            ConfigError: see :meth:`check_code` and :meth:`check_keywords`.
+        """
+        self.check_code(imports, env_keywords)
+        self.check_keywords({**env_keywords, "template": template})
+
     def check_code(self, imports: Collection[str], overrides: Collection[str] = ()) -> None:
         """Make sure that the row imports no code that nobody but the row names: it may come from a stranger.
 
