@@ -128,6 +128,20 @@ does not tell; ``reader_…`` is what a frozen reader cost (SPEC E13), NaN where
 answers; ``env_s`` are seconds in the environment, of ``session_s`` in all."""
 
 
+def check_overlong_prompt(value: str, name: str = "overlong_prompt") -> None:
+    """Make sure that it is one of :data:`OverlongPrompt`.
+
+    Args:
+        value: What was given.
+        name: How the user calls it.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    if value not in ("shorten", "error"):
+        raise ConfigError(f"{name}={value!r} must be 'shorten' or 'error'")
+
+
 async def play_session(
     env: PoolEnv,
     item: ItemReference | int,
@@ -163,8 +177,7 @@ async def play_session(
         AtomMemError: the environment's I/O failed.
         Exception: whatever the policy raises. The environment may be used for the next session.
     """
-    if overlong_prompt not in ("shorten", "error"):
-        raise ConfigError(f"overlong_prompt={overlong_prompt!r} must be 'shorten' or 'error'")
+    check_overlong_prompt(overlong_prompt)
     prompt = PromptTemplate(env.config) if prompt is None else prompt
     index = item.index if isinstance(item, ItemReference) else item
     if isinstance(item, ItemReference) and not 0 <= index < env.num_items:

@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 
 import atommem_gym  # noqa: F401  (registers the ids)
-from atommem_gym.agents.session import OverlongPrompt, Session, play_session
+from atommem_gym.agents.session import OverlongPrompt, Session, check_overlong_prompt, play_session
 from atommem_gym.agents.shared_pools import pool_of
 from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy, sample_with_retries
 from atommem_gym.errors import AtomMemError, ConfigError, check_integer
@@ -86,8 +86,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         **base: Any,
     ) -> None:
         super().__init__(**base)
-        if overlong_prompt not in ("shorten", "error"):
-            raise ConfigError(f"overlong_prompt={overlong_prompt!r} must be 'shorten' or 'error'")
+        check_overlong_prompt(overlong_prompt)
         if routing not in ("group", "session"):
             raise ConfigError(f"routing={routing!r} must be 'group' or 'session'")
         self.routing = routing

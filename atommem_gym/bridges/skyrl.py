@@ -38,7 +38,7 @@ from skyrl_gym.envs.registration import register, registry
 from skyrl_gym.metrics import default_aggregate_metrics
 
 import atommem_gym  # noqa: F401  (registers the ids)
-from atommem_gym.agents.session import Messages, Session, play_session
+from atommem_gym.agents.session import Messages, Session, check_overlong_prompt, play_session
 from atommem_gym.agents.shared_pools import pool_of
 from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy, sample_with_retries
 from atommem_gym.errors import AtomMemError, ConfigError, LanguageModelError, check_integer
@@ -282,8 +282,7 @@ def check_settings(generator_cfg: Any, settings: AtomMemConfig) -> None:
             f"generator.max_input_length={generator_cfg.max_input_length!r} must say how many tokens a prompt may "
             "have; trainer.max_prompt_length is its default"
         )
-    if settings.overlong_prompt not in ("shorten", "error"):
-        raise ConfigError(f"atommem.overlong_prompt={settings.overlong_prompt!r} must be 'shorten' or 'error'")
+    check_overlong_prompt(settings.overlong_prompt, "atommem.overlong_prompt")
     check_integer("atommem.capacity", settings.capacity, 1)
     check_integer("atommem.tries", settings.tries, 1)
 

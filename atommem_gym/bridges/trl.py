@@ -31,7 +31,14 @@ from trl.experimental.async_grpo.async_rollout_worker import RolloutSample
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents.learn.grpo import Advantages, group_advantages
-from atommem_gym.agents.session import Messages, OverlongPrompt, Session, SessionStep, play_session
+from atommem_gym.agents.session import (
+    Messages,
+    OverlongPrompt,
+    Session,
+    SessionStep,
+    check_overlong_prompt,
+    play_session,
+)
 from atommem_gym.agents.shared_pools import close_pools, pool_of
 from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy, sample_with_retries
 from atommem_gym.errors import AtomMemError, ConfigError, LanguageModelError, check_integer
@@ -110,8 +117,7 @@ class AtomMemRolloutWorker:
         tries: int = 3,
         most_failures: int = 8,
     ) -> None:
-        if overlong_prompt not in ("shorten", "error"):
-            raise ConfigError(f"overlong_prompt={overlong_prompt!r} must be 'shorten' or 'error'")
+        check_overlong_prompt(overlong_prompt)
         # Of a group of one, the advantage is always 0.
         check_integer("args.num_generations", args.num_generations, 2)
         self.args, self.tokenizer, self.model, self.lora_name = args, tokenizer, model, lora_name
