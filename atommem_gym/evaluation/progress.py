@@ -149,6 +149,8 @@ class LiveProgress:
 
     def _draw(self) -> RenderableType:
         board = self.board
+        if not board.rows:
+            return Text("opening …", style="bold")
         columns = [
             Column("environment", kind="words"),
             Column("docs", "right"),
@@ -166,13 +168,11 @@ class LiveProgress:
             bar = Text("━" * done, "green").append("━" * (BAR - done), "dim")
             failed = Text(str(row.failed) if row.failed else "", style="red")
             table.add_row(cell.env, row.size, cell.agent, bar, f"{count}/{board.a_cell}", row.em_so_far, failed)
-        if not visible:
-            return Text("opening …", style="bold")
         hidden = len(board.rows) - len(visible)
         more = [Text(f"… and {hidden} more rows", style="dim")] if hidden else []
         done = BAR * board.done // max(board.total, 1)
         whole = Text("━" * done, "green").append("━" * (BAR - done), "dim")
-        status = Text(f" {board.status if board.total else 'opening …'}", style="bold")
+        status = Text(f" {board.status}", style="bold")
         return Group(table, *more, whole.append_text(status))
 
     def _visible(self) -> list[Row]:
