@@ -12,9 +12,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
 VARIABLE = "ATOMMEM_READER_MODEL"
 MAX_NEW_TOKENS = 24
 INSTRUCTION = "You answer questions from notes. Reply with the answer alone, in quotation marks."
@@ -37,6 +34,10 @@ def _model() -> tuple[Any, Any]:
     folder = os.environ.get(VARIABLE)
     if not folder:
         raise RuntimeError(f"{VARIABLE} must name the folder of a chat model (python benchmarks/smollm2.py FOLDER)")
+    # Here, so that who only wants the name of the variable needs no extra.
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(folder)
     return tokenizer, AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
 
@@ -50,6 +51,8 @@ def prompt(question: str, notes: Sequence[str], scratchpad: str) -> str:
 
 def answer(question: str, memories: Sequence[Mapping[str, Any]], scratchpad: str) -> str:
     """A reader by SPEC E13: what the model says up to the closing quotation mark."""
+    import torch
+
     tokenizer, model = _model()
     messages = [{"role": "system", "content": INSTRUCTION}]
     for notes, asked, said in EXAMPLES:

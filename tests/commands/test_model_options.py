@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import huggingface_hub
 import pytest
-from huggingface_hub import errors
 from support.openai_server import OpenAIServer, Reply, Request, server
 
 from atommem_gym.agents.players.language_model import load_model
@@ -28,6 +28,19 @@ TINY = ("--docs", "8", "--episodes", "2", "--set", "store=numpy", "--concurrency
 @pytest.fixture(autouse=True)
 def _no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("atommem_gym.commands.eval.write_plots", lambda report, folder: [])
+
+
+@pytest.fixture
+def hub() -> ModuleType:
+    """What asks the Hugging Face hub, for tests that stand in for its answers."""
+    module: ModuleType = pytest.importorskip("huggingface_hub", reason="needs the hub: pip install 'atommem-gym[llm]'")
+    return module
+
+
+needs_models = pytest.mark.skipif(
+    None in map(importlib.util.find_spec, ("sentence_transformers", "transformers")),
+    reason="needs libraries that load models: pip install 'atommem-gym[embed,llm]'",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -209,14 +222,17 @@ def test_a_limit_that_all_was_played_under_ends_nothing(server: OpenAIServer, tm
     assert "--token-limit=0 must be an integer of at least 1" in capsys.readouterr().err
 
 
-def test_finding_6_7_a_name_that_no_hub_has_is_said_after_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_models
+def test_finding_6_7_a_name_that_no_hub_has_is_said_after_one_question(
+    hub: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = []
 
     def model_info(_: Any, name: str, **keywords: Any) -> None:
         asked.append((name, keywords["timeout"] <= 10))
         raise ConnectionError("nobody there")
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    monkeypatch.setattr(hub.HfApi, "model_info", model_info)
     with pytest.raises(EmbedderError, match=r"the Hugging Face hub does not answer \(ConnectionError\)"):
         load_embedder("no-such-embedder-9")
     with pytest.raises(ConfigError, match=r"the Hugging Face hub does not answer \(ConnectionError\)"):
@@ -226,27 +242,30 @@ def test_finding_6_7_a_name_that_no_hub_has_is_said_after_one_question(monkeypat
     assert asked == [("no-such-embedder-9", True), ("no-such/model-9", True), ("no-such-9", True)]
 
 
-def test_finding_6_7_a_tokenizer_in_the_cache_needs_no_model_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finding_6_7_a_tokenizer_in_the_cache_needs_no_model_beside_it(
+    hub: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def held(name: str, file: str) -> str | None:
         return f"cache/{file}" if file == "tokenizer.json" else None
 
     def model_info(_: Any, name: str, **keywords: Any) -> None:
         raise ConnectionError("nobody there")
 
-    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", held)
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    monkeypatch.setattr(hub, "try_to_load_from_cache", held)
+    monkeypatch.setattr(hub.HfApi, "model_info", model_info)
     assert why_not_there(["some/tokenizer"], TOKENIZER_FILES) is None
     assert why_not_there(["some/tokenizer"]) is not None
 
 
-def test_finding_6_7_a_name_that_the_hub_does_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+@needs_models
+def test_finding_6_7_a_name_that_the_hub_does_not_know(hub: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def model_info(_: Any, name: str, **keywords: Any) -> None:
         asked.append(name)
-        raise errors.RepositoryNotFoundError("404", response=_response())
+        raise hub.errors.RepositoryNotFoundError("404", response=_response())
 
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+    monkeypatch.setattr(hub.HfApi, "model_info", model_info)
     with pytest.raises(EmbedderError, match="the Hugging Face hub has no model"):
         load_embedder("no-such-embedder-9")
     assert asked == ["no-such-embedder-9", "sentence-transformers/no-such-embedder-9"]
