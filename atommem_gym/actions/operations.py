@@ -132,7 +132,7 @@ def _invalid(kind: Kind, reason: Reason, detail: str) -> Invalid:
 
 
 def text_of(op: Operation) -> str | None:
-    """The text of an operation, the query of a read, ``None`` for a delete."""
+    """The text of the operation ``op``, its query if it is a read, ``None`` if it is a delete."""
     if isinstance(op, Delete):
         return None
     return op.query if isinstance(op, Read) else op.text
