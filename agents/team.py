@@ -13,7 +13,7 @@ from atommem_gym.agents.scripted.storing import StoringAgent
 from atommem_gym.agents.scripted.tidy import TidyAgent
 from atommem_gym.envs.team.episode import ANSWERER, reader_names
 from atommem_gym.episode import Episode
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, suggestion
 from atommem_gym.records.record import Document
 from atommem_gym.step import Observation, Phase
 
@@ -100,6 +100,6 @@ def make_team(name: str, readers: int) -> Team:
         ConfigError: no team has this name.
     """
     if name not in _READERS:
-        raise ConfigError(f"unknown team {name!r}; known are {', '.join(TEAMS)}")
+        raise ConfigError(f"unknown team {name!r}; {suggestion(name, TEAMS)}")
     team: dict[str, Agent] = {reader: _READERS[name](readers) for reader in reader_names(readers)}
     return {**team, ANSWERER: ScriptedAnswerer()}

@@ -90,7 +90,7 @@ class Options:
         check_integer("local_groups", self.local_groups, 0, self.prompts * self.group)
         check_integer("branches", self.branches, 2)
         if not self.clip_dual > 1:
-            raise ConfigError(f"clip_dual={self.clip_dual} must be above 1: it cuts ratios that have risen")
+            raise ConfigError(f"clip_dual={self.clip_dual} must be above 1: it bounds ratios that have risen")
         if not self.temperature > 0:
             raise ConfigError(f"temperature={self.temperature} must be above 0: a group needs different responses")
         if self.precision not in ("auto", "bf16", "fp32"):

@@ -36,7 +36,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     try:
         lines: list[dict[str, Any]] = [json.loads(line) for _, line in read_lines(path)]
     except (OSError, ValueError, RecursionError) as error:
-        raise AtomMemError(f"{path} cannot be read as a log of sessions: {error}") from error
+        raise AtomMemError(f"{path} cannot be read as a log of sessions: {error}; name a sessions.jsonl") from error
     for number, line in enumerate(lines, 1):
         if not isinstance(line, dict) or not {"part", "global_step", "uid", "reward"} <= line.keys():
             raise AtomMemError(f"line {number} of {path} is not a session of a training: name its log, sessions.jsonl")

@@ -61,7 +61,9 @@ def environment_task(
     env_id = resolve_env_id(env)
     known = task_of(env_id)
     if known is None:
-        raise ConfigError(f"env={env_id!r} is no environment of this package or of one that registers tasks")
+        raise ConfigError(
+            f"env={env_id!r} is not an environment of this package or of a registered task; `atommem envs` lists them"
+        )
     loaded = load_items(known.name, configure(known.name, keywords))
     number = min(check_integer("samples", samples, 1), loaded.num_items)
     listed = [

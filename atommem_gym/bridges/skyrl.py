@@ -175,7 +175,7 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
         if self._lost_calls >= _LOST_CALLS:
             raise AtomMemError(
                 f"all sessions of {self._lost_calls} calls in a row failed, the last with "
-                f"{output['env_metrics'][-1]['error']}"
+                f"{output['env_metrics'][-1]['error']}; the log has all errors"
             )
         return without_failures(output, training=metadata is None or metadata.training_phase == "train")
 
@@ -214,7 +214,8 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
             known = answer.get("response_logprobs")
             if log_probs and not known:
                 raise LanguageModelError(
-                    "the inference engine gave no log-probabilities, which sampling_params ask for"
+                    "the inference engine gave no log-probabilities, which sampling_params ask for; see its log, or "
+                    "set generator.sampling_params.logprobs to null"
                 )
             return Generated(
                 list(answer["response_ids"][0]), answer["stop_reasons"][0], list(known[0]) if log_probs else None
@@ -361,7 +362,9 @@ def without_failures(output: GeneratorOutput, *, training: bool) -> GeneratorOut
     groups = [one.instance_id for one in output["trajectory_ids"]]
     if all(failed):
         if training and len(set(groups)) > 1:
-            raise AtomMemError(f"all {len(failed)} sessions failed, the last with {metrics[-1]['error']}")
+            raise AtomMemError(
+                f"all {len(failed)} sessions failed, the last with {metrics[-1]['error']}; the log has all errors"
+            )
         logger.error("all {} sessions of a call failed, and its prompts count as rewards of 0", len(failed))
     broken = {group for group, lost in zip(groups, failed, strict=True) if lost}
     rows = [row for row, lost in enumerate(failed) if not lost and (not training or groups[row] not in broken)]

@@ -155,7 +155,7 @@ class AtomMemRolloutWorker:
             ConfigError: ``args.max_inflight_tasks`` is not set.
         """
         if self._thread is not None:
-            _logger.warning("the rollout worker runs already")
+            _logger.warning("the rollout worker is running already")
             return
         sessions = self.args.max_inflight_tasks
         if sessions < 1:
@@ -195,7 +195,7 @@ class AtomMemRolloutWorker:
         if self._failure is not None:
             raise AtomMemError(f"the rollout worker has failed: {self._failure}") from self._failure
         if self._thread is None:
-            raise AtomMemError("the rollout worker does not run, so no sample will come: call its start()")
+            raise AtomMemError("the rollout worker is not running, so no sample will come: call its start()")
         age = time.monotonic() - self._heartbeat
         if age > stale_after_s:
             raise AtomMemError(
@@ -266,7 +266,7 @@ class AtomMemRolloutWorker:
         _logger.error("group %d is not trained on: %s", group.number, text, exc_info=last)
         if self._failures_in_a_row >= self.most_failures:
             raise AtomMemError(
-                f"{self._failures_in_a_row} groups failed in a row; of the last one {text}. See to the server at "
+                f"{self._failures_in_a_row} groups failed in a row; of the last one {text}. Check the server at "
                 f"{self.args.vllm_server_base_url}, or raise most_failures or tries"
             ) from last
 

@@ -74,7 +74,10 @@ class AtomMemTaskset(vf.Taskset[AtomMemTask, AtomMemConfig]):  # type: ignore[mi
         env_id, keywords = resolve_env_id(self.config.env), self.config.keywords
         task = task_of(env_id)
         if task is None:
-            raise ConfigError(f"env={env_id!r} is no environment of this package or of one that registers tasks")
+            raise ConfigError(
+                f"env={env_id!r} is not an environment of this package or of a registered task; "
+                "`atommem envs` lists them"
+            )
         items = load_items(task.name, configure(task.name, keywords))
         indices, seed = range(items.num_items), self.config.shuffle_seed
         for reference, item in references(env_id, keywords, items, indices, shuffle_seed=seed, part="validation"):

@@ -226,7 +226,10 @@ class EpisodeResult:
             parts |= dict.fromkeys(_OF_READER, 0)
         names = {field.name for field in fields(cls)}
         if parts.keys() != names:
-            raise AtomMemError(f"{where} is damaged: its fields {sorted(parts.keys() ^ names)} are missing or unknown")
+            raise AtomMemError(
+                f"{where} is damaged: its fields {sorted(parts.keys() ^ names)} are missing or unknown; remove the "
+                "line to play its episode again"
+            )
         for name in ("agent_ms", "env_ms"):
             parts[name] = tuple(parts[name])
         parts["questions"] = tuple(QuestionResult(**question) for question in parts["questions"])

@@ -226,7 +226,10 @@ class Runner:
         # For a protocol given as a file, evaluate() has written the copy already.
         protocol = load_protocol(str(file) if file.is_file() else title.partition("#")[0])
         if protocol.title != title:
-            raise ConfigError(f"the plan follows the protocol {title!r}, and {file} holds {protocol.title!r}")
+            raise ConfigError(
+                f"the plan follows the protocol {title!r}, and {file} holds {protocol.title!r}; put the plan's "
+                "protocol there, or name another folder"
+            )
         protocol.check_plan(self.plan)
         if not file.is_file():
             file.write_text(protocol.to_text(), encoding="utf-8")

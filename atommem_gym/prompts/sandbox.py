@@ -192,7 +192,7 @@ def _take(*, steps: int = 0, made: int = 0) -> None:
     spent.steps += steps
     spent.made += made
     if spent.steps > MAX_STEPS:
-        raise SecurityError(f"it takes more than {MAX_STEPS:,} turns of loops and calls; show less in one prompt")
+        raise SecurityError(f"it takes more than {MAX_STEPS:,} iterations of loops and calls; show less in one prompt")
     if spent.made > MAX_MADE:
         raise SecurityError(f"it makes more than {MAX_MADE:,} characters of text; show less in one prompt")
 
@@ -242,7 +242,9 @@ def _check(name: str, subject: Any, others: list[Any]) -> None:
     if name in ("format", "format_map") and isinstance(subject, (str, bytes)):
         text = subject if isinstance(subject, str) else subject.decode("latin-1")
         if _WIDE_FIELD.search(text.replace("{{", "").replace("}}", "")):
-            raise SecurityError(f"a field of {text[:40]!r} is {_MAX_WIDTH:,} characters wide or more; write a width")
+            raise SecurityError(
+                f"a field of {text[:40]!r} may be {_MAX_WIDTH:,} characters wide or more; write a smaller width"
+            )
         fields = text.count("%") + text.count("{")
         _check_size(len(text) + fields * (_MAX_WIDTH + _size(others)))
         return
@@ -263,7 +265,7 @@ def _listed(value: Any) -> Any:
         found = list(islice(value, MAX_STEPS + 1))
         _take(steps=len(found))
         if len(found) > MAX_STEPS:
-            raise SecurityError(f"it goes through more than {MAX_STEPS:,} things; show less in one prompt")
+            raise SecurityError(f"it goes through more than {MAX_STEPS:,} elements; show less in one prompt")
         return found
     return value
 
