@@ -90,7 +90,7 @@ class Cell:
 
     @property
     def text(self) -> str:
-        """The cell in words, for lines of progress and errors."""
+        """As progress shows it."""
         return f"{self.env}, {self.docs} documents, {self.agent}" if self.docs else f"{self.env}, {self.agent}"
 
 
