@@ -1,4 +1,4 @@
-"""Who plays: scripted agents, one file each, by name, and custom agents; ``playing.py`` is in every loop."""
+"""Agents by name: the scripted ones, one file each, and custom ones. Every loop that plays uses ``playing.py``."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ AGENTS: dict[str, Callable[[], Agent]] = {
     "tidy": TidyAgent,
     "oracle": OracleAgent,
 }
-"""The scripted agents by name, from floor to ceiling, and after them what :func:`register_agent` added."""
+"""Makers of agents by name: the scripted agents, from the floor to the ceiling, then those that
+:func:`register_agent` added."""
 
 BUILT_IN = frozenset(AGENTS)
-"""The names of this package's own."""
+"""The names of the agents that come with this package."""
 
 
 def make_agent(name: str) -> Agent:
-    """The agent of this name, made anew.
+    """Make the agent of this name; every call makes a new one.
 
     Args:
         name: A key of ``AGENTS``, or ``"package.module:name"``: a custom class or function that makes an
             agent without arguments.
 
     Raises:
-        ConfigError: there is none, or a custom one has another form (:mod:`atommem_gym.plugins`) or may not be
-            imported (:mod:`atommem_gym.trust`).
+        ConfigError: no agent has this name, or a custom one does not have the form of an agent
+            (:mod:`atommem_gym.plugins`) or may not be imported (:mod:`atommem_gym.trust`).
     """
     if is_plugin("agent", name):
         agent: Agent = load_plugin("agent", name)
@@ -56,7 +57,7 @@ def make_agent(name: str) -> Agent:
 
 
 def register_agent(name: str, make: Callable[[], Agent]) -> None:
-    """Let every command know an agent of your own by a short name; ``--import`` the module that calls this.
+    """Give a custom agent a short name that every command takes; ``--import`` names the module that calls this.
 
     >>> register_agent("mine", KeepAllAgent)
     >>> make_agent("mine").name
@@ -64,11 +65,12 @@ def register_agent(name: str, make: Callable[[], Agent]) -> None:
     >>> del AGENTS["mine"]
 
     Args:
-        name: Letters, digits, ``_`` and ``-``; registering a changed agent again replaces it.
-        make: Makes an agent, without arguments: a class, or a function.
+        name: Letters, digits, ``_`` and ``-``. A second registration of a name replaces the first.
+        make: A class or function that makes an agent without arguments.
 
     Raises:
-        ConfigError: the name is taken by an agent or player of this package, or is no name; or nothing can be called.
+        ConfigError: an agent or player of this package has the name, the name holds other characters, or ``make``
+            cannot be called.
     """
     if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
         raise ConfigError(f"the agent's name {name!r} must be letters, digits, '-' and '_'")

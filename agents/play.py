@@ -1,4 +1,4 @@
-"""Plays agents in an environment and keeps what is worth a row in a table."""
+"""Plays agents in an environment, one episode after the other, and returns a record of each episode."""
 
 from __future__ import annotations
 
@@ -21,15 +21,22 @@ OnStep: TypeAlias = Callable[[str, Observation, dict[str, Any]], None]
 def play_episode(
     env: Env, agent: Agent, index: int, *, shuffle_seed: int = 0, seed: int = 0, on_step: OnStep | None = None
 ) -> EpisodeRecord:
-    """Let an agent play item ``index`` to its end.
+    """Let an agent play one episode to its end.
 
     Args:
-        env: An AtomMem environment whose observations are not rewritten by a wrapper.
-        agent: Who plays.
-        index: The item.
-        shuffle_seed: Its layout.
-        seed: Seeds the agent, together with the item.
-        on_step: Called after every step.
+        env: An AtomMem environment; no wrapper around it rewrites observations.
+        agent: Who plays; it is reset first.
+        index: Index of the item, ``0 <= index < num_items``.
+        shuffle_seed: Seed of the item's layout.
+        seed: Seeds the agent, together with the item and its layout.
+        on_step: Called after the reset and after every step; its time does not count.
+
+    Returns:
+        Score, costs and timing of the episode.
+
+    Raises:
+        IndexError: there is no item of this index.
+        AtomMemError: the environment's I/O failed.
     """
     base = atommem_env(env)
     playing = Playing(agent.name, index, shuffle_seed, seed, on_step)
@@ -46,7 +53,15 @@ def play_episode(
 
 
 def draw_items(num_items: int, episodes: int, seed: int) -> list[tuple[int, int]]:
-    """Items to play, as pairs of index and ``shuffle_seed``: none twice before all were played, then in a new layout.
+    """Draw items to play. No item comes a second time before all have been played, and then in another layout.
+
+    Args:
+        num_items: Items to draw from.
+        episodes: How many to draw.
+        seed: Seeds the draw.
+
+    Returns:
+        Pairs of index and ``shuffle_seed``; the latter is the number of the pass over all items, from 0.
 
     >>> sorted(draw_items(2, 3, seed=0))[:2]
     [(0, 0), (1, 0)]
@@ -66,14 +81,14 @@ def iterate(
     seed: int = 0,
     on_step: OnStep | None = None,
 ) -> Iterator[EpisodeRecord]:
-    """Play episode after episode; after an interruption the caller has all records so far.
+    """Play episode after episode and yield each record at once, so that an interrupted caller keeps the records so far.
 
     Args:
         env: An AtomMem environment.
         agent: Who plays.
-        episodes: How many, drawn by ``seed`` alone, so that all agents meet the same ones; or the items' indices.
+        episodes: How many; they are drawn by ``seed`` alone, so all agents meet the same ones. Or the items' indices.
         seed: Seeds the draw and the agent.
-        on_step: Called after every step.
+        on_step: Called after each reset and every step.
     """
     if isinstance(episodes, int):
         items = draw_items(atommem_env(env).num_items, episodes, seed)

@@ -1,4 +1,4 @@
-"""Lets a player play one episode in an asynchronous environment, and returns the whole record of it."""
+"""Plays one episode in an asynchronous environment and returns its trace."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ OnStep: TypeAlias = Callable[[Turn | None, Observation, Mapping[str, Any]], None
 
 
 class AsyncEnv(Protocol):
-    """What a rollout needs of an environment; ``AtomMemPool.env()`` gives one."""
+    """The methods of an environment that a rollout calls; ``AtomMemPool.env()`` gives one."""
 
     @property
     def config(self) -> EnvConfig:
-        """All keyword arguments, resolved."""
+        """The environment's keyword arguments, defaults filled in."""
         ...
 
     @property
@@ -33,11 +33,11 @@ class AsyncEnv(Protocol):
     async def areset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode."""
+        """Begin an episode; observation and info."""
         ...
 
     async def astep(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Carry out an action."""
+        """Carry out an action; observation, reward, terminated, truncated and info."""
         ...
 
 
@@ -51,20 +51,23 @@ async def rollout(
     recorder: TraceRecorder | None = None,
     on_step: OnStep | None = None,
 ) -> EpisodeTrace:
-    """Play item ``index`` to its end.
+    """Let a player play one episode to its end.
 
     A scripted player acts exactly as in :func:`atommem_gym.agents.play.play_episode`. Whatever the environment or the
-    player raises goes to the caller, and the episode has no record then.
+    player raises reaches the caller, and then there is no trace of the episode.
 
     Args:
-        env: Of a pool, not in use by anyone else.
+        env: An environment of a pool that no other coroutine uses.
         player: Who plays; it is reset first.
-        index: The item.
-        shuffle_seed: Its layout.
-        seed: Seeds the player, together with the item.
-        recorder: Makes the record. An environment does not know its own id, so without one the record's is
-            ``AtomMem-Custom``, which cannot be replayed.
-        on_step: Called after every step.
+        index: Index of the item, ``0 <= index < num_items``.
+        shuffle_seed: Seed of the item's layout.
+        seed: Seeds the player, together with the item and its layout.
+        recorder: Makes the trace. An environment does not know its own id, so without a recorder the trace has the id
+            ``AtomMem-Custom`` and cannot be replayed.
+        on_step: Called after the reset (with ``None`` as turn) and after every step; its time does not count.
+
+    Returns:
+        The trace of the episode.
 
     Example:
         >>> import asyncio
@@ -78,6 +81,7 @@ async def rollout(
         1.0
 
     Raises:
+        IndexError: there is no item of this index.
         AtomMemError: the environment's I/O or the player's model failed.
     """
     playing = Playing[Turn | None, Observation](player.name, index, shuffle_seed, seed, on_step)

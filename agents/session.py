@@ -1,7 +1,7 @@
-"""A session: one episode in which every step is a prompt and a reply of its own. Trainers and evaluators play it.
+"""Sessions: episodes in which every step is one prompt and one reply. Trainers and evaluators play them.
 
-Each step has a fresh context: a system and a user message go to the policy, its reply is the action, and nothing of
-earlier steps is in the prompt but what the memory holds. A policy that answers with text is a coroutine:
+Each step has a fresh context: a system and a user message go to the policy, and its reply is the action. Of earlier
+steps the prompt shows only what the memory holds. A policy that answers with text is a coroutine function:
 
     async def policy(messages: Messages) -> Reply:
         answer = await client.chat.completions.create(model="m", messages=messages)
@@ -11,8 +11,8 @@ earlier steps is in the prompt but what the memory holds. A policy that answers 
         session = await play_session(env, 3, policy)
     session.reward, session.totals["f1"]
 
-One that answers with tokens is a :class:`~atommem_gym.agents.token_policy.TokenPolicy`; the ids of prompts and replies
-then stand in the steps.
+A policy that answers with tokens is a :class:`~atommem_gym.agents.token_policy.TokenPolicy`; the token ids of prompts
+and replies then stand in the steps.
 """
 
 from __future__ import annotations
@@ -36,29 +36,30 @@ from atommem_gym.step import Observation
 Messages: TypeAlias = list[dict[str, str]]
 """A system and a user message, each with ``role`` and ``content``."""
 OverlongPrompt: TypeAlias = Literal["shorten", "error"]
+"""What happens to a prompt that does not fit the model's context."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a policy answered to one prompt."""
+    """A policy's answer to one prompt."""
 
     text: str
-    """The action."""
+    """The action text for the environment."""
     stop_reason: str | None
-    """How the reply ended, as the server says it: a finish reason of ``chat_reply.ENDINGS``, such as ``stop`` or
-    ``length``. A reply that ended in another way is not acted on (SPEC A9)."""
+    """How the reply ended, in the server's word: a finish reason of ``chat_reply.ENDINGS``, such as ``stop`` or
+    ``length``. A reply that ended in another way raises ``LanguageModelError`` and is not acted on (SPEC A9)."""
     prompt_tokens: int | None = None
-    """``None`` where nobody counts."""
+    """Tokens of the prompt; ``None`` if unknown."""
     response_tokens: int | None = None
-    """``None`` where nobody counts."""
+    """Tokens of the reply; ``None`` if unknown."""
     prompt_ids: Sequence[int] = ()
     """Token ids of the prompt as the model saw it; empty where the policy answers with text."""
     token_ids: Sequence[int] = ()
     """Sampled token ids, special ones included; empty where the policy answers with text."""
     log_probs: Sequence[float] | None = None
-    """One for each sampled token, or ``None``."""
+    """Log-probability of each sampled token; ``None`` if the server gave none."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What else the server returned."""
+    """Other fields that the server returned; ``num_cached_tokens`` is added up in the totals."""
 
 
 Policy: TypeAlias = Callable[[Messages], Awaitable[Reply]]
@@ -68,34 +69,35 @@ the session."""
 
 @dataclass(frozen=True, slots=True)
 class SessionStep:
-    """One prompt, the reply to it, and what came of it."""
+    """One step: the prompt, the reply, and its effects."""
 
     messages: Messages
-    """The prompt that was answered, shortened if need be."""
+    """The prompt that the policy answered, after shortening."""
     reply: Reply
-    """What the policy answered."""
+    """The policy's answer."""
     reward: float
     """Reward of this step, shaping included."""
     facts: dict[str, Any]
-    """What else is known of this step: ``step``, ``phase``, ``operations`` and ``rejected`` (counts), ``entries``,
-    ``evidence_recall``, ``prompt_shortened``, ``response_cut``."""
+    """Facts of this step: its number ``step`` (from 0), its ``phase``, ``operations`` (executed, by kind), ``rejected``
+    (a count), ``entries`` in memory after it, ``evidence_recall`` so far, ``prompt_shortened`` and ``response_cut``."""
     generate_s: float
-    """Seconds in the policy."""
+    """Seconds in the policy, prompts that did not fit included."""
     env_s: float
     """Seconds in the environment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An episode that was played to its end, by time limit (``totals["truncated"]``) or otherwise."""
+    """An episode played to its end; ``totals["truncated"]`` says whether it ended at its step limit."""
 
     steps: list[SessionStep]
+    """The steps in order."""
     reward: float
     """The sum of all steps' rewards, shaping included."""
     totals: dict[str, float]
-    """See :data:`TOTALS`; every session has all of them, in this order."""
+    """Numbers of the session by name; every session has all of :data:`TOTALS`, in their order."""
     metrics: Mapping[str, Any]
-    """``info["episode_metrics"]`` of the last step: JSON values, with every question's answer and score."""
+    """``info["episode_metrics"]`` of the last step: JSON values, with the answer and score of every question."""
 
 
 TOTALS = (
@@ -121,22 +123,26 @@ TOTALS = (
     "env_s",
     "session_s",
 )
-"""What is known of a session. ``acc`` is ``em`` under the name that veRL puts into ``val-core``; ``env_reward`` is R1
-(SPEC), ``shaping`` what was added to it; ``op_…`` are executed operations; ``prompt_tokens`` and ``response_tokens``
-are NaN where nobody counts; ``cached_tokens`` are those of prompts that the server found in its prefix cache, NaN if it
-does not tell; ``reader_…`` is what a frozen reader cost (SPEC E13), NaN where nobody counts, 0 where the policy
-answers; ``env_s`` are seconds in the environment, of ``session_s`` in all."""
+"""The names in ``Session.totals``; a number that is unknown is NaN.
+
+- ``acc`` is ``em`` under the name that veRL puts into ``val-core``.
+- ``env_reward`` is the reward of the environment (SPEC R1), and ``shaping`` what wrappers added to it.
+- ``op_…`` are executed operations by kind.
+- ``cached_tokens`` are the prompt tokens that the server found in its prefix cache.
+- ``reader_…`` is the cost of a frozen reader (SPEC E13), 0 where the policy answers.
+- ``env_s`` are the seconds in the environment, reset included, and ``session_s`` those of the whole session.
+"""
 
 
 def check_overlong_prompt(value: str, name: str = "overlong_prompt") -> None:
-    """Make sure that it is one of :data:`OverlongPrompt`.
+    """Check that ``value`` is an :data:`OverlongPrompt`.
 
     Args:
-        value: What was given.
-        name: How the user calls it.
+        value: The user's setting.
+        name: The user's name of the setting, for the message.
 
     Raises:
-        ConfigError: it is neither.
+        ConfigError: it is neither ``shorten`` nor ``error``.
     """
     if value not in ("shorten", "error"):
         raise ConfigError(f"{name}={value!r} must be 'shorten' or 'error'")
@@ -156,24 +162,26 @@ async def play_session(
 
     Args:
         env: An environment of a pool that no other coroutine uses.
-        item: Which item to play: its index, ``0 <= item < env.num_items``, or a reference, which is checked.
+        item: The item: its index, ``0 <= item < env.num_items``, or the reference in a training row, whose id is
+            checked.
         policy: Awaited with the messages of each step; returns the reply.
-        shuffle_seed: The item's layout: order of documents and questions, drawn distractors.
-        prompt: Renders observations; by default the environment's own. Sessions of one pool may share it.
-        overlong_prompt: What happens where the policy raises ``ContextLengthError``. ``shorten`` drops from the end of
-            the chunk, then entries, scratchpad and feedback, by the rule of ``shortening.Shortener``, and counts it;
+        shuffle_seed: Seed of the item's layout: order of documents and questions, drawn distractors.
+        prompt: Renders observations; by default the template of the environment's dialect. Sessions of one pool may
+            share it.
+        overlong_prompt: What happens when the policy raises ``ContextLengthError``. ``shorten`` drops the end of the
+            chunk, then entries, scratchpad and feedback, by the rule of ``shortening.Shortener``, and asks again;
             ``error`` ends the session with that error.
-        on_step: Called with each step once it is played, so that an interrupted session leaves what was played.
+        on_step: Called with each step once it is played, so that the caller of an interrupted session has its steps.
 
     Returns:
-        The steps with rewards, totals and metrics.
+        The steps with their rewards, totals and metrics.
 
     Raises:
-        ConfigError: the item is not that of the reference, or there is none, or ``overlong_prompt`` is neither of the
-            two.
-        IndexError: there is no item of this index, which was given as such.
-        ContextLengthError: a prompt is too long, and shortening it is not allowed or does not help.
-        LanguageModelError: a reply did not end as a stop, at the length limit or with a tool call (SPEC A9).
+        ConfigError: the item of a reference is missing or has another id, or ``overlong_prompt`` is neither
+            ``shorten`` nor ``error``.
+        IndexError: ``item`` is an index without an item.
+        ContextLengthError: a prompt is too long, and ``overlong_prompt`` is ``error`` or shortening was not enough.
+        LanguageModelError: a reply did not end with a stop, at the length limit or with a tool call (SPEC A9).
         AtomMemError: the environment's I/O failed.
         Exception: whatever the policy raises. The environment may be used for the next session.
     """
@@ -225,7 +233,7 @@ async def play_session(
 async def _asked(
     playing: Playing[str, Observation], prompt: PromptTemplate, policy: Policy, overlong_prompt: OverlongPrompt
 ) -> tuple[Messages, Reply, bool]:
-    """A prompt, the reply to it, and whether anything had to be left out."""
+    """The prompt that was answered, the reply, and whether the prompt had to be shortened."""
     observation = playing.observation
     messages = prompt.messages(observation)
     shortener = Shortener(observation, max_tokens=1)
@@ -245,10 +253,14 @@ async def _asked(
 
 
 def check_ending(stop_reason: object, what: str) -> None:
-    """Refuse what its maker did not end as a stop, at the length limit or with a tool call (SPEC A9).
+    """Check that a reply ended with a stop, at the length limit or with a tool call (SPEC A9).
+
+    Args:
+        stop_reason: The server's word for how the reply ended.
+        what: Describes the reply, for the message.
 
     Raises:
-        LanguageModelError: that is so; ``what`` says of which.
+        LanguageModelError: it ended in another way, or the server does not say how.
     """
     if ending(stop_reason) is None:
         raise LanguageModelError(
@@ -258,12 +270,12 @@ def check_ending(stop_reason: object, what: str) -> None:
 
 
 def _known(value: float | None) -> float:
-    """A number for what is absent, which trainers average over: NaN is left out by those that can."""
+    """The value, or NaN for ``None``: trainers average over these numbers, and those that can leave NaN out."""
     return float("nan") if value is None else value
 
 
 def _sum(counts: Sequence[int | None]) -> float:
-    """NaN where one of them is unknown."""
+    """The sum; NaN if a count is unknown."""
     known = [count for count in counts if count is not None]
     return float(sum(known)) if len(known) == len(counts) else float("nan")
 

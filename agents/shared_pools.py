@@ -1,4 +1,4 @@
-"""One async pool for all sessions of a process that play the same environment."""
+"""Shares one async pool among all sessions of a process that play the same environment."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ from atommem_gym.records.verl_rows import ItemReference
 
 @dataclass(frozen=True, slots=True)
 class SharedPool:
-    """A pool with the prompt of its environment."""
+    """A pool with the prompt template of its environment."""
 
     pool: AtomMemPool
+    """The environments."""
     prompt: PromptTemplate
+    """Renders their observations."""
 
 
 _Pools = dict[str, "asyncio.Task[SharedPool]"]
 _POOLS: dict[asyncio.AbstractEventLoop, _Pools] = {}
-"""By event loop, since a pool belongs to one. A task holds its loop, so no loop goes from here by itself: each call
-gives up the pools of loops that are closed."""
+"""Pools by event loop, since a pool belongs to one. A task refers to its loop, so no loop is garbage-collected while it
+stands here: each call drops the pools of closed loops."""
 
 
 async def shared_pool(
@@ -38,16 +40,17 @@ async def shared_pool(
     shaping: Mapping[str, Mapping[str, Any]] | None = None,
     template: str | None = None,
 ) -> SharedPool:
-    """The pool of this configuration on the running event loop; made at the first call, in a thread.
+    """The pool of this configuration on the running event loop; the first call makes it, in a thread.
 
-    Callers that come while it is made wait for the same one. If making it fails, all of them get the error, and the
-    next call tries again.
+    Calls with the same arguments get the same pool; those that come while it is made wait for it. If making it fails,
+    all of them raise the error, and the next call tries again.
 
     Args:
         env_id: A Gymnasium id.
         env_keywords: Keyword arguments of the environment, JSON values.
-        capacity: Episodes at a time; sessions beyond that wait.
-        shaping: What is added to rewards, in JSON form.
+        capacity: Episodes at a time; further sessions wait.
+        shaping: Wrappers that add to the reward, with their arguments, such as
+            ``{"FormatPenalty": {"penalty": 0.1}}``.
         template: A Jinja2 file in place of the dialect's prompt, or ``shared_prefix``.
 
     Raises:
@@ -87,14 +90,14 @@ async def pool_of(
     shaping: Mapping[str, Mapping[str, Any]],
     template: str | None,
 ) -> SharedPool:
-    """The pool in which a row is played; the row has passed :meth:`ItemReference.check_trust`.
+    """The pool in which a training row is played; the row has passed :meth:`ItemReference.check_trust`.
 
     Args:
-        reference: The row's.
-        env_keywords: Over those of the row.
-        capacity: See :func:`shared_pool`, as the rest.
-        shaping: Likewise.
-        template: Likewise.
+        reference: The item reference in the row.
+        env_keywords: Keyword arguments that win over those of the row.
+        capacity: See :func:`shared_pool`.
+        shaping: See :func:`shared_pool`.
+        template: See :func:`shared_pool`.
 
     Raises:
         ConfigError: see :func:`shared_pool`.
@@ -104,7 +107,7 @@ async def pool_of(
 
 
 def _give_up_closed() -> None:
-    """Let go of the pools that nobody closed before the end of their event loop, with their stores and threads."""
+    """Release the pools whose event loop ended before they were closed, with their stores and threads."""
     for loop in [one for one in tuple(_POOLS) if one.is_closed()]:
         for task in _POOLS.pop(loop, {}).values():
             if task.done() and not task.cancelled() and task.exception() is None:
@@ -112,7 +115,7 @@ def _give_up_closed() -> None:
 
 
 async def close_pools() -> None:
-    """Close all shared pools of the running event loop, once the sessions that use them are over."""
+    """Close all shared pools of the running event loop; call it when the sessions that use them are over."""
     _give_up_closed()
     pools = _POOLS.pop(asyncio.get_running_loop(), {})
     for outcome in await asyncio.gather(*pools.values(), return_exceptions=True):

@@ -13,26 +13,26 @@ from atommem_gym.agents.scripted.storing import StoringAgent
 from atommem_gym.agents.scripted.tidy import TidyAgent
 from atommem_gym.envs.team.episode import ANSWERER, reader_names
 from atommem_gym.episode import Episode
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, suggestion
 from atommem_gym.records.record import Document
 from atommem_gym.step import Observation, Phase
 
 Team: TypeAlias = Mapping[str, Agent]
-"""Who plays which part, by the name that the environment gives it."""
+"""The agent of each part, by the name that the environment gives the part."""
 
 
 class StoringReader(StoringAgent):
-    """Makes a reader of a storing agent: it stores while its part lasts, then only what it has not written yet."""
+    """Base of the readers: stores while its part of the stream lasts, then writes only what is still waiting."""
 
     def act(self, observation: Observation) -> str:
-        """The action of the storing agent, until the reader's own part is read."""
+        """Act as the storing agent while the reader's part lasts; afterwards write what is still waiting."""
         read, chunks = observation["progress"]
         if read >= chunks:
             observation = {**observation, "phase": int(Phase.ANSWERING)}
         return super().act(observation)
 
     def answer(self, observation: Observation) -> Sequence[Operation]:
-        """Nothing: the answerer answers."""
+        """No operation: the answerer answers."""
         return ()
 
 
@@ -41,7 +41,7 @@ class KeepAllReader(StoringReader, KeepAllAgent):
 
 
 class OracleTeamReader(StoringReader, OracleAgent):
-    """Stores just the gold evidence in its part. PRIVILEGED: it looks at the item's evidence."""
+    """Stores only the gold evidence in its part. PRIVILEGED: it looks at the item's evidence."""
 
 
 class TidyReader(StoringReader, TidyAgent):
@@ -51,7 +51,7 @@ class TidyReader(StoringReader, TidyAgent):
         self._readers = readers
 
     def reset(self, episode: Episode, seed: int) -> None:
-        """Forget all entries; the budget is shared out, so that teams of any size may keep as much in all."""
+        """Forget all entries; the budget is divided by the number of readers, so a larger team keeps no more in all."""
         super().reset(episode, seed)
         self._budget = max(1, self._budget // self._readers)
 
@@ -59,20 +59,21 @@ class TidyReader(StoringReader, TidyAgent):
 class ScriptedAnswerer(StoringAgent):
     """Waits until all is read, then reads memory and answers by the fixed policy of the storing agents.
 
-    Its answers are the :class:`~atommem_gym.policies.oracle_reader.OracleReader`'s: they measure memory and retrieval.
+    Its answers come from the :class:`~atommem_gym.policies.oracle_reader.OracleReader`, so its score measures memory
+    and retrieval.
     """
 
     name = "answerer"
 
     def act(self, observation: Observation) -> str:
-        """Nothing while others read."""
+        """Do nothing while the readers read; then read memory and answer."""
         if observation["phase"] == Phase.READING:
             self._policy.expect(observation["question"].count("\n") + 1)
             return ""
         return super().act(observation)
 
     def remember(self, documents: Sequence[Document], observation: Observation) -> Sequence[Operation]:
-        """It never sees a document."""
+        """No operation: the answerer sees no document."""
         return ()
 
 
@@ -82,19 +83,23 @@ _READERS: dict[str, Callable[[int], Agent]] = {
     "oracle": lambda readers: OracleTeamReader(),
 }
 TEAMS = tuple(_READERS)
-"""The scripted teams, by what their readers do."""
+"""The names of the scripted teams; each is the name of the agent that its readers are."""
 
 
 def make_team(name: str, readers: int) -> Team:
-    """The scripted team of this name: readers, and the answerer that all of them have.
+    """The scripted team of this name: its readers, and the answerer, which is the same in every team.
 
     >>> list(make_team("keep_all", readers=2))
     ['reader_0', 'reader_1', 'answerer_0']
 
+    Args:
+        name: One of ``TEAMS``.
+        readers: Number of readers, as in the environment.
+
     Raises:
-        ConfigError: there is none.
+        ConfigError: no team has this name.
     """
     if name not in _READERS:
-        raise ConfigError(f"unknown team {name!r}; known are {', '.join(TEAMS)}")
+        raise ConfigError(f"unknown team {name!r}; {suggestion(name, TEAMS)}")
     team: dict[str, Agent] = {reader: _READERS[name](readers) for reader in reader_names(readers)}
     return {**team, ANSWERER: ScriptedAnswerer()}

@@ -1,4 +1,4 @@
-"""Plays teams in their environment and keeps what is worth a row in a table."""
+"""Plays teams in their environment and returns a record of each episode."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ from atommem_gym.step import Observation
 def play_team(
     env: TeamEnv, team: Team, name: str, index: int, *, shuffle_seed: int = 0, seed: int = 0
 ) -> EpisodeRecord:
-    """Let a team of scripted agents play item ``index`` to its end.
+    """Let a team of scripted agents play one episode to its end.
 
     Args:
-        env: Where it plays.
-        team: Who plays which part.
-        name: What the record calls the team.
-        index: The item.
-        shuffle_seed: Its layout.
-        seed: Seeds the agents, together with the item.
+        env: The team's environment.
+        team: The agent of each part.
+        name: Name of the team, for the record.
+        index: Index of the item.
+        shuffle_seed: Seed of the item's layout.
+        seed: Seeds the agents, together with the item and its layout.
 
     Returns:
-        The team's record: ``steps`` are rounds, in each of which all act; ``agent_ms`` is the time of all of them.
+        The team's record. ``steps`` are rounds, in each of which every agent acts; ``agent_ms`` adds up the time of
+        all agents in a round.
+
+    Raises:
+        IndexError: there is no item of this index.
+        AtomMemError: the environment's I/O failed.
 
     >>> from atommem_gym.agents.team import make_team
     >>> from atommem_gym.envs.team.team import parallel_env
@@ -48,21 +53,23 @@ def play_team(
 async def aplay_team(
     env: TeamEnv, team: Mapping[str, Player], name: str, index: int, *, shuffle_seed: int = 0, seed: int = 0
 ) -> EpisodeRecord:
-    """Let a team of players, such as language models, play item ``index``; those of a round are asked all at once.
+    """Let a team of players, such as language models, play one episode; the players of a round are asked at once.
 
     Args:
-        env: Where it plays.
-        team: Who plays which part.
-        name: What the record calls the team.
-        index: The item.
-        shuffle_seed: Its layout.
-        seed: Seeds the players, together with the item.
+        env: The team's environment.
+        team: The player of each part.
+        name: Name of the team, for the record.
+        index: Index of the item.
+        shuffle_seed: Seed of the item's layout.
+        seed: Seeds the players, together with the item and its layout.
 
     Returns:
-        The team's record; ``agent_ms`` is the time of the slowest in each round.
+        The team's record. ``steps`` are rounds; ``agent_ms`` counts the slowest player of each round.
 
     Raises:
-        LanguageModelError: a model gave no usable reply; the others of its round are given up.
+        IndexError: there is no item of this index.
+        LanguageModelError: a model gave no usable reply; the other calls of its round are cancelled.
+        AtomMemError: the environment's I/O failed.
     """
     game = _Game(env, team, name, index, shuffle_seed, seed)
     while not game.over:
@@ -80,7 +87,7 @@ async def aplay_team(
 
 
 class _Game(Playing[dict[str, str], dict[str, Observation]]):
-    """One episode of a team: reward, end and metrics of a round are the same for all."""
+    """One episode of a team: reward, end and metrics of a round are the same for every member."""
 
     def __init__(
         self, env: TeamEnv, team: Mapping[str, Agent | Player], name: str, index: int, shuffle_seed: int, seed: int
@@ -93,7 +100,7 @@ class _Game(Playing[dict[str, str], dict[str, Observation]]):
         self.show({}, observations, next(iter(infos.values())))
 
     def round(self, actions: dict[str, str]) -> None:
-        """Let all act."""
+        """Step the environment with the actions of all agents."""
         with self.timed("env"):
             observations, rewards, terminations, truncations, infos = self.env.step(actions)
         first = next(iter(infos))

@@ -1,6 +1,6 @@
-"""A policy in tokens: what is trained is what was sampled.
+"""A policy in tokens: a trainer trains on exactly the tokens that were sampled.
 
-Token ids go from the model's server into the steps of a session untouched, and only a copy of them is decoded, for the
+Token ids go from the model's server into the steps of a session unchanged; only a copy of them is decoded, for the
 environment.
 """
 
@@ -18,56 +18,60 @@ from atommem_gym.agents.session import Messages, Reply, check_ending
 from atommem_gym.errors import ContextLengthError, LanguageModelError
 
 Encode: TypeAlias = Callable[[Messages], Awaitable[list[int]]]
-"""Chat messages as the token ids of a prompt, generation prompt included, however many they are."""
+"""Chat messages to the token ids of a prompt, generation prompt included; long prompts are not cut."""
 Decode: TypeAlias = Callable[[list[int]], Awaitable[str]]
-"""The text of a response, without special tokens."""
+"""Token ids to the text of a response, without special tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What the model's server sampled."""
+    """A response as the model's server sampled it."""
 
     token_ids: list[int]
+    """The sampled tokens, special ones included."""
     stop_reason: str | None
-    """How the server ended it: veRL's ``completed``, or a finish reason of ``chat_reply.ENDINGS``."""
+    """How the response ended: veRL's ``completed``, or a finish reason of ``chat_reply.ENDINGS``."""
     log_probs: list[float] | None = None
-    """One per token, or none at all."""
+    """Log-probability of each token; ``None`` if the server gave none."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What the server says besides; it goes into the row."""
+    """Other fields that the server returned; they go into ``Reply.extra``."""
 
 
 Generate: TypeAlias = Callable[[list[int]], Awaitable[Generated]]
-"""Samples a response to a prompt."""
+"""Samples a response to the token ids of a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLimits:
-    """How long prompts and responses may be, in tokens."""
+    """The greatest lengths of prompts and responses, in tokens."""
 
     prompt: int
-    """At most; a longer one is shortened, or an error (``overlong_prompt``)."""
+    """Tokens of a prompt at most; a longer one is shortened or raises, as ``overlong_prompt`` of the session says."""
     response: int
-    """At most; the server ends it there, and it is acted on as it is."""
+    """Tokens of a response at most; the server cuts it there, and the policy acts on the cut response."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPolicy:
-    """A policy in tokens: the ids of prompts and responses stand in its replies.
+    """A policy in tokens: its replies hold the token ids of prompts and responses.
 
-    It raises ``ContextLengthError`` where a prompt has more tokens than allowed, and ``LanguageModelError`` where the
-    model gave no token, not one log-probability per token, or did not end the sample properly (SPEC A9).
+    Called with the messages of a prompt, it returns the :class:`~atommem_gym.agents.session.Reply`. It raises
+    ``ContextLengthError`` if the prompt has more tokens than ``limits.prompt``. It raises ``LanguageModelError`` if the
+    model sampled no token, did not end the sample with a stop, at the length limit or with a tool call (SPEC A9), or
+    gave log-probabilities of which one is missing or not finite.
     """
 
     encode: Encode
-    """The model's chat template and tokenizer."""
+    """Applies the model's chat template and tokenizer."""
     decode: Decode
-    """Its inverse, as far as text goes."""
+    """Turns sampled tokens into the action text."""
     generate: Generate
-    """The model."""
+    """Samples from the model."""
     limits: TokenLimits
+    """The greatest lengths; ``generate`` keeps to ``limits.response`` itself."""
 
     async def __call__(self, messages: Messages) -> Reply:
-        """Answer a prompt."""
+        """Sample the reply to the messages of a prompt; the errors are those of the class."""
         ids = await self.encode(messages)
         if len(ids) > self.limits.prompt:
             raise ContextLengthError(
@@ -75,7 +79,7 @@ class TokenPolicy:
                 "(veRL: data.max_prompt_length; SkyRL: trainer.max_prompt_length; TRL: max_prompt_length), "
                 "lower chunk_tokens, or let overlong_prompt be 'shorten'",
                 len(ids),
-                # The shortener's limit is that of prompt and response together, and it was promised one token for that.
+                # The shortener's limit is that of prompt and response together; a session asks it for max_tokens=1.
                 self.limits.prompt + 1,
             )
         generated = await self.generate(ids)
@@ -83,7 +87,7 @@ class TokenPolicy:
         sampled = generated.token_ids
         return Reply(
             await self.decode(sampled),
-            # veRL says "completed" of both; who says more knows better, such as of an end at the very limit.
+            # veRL says "completed" for a stop and for the limit; any other reason is more exact and is kept.
             "length"
             if generated.stop_reason == "completed" and len(sampled) >= self.limits.response
             else generated.stop_reason,
@@ -97,20 +101,20 @@ class TokenPolicy:
 
 
 async def sample_with_retries(call: Callable[[], Awaitable[Generated]], tries: int) -> Generated:
-    """One response of a model's server whose call may have failed ``tries - 1`` times before, with growing pauses.
+    """Sample one response; a failed call of the server is repeated with growing pauses, ``tries`` calls in all.
 
     Args:
-        call: Asks the server once. A sample that cannot be trained on counts as a failure, as does whatever it raises.
+        call: Asks the server once. An exception is a failure, and so is a sample that cannot be trained on.
         tries: Calls in all, at least 1.
 
     Raises:
         LanguageModelError: the last sample cannot be trained on, see :func:`check_generated`.
-        Exception: what the last call raised.
+        Exception: the last call raised it.
     """
     retrying = AsyncRetrying(
         stop=stop_after_attempt(tries),
         wait=wait_exponential(multiplier=0.5, max=8),
-        # Whatever a remote call raises; a cancellation is no Exception and passes.
+        # A remote call may raise any Exception; CancelledError is a BaseException and passes.
         retry=retry_if_exception_type(Exception),
         reraise=True,
     )
@@ -122,10 +126,11 @@ async def sample_with_retries(call: Callable[[], Awaitable[Generated]], tries: i
 
 
 def check_generated(generated: Generated) -> None:
-    """Refuse what cannot be trained on.
+    """Check that a sample can be trained on.
 
     Raises:
-        LanguageModelError: see :class:`TokenPolicy`.
+        LanguageModelError: it has no token, did not end properly (SPEC A9), or has log-probabilities of which one is
+            missing or not finite.
     """
     check_ending(generated.stop_reason, f"a sample of {len(generated.token_ids)} tokens")
     if not generated.token_ids:

@@ -1,18 +1,18 @@
-"""Group relative policy optimisation, to read and to change: a language model learns what to remember.
+"""Group relative policy optimisation (GRPO), to read and to change: a language model learns what to remember.
 
     python -m atommem_gym.agents.learn.grpo --model FOLDER --num-docs 8 --chunk-tokens 200 --iterations 10
     python -m atommem_gym.agents.learn.grpo --help
 
-After Shao et al., "DeepSeekMath" (arXiv 2402.03300), with what AtomMem (arXiv 2601.08323) does otherwise: advantages
-are not divided by the standard deviation, the upper clip is wider, and the loss is a mean over tokens. A session is
-many independent prompts and responses, all of which get the session's advantage. To try another algorithm, give
-``train`` a function of your own in place of :func:`group_advantages`.
+After Shao et al., "DeepSeekMath" (arXiv 2402.03300), with the changes of AtomMem (arXiv 2601.08323): advantages are
+not divided by the standard deviation, the upper clip is wider, and the loss is a mean over tokens. A session is many
+independent prompts and responses, and each of them gets the session's advantage. To try another algorithm, pass
+``train`` a function in place of :func:`group_advantages`.
 
-With ``--local-groups n`` some sessions are forked on the way (SPEC M14): their continuations, which share the past, are
-a group of their own, and what happened before the fork is worth the mean of what came of it.
+With ``--local-groups n``, ``n`` sessions of each iteration are forked on the way (SPEC M14). The continuations of a
+fork share their past and form a group. The steps before the fork are rewarded with the mean over the continuations.
 
-Here is the loop; the model is in ``grpo_policy.py``, playing in ``grpo_rollout.py``, losses and the gradient step in
-``grpo_update.py``. For models that need several GPUs see ``verl_loop.py``.
+This file is the loop. The model is in ``grpo_policy.py``, the rollout in ``grpo_rollout.py``, the losses and the
+gradient step in ``grpo_update.py``. For models that need several GPUs see ``verl_loop.py``.
 
 Needs ``pip install "atommem-gym[llm]"``.
 """
@@ -68,16 +68,23 @@ __all__ = [
 ]
 
 Advantages: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""From rewards ``[sessions]`` and the groups ``[sessions]`` that they belong to, to advantages ``[sessions]``."""
+"""From the rewards ``[sessions]`` and group numbers ``[sessions]`` of sessions to their advantages ``[sessions]``."""
 
 
 def group_advantages(rewards: Tensor, groups: Tensor) -> Tensor:
-    """The reward less its group's mean; no standard deviation, so easy and hard items count alike.
+    """Each reward minus its group's mean, not divided by the standard deviation: easy and hard items count alike.
 
     veRL computes the same with ``algorithm.norm_adv_by_std_in_grpo=False``.
 
     >>> group_advantages(torch.tensor([1.0, 0.0, 0.5, 0.5]), torch.tensor([0, 0, 1, 1])).tolist()
     [0.5, -0.5, 0.0, 0.0]
+
+    Args:
+        rewards: ``[sessions]``, shaping included.
+        groups: ``[sessions]``, the number of each session's group.
+
+    Returns:
+        ``[sessions]``.
     """
     numbers = groups.unique(return_inverse=True)[1]
     sums = torch.zeros(int(numbers.max()) + 1).index_add(0, numbers, rewards)
@@ -89,16 +96,21 @@ def train(
 ) -> Generator[dict[str, float], None, None]:
     """Train, and yield the figures of each iteration.
 
-    Whatever ends the training (an interruption, too) after its first update, the model is saved if ``save`` says where.
+    If ``options.save`` names a folder, the model is saved there when training ends, by an error or an interruption as
+    well, unless it ends before the first update.
 
     Args:
-        options: See there.
-        advantages: What every session is worth; the one function to change for another algorithm.
-        say: Is told what is being done, many times a second.
+        options: The settings; their defaults are those of the command line.
+        advantages: Computes the advantages of sessions; the one function to replace for another algorithm.
+        say: Called many times a second with a line about the current work.
+
+    Yields:
+        Figures of an iteration by name, such as ``reward``, ``exact_match``, ``loss`` and ``seconds``.
 
     Raises:
-        ConfigError: an option is wrong.
-        AtomMemError: the folder of the log cannot be written, or holds the log of another training.
+        ConfigError: an option is wrong, or a prompt is longer than ``options.max_prompt``.
+        AtomMemError: the log folder cannot be written or holds the log of another training, or the environment's I/O
+            failed.
     """
     torch.manual_seed(options.seed)
     keywords: dict[str, Any] = {} if options.source is None else {"source": options.source}
@@ -119,7 +131,7 @@ def train(
             log = stack.enter_context(
                 closing(TrainingLog(envs, options.log, options.model, options.group, options.log_groups))
             )
-            # It stands for the environment in all that a rollout asks of it.
+            # The log passes all calls of the rollout on to the environment.
             envs = cast("AtomMemVectorEnv", log)
         say(f"loading {options.model}")
         policy = Policy(options)
@@ -157,7 +169,7 @@ def train(
 
 
 def groups_of(options: Options, played: Played) -> Tensor:
-    """The group of each session ``[sessions]``: first those of the items, then the local ones."""
+    """The group number of each session ``[sessions]``: items first, then local groups."""
     return torch.cat([torch.arange(options.prompts).repeat_interleave(options.group), options.prompts + played.local])
 
 
@@ -170,7 +182,7 @@ def _updates(
     shuffle: np.random.Generator,
     say: Callable[[str], None],
 ) -> Iterator[float]:
-    """One pass over the rows of a rollout; the loss of each gradient step."""
+    """Train on all rows of a rollout once; yields the loss of each gradient step."""
     options = policy.options
     estimates = advantages(played.rewards, groups_of(options, played))
     order = shuffle.permutation(len(played.rows))
@@ -188,7 +200,7 @@ def _updates(
 def _report(
     options: Options, iteration: int, played: Played, losses: list[float], began: float, training: float
 ) -> dict[str, float]:
-    """The figures of an iteration, which began and went over to training at these times."""
+    """The figures of an iteration that began at ``began`` and started its updates at ``training``."""
     now, groups = time.perf_counter(), groups_of(options, played)
     flat = [
         bool((played.rewards[groups == g] == played.rewards[groups == g][0]).all()) for g in groups.unique().tolist()
@@ -216,10 +228,10 @@ def _report(
 
 
 def main(options: Options) -> int:
-    """Train; a line per iteration on standard output, how far it is on standard error every few seconds.
+    """Train; print a line per iteration on standard output, and the progress on standard error every few seconds.
 
     Returns:
-        The exit status; 130 after an interruption.
+        The exit status: 0, or 130 after an interruption.
     """
 
     def show(line: str) -> None:

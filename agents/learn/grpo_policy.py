@@ -1,4 +1,4 @@
-"""The policy of ``grpo.py``: a causal language model that samples responses and says how probable they are."""
+"""The policy of ``grpo.py``: a causal language model that samples responses and computes their log-probabilities."""
 
 from __future__ import annotations
 
@@ -22,21 +22,26 @@ class Row:
     """One step of a session, as tokens."""
 
     session: int
+    """Number of its session in the rollout."""
     prompt: list[int]
+    """Token ids of the prompt."""
     response: list[int]
-    """With the end-of-text token, if the model came to it."""
+    """Token ids of the response, end-of-text included if the model sampled it."""
 
     @property
     def tokens(self) -> int:
-        """Of prompt and response."""
+        """Number of tokens of prompt and response."""
         return len(self.prompt) + len(self.response)
 
 
 class Policy:
     """A causal language model with its tokenizer.
 
-    Weights are fp32, whatever the checkpoint has; products are computed in what ``precision`` says. Dropout stays
-    off: the ratio of new to old probability would measure it.
+    Weights are fp32, whatever the checkpoint has; ``precision`` is the type of the matrix products. Dropout is off,
+    because it would change the ratio of new to old probability.
+
+    Args:
+        options: Model, device, precision, sampling and limits.
 
     Raises:
         ConfigError: the model cannot leave out the logits of prompts.
@@ -58,8 +63,8 @@ class Policy:
         ends = self._published.eos_token_id
         listed = ends if isinstance(ends, list) else [ends]
         self.ends = {one for one in (self.tokenizer.eos_token_id, *listed) if one is not None}
-        # generate() fills up what it is not told from here, such as a published repetition penalty: then what is
-        # sampled would not be what is trained.
+        # generate() takes other settings from the model, such as a published repetition penalty; with those it would
+        # sample from another distribution than the one that is trained.
         self.model.generation_config = GenerationConfig(
             do_sample=True,
             temperature=options.temperature,
@@ -72,7 +77,7 @@ class Policy:
 
     @property
     def precision(self) -> str:
-        """``bf16`` or ``fp32``."""
+        """The type of the matrix products: ``bf16`` or ``fp32``."""
         if self.options.precision != "auto":
             return self.options.precision
         return "fp32" if torch.device(self.options.device).type == "cpu" else "bf16"
@@ -80,11 +85,14 @@ class Policy:
     def respond(
         self, messages: Sequence[list[dict[str, str]]], tell: Callable[[int], None] | None = None
     ) -> list[tuple[list[int], list[int]]]:
-        """A prompt and a sampled response for each chat, as token ids.
+        """Sample a response to each chat.
 
         Args:
-            messages: The chats.
-            tell: Is called after each token with how many there are so far, of all responses together.
+            messages: The chats, each a list of messages with ``role`` and ``content``.
+            tell: Called after each token with the number of tokens so far, over all responses.
+
+        Returns:
+            Token ids of prompt and response for each chat.
 
         Raises:
             ConfigError: a prompt is longer than ``max_prompt``.
@@ -109,14 +117,20 @@ class Policy:
         return [(one, self._ended(response)) for one, response in zip(prompts, out[:, longest:].tolist(), strict=True)]
 
     def texts(self, responses: Sequence[list[int]]) -> list[str]:
-        """The actions that responses stand for."""
+        """The action texts of responses, without special tokens."""
         return [str(text) for text in self.tokenizer.batch_decode(responses, skip_special_tokens=True)]
 
     def log_probs(self, rows: Sequence[Row]) -> tuple[Tensor, Tensor]:
-        """Log-probabilities ``[rows, tokens]`` of the responses at the sampling temperature, and which are real.
+        """Log-probabilities of the responses at the sampling temperature.
 
-        Prompts are filled up on the left, so that all responses begin in one column, and only what predicts them
-        becomes logits: at most ``rows`` × (``max_response`` + 1) × vocabulary of them.
+        Prompts are padded on the left, so that all responses begin in one column. Only the positions that predict
+        response tokens get logits: at most ``rows`` × (``max_response`` + 1) × vocabulary numbers.
+
+        Args:
+            rows: Steps of sessions.
+
+        Returns:
+            Log-probabilities ``[rows, tokens]``, and a mask of the same shape, 1 where a token is not padding.
         """
         before = max(len(row.prompt) for row in rows)
         after = max(len(row.response) for row in rows)
@@ -140,7 +154,7 @@ class Policy:
         return chosen, mask[:, before:].float()
 
     def save(self, folder: Path) -> None:
-        """Write the model, in fp32 and with the settings for generation that it came with, and its tokenizer."""
+        """Write the model, in fp32 and with its published generation settings, and the tokenizer into a folder."""
         self.model.save_pretrained(folder)
         # Written by hand: some published settings (a temperature without sampling) are refused by save_pretrained.
         self._published.to_json_file(folder / "generation_config.json")
@@ -154,7 +168,7 @@ class Policy:
         return context
 
     def _ended(self, response: list[int]) -> list[int]:
-        """A response up to its first end-of-text token; what follows is padding."""
+        """A response up to and with its first end-of-text token; padding follows it."""
         for i, one in enumerate(response):
             if one in self.ends:
                 return response[: i + 1]
@@ -162,7 +176,7 @@ class Policy:
 
 
 class _Counting(StoppingCriteria):  # type: ignore[misc]  # transformers has no types
-    """Stops nothing: tells how many tokens responses have, while they grow."""
+    """Never stops a row; reports the number of sampled tokens while responses grow."""
 
     def __init__(self, ends: list[int], tell: Callable[[int], None]) -> None:
         self._ends = torch.tensor(ends)

@@ -1,4 +1,4 @@
-"""Says every few seconds how far a run is, from a thread of its own: also while one call of the model takes minutes."""
+"""Prints the progress of a run every few seconds, from its own thread, so also while the model computes for minutes."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from types import TracebackType
 
 
 class Progress:
-    """Shows the latest status again and again, as a context manager.
+    """Prints the latest status at regular times while its ``with`` block runs.
 
     Args:
-        show: Takes a line.
+        show: Called with each line.
         every: Seconds between two lines.
     """
 
@@ -25,7 +25,7 @@ class Progress:
         self._began = time.monotonic()
 
     def say(self, status: str) -> None:
-        """Note what is being done; it is shown when the time has come."""
+        """Set the status; the next line shows it."""
         self._status = status
 
     def __enter__(self) -> Progress:

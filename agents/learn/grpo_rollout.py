@@ -1,4 +1,4 @@
-"""The rollout of ``grpo.py``: all sessions of an iteration, together, over a vector environment; and their forks."""
+"""The rollout of ``grpo.py``: plays all sessions of an iteration at once in a vector environment, then their forks."""
 
 from __future__ import annotations
 
@@ -24,55 +24,58 @@ from atommem_gym.step import Observation
 
 @dataclass(frozen=True)
 class LocalGroups:
-    """Which sessions are forked, and into how many."""
+    """How many sessions are forked, and into how many continuations."""
 
     count: int
-    """Sessions that are forked, drawn from all of them; each once, at a step drawn from all its own but the first."""
+    """Sessions that are forked, drawn from all; each is forked once, at a step drawn from all but its first."""
     branches: int
-    """Continuations of each: the session's own, and forks that are played to their ends besides."""
+    """Continuations per fork: the session's own, and ``branches - 1`` more that are played to their ends."""
     rng: np.random.Generator
-    """Draws sessions and steps."""
+    """Draws the sessions and the steps."""
 
 
 @dataclass(frozen=True)
 class Played:
     """The sessions of a rollout.
 
-    A session that was forked is two: its steps before the fork, which are worth the mean of what came of it, and its
-    own continuation, which is a session of its local group.
+    A forked session counts as two: the steps before the fork, whose reward is the mean over the continuations, and its
+    own continuation, which is a session of the local group.
     """
 
     rows: list[Row]
+    """The steps of all sessions."""
     rewards: Tensor
-    """``[sessions]``, shaping included: first of the items, in their order, then of the local groups' continuations,
-    from the fork on."""
+    """``[sessions]``, shaping included: the sessions of the items in their order, then the continuations of the local
+    groups, which count from the fork on."""
     local: Tensor
-    """The local group, from 0, of each of the latter."""
+    """``[continuations]``: the number of each continuation's local group, from 0."""
     exact_match: float
     """Mean over the sessions of the items."""
     sampling_seconds: float
+    """Seconds in the model."""
     environment_seconds: float
-    """With rendering prompts."""
+    """Seconds in the environment, rendering of prompts included."""
 
     @property
     def sampled_tokens(self) -> int:
-        """Of all responses."""
+        """Number of tokens of all responses."""
         return sum(len(row.response) for row in self.rows)
 
 
 @dataclass(eq=False)
 class Session:
-    """An episode while it is played, from its reset or from a fork on."""
+    """An episode while it is played, from its reset or from a fork."""
 
     game: Playing[str, Observation]
+    """The episode."""
     forks: bool = False
-    """Whether it is to be forked."""
+    """Whether this session will be forked."""
     gained: list[float] = field(default_factory=list)
     """The reward of each step."""
     forked_at: int = 0
-    """Number of steps before the fork, if there is one."""
+    """Steps before the fork, if there is one."""
     state: dict[str, Any] | None = None
-    """The snapshot at that step."""
+    """The environment's snapshot at the fork; ``None`` if there is no fork."""
 
 
 def play(
@@ -83,15 +86,18 @@ def play(
     say: Callable[[str], None] = lambda _: None,
     local: LocalGroups | None = None,
 ) -> Played:
-    """Let every sub-environment play one episode, all of them together; then the forks, in as many slots as there are.
+    """Play one episode in every sub-environment, all at once; then play the forks in the same sub-environments.
 
     Args:
-        envs: As many sub-environments as items.
-        policy: Who plays.
-        items: Index and layout of each; the members of a group have the same (SPEC E8).
-        shaping: See ``Options``.
-        say: Is told how far it is, after each token.
-        local: Which sessions are forked; by default none is.
+        envs: One sub-environment per item.
+        policy: The model that plays.
+        items: Index and layout seed of each item; the members of a group have the same (SPEC E8).
+        shaping: Wrappers that add to the reward, as JSON; see ``Options``.
+        say: Called after each token with a line about the progress.
+        local: Which sessions are forked; by default none.
+
+    Raises:
+        ConfigError: a prompt is longer than ``max_prompt``.
     """
     rollout = Rollout(envs, policy, shaping, say)
     games = [Playing[str, Observation]("policy", *item) for item in items]
@@ -117,7 +123,7 @@ def play(
 
 
 def fork_of(envs: AtomMemVectorEnv, slot: int, parent: Session) -> Session:
-    """A session that goes on in a slot from where another one was forked (SPEC M14)."""
+    """Restore the fork of ``parent`` in sub-environment ``slot`` (SPEC M14); a session that goes on from there."""
     assert parent.state is not None
     observation = envs.restore(slot, parent.state)
     assert observation is not None
@@ -131,12 +137,15 @@ def assembled(
     sessions: Sequence[Session],
     groups: Sequence[Sequence[Session]],
 ) -> tuple[list[Row], Tensor, Tensor]:
-    """Rows with the numbers of their sessions, rewards, and the local groups.
+    """Number the sessions, and compute their rewards.
 
     Args:
-        taken: Every step: whose it is, its number in that session, prompt and response.
-        sessions: Those of the items.
-        groups: Each a forked session, then its forks.
+        taken: Every step: its session, its number in that session, and the token ids of prompt and response.
+        sessions: The sessions of the items.
+        groups: The local groups; each is the forked session, then its forks.
+
+    Returns:
+        The fields ``rows``, ``rewards`` and ``local`` of :class:`Played`.
     """
     rewards = [math.fsum(session.gained) for session in sessions]
     place = {id(session): number for number, session in enumerate(sessions)}
@@ -158,7 +167,7 @@ def assembled(
 
 
 class Rollout:
-    """Plays sessions in the slots of a vector environment, and notes their steps and the time they take."""
+    """Plays sessions in the sub-environments of a vector environment, and notes their steps and the time."""
 
     def __init__(self, envs: AtomMemVectorEnv, policy: Policy, shaping: str, say: Callable[[str], None]) -> None:
         self._envs = envs
@@ -169,17 +178,17 @@ class Rollout:
         self._started = time.perf_counter()
         self._sampled = 0
         self.sampling = 0.0
-        """Seconds."""
+        """Seconds in the model so far."""
         self.taken: list[tuple[Session, int, tuple[list[int], list[int]]]] = []
-        """Every step, see :func:`assembled`."""
+        """Every step so far, as :func:`assembled` takes them."""
 
     @property
     def seconds(self) -> float:
-        """Since it was made."""
+        """Seconds since the rollout was made."""
         return time.perf_counter() - self._started
 
     def play(self, sessions: Mapping[int, Session], forking: np.random.Generator | None = None) -> None:
-        """Play sessions to their ends; ``forking`` draws at which step those that are to be forked are."""
+        """Play sessions, by their sub-environments, to their ends; ``forking`` draws the steps of the forks."""
         while playing := [i for i, session in sessions.items() if not session.game.over]:
             for i in playing:
                 self._maybe_fork(i, sessions[i], forking)
@@ -195,14 +204,14 @@ class Rollout:
             self._step(sessions, dict(zip(playing, self._policy.texts([pair[1] for pair in pairs]), strict=True)))
 
     def _maybe_fork(self, slot: int, session: Session, forking: np.random.Generator | None) -> None:
-        """Keep this step with the probability that makes all steps but the first equally likely at the end."""
+        """Choose this step with the probability that makes all steps but the first equally likely at the end."""
         steps = len(session.gained)
         if forking is not None and session.forks and steps and forking.integers(steps) == 0:
             session.forked_at, session.state = steps, self._envs.snapshot(slot)
 
     def _step(self, sessions: Mapping[int, Session], texts: Mapping[int, str]) -> None:
         envs = self._envs
-        # Those that are over begin another episode, which nobody looks at.
+        # Sub-environments whose session is over begin another episode, which is ignored.
         actions = [texts.get(i, "") for i in range(envs.num_envs)]
         observations, gained, terminations, truncations, _ = envs.step(actions)
         for i, text in texts.items():

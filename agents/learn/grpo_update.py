@@ -1,4 +1,4 @@
-"""The losses of ``grpo.py``, equal to veRL's, and one gradient step that takes a bounded number of rows at once."""
+"""The losses of ``grpo.py``, equal to veRL's, and a gradient step in micro-batches of bounded memory."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from atommem_gym.agents.learn.grpo_options import Options
 from atommem_gym.agents.learn.grpo_policy import Policy, Row
 
 _FARTHEST = 20.0
-"""Differences of log-probabilities beyond this are cut, as in veRL: their exponential is no number to train on."""
+"""Differences of log-probabilities are clipped at this, as in veRL; the exponential of larger ones is useless."""
 
 
 def policy_loss(
     new: Tensor, old: Tensor, advantages: Tensor, own: Tensor, options: Options, tokens: int | None = None
 ) -> Tensor:
-    """The clipped loss, a mean over all real tokens: a long session counts by its tokens.
+    """The clipped policy loss, a mean over all response tokens, so a longer session counts for more.
 
-    A negative advantage has a second bound (Ye et al., arXiv 1912.09729): without it a token that became many times as
-    probable would push without limit.
+    For negative advantages the loss has a second bound (dual clip; Ye et al., arXiv 1912.09729). Without it a token
+    whose probability rose many times would dominate the gradient.
 
     Args:
         new: Log-probabilities ``[rows, tokens]`` of the policy.
-        old: Log-probabilities with which the responses were sampled.
-        advantages: ``[rows]``, of each row's session.
-        own: ``[rows, tokens]``, 1 where the policy wrote the token.
+        old: Log-probabilities ``[rows, tokens]`` before the update.
+        advantages: ``[rows]``, the advantage of each row's session.
+        own: ``[rows, tokens]``, 1 where the policy sampled the token, 0 on padding.
         options: The clips.
-        tokens: Of how many tokens it is a mean; by default those of these rows.
+        tokens: Divisor of the mean; by default the number of tokens of these rows.
     """
     gains = advantages[:, None]
     ratio = (new - old).clamp(-_FARTHEST, _FARTHEST).exp()
@@ -41,13 +41,13 @@ def policy_loss(
 
 
 def low_variance_kl(new: Tensor, reference: Tensor, own: Tensor, tokens: int | None = None) -> Tensor:
-    """Distance to the reference, never negative (Schulman, "Approximating KL divergence", the estimator k3).
+    """KL divergence from the reference, never negative (the estimator k3 of Schulman, "Approximating KL divergence").
 
     Args:
         new: Log-probabilities ``[rows, tokens]`` of the policy.
-        reference: Those of the reference.
-        own: ``[rows, tokens]``, 1 where the policy wrote the token.
-        tokens: Of how many tokens it is a mean; by default those of these rows.
+        reference: Log-probabilities ``[rows, tokens]`` of the reference.
+        own: ``[rows, tokens]``, 1 where the policy sampled the token, 0 on padding.
+        tokens: Divisor of the mean; by default the number of tokens of these rows.
     """
     difference = (reference - new).clamp(-_FARTHEST, _FARTHEST)
     distances = (difference.exp() - difference - 1).clamp(-10, 10)
@@ -56,15 +56,16 @@ def low_variance_kl(new: Tensor, reference: Tensor, own: Tensor, tokens: int | N
 
 @dataclass(frozen=True)
 class Before:
-    """How probable the responses of some rows were before the update, one tensor ``[tokens]`` a row."""
+    """Log-probabilities of the responses of some rows before the update."""
 
     policy: list[Tensor]
+    """By the policy, one tensor ``[tokens]`` per row."""
     reference: list[Tensor] | None = None
-    """The same of the reference, if there is one."""
+    """By the reference, likewise; ``None`` without a reference."""
 
 
 def micro_batches(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
-    """The places of rows in lots of ``size``, rows of like length together, so that little is padding.
+    """Split rows into lots of ``size`` rows of similar length, so that little is padding; yields their indices.
 
     >>> list(micro_batches([Row(0, [1] * 9, [1]), Row(0, [1], [1]), Row(0, [1] * 8, [1])], 2))
     [[1, 2], [0]]
@@ -74,9 +75,10 @@ def micro_batches(rows: Sequence[Row], size: int) -> Iterator[list[int]]:
 
 
 def each_log_probs(policy: Policy, rows: Sequence[Row]) -> list[Tensor]:
-    """Log-probabilities of every row's response, without a gradient, computed in the lots of the update.
+    """Log-probabilities of every row's response, one tensor ``[tokens]`` per row, without gradients.
 
-    In the same lots, since a product in bf16 depends on what it is padded with: else the first ratio were not 1.
+    They are computed in the same lots as the update. In bf16 a product depends on its padding, so in other lots the
+    first ratio of new to old probability would not be 1.
     """
     found: dict[int, Tensor] = {}
     with torch.no_grad():
@@ -89,16 +91,20 @@ def each_log_probs(policy: Policy, rows: Sequence[Row]) -> list[Tensor]:
 def update(
     policy: Policy, optimizer: torch.optim.Optimizer, rows: Sequence[Row], advantages: Tensor, before: Before
 ) -> float:
-    """One gradient step; the loss.
+    """Do one gradient step.
 
-    Gradients of micro-batches add up to that of the whole: each is divided by the tokens of all rows.
+    The loss of each micro-batch is divided by the tokens of all rows, so that the gradients add up to that of the whole
+    batch.
 
     Args:
-        policy: What is trained.
-        optimizer: Of its parameters.
-        rows: Which steps of which sessions.
-        advantages: ``[sessions]``.
-        before: Of the rows.
+        policy: The policy to train.
+        optimizer: Optimizer of its parameters.
+        rows: The batch: steps of sessions.
+        advantages: ``[sessions]``, by the session numbers of the rows.
+        before: Log-probabilities of the rows before the updates of this iteration.
+
+    Returns:
+        The loss.
     """
     options = policy.options
     tokens = sum(len(row.response) for row in rows)

@@ -1,10 +1,10 @@
-"""Proximal policy optimisation in one file, to read and to change: what to remember, learned by a small network.
+"""Proximal policy optimisation (PPO) in one file, to read and to change: a small network learns what to remember.
 
     python -m atommem_gym.agents.learn.ppo --steps 25000 --num-docs 40 --max-entries 12
     python -m atommem_gym.agents.learn.ppo --help
 
 After Schulman et al., "Proximal Policy Optimization Algorithms" (arXiv 1707.06347), with generalised advantage
-estimation (arXiv 1506.02438). ``ppo_episodes.py`` goes on from here: whole episodes, hindsight credit and local groups.
+estimation (arXiv 1506.02438). ``ppo_episodes.py`` adds whole episodes, hindsight credit and local groups.
 Needs ``pip install "atommem-gym[rl]"``.
 """
 
@@ -40,61 +40,61 @@ class Options:
     """Train a network to choose macro-actions."""
 
     env_id: str = "AtomMem-Synthetic-v0"
-    """Any environment of the family."""
+    """Gymnasium id of the environment."""
     source: str | None = None
-    """Where its records come from, if not from its default source."""
+    """Source of its records, if not the default one."""
     num_docs: int = 40
     """Documents per episode."""
     chunk_tokens: int = 128
-    """Tokens per chunk; two or three synthetic documents."""
+    """Tokens per chunk; 128 are two or three synthetic documents."""
     max_entries: int = 12
-    """The budget: entries."""
+    """Entries that memory may hold."""
     max_entry_tokens: int = 128
-    """The budget: tokens per entry."""
+    """Tokens per entry, at most."""
     top_k: int = 12
-    """Entries that a read shows."""
+    """Entries that a read returns."""
     slots: int = 3
-    """Documents that one action decides about."""
+    """Documents that one action decides on."""
     vectors: int = 0
     """Dimensions of the embeddings in the observation."""
     shaping: float = 0.5
-    """Weight of the reward for evidence; 0 leaves exact match alone."""
+    """Weight of the reward for evidence; 0: the reward is exact match alone."""
     network: Literal["shared", "plain"] = "shared"
-    """One scorer for all documents, or one network over the whole observation."""
+    """shared: one scorer for all documents; plain: one network over the whole observation."""
     width: int = 64
-    """Units of the two hidden layers."""
+    """Units in each of the two hidden layers."""
     steps: int = 25_000
     """Environment steps in all."""
     num_envs: int = 16
     """Environments stepped together."""
     rollout: int = 64
-    """Steps of each between two updates."""
+    """Steps per environment between two updates."""
     epochs: int = 8
     """Passes over a rollout."""
     batch: int = 128
     """Transitions per gradient step."""
     learning_rate: float = 2e-3
-    """Learning rate of Adam at the beginning; it falls linearly to 0."""
+    """Learning rate of Adam at the start; it falls linearly to 0."""
     gamma: float = 1.0
-    """Discount; episodes are short and end with the reward."""
+    """Discount per step; 1, since episodes are short and end with the reward."""
     gae_lambda: float = 0.95
-    """Trade between bias and variance of the advantages."""
+    """Lambda of generalised advantage estimation: bias against variance."""
     clip: float = 0.2
-    """How far the ratio of new to old probability may count."""
+    """The ratio of new to old probability is clipped to 1 minus this and 1 plus this."""
     entropy: float = 0.002
     """Weight of the entropy bonus."""
     value_weight: float = 0.5
     """Weight of the critic's loss."""
     max_gradient: float = 0.5
-    """Norm at which gradients are cut."""
+    """Norm at which gradients are clipped."""
     seed: int = 0
     """Seeds weights, environments, sampling and the order of transitions."""
     save: Path | None = None
-    """Where to write the trained weights."""
+    """File for the trained weights."""
 
 
 def make_env(options: Options, wrap: Wrap | None = None) -> EmbeddingObservation:
-    """One environment with the two wrappers, and the shaping reward below them; ``wrap`` comes below that."""
+    """One environment: ``wrap`` around the text environment, then the shaping reward, macro-actions and vectors."""
     keywords: dict[str, Any] = {} if options.source is None else {"source": options.source}
     env = gym.make(
         options.env_id,
@@ -115,7 +115,7 @@ def make_env(options: Options, wrap: Wrap | None = None) -> EmbeddingObservation
 
 
 def mlp(inputs: int, outputs: int, width: int, scale: float) -> nn.Sequential:
-    """Two hidden layers, orthogonal weights; ``scale`` is that of the last layer."""
+    """A network with two hidden layers and orthogonal weights; ``scale`` is the gain of the last layer."""
     layers = [nn.Linear(inputs, width), nn.Linear(width, width), nn.Linear(width, outputs)]
     for layer, gain in zip(layers, (2**0.5, 2**0.5, scale), strict=True):
         nn.init.orthogonal_(layer.weight, gain)
@@ -124,15 +124,15 @@ def mlp(inputs: int, outputs: int, width: int, scale: float) -> nn.Sequential:
 
 
 class Policy(nn.Module):  # type: ignore[misc]  # torch is optional and so untyped here
-    """Actor and critic over ``EmbeddingObservation``.
+    """Actor and critic over the observations of ``EmbeddingObservation``.
 
-    ``shared`` scores every document with the same network, from its own features, the scalars and what the documents
-    have on average; what it learns about one slot holds for all. ``plain`` is one network over all numbers, as
-    Stable-Baselines3's ``MlpPolicy``.
+    ``shared`` scores every document with the same network, from the document's features, their mean over all documents
+    and the scalars; what it learns about one slot holds for all. ``plain`` is one network over the whole observation,
+    like Stable-Baselines3's ``MlpPolicy``.
 
     Args:
         choices: ``nvec`` of the action space: ``slots`` document choices, drop, read.
-        size: Numbers in an observation.
+        size: Length of an observation vector.
         network: ``"shared"`` or ``"plain"``.
         width: Units of the hidden layers.
     """
@@ -153,7 +153,7 @@ class Policy(nn.Module):  # type: ignore[misc]  # torch is optional and so untyp
             self.actor = mlp(size, sum(self.choices), width, 0.01)
 
     def forward(self, observations: Tensor) -> tuple[list[torch.distributions.Categorical], Tensor]:
-        """The distribution of each choice, and the values ``[n]``, of observations ``[n, size]``."""
+        """For observations ``[n, size]``, the distribution of each choice and the values ``[n]``."""
         end = len(SCALARS) + self.slots * len(FEATURES)
         scalars, rest = observations[:, : len(SCALARS)], observations[:, end:]
         documents = observations[:, len(SCALARS) : end].reshape(-1, self.slots, len(FEATURES))
@@ -167,21 +167,21 @@ class Policy(nn.Module):  # type: ignore[misc]  # torch is optional and so untyp
             logits, values = torch.cat([scores, self.memory(whole)], 1), self.critic(whole)
         split = list(torch.split(logits, self.choices, dim=1))
         for slot in range(self.slots):
-            # Where no document is offered there is nothing to choose, and chance would only be noise in the gradient.
+            # A slot without a document has one choice, SKIP; sampling others would only add noise to the gradient.
             free = documents[:, slot, :1] == 0
             others = torch.arange(self.choices[slot]) != SKIP
             split[slot] = split[slot].masked_fill(free & others, -1e9)
         return [torch.distributions.Categorical(logits=part) for part in split], values[:, 0]
 
     def act(self, observation: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-        """The most likely choices ``[slots + 2]`` for one observation."""
+        """The most probable choices ``[slots + 2]`` for one observation ``[size]``."""
         with torch.no_grad():
             distributions, _ = self(torch.as_tensor(observation)[None])
         return np.array([int(d.logits.argmax()) for d in distributions])
 
 
 OnRollout: TypeAlias = Callable[[int, Policy], None]
-"""Called with the steps so far and the policy, before the first update and after each."""
+"""Called with the number of steps so far and the policy, before each rollout and once at the end."""
 
 
 def generalised_advantages(
@@ -190,12 +190,12 @@ def generalised_advantages(
     """Generalised advantage estimates ``[time, envs]``.
 
     Args:
-        rewards: ``[time, envs]``
-        values: ``[time, envs]``, of the observations acted upon.
-        ends: ``[time, envs]``, 1 where the step ended the episode: nothing is bootstrapped after it (SPEC E6).
-        last_values: ``[envs]``, of the observations after the last step.
-        gamma: Discount.
-        gae_lambda: Lambda.
+        rewards: ``[time, envs]``.
+        values: ``[time, envs]``, the critic's values of the observations before each step.
+        ends: ``[time, envs]``, 1 where the step ended the episode; nothing is bootstrapped after it (SPEC E6).
+        last_values: ``[envs]``, the values of the observations after the last step.
+        gamma: Discount per step.
+        gae_lambda: Lambda, from 0 to 1.
 
     >>> one, none = torch.ones(2, 1), torch.zeros(2, 1)
     >>> generalised_advantages(one, none, torch.tensor([[0.0], [1.0]]), torch.ones(1), 1.0, 1.0).flatten().tolist()
@@ -211,11 +211,14 @@ def generalised_advantages(
 
 
 def train(options: Options, on_rollout: OnRollout | None = None) -> Policy:
-    """Train a policy by PPO over macro actions.
+    """Train a policy with PPO over macro-actions.
 
     Args:
-        options: What the command line takes.
-        on_rollout: Called with the number of steps so far and the policy, before each rollout.
+        options: The settings; their defaults are those of the command line.
+        on_rollout: Called with the number of steps so far and the policy, before each rollout and once at the end.
+
+    Returns:
+        The trained policy.
     """
     torch.manual_seed(options.seed)
     shuffle = np.random.default_rng(options.seed)
@@ -256,16 +259,24 @@ def train(options: Options, on_rollout: OnRollout | None = None) -> Policy:
 
 
 def log_prob(distributions: list[torch.distributions.Categorical], choices: Tensor) -> Tensor:
-    """The log probability ``[n]`` of all choices ``[n, places]`` together."""
+    """The joint log-probability ``[n]`` of the choices ``[n, places]``."""
     return sum(d.log_prob(choices[:, place]) for place, d in enumerate(distributions))
 
 
 def update(policy: Policy, optimizer: torch.optim.Optimizer, rows: list[Tensor], options: Options) -> None:
-    """One gradient step on some transitions."""
+    """Do one gradient step.
+
+    Args:
+        policy: The policy to train.
+        optimizer: Optimizer of its parameters.
+        rows: A batch of ``n`` steps: observations ``[n, size]``, choices ``[n, places]``, their log-probabilities,
+            advantages and returns ``[n]``.
+        options: Clip, weights and the norm of gradients.
+    """
     observations, choices, old_log_probs, advantages, returns = rows
     distributions, values = policy(observations)
     ratio = torch.exp(log_prob(distributions, choices) - old_log_probs)
-    if len(advantages) > 1:  # one alone has no deviation
+    if len(advantages) > 1:  # a single one has no standard deviation
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
     clipped = ratio.clamp(1 - options.clip, 1 + options.clip)
     surrogate = torch.min(ratio * advantages, clipped * advantages).mean()
@@ -278,8 +289,8 @@ def update(policy: Policy, optimizer: torch.optim.Optimizer, rows: list[Tensor],
 
 
 def main(options: Options) -> None:
-    """Train, and print every ten rollouts the exact match of episodes that the policy plays meanwhile."""
-    torch.set_num_threads(1)  # more only wait for each other in networks this small
+    """Train; every ten rollouts play ten episodes and print the exact match of the last fifty."""
+    torch.set_num_threads(1)  # for networks this small, more threads only wait for each other
     recent: deque[float] = deque(maxlen=50)
     started = time.perf_counter()
     with closing(make_env(options)) as env:

@@ -1,15 +1,15 @@
-"""PPO on whole episodes, with two other answers to the question which step earned the reward.
+"""PPO on whole episodes, with two other ways to assign the reward to steps.
 
     python -m atommem_gym.agents.learn.ppo_episodes --env-id AtomMem-Drift-v0 --hindsight 0.5
     python -m atommem_gym.agents.learn.ppo_episodes --env-id AtomMem-Drift-v0 --local-groups 2
 
-``ppo.py`` trains on windows of a fixed length, and its critic alone carries a reward at the end back to the steps
-before. Here a step is trained on when its episode is over, so that
+``ppo.py`` trains on windows of a fixed length, and only its critic carries a reward at the end back to earlier steps.
+Here a step is trained on once its episode is over, which allows two more ways:
 
-- *hindsight credit* (SPEC R7) moves a share of the reward to the steps whose operations earned it. Not all of it: what
-  wrote an entry earns, what read it does not, so a policy that is paid in hindsight alone has no reason to read;
-- *local groups* compare continuations: an episode is forked where it stands, and each of the continuations, played to
-  its end, has as advantage its return less the mean of its group, in place of the critic's estimate.
+- *Hindsight credit* (SPEC R7) moves a share of the reward to the steps whose operations earned it. A share, not all of
+  it: steps that wrote an entry earn, steps that read it do not, so a policy paid only in hindsight would not read.
+- *Local groups* compare continuations. A running episode is forked, each continuation is played to its end, and its
+  advantage is its return minus the mean of its group, in place of the critic's estimate.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ class Options(ppo.Options):
     """
 
     hindsight: float = 0.0
-    """Share of the reward at the end that goes to the steps whose operations earned it (SPEC R7)."""
+    """Share of the final reward, from 0 to 1, that moves to the steps whose operations earned it (SPEC R7)."""
     local_groups: int = 0
-    """Episodes that are forked in each rollout, where they stand."""
+    """Running episodes that are forked at the start of each rollout."""
     branches: int = 4
-    """Continuations of each, which form a group of their own; the forked episode itself goes on apart from them."""
+    """Continuations per fork, which form a group; the forked episode itself goes on and is not one of them."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.hindsight <= 1:
@@ -57,43 +57,47 @@ class Options(ppo.Options):
 
 
 Figures: TypeAlias = dict[str, float]
-"""Of a rollout: ``steps`` so far, ``reward`` (mean of the episodes that began with a reset), ``local_groups`` and
-``local_groups_without_variance`` (a share; NaN where there are none)."""
+"""Figures of a rollout: ``steps`` so far, ``reward`` (mean over the finished episodes that began with a reset),
+``local_groups`` (finished ones) and ``local_groups_without_variance`` (a share of them; NaN if there are none)."""
 Rows: TypeAlias = list[Tensor]
-"""Observations, choices, log probabilities, advantages and returns of some steps, as ``ppo.update`` takes them."""
+"""Observations, choices, log-probabilities, advantages and returns of some steps, as ``ppo.update`` takes them."""
 
 
 @dataclass(eq=False)
 class Track:
-    """An environment while it is played, from a reset or from a fork on."""
+    """An environment while an episode is played, from a reset or from a fork."""
 
     env: EmbeddingObservation
+    """The environment."""
     observation: npt.NDArray[np.float32]
+    """The observation to act on, ``[size]``."""
     first: int = 0
-    """Number of its first step in the episode."""
+    """Number of the track's first step in the episode, from 0."""
     group: list[Track] = field(default_factory=list)
-    """The continuations of one fork, this one among them; empty if it began with a reset."""
+    """The continuations of one fork, this one included; empty if the track began with a reset."""
     steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = field(default_factory=list)
-    """Observation, choices, their log probability, value."""
+    """Observation, choices, their joint log-probability and value, per step."""
     rewards: list[float] = field(default_factory=list)
+    """Reward per step, with hindsight credit once the episode is over."""
     over: bool = False
+    """Whether the episode has ended."""
 
     def step(self, choices: Tensor, of: tuple[Tensor, Tensor, Tensor], hindsight: float) -> None:
-        """Carry out choices; ``of`` are the observation, their log probability and the value."""
+        """Carry out choices; ``of`` holds the observation, their joint log-probability and the value."""
         seen, probability, value = of
         self.observation, reward, self.over, _, info = self.env.step(choices.numpy())
         self.steps.append((seen, choices, probability, value))
         self.rewards.append(reward)
         if self.over and hindsight:
-            # Only among its own steps: what is the past's due is part of what a continuation is worth in its group.
+            # Credit for steps before the fork stays in the last reward: it belongs to the return of this continuation.
             earned = [hindsight * one for one in step_rewards(info, self.first)]
-            # What wrappers added stays where it was.
+            # Rewards that wrappers have added stay at their steps.
             self.rewards[-1] -= sum(earned)
             self.rewards = [one + more for one, more in zip(self.rewards, earned, strict=True)]
 
 
 def group_advantages(returns: Sequence[float]) -> list[float]:
-    """What each continuation of a group is worth: its return less the mean.
+    """The advantage of each continuation of a group: its return minus the mean.
 
     >>> group_advantages([1.0, 0.0, 0.5, 0.5])
     [0.5, -0.5, 0.0, 0.0]
@@ -103,7 +107,10 @@ def group_advantages(returns: Sequence[float]) -> list[float]:
 
 
 def rows_of(track: Track, options: Options) -> Rows:
-    """The rows of an episode that is over, or of a continuation whose group is."""
+    """The rows of an episode that is over, or of a continuation whose whole group is over.
+
+    Advantages are generalised advantage estimates; for a continuation all are its advantage in the group.
+    """
     seen, choices, probabilities, values = (torch.stack(part) for part in zip(*track.steps, strict=True))
     rewards = torch.tensor(track.rewards)
     if not track.group:
@@ -119,7 +126,7 @@ def rows_of(track: Track, options: Options) -> Rows:
 
 
 def make_env(options: Options) -> EmbeddingObservation:
-    """One environment as ``ppo.make_env`` makes it, with the credit that the options ask for."""
+    """One environment as ``ppo.make_env`` makes it, with hindsight credit if the options ask for it."""
     return ppo.make_env(options, HindsightCredit if options.hindsight else None)
 
 
@@ -129,20 +136,23 @@ def train(
     on_figures: Callable[[Figures], None] | None = None,
     make: Callable[[Options], EmbeddingObservation] = make_env,
 ) -> Policy:
-    """Train a policy.
+    """Train a policy with PPO over macro-actions, on whole episodes.
 
     Args:
-        options: See there; ``num_envs * rollout`` is how many steps of finished episodes an update waits for. All steps
-            count, those of continuations, too.
-        on_rollout: May look at the policy on the way, as in ``ppo.train``.
-        on_figures: Is told the figures of each rollout.
+        options: The settings; their defaults are those of the command line. An update waits for ``num_envs * rollout``
+            steps of finished episodes. Steps of continuations count as well.
+        on_rollout: Called with the number of steps so far and the policy, before each rollout and once at the end.
+        on_figures: Called with the figures of each rollout.
         make: Makes each environment.
+
+    Returns:
+        The trained policy.
     """
     torch.manual_seed(options.seed)
     shuffle = np.random.default_rng(options.seed)
     with ExitStack() as stack:
         tracks: list[Track] = []
-        # At the end also the continuations that are still played.
+        # Tracks are added later: at the end this also closes the continuations that are still played.
         stack.callback(close_all, tracks)
         for i in range(options.num_envs):
             env = make(options)
@@ -203,7 +213,7 @@ def close_all(tracks: Sequence[Track]) -> None:
 
 
 def continuations(track: Track, branches: int) -> list[Track]:
-    """Forks of an episode where it stands, as one group."""
+    """Fork a running episode; the forks are one group."""
     group: list[Track] = []
     for fork in track.env.fork(branches):
         group.append(Track(fork, fork.current(), track.first + len(track.steps), group))
@@ -211,7 +221,7 @@ def continuations(track: Track, branches: int) -> list[Track]:
 
 
 def act(policy: Policy, tracks: Sequence[Track], hindsight: float) -> None:
-    """One step of every track."""
+    """Sample and carry out one step of every track."""
     observations = torch.as_tensor(np.stack([track.observation for track in tracks]))
     with torch.no_grad():
         distributions, values = policy(observations)
@@ -224,7 +234,7 @@ def act(policy: Policy, tracks: Sequence[Track], hindsight: float) -> None:
 def train_on(
     rows: Rows, policy: Policy, optimizer: torch.optim.Optimizer, shuffle: np.random.Generator, options: Options
 ) -> None:
-    """Several passes over the rows of a rollout."""
+    """Train on the rows of a rollout, ``options.epochs`` times."""
     size = len(rows[0])
     for _ in range(options.epochs):
         for some in np.array_split(shuffle.permutation(size), max(1, size // options.batch)):
@@ -232,8 +242,8 @@ def train_on(
 
 
 def main(options: Options) -> int:
-    """Train, and print the figures of every rollout."""
-    torch.set_num_threads(1)  # more only wait for each other in networks this small
+    """Train and print the figures of every rollout; the exit status."""
+    torch.set_num_threads(1)  # for networks this small, more threads only wait for each other
 
     def show(figures: Figures) -> None:
         print("  ".join(f"{name} {value:.4g}" for name, value in figures.items()), flush=True)

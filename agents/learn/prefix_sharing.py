@@ -1,6 +1,6 @@
-"""How much of their prompts sessions share, which a server that caches prefixes computes once.
+"""Measures how much of their prompts sessions share; a server with a prefix cache computes the shared part once.
 
-Prompts are sequences of tokens, of whatever kind: token ids, words.
+A prompt is a sequence of tokens: token ids, words, characters.
 """
 
 from __future__ import annotations
@@ -11,24 +11,25 @@ from random import Random
 from typing import TypeAlias
 
 Prompt: TypeAlias = Sequence[Hashable]
+"""A prompt as tokens."""
 Group: TypeAlias = Sequence[Sequence[Prompt]]
 """The prompts of each session of a group, in the order of its steps."""
 BLOCK = 16
-"""Tokens of a block, vLLM's default: only whole blocks are found again."""
+"""Tokens per block of the cache, vLLM's default; only whole blocks are found again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sharing:
-    """Shares of prompt tokens, over all prompts that there are of their kind."""
+    """Shared prompt tokens as shares, from 0 to 1, of all prompt tokens that have something to compare with."""
 
     with_member: float
-    """What a prompt shares, from its beginning, with that of the group's member before it at the same step."""
+    """Share that a prompt has in common with the same step of the group's previous session, from its beginning."""
     with_last_step: float
-    """What it shares with the last prompt of its own session."""
+    """Share that a prompt has in common with the previous prompt of its own session, from its beginning."""
 
 
 def common(one: Prompt, other: Prompt) -> int:
-    """Tokens that two prompts have in common at their beginning.
+    """The number of tokens that two prompts have in common at their beginning.
 
     >>> common("abcd", "abxd")
     2
@@ -38,7 +39,7 @@ def common(one: Prompt, other: Prompt) -> int:
 
 
 def sharing(groups: Sequence[Group]) -> Sharing:
-    """What prompts share within a group, and within a session; 0 where there is nothing to compare.
+    """How much prompts share within a group and within a session; 0 if there is nothing to compare.
 
     >>> sharing([[["abc", "abd"], ["abx", "zzz"]]])
     Sharing(with_member=0.3333333333333333, with_last_step=0.3333333333333333)
@@ -54,15 +55,15 @@ def sharing(groups: Sequence[Group]) -> Sharing:
 
 
 def cache_hits(groups: Sequence[Group], replicas: int = 1, seed: int = 0) -> float:
-    """The share of prompt tokens that are in a cache when a group is played step by step, member after member.
+    """The share of prompt tokens found in a prefix cache when each group is played step by step, session by session.
 
-    The best that can be: nothing is evicted, and a prompt is in the cache before the next one comes.
+    This is an upper bound: nothing is evicted, and every prompt is in the cache before the next one comes.
 
     Args:
-        groups: Which prompts.
-        replicas: Servers, each with a cache of its own, over which prompts are spread at random. Where a group stays
-            with one replica that is 1, however many there are.
-        seed: Of the spreading.
+        groups: The prompts.
+        replicas: Servers, each with its own cache; every prompt goes to a random one. Use 1 if all prompts of a group
+            go to one server, however many there are.
+        seed: Seeds the choice of servers.
 
     >>> cache_hits([[["a" * 32], ["a" * 32], ["a" * 20 + "b" * 12]]])
     0.5
@@ -79,11 +80,11 @@ def cache_hits(groups: Sequence[Group], replicas: int = 1, seed: int = 0) -> flo
 
 
 def _found(prompt: Prompt, cache: set[Hashable]) -> int:
-    """Tokens of a prompt that a cache holds; afterwards it holds all whole blocks."""
+    """The number of a prompt's tokens that the cache holds; adds all whole blocks to the cache."""
     key: Hashable = None
     found, open_yet = 0, True
     for start in range(0, len(prompt) - BLOCK + 1, BLOCK):
-        # As vLLM does: a block is known by its tokens and all before it.
+        # As in vLLM, the key of a block covers its tokens and all tokens before it.
         key = hash((key, tuple(prompt[start : start + BLOCK])))
         open_yet = open_yet and key in cache
         found += BLOCK * open_yet

@@ -1,8 +1,9 @@
-"""What a log of training sessions says of each step: veRL's, whose own metrics do not have it, or that of ``grpo.py``.
+"""Summarises the sessions of each training step from a log, that of the veRL loop or of ``grpo.py``.
 
     python -m atommem_gym.agents.learn.session_log runs/grpo/sessions.jsonl
 
-Tokens a second and the time of each stage stand in veRL's metrics: ``verl_configs/launch/throughput.py``.
+The figures are those that veRL's own metrics lack. Tokens per second and the time of each stage stand in veRL's
+metrics: ``verl_configs/launch/throughput.py``.
 """
 
 from __future__ import annotations
@@ -21,35 +22,38 @@ from atommem_gym.errors import AtomMemError
 from atommem_gym.files.json_lines import read_lines
 
 METRICS, SESSIONS = "metrics.jsonl", "sessions.jsonl"
-"""The files of a training: figures of each step, and its sessions."""
+"""Names of the files of a training: the figures of each step, and the sessions."""
 ABSENT = "–"
+"""Stands in the table for a number that the log does not have."""
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The lines of a log; a torn last one is left out.
+    """The lines of a log, each a session; an incomplete last line is left out.
 
     Raises:
-        AtomMemError: there is no such file, or it is no log of sessions.
+        AtomMemError: the file cannot be read, or is not a log of sessions.
     """
     try:
         lines: list[dict[str, Any]] = [json.loads(line) for _, line in read_lines(path)]
     except (OSError, ValueError, RecursionError) as error:
-        raise AtomMemError(f"{path} cannot be read as a log of sessions: {error}") from error
+        raise AtomMemError(f"{path} cannot be read as a log of sessions: {error}; name a sessions.jsonl") from error
     for number, line in enumerate(lines, 1):
         if not isinstance(line, dict) or not {"part", "global_step", "uid", "reward"} <= line.keys():
-            raise AtomMemError(f"line {number} of {path} is no session of the agent loop: name its log, sessions.jsonl")
+            raise AtomMemError(f"line {number} of {path} is not a session of a training: name its log, sessions.jsonl")
     return lines
 
 
 def figures(sessions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """What the sessions of one training step are worth to it, and what they cost.
+    """How much the sessions of one training step teach, and their cost, as shares from 0 to 1.
 
-    - ``groups_without_variance``: the share of groups whose sessions all have one reward, which teach nothing;
-    - ``environment_share``: of the sessions' time;
-    - ``prefix_cache_hits``: the share of prompt tokens that the server had in its cache; left out if it does not tell.
+    - ``groups_without_variance``: groups whose sessions all have the same reward, which teach nothing;
+    - ``environment_share``: the environment's part of the sessions' time;
+    - ``prefix_cache_hits``: prompt tokens that the server found in its prefix cache.
+
+    The last two are left out if a session lacks the numbers.
 
     Args:
-        sessions: Their group as ``uid``, their ``reward``, and their totals (``session.TOTALS``).
+        sessions: Each with its group as ``uid``, its ``reward`` and its totals (``session.TOTALS``).
 
     >>> told = {"uid": "a", "reward": 1, "prompt_tokens": 100, "env_s": 1, "session_s": 50}
     >>> figures([{**told, "cached_tokens": 0}, {**told, "cached_tokens": 80}])
@@ -67,7 +71,7 @@ def figures(sessions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def share_without_variance(sessions: Sequence[Mapping[str, Any]]) -> float:
-    """The share of groups whose sessions all have one reward."""
+    """The share of groups whose sessions all have the same reward."""
     rewards: dict[str, set[float]] = defaultdict(set)
     for one in sessions:
         rewards[str(one["uid"])].add(float(one["reward"]))
@@ -75,13 +79,13 @@ def share_without_variance(sessions: Sequence[Mapping[str, Any]]) -> float:
 
 
 def _sum(sessions: Sequence[Mapping[str, Any]], name: str) -> float:
-    """NaN if a session does not have it: logs of earlier versions and of ``grpo.py``, servers that do not tell."""
+    """The sum over all sessions; NaN if one lacks the number, as in logs of earlier versions and of ``grpo.py``."""
     values = [one.get(name) for one in sessions]
     return math.nan if None in values else math.fsum(values)  # type: ignore[arg-type]
 
 
 def training_steps(sessions: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
-    """The training sessions by step; of a step that was played again after a resume only those of the last start."""
+    """The training sessions by step. Of a step that was played again after a resume, only those of the last start."""
     training = [one for one in sessions if one["part"] == "train"]
     last = {one["global_step"]: one.get("run", "") for one in training}
     steps: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
@@ -92,7 +96,7 @@ def training_steps(sessions: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapp
 
 
 def table(sessions: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown, a row a training step; operations are those executed in a session. ``grpo.py`` tells no tokens."""
+    """A Markdown table with one row per training step; operations are the mean number executed in a session."""
     lines = [
         "| step | sessions | reward | EM | operations | rejected | tokens sampled | groups without variance | "
         "environment | cache hits |",
@@ -118,7 +122,7 @@ def table(sessions: Sequence[Mapping[str, Any]]) -> str:
 
 
 def main() -> int:
-    """The command line; the exit status."""
+    """Run the command line; returns the exit status, 1 if the log cannot be read."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("log", type=Path)
     given = parser.parse_args()

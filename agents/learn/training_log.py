@@ -1,11 +1,13 @@
-"""What ``grpo.py`` leaves of a training for ``atommem view --training``: figures, sessions, and some whole episodes.
+"""The log of ``grpo.py`` for ``atommem view --training``: figures, sessions, and some whole episodes.
 
-``metrics.jsonl`` has a line for each iteration: what :func:`~atommem_gym.agents.learn.grpo.train` yields, ``null``
-where a figure is not known. ``sessions.jsonl`` has one for each session of the items, with the names of veRL's log (see
-``verl_loop.py``): ``run``, ``global_step`` (the iteration), ``uid`` (the group), ``session`` (its place in the group),
-``part``, ``item``, ``shuffle_seed``, ``reward`` (what it is worth to the update), ``env_reward``, ``em``, ``f1``,
-``steps``, ``op_…`` (executed operations by kind), ``rejected`` and ``peak_entries``. ``traces.jsonl`` holds the
-episodes of the first groups of each iteration; their agent's settings name ``iteration``, ``group`` and ``session``.
+- ``metrics.jsonl`` has one line per iteration: the figures that :func:`~atommem_gym.agents.learn.grpo.train` yields,
+  ``null`` where a figure is unknown.
+- ``sessions.jsonl`` has one line per session of the items, with the names of veRL's log (see ``verl_loop.py``):
+  ``run``, ``global_step`` (the iteration), ``uid`` (the group), ``session`` (its place in the group), ``part``,
+  ``item``, ``shuffle_seed``, ``reward`` (as the update takes it), ``env_reward``, ``em``, ``f1``, ``steps``, ``op_…``
+  (executed operations by kind), ``rejected`` and ``peak_entries``.
+- ``traces.jsonl`` holds the episodes of the first groups of each iteration; the agent's settings in a trace name
+  ``iteration``, ``group`` and ``session``.
 """
 
 from __future__ import annotations
@@ -27,20 +29,22 @@ from atommem_gym.files.json_lines import JsonLines
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder, TraceWriter
 
 TRACES = "traces.jsonl"
+"""Name of the file with whole episodes."""
 _REMEDY = "name another folder as log"
 
 
 class TrainingLog:
-    """Stands where the learner's vector environment stands, and records the first episode of each slot after a reset.
+    """Wraps the learner's vector environment and records each sub-environment's first episode after a reset.
 
-    What it is asked besides ``reset``, ``step`` and ``close`` the environment answers. A folder holds one training.
+    All attributes but ``reset``, ``step``, ``write`` and ``close`` are those of the environment. A folder holds one
+    training.
 
     Args:
         envs: The environment; closed with the log.
-        folder: Made if it is not there.
-        model: Who plays.
-        group: Sessions of an item.
-        whole_groups: So many groups of each iteration are kept as whole episodes.
+        folder: Folder of the log; made if it is not there.
+        model: Name of the model, for the traces.
+        group: Sessions per item.
+        whole_groups: Groups per iteration that are kept as whole episodes.
 
     Raises:
         AtomMemError: the folder cannot be written, or holds the log of another training. The environment stays open.
@@ -61,7 +65,7 @@ class TrainingLog:
         except OSError as error:
             raise AtomMemError(f"the folder {folder} cannot be made ({error.strerror}); {_REMEDY}") from error
         for name in (METRICS, SESSIONS, TRACES):
-            # What failed before its first iteration leaves empty files.
+            # A training that failed before its first iteration leaves empty files.
             if (folder / name).exists() and (folder / name).stat().st_size:
                 raise AtomMemError(
                     f"{folder / name} is the log of another training, whose iterations have the same numbers; "
@@ -79,7 +83,7 @@ class TrainingLog:
         return getattr(self._envs, name)
 
     def reset(self, **how: Any) -> tuple[Any, dict[str, Any]]:
-        """Begin an iteration."""
+        """Reset the environment and begin an iteration."""
         observations, infos = self._envs.reset(**how)
         self._iteration += 1
         self._traces = {}
@@ -93,11 +97,11 @@ class TrainingLog:
         return observations, infos
 
     def step(self, actions: Sequence[str]) -> tuple[Any, ...]:
-        """Step, and record the episodes that began with the reset."""
+        """Step the environment, and record the episodes that began with the reset."""
         result = self._envs.step(actions)
         _, rewards, terminations, truncations = result[:4]
         for slot, (recorder, stepped) in enumerate(zip(self._recorders, self._envs.stepped, strict=True)):
-            # What began after an episode's end, and what goes on from a fork, is nobody's session.
+            # An episode that began by autoreset, or that continues a fork, is not a session of the items.
             if slot in self._traces or stepped is None or not recorder.watches(stepped.episode):
                 continue
             over = bool(terminations[slot]), bool(truncations[slot])
@@ -108,11 +112,14 @@ class TrainingLog:
         return result
 
     def write(self, report: Mapping[str, float], rewards: Sequence[float]) -> None:
-        """Write an iteration down.
+        """Write the lines and traces of an iteration.
 
         Args:
-            report: Its figures.
-            rewards: Of each session of the items; more are left out.
+            report: The figures of the iteration.
+            rewards: The reward of each session, those of the items first; the others are not logged.
+
+        Raises:
+            AtomMemError: a file cannot be written.
         """
         for slot, trace in sorted(self._traces.items()):
             metrics = trace.metrics
@@ -139,6 +146,6 @@ class TrainingLog:
     def close(self) -> None:
         """Close the files and the environment."""
         with contextlib.ExitStack() as stack:
-            # All of them, also if one cannot be closed.
+            # All are closed, even if closing one fails.
             for one in (self._envs, self._episodes, self._sessions, self._metrics):
                 stack.callback(one.close)

@@ -1,7 +1,7 @@
-"""What a GRPO run with veRL is made of, in numbers: rows, optimizer updates, tokens, arithmetic, memory and disk.
+"""Estimates the size of a GRPO run with veRL: rows, optimizer updates, tokens, operations, memory and disk.
 
-One place for all of them: ``atommem data verl`` and the checks before a run print them, the documentation quotes them,
-and tests compare them with what a run wrote down. Formulas are estimates of what is large, not a profile.
+``atommem data verl`` and the checks before a run print these numbers, the documentation quotes them, and tests compare
+them with the log of a run. The formulas estimate the large terms only.
 """
 
 from __future__ import annotations
@@ -20,40 +20,41 @@ from atommem_gym.records.stream import Stream
 from atommem_gym.tokenizers import load_tokenizer
 
 GIB = 2**30
+"""Bytes."""
 _PADDING_ROW = 128
-"""Tokens of a row that veRL fills a batch up with."""
+"""Tokens of a padding row, with which veRL fills up a batch."""
 _FUSED_TOKENS = 512
-"""Tokens whose logits veRL's fused log-probabilities hold at a time (backend torch)."""
+"""Tokens whose logits veRL's fused log-probabilities hold at the same time (backend torch)."""
 _LEARNER_COPIES = 4
-"""Logits that ``grpo.py`` holds at its peak, in fp32: scaled, and three of the backward pass."""
+"""fp32 copies of the logits that ``grpo.py`` holds at its peak: the scaled ones, and three of the backward pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class SessionSteps:
-    """How many steps sessions have; each step is a row for the trainer."""
+    """The number of steps of sessions; each step is a row for the trainer."""
 
     items: int
-    """How many items were looked at."""
+    """Number of items counted."""
     chunks: float
-    """Chunks of a stream, their mean."""
+    """Chunks per stream, mean over the items."""
     least: float
-    """Steps if every question is answered at once, their mean over the items."""
+    """Steps of a session if every question is answered at once, mean over the items."""
     most: float
-    """Steps if every session runs into ``max_steps``, their mean over the items."""
+    """Steps of a session that runs into ``max_steps``, mean over the items."""
     longest: int
-    """The greatest ``max_steps`` of an item."""
+    """The greatest ``max_steps`` of the items."""
 
     @classmethod
     def of(cls, items: Items, config: EnvConfig, indices: Iterable[int]) -> SessionSteps:
-        """Those of some items, in the layout of the first epoch.
+        """Count the steps of some items, in the layout of the first epoch.
 
         Args:
-            items: What is played.
-            config: The rules, which say how a stream is cut and when an episode ends.
-            indices: Which items.
+            items: The task's items.
+            config: The environment's keyword arguments, which set chunks and step limits.
+            indices: Indices of the items to count.
 
         Raises:
-            ConfigError: there are none.
+            ConfigError: ``indices`` is empty.
         """
         tokenizer = load_tokenizer(config.tokenizer)
         chunks, least, most = [], [], []
@@ -76,22 +77,27 @@ class SessionSteps:
 
 @dataclass(frozen=True, slots=True)
 class ModelShape:
-    """What of a dense decoder's size matters here."""
+    """The sizes of a dense decoder that the estimates need."""
 
     parameters: int
+    """Number of weights."""
     layers: int
+    """Number of decoder layers."""
     hidden: int
+    """Width of the hidden states."""
     vocabulary: int
+    """Number of tokens that the model knows."""
     kv_heads: int
+    """Key-value heads per layer."""
     head: int
-    """Numbers of one attention head."""
+    """Width of one attention head."""
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ModelShape:
         """The shape that a ``config.json`` of the Llama or Qwen family describes.
 
         Raises:
-            ConfigError: a number is missing.
+            ConfigError: a size is missing or is not a number.
         """
         try:
             layers, hidden = int(config["num_hidden_layers"]), int(config["hidden_size"])
@@ -111,43 +117,46 @@ class ModelShape:
 
 @dataclass(frozen=True, slots=True)
 class TrainingNumbers:
-    """The numbers of one configuration; bytes are bytes, and "a GPU" means on each."""
+    """The numbers of one configuration; sizes are in bytes."""
 
     sessions: int
-    """Sessions a training step."""
+    """Sessions per training step."""
     rows_least: int
+    """Rows per training step if every question is answered at once, padding left out."""
     rows_most: int
-    """Rows a training step, real ones."""
+    """Rows per training step if every session runs into ``max_steps``, padding left out."""
     mini_batch_rows: int
+    """Rows per optimizer update."""
     updates_least: int
+    """Optimizer updates per training step, at ``rows_least``."""
     updates_most: int
-    """Optimizer updates a training step."""
+    """Optimizer updates per training step, at ``rows_most``."""
     tokens_most: int
-    """Tokens a training step at most: prompts and responses at their limits."""
+    """Tokens per training step, at most: prompts and responses at their limits."""
     flop_most: float
-    """Floating-point operations a training step at most, decoding aside."""
+    """Floating-point operations per training step, at most, without decoding."""
     weights: float
-    """Weights and gradients in fp32, a GPU."""
+    """Weights and gradients in fp32, per GPU."""
     moments: float
-    """Adam's two moments, a GPU; 0 if they are offloaded."""
+    """Adam's two moments, per GPU; 0 if they are offloaded."""
     logits: float
-    """Logits in fp32 with their gradient, a GPU: of a micro-batch, or of the tokens that fused ones take at a time."""
+    """Logits in fp32 with gradients, per GPU: of a micro-batch, or of the tokens that fused kernels take at once."""
     activations: float
-    """Inputs of the layers that gradient checkpointing keeps, a GPU."""
+    """Layer inputs that gradient checkpointing keeps, per GPU."""
     kv_token: int
     """One token in the rollout's KV cache."""
     rollout_weights: float
-    """The rollout's copy of the weights in bf16, a GPU."""
+    """The rollout's copy of the weights in bf16, per GPU."""
     host: float
-    """Memory of a node for what is offloaded."""
+    """Host memory for offloaded tensors, per node."""
     checkpoint: float
-    """One checkpoint on disk: weights and moments in fp32."""
+    """Disk for one checkpoint: weights and moments in fp32."""
     checkpoints: float
-    """Disk that the checkpoints of a run take at most."""
+    """Disk for all checkpoints of a run, at most."""
 
     @property
     def training_gpu(self) -> float:
-        """Memory a GPU while it trains, the rollout asleep."""
+        """Memory per GPU during the update, while the rollout's memory is released."""
         return self.weights + self.moments + self.logits + self.activations
 
 
@@ -155,8 +164,8 @@ def training_numbers(steps: SessionSteps, model: ModelShape, config: Mapping[str
     """The numbers of a run.
 
     Args:
-        steps: Of the training items.
-        model: The policy.
+        steps: Steps of the training items.
+        model: Shape of the policy.
         config: veRL's configuration, composed and resolved.
     """
     data, trainer, actor_rollout = config["data"], config["trainer"], config["actor_rollout_ref"]
@@ -201,12 +210,12 @@ def training_numbers(steps: SessionSteps, model: ModelShape, config: Mapping[str
 
 
 def one_update(steps: SessionSteps, config: Mapping[str, Any], updates: int = 1) -> int:
-    """The ``ppo_mini_batch_size`` with which every row of a training step fits into ``updates`` optimizer updates.
+    """The ``ppo_mini_batch_size`` with which a training step takes at most ``updates`` optimizer updates.
 
     Args:
-        steps: Of the training items; none may be longer than the longest of them.
+        steps: Steps of the training items; no session may be longer than ``steps.longest``.
         config: veRL's configuration, composed.
-        updates: Optimizer updates a training step.
+        updates: Optimizer updates per training step.
 
     Raises:
         ConfigError: ``updates`` is below 1.
@@ -217,29 +226,29 @@ def one_update(steps: SessionSteps, config: Mapping[str, Any], updates: int = 1)
     rollouts = int(config["actor_rollout_ref"]["rollout"]["n"])
     gpus = int(trainer["n_gpus_per_node"]) * int(trainer["nnodes"])
     needed = math.ceil(prompts * steps.longest / updates)
-    # veRL shares a mini-batch out evenly.
+    # veRL divides a mini-batch evenly among the GPUs.
     multiple = gpus // math.gcd(gpus, rollouts)
     return math.ceil(needed / multiple) * multiple
 
 
 def learner_logits(micro_batch: int, max_response: int, vocabulary: int) -> int:
-    """Bytes that ``grpo.py``, the learner in plain torch, takes at most for logits and their gradients.
+    """Bytes that ``grpo.py``, the learner in plain torch, needs for logits and their gradients, at most.
 
-    Prompts have none, so it does not matter how long they are. SmolLM2-135M with the learner's defaults, in MiB:
+    Prompts get no logits, so their length does not matter. SmolLM2-135M with the learner's defaults, in MiB:
 
     >>> learner_logits(micro_batch=4, max_response=256, vocabulary=49_152) // 2**20
     771
 
     Args:
         micro_batch: Rows that go through the model at once.
-        max_response: Tokens of a response; one more has logits, which are not used.
-        vocabulary: Of the model.
+        max_response: Tokens of a response, at most; one position more gets logits, which are not used.
+        vocabulary: Number of tokens that the model knows.
     """
     return _LEARNER_COPIES * 4 * micro_batch * (max_response + 1) * vocabulary
 
 
 def markdown(numbers: TrainingNumbers, steps: SessionSteps) -> str:
-    """The numbers as a table."""
+    """The numbers as a Markdown table."""
 
     def span(least: float, most: float) -> str:
         return f"{least:,.0f}" if least == most else f"{least:,.0f} to {most:,.0f}"
@@ -248,21 +257,21 @@ def markdown(numbers: TrainingNumbers, steps: SessionSteps) -> str:
         return f"{size / GIB:,.1f} GiB"
 
     rows = {
-        f"chunks a stream ({steps.items} items)": f"{steps.chunks:.1f}",
-        "steps a session, each a row": f"{steps.least:.1f} to {steps.most:.1f}",
-        "sessions a training step": f"{numbers.sessions:,}",
-        "rows a training step": span(numbers.rows_least, numbers.rows_most),
-        "rows a mini-batch": f"{numbers.mini_batch_rows:,}",
-        "optimizer updates a training step": span(numbers.updates_least, numbers.updates_most),
-        "tokens a training step, at most": f"{numbers.tokens_most / 1e6:,.2f} million",
-        "floating-point operations of it, decoding aside": f"{numbers.flop_most:.1e}",
-        "weights and gradients, a GPU": gib(numbers.weights),
-        "Adam's moments, a GPU": gib(numbers.moments),
-        "logits, a GPU": gib(numbers.logits),
-        "checkpointed activations, a GPU": gib(numbers.activations),
-        "rollout's weights, a GPU": gib(numbers.rollout_weights),
-        "a token in the KV cache": f"{numbers.kv_token / 1024:,.0f} KiB",
-        "memory of a node for what is offloaded": gib(numbers.host),
-        "a checkpoint, and all that are kept": f"{gib(numbers.checkpoint)}, {gib(numbers.checkpoints)}",
+        f"chunks per stream ({steps.items} items)": f"{steps.chunks:.1f}",
+        "steps per session, each a row": f"{steps.least:.1f} to {steps.most:.1f}",
+        "sessions per training step": f"{numbers.sessions:,}",
+        "rows per training step": span(numbers.rows_least, numbers.rows_most),
+        "rows per mini-batch": f"{numbers.mini_batch_rows:,}",
+        "optimizer updates per training step": span(numbers.updates_least, numbers.updates_most),
+        "tokens per training step, at most": f"{numbers.tokens_most / 1e6:,.2f} million",
+        "floating-point operations per training step, without decoding": f"{numbers.flop_most:.1e}",
+        "weights and gradients, per GPU": gib(numbers.weights),
+        "Adam's moments, per GPU": gib(numbers.moments),
+        "logits, per GPU": gib(numbers.logits),
+        "checkpointed activations, per GPU": gib(numbers.activations),
+        "rollout's weights, per GPU": gib(numbers.rollout_weights),
+        "one token in the KV cache": f"{numbers.kv_token / 1024:,.0f} KiB",
+        "host memory for offloaded tensors, per node": gib(numbers.host),
+        "one checkpoint, and all that are kept": f"{gib(numbers.checkpoint)}, {gib(numbers.checkpoints)}",
     }
     return "\n".join(["| | |", "|---|--:|", *(f"| {name} | {value} |" for name, value in rows.items())])

@@ -1,4 +1,4 @@
-"""Plays episodes for veRL's trainer, so that training a memory policy takes one class and no fork (veRL 0.9)."""
+"""Plays episodes for veRL's trainer as an agent loop, without changes to veRL (veRL 0.9)."""
 
 from __future__ import annotations
 
@@ -23,48 +23,49 @@ from atommem_gym.files.json_lines import JsonLines
 from atommem_gym.records.verl_rows import ItemReference
 
 Routing: TypeAlias = Literal["group", "session"]
+"""Whose calls go to one replica of the model."""
 
 
 class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no types
-    """One session: an episode of a row of ``atommem data verl``, each step a row of its own for the trainer.
+    """Plays the episode that a row of ``atommem data verl`` names; each step becomes one row for the trainer.
 
     veRL makes an object of this class for every session. All sessions of a worker process that play the same
     environment share one :class:`~atommem_gym.envs.pool.pool.AtomMemPool`, so their embeddings and writes are batched.
-    veRL finds it through ``agent_loop_config_path`` alone: its decorator ``register`` would replace the settings that
-    were read from that file by none, at the import for the first session.
+    Name the class in ``agent_loop_config_path`` only. veRL's decorator ``register`` would discard the settings of that
+    file when the first session imports the class.
 
-    **Reward.** The sum of the step rewards (R1 of the SPEC plus ``shaping``) stands on the last output, whence veRL
-    copies it to the others; GRPO's advantages come from there. The session's totals
+    **Reward.** The sum of the step rewards (SPEC R1, plus ``shaping``) stands on the last output; veRL copies it to the
+    others and computes GRPO's advantages from it. The session's totals
     (:data:`~atommem_gym.agents.session.TOTALS`) are its ``reward_extra_info``.
 
-    **Errors.** A failed call of the model's server is repeated ``tries`` times in all, with growing pauses; so is one
-    whose sample the server aborted, or of which it does not say that it was completed (SPEC A9). What still fails, or
-    fails in the environment, ends the session with the error: veRL logs it, and
-    :class:`~atommem_gym.agents.learn.verl_sampler.GroupSampler` drops the prompt's group.
-    Cancelling a session gives its environment back, with its rows.
+    **Errors.** A failed call of the model's server is repeated with growing pauses, ``tries`` calls in all. A sample
+    that the server aborted, or did not report as completed (SPEC A9), counts as a failed call. An error of the last
+    call, or of the environment, ends the session: veRL logs it, and
+    :class:`~atommem_gym.agents.learn.verl_sampler.GroupSampler` drops the prompt's group. A cancelled session returns
+    its environment to the pool and removes its rows from the store.
 
-    **Replicas.** veRL's router sends calls with one request id to one replica, whose prefix cache then holds what the
-    prompts of a group have in common; most of it with ``template="shared_prefix"``. The id is that of the prompt's
-    group, and another one for a repeated call, since the replica may be what failed. vLLM itself is given an id of
-    its own for each call by veRL; under ``rollout.full_determinism`` it is given ours, so there every call has
-    another, and calls are spread.
+    **Replicas.** veRL's router sends calls with one request id to one replica, whose prefix cache then holds the common
+    beginning of a group's prompts; ``template="shared_prefix"`` makes it longest. The request id is the group's. A
+    repeated call gets another id, because the replica may have caused the failure. With ``rollout.full_determinism``
+    veRL passes the request id on to vLLM, which needs a different id for every call; then calls are spread over all
+    replicas.
 
     Args:
-        env_keywords: Over those of the rows: where things are (``store``, ``embedder``), not what the items are. What
-            a row names is opened or called only if it is named here too.
-        imports: Modules of your own, which are imported first: they register tasks, or hold what the rows name as
-            ``"module:name"``. A row's word alone imports nothing.
-        shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``.
+        env_keywords: Keyword arguments that win over those of the rows. They say where things are (``store``,
+            ``embedder``), not what the items are. What a row names is opened or called only if it is named here too.
+        imports: Modules to import first: they register tasks, or hold what the rows name as ``"module:name"``. A row
+            alone cannot cause an import.
+        shaping: Wrappers that add to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``.
         template: A Jinja2 file in place of the dialect's prompt, or ``shared_prefix``.
-        capacity: Episodes at a time in a worker process.
+        capacity: Episodes at a time per worker process.
         overlong_prompt: See :func:`~atommem_gym.agents.session.play_session`.
-        routing: Whose calls go to one replica: those of a ``group``, or of a ``session``, which keeps more replicas
-            busy where a step has fewer prompts than there are replicas.
-        tries: Calls of the model's server for one response at most.
-        log: A JSONL file (one line a session: step, item, layout, reward, totals), which all worker processes share;
-            veRL's own tables show the totals of validation sessions only.
-        run: Names this start of the training in the log; a run that goes on from a checkpoint plays some steps again.
-        **base: What veRL gives.
+        routing: Whose calls go to one replica: those of a ``group``, or those of a ``session``, which keeps more
+            replicas busy if a step has fewer prompts than there are replicas.
+        tries: Calls of the model's server for one response, at most.
+        log: A JSONL file with one line per session (step, item, layout, reward, totals), which all worker processes
+            share. veRL's own tables show only the totals of validation sessions.
+        run: Names this start of the training in the log; a run that resumes from a checkpoint plays some steps again.
+        **base: veRL's arguments.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -104,14 +105,19 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         self.limits = TokenLimits(self.rollout_config.prompt_length, self.rollout_config.response_length)
 
     async def run(self, sampling_params: dict[str, Any], **row: Any) -> list[AgentLoopOutput]:
-        """Play the episode of a row; the outputs are its steps, in order.
+        """Play the episode of a row.
 
         Args:
-            sampling_params: veRL's, for training or validation.
-            **row: The columns of the row, with ``global_steps``.
+            sampling_params: veRL's sampling settings, for training or validation.
+            **row: The columns of the row, and ``global_steps``.
+
+        Returns:
+            One output per step, in order; the last has the reward and the totals.
 
         Raises:
-            AtomMemError: see the class.
+            AtomMemError: the row may not be played, the environment's I/O failed, or a call of the model failed
+                ``tries`` times; or the log cannot be written.
+            Exception: the last call of the model's server raised it.
         """
         reference = ItemReference.from_extra_info(row["extra_info"])
         reference.check_trust(self.imports, self.env_keywords, self.template)
@@ -121,7 +127,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
             reference, self.env_keywords, capacity=self.capacity, shaping=self.shaping, template=self.template
         )
 
-        # Rows of no group are those of somebody who calls the loop directly.
+        # A row without a group comes from a direct call of the loop.
         group, member = str(row.get("uid") or uuid4().hex), int(row.get("session_id", 0))
         calls = count()
 
@@ -147,14 +153,14 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
                 "item": reference.item,
                 "shuffle_seed": shuffle_seed,
                 "reward": session.reward,
-                # JSON has no NaN, which stands for what a task does not say, such as evidence.
+                # JSON has no NaN, which stands for an unknown number, such as evidence recall without evidence.
                 **{name: None if math.isnan(value) else value for name, value in session.totals.items()},
             }
             await asyncio.to_thread(_append, self.log, line)
         return outputs(session)
 
     async def _encode(self, messages: list[dict[str, str]]) -> list[int]:
-        # Not veRL's ct_build_initial_tokens: that cuts long prompts from the left.
+        # Not veRL's ct_build_initial_tokens, which cuts long prompts on the left.
         ids = await asyncio.to_thread(self.continuous_token_builder.build_initial_tokens, messages)
         return [int(one) for one in ids]
 
@@ -162,7 +168,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
         return str(await asyncio.to_thread(self.tokenizer.decode, ids, skip_special_tokens=True))
 
     def _request_ids(self, group: str, member: int, call: int) -> Iterator[str]:
-        """The request id of a session's call, and those of its repetitions."""
+        """The request ids of a call: the first, then one for each repetition."""
         if getattr(self.rollout_config, "full_determinism", False):
             yield from (f"{group}-{member}-{call}-{attempt}" for attempt in count())
         sticky = group if self.routing == "group" else f"{group}-{member}"
@@ -173,7 +179,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
     async def _generate(
         self, prompt_ids: list[int], sampling_params: Mapping[str, Any], request_ids: Iterator[str]
     ) -> Generated:
-        """One response of the server; it may have failed ``tries - 1`` times before."""
+        """Sample one response, with ``tries`` calls of the server at most."""
 
         async def call() -> Generated:
             answer = await self.server_manager.generate(
@@ -188,7 +194,7 @@ class AtomMemAgentLoop(AgentLoopBase):  # type: ignore[misc]  # veRL has no type
 
 
 def outputs(session: Session) -> list[AgentLoopOutput]:
-    """A session as veRL takes it: one output a step, reward and totals on the last."""
+    """A session as veRL takes it: one output per step, with reward and totals on the last."""
     rows = [
         AgentLoopOutput(
             prompt_ids=list(step.reply.prompt_ids),
@@ -207,7 +213,7 @@ def outputs(session: Session) -> list[AgentLoopOutput]:
 
 
 def _plain(value: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Python containers in place of OmegaConf's, which Hydra passes."""
+    """Plain Python containers in place of OmegaConf's, which Hydra passes; empty for ``None``."""
     if value is None:
         return {}
     plain: dict[str, Any] = OmegaConf.to_container(OmegaConf.create(value), resolve=True)
@@ -215,6 +221,6 @@ def _plain(value: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _append(path: Path, line: Mapping[str, Any]) -> None:
-    """Append a line; the worker processes of a machine write one file."""
+    """Append a line to the file that all worker processes of a machine share."""
     path.parent.mkdir(parents=True, exist_ok=True)
     JsonLines(path, AtomMemError, "go on, or name another file as log", shared=True).append(line)

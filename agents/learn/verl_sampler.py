@@ -1,6 +1,6 @@
-"""Chooses what veRL's synchronous trainer trains on: whole groups, and mini-batches that all hold real rows (veRL 0.9).
+"""Chooses the rows that veRL's synchronous trainer trains on: whole groups, padding spread evenly (veRL 0.9).
 
-Named in a configuration by ``trainer.v1.sampler.custom_sampler``, see ``verl_configs/base/grpo.yaml``.
+A configuration names it in ``trainer.v1.sampler.custom_sampler``; see ``verl_configs/base/grpo.yaml``.
 """
 
 from __future__ import annotations
@@ -18,33 +18,34 @@ from atommem_gym.agents.learn.session_log import figures
 from atommem_gym.errors import AtomMemError, ConfigError
 
 _PADDING_TOKEN = 0
-"""What padding rows consist of; any token will do, since they carry no loss."""
+"""The token of padding rows; any will do, since they carry no loss."""
 
 
 class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # veRL has no types
-    """veRL's sampler for its synchronous trainer, with two rules of its own, and figures that veRL does not log.
+    """veRL's sampler for its synchronous trainer, with two more rules, and figures that veRL does not log.
 
-    **A group in which a session failed is dropped** and another prompt is played in its place. veRL's own sampler goes
-    on with the sessions that are left: their group mean is another one, and a lone survivor's advantage is its reward.
+    **A group in which a session failed is dropped** and another prompt is played in its place. veRL's own sampler
+    trains on the remaining sessions. Their group mean is then a different one, and the advantage of a single remaining
+    session is its whole reward.
 
     **Padding is spread.** veRL fills a batch up to a multiple of the mini-batch with rows that carry no loss, all at
-    its end, so that the last optimizer update of a step may rest on a handful of real rows. Here they are mixed in.
+    the end, so that the last optimizer update of a step may have only a few real rows. This sampler shuffles the batch.
 
-    **Figures** of every step: ``training/rows`` (real ones) and ``training/updates`` (of the optimizer);
-    ``training/groups_without_variance``, ``training/environment_share`` and, where the model's server tells,
-    ``training/prefix_cache_hits``: see :func:`~atommem_gym.agents.learn.session_log.figures`.
+    **Figures** of every step: ``training/rows`` (without padding), ``training/updates`` (of the optimizer),
+    ``training/groups_without_variance``, ``training/environment_share`` and, if the model's server reports cached
+    tokens, ``training/prefix_cache_hits``; see :func:`~atommem_gym.agents.learn.session_log.figures`.
 
     Its options stand in ``trainer.v1.sampler.sampler_kwargs``:
 
-    - ``train_batch_size``: Prompts a step.
-    - ``mini_batch_size``, ``sessions``: The actor's ``ppo_mini_batch_size`` and ``rollout.n``, whose product is the
-      rows of an optimizer update.
-    - ``most_failures``: Groups that may fail for one step before the run ends; by default twice the prompts.
-    - ``filter_groups``: Of the algorithm: a group whose sessions all have the same reward is dropped as well if its
-      ``enable`` is true.
+    - ``train_batch_size``: Prompts per step.
+    - ``mini_batch_size``, ``sessions``: The actor's ``ppo_mini_batch_size`` and ``rollout.n``; their product is the
+      number of rows per optimizer update.
+    - ``most_failures``: Groups that may fail during one step before the run ends; by default twice the prompts.
+    - ``filter_groups``: The setting of the algorithm. If its ``enable`` is true, a group whose sessions all have the
+      same reward is dropped as well.
 
     Raises:
-        ConfigError: an option is missing or unknown.
+        ConfigError: one of the first three options is missing or not an integer, or an option is unknown.
     """
 
     def __init__(self, *, sampler_kwargs: Mapping[str, Any], **base: Any) -> None:
@@ -61,7 +62,8 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # veRL has no types
         filtering = options.pop("filter_groups", None) or {}
         if options:
             raise ConfigError(
-                f"trainer.v1.sampler.sampler_kwargs has {', '.join(map(repr, options))}, unknown to GroupSampler"
+                f"trainer.v1.sampler.sampler_kwargs has {', '.join(map(repr, options))}, which GroupSampler does not "
+                "know; its options are train_batch_size, mini_batch_size, sessions, most_failures and filter_groups"
             )
         self._failures = 0
         super().__init__(
@@ -75,10 +77,10 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # veRL has no types
         )
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, Any]]:
-        """A batch of whole groups; waits until there is one.
+        """Wait for a batch of whole groups; returns it with the figures of the step.
 
         Raises:
-            AtomMemError: more than ``most_failures`` groups failed: something is broken for good.
+            AtomMemError: more than ``most_failures`` groups failed during the step.
         """
         self._failures = 0
         batch, metrics = super().sample(global_steps=global_steps, partition_id=partition_id, batch_size=batch_size)
@@ -108,7 +110,7 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # veRL has no types
 
 
 def _sessions(batch: Any) -> list[dict[str, Any]]:
-    """Group, reward and totals of the sessions of a batch; veRL copies both to each of their rows."""
+    """Group, reward and totals of the sessions of a batch; veRL copies them to every row of a session."""
     rows = {key.rsplit("_", 1)[0]: key for key in batch.keys}
     told = replay_buffer.tq.kv_batch_get(
         keys=list(rows.values()), partition_id=batch.partition_id, select_fields=["rm_scores", "extra_fields"]

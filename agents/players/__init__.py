@@ -1,4 +1,4 @@
-"""Who plays by name: scripted agents, and language models in five ways, behind one protocol."""
+"""Players by name: scripted agents, and the ways to play with a language model, behind one protocol."""
 
 import lazy_loader
 

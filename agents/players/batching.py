@@ -1,4 +1,4 @@
-"""Lets the calls of many coroutines share one batch of a model that runs in this process."""
+"""Collects the calls of many coroutines into batches for a model in this process."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Job, Result]):
-    """Collects jobs and runs them in batches, one batch at a time, in a thread of its own.
+    """Collects jobs and runs them in batches, one batch at a time, in its own thread.
 
-    While a batch runs, further jobs wait; the next batch takes all that wait, up to ``max_batch``. The thread exists
-    only as long as there is work, so a batcher that is never closed holds nothing.
+    While a batch runs, further jobs wait; the next batch takes all waiting jobs, up to ``max_batch``. The thread ends
+    when no job is left, so a batcher that is never closed leaves no thread behind.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Batcher(Generic[Job, Result]):
 
         Args:
             run: Runs a batch and returns a result or an exception for each job. What it raises fails the whole batch.
-            max_batch: Jobs a batch at most.
+            max_batch: Jobs in a batch, at most.
             max_wait: Seconds to wait for further jobs before a batch that is not full begins.
         """
         self._run = run
@@ -44,7 +44,7 @@ class Batcher(Generic[Job, Result]):
         """Jobs done so far."""
 
     def submit(self, job: Job) -> Future[Result]:
-        """The future result of a job; cancelling it before its batch begins withdraws the job.
+        """Queue a job; returns its future result. Cancelling the future before its batch begins withdraws the job.
 
         Raises:
             LanguageModelError: the batcher is closed.
@@ -61,7 +61,7 @@ class Batcher(Generic[Job, Result]):
         return future
 
     def close(self) -> None:
-        """Fail the waiting jobs, and return when the running batch is done; closing twice is not an error."""
+        """Fail the waiting jobs and wait for the running batch; a second call does nothing."""
         with self._changed:
             self._closed = True
             waiting, self._waiting = list(self._waiting), deque()
@@ -88,7 +88,7 @@ class Batcher(Generic[Job, Result]):
             return
         try:
             results = self._run([job for job, _ in batch])
-        except Exception as error:  # a failed batch must not take the thread with it: its callers get the error
+        except Exception as error:  # a failed batch must not end the thread: its callers get the error
             results = [error] * len(batch)
         self.batches += 1
         self.jobs += len(batch)

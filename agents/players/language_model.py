@@ -1,4 +1,4 @@
-"""The protocol of language models: messages in, one completion out, many calls at a time."""
+"""The protocol of language models: messages in, one completion out, many calls at once."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from atommem_gym.errors import ConfigError, check_integer, suggestion
 Messages: TypeAlias = Sequence[Mapping[str, str]]
 """Chat messages, each with ``role`` and ``content``."""
 ToolSchemas: TypeAlias = Sequence[Mapping[str, Any]]
-"""OpenAI function schemas, as ``atommem_gym.actions.tool_schemas`` gives them."""
+"""OpenAI function schemas, as ``atommem_gym.actions.tool_schemas`` returns them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a completion is drawn.
+    """How a completion is sampled.
 
     >>> Sampling(temperature=0.7, stop=("</answer>",)).with_values({"max_tokens": 64}).max_tokens
     64
 
     Raises:
-        ConfigError: a value is out of range; the message names it.
+        ConfigError: a value is out of range.
     """
 
     temperature: float = 0.0
-    """0 takes the most probable token every time."""
+    """0 always takes the most probable token."""
     top_p: float = 1.0
-    """Draw from the smallest set of tokens that has this probability in all; 1: from all tokens."""
+    """Sample from the smallest set of tokens whose probabilities add up to this; 1: from all tokens."""
     top_k: int = 0
-    """Draw from this many most probable tokens; 0: from all."""
+    """Sample from this many most probable tokens; 0: from all."""
     max_tokens: int = 1024
-    """Tokens of the completion at most."""
+    """Tokens of the completion, at most."""
     stop: tuple[str, ...] = ()
     """The completion ends after the first of these strings, which stays in its text."""
     seed: int | None = None
-    """The same seed, prompt and settings draw the same completion, as far as the model's arithmetic allows."""
+    """The same seed, prompt and settings give the same completion, as far as the model's arithmetic allows."""
 
     def __post_init__(self) -> None:
         for name, value, low, high, rule in (
@@ -58,10 +58,13 @@ class Sampling:
         object.__setattr__(self, "stop", tuple(self.stop))
 
     def with_values(self, values: Mapping[str, Any]) -> Sampling:
-        """A copy with other values, by name, as they stand in JSON or YAML.
+        """A copy with other values.
+
+        Args:
+            values: New values by the name of the setting, as in JSON or YAML (``stop`` may be a list).
 
         Raises:
-            ConfigError: there is no such setting, or its value is out of range.
+            ConfigError: there is no such setting, or a value is out of range.
         """
         known = [field.name for field in fields(self)]
         for name in values:
@@ -76,26 +79,28 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """One reply of a model, with what it cost."""
+    """One reply of a model, with its cost."""
 
     text: str
     """The reply; reasoning is in it only if the model wrote it there (``<think>…</think>``, SPEC A2)."""
     prompt_tokens: int
+    """Tokens of the prompt, counted by the model's own tokenizer; 0 if a server does not report them."""
     completion_tokens: int
-    """Tokens drawn, reasoning and end-of-text included; as the model's own tokenizer counts."""
+    """Sampled tokens, reasoning and end-of-text included, counted by the model's own tokenizer; 0 if a server does not
+    report them."""
     seconds: float
-    """From the call to the reply: waiting for a turn, failed tries and the waits between them included."""
+    """Seconds from the call to the reply, with the wait for a free place, failed tries and the waits between them."""
     finish_reason: str
     """``stop`` (the model ended, or a stop string), ``length`` (``max_tokens`` or the context were used up) or
     ``tool_calls``. A player acts on no completion that ended in another way (SPEC A9)."""
     reasoning: str = ""
-    """What a server with a reasoning parser returns apart from the text."""
+    """Reasoning that a server with a reasoning parser returns apart from the text."""
     tries: int = 1
-    """How often the server was asked for it."""
+    """Requests that this reply took, failed ones included."""
 
 
 class LanguageModel(Protocol):
-    """Completes chat messages; any number of coroutines of one event loop may call it at a time."""
+    """Completes chat messages; any number of coroutines of one event loop may call it at the same time."""
 
     name: str
     """The model's name, for tables and traces."""
@@ -105,25 +110,25 @@ class LanguageModel(Protocol):
 
         Args:
             messages: The whole prompt.
-            sampling: How the reply is drawn.
-            tools: Function schemas for the model's own chat template; calls of them come back as ``<tool_call>`` text
-                (SPEC A5).
+            sampling: How the reply is sampled.
+            tools: Function schemas for the model's own chat template; the model's calls come back as ``<tool_call>``
+                text (SPEC A5).
 
         Raises:
-            ContextLengthError: the prompt (with ``max_tokens``, where a server insists) does not fit the context.
-            ModelUnavailableError: the model could not be reached for longer than its patience.
-            LanguageModelError: the model refused, its reply made no sense, or it was ended by an error, an abort or a
-                filter.
+            ContextLengthError: the prompt does not fit the context; some servers count ``max_tokens`` as well.
+            ModelUnavailableError: the model's server has not answered for longer than its patience.
+            LanguageModelError: the server refused the request, sent a reply that cannot be read, or ended the reply
+                with an error, an abort or a filter.
         """
         ...
 
     async def aclose(self) -> None:
-        """Release what the model holds; calls under way fail. Closing twice is not an error."""
+        """Release the model's connections or threads; calls under way fail. A second call does nothing."""
         ...
 
 
 def encodable(text: str) -> str:
-    """The text with lone surrogates replaced (by U+FFFD): no server or tokenizer could encode them."""
+    """The text with lone surrogates replaced by U+FFFD, because no server or tokenizer can encode them."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -135,14 +140,16 @@ def load_model(model: str, name: str | None = None, **options: Any) -> LanguageM
     """The language model at a URL, or a local one.
 
     Args:
-        model: ``http://host:port/v1`` of an OpenAI-compatible server; else a folder or hub name for transformers.
-        name: The model's name at the server; by default the one that it serves. Not for local models.
-        **options: Those of ``OpenAIModel`` or ``TransformersModel``.
+        model: ``http://host:port/v1`` of an OpenAI-compatible server, or a folder or hub name for transformers.
+        name: The model's name at the server; by default the only one that it serves. Not for local models.
+        **options: Keyword arguments of :class:`~atommem_gym.agents.players.openai_model.OpenAIModel` or
+            :class:`~atommem_gym.agents.players.transformers_model.TransformersModel`.
 
     Raises:
-        ConfigError: an option is unknown or wrong, or a package is missing.
+        ConfigError: an option is unknown or out of range, the URL has no scheme, there is no such local model, or a
+            package is missing.
     """
-    # Each brings its own dependencies along; who asks for a server needs no torch.
+    # Each kind imports its own dependencies here: a server's URL needs no torch.
     if model.startswith(("http://", "https://")):
         from atommem_gym.agents.players.openai_model import OpenAIModel
 

@@ -1,4 +1,4 @@
-"""Plays with a language model through the environment's prompt: full CRUD, overwriting, and their shared base."""
+"""Players that show a language model the environment's prompt: all operations, overwriting, and their base."""
 
 from __future__ import annotations
 
@@ -30,11 +30,14 @@ _LABEL = re.compile(r"^(?:the |final )*answer\s*(?:is)?\s*:\s*", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One call of the model, with what was left out of its prompt."""
+    """One answered call of the model."""
 
     messages: list[dict[str, str]]
+    """The prompt that the model answered, shortened if need be."""
     completion: Completion
+    """Its reply."""
     dropped: tuple[Dropped, ...]
+    """What the prompt or the reply lost to fit the model's context."""
 
     def turn(self, action: str) -> Turn:
         """The turn with this action."""
@@ -42,29 +45,30 @@ class Asked:
 
 
 class LanguageModelPlayer:
-    """Shows the model each observation in a fresh context of two messages; what it writes is the action.
+    """Shows the model each observation in a fresh context of two messages; the model's reply is the action.
 
-    The players ``crud`` and ``add_only``, which differ in their environment alone, and the base of the others.
+    This class is the players ``crud`` and ``add_only``, which differ only in their environment, and the base of the
+    others.
 
     Args:
-        name: Who plays.
+        name: Name of the player, for tables and traces.
         model: Any language model; many players may share it.
         template: A Jinja2 file in place of the player's own template, or ``shared_prefix``, see ``PromptTemplate``.
-        reading: Sampling settings for the reading phase, over those for both, such as ``{"max_tokens": 2048}``.
+        reading: Sampling settings for the reading phase, such as ``{"max_tokens": 2048}``; they win over ``sampling``.
         answering: The same for the answering phase.
-        seeded: Whether every drawn completion gets a seed, derived from episode and step.
-        send_tools: Whether the function schemas are sent along, for the chat template of the model; the environment
-            must speak the dialect ``tools``.
-        **sampling: Settings for both phases: ``temperature``, ``top_p``, ``top_k``, ``max_tokens``, ``stop``.
+        seeded: Whether every completion with a temperature above 0 gets a seed, derived from episode and step.
+        send_tools: Whether the function schemas are sent with the messages, for the chat template of the model; the
+            environment must have ``dialect="tools"``.
+        **sampling: Fields of :class:`~atommem_gym.agents.players.language_model.Sampling`, for both phases.
 
     Raises:
         ConfigError: a sampling setting is unknown or out of range.
     """
 
     own_template: ClassVar[str] = ""
-    """A file of ``atommem_gym.prompts``; empty for the template of the environment's dialect."""
+    """A template file in ``atommem_gym/prompts``; empty for the template of the environment's dialect."""
     chunk_name: ClassVar[str] = "chunk"
-    """What the observation's ``chunk`` is called where it had to be cut."""
+    """Name of the observation's ``chunk`` in reports of what was dropped."""
 
     def __init__(
         self,
@@ -81,7 +85,7 @@ class LanguageModelPlayer:
         self.name = name
         self.model = model
         self.usage = Usage()
-        """What the current episode has cost so far."""
+        """Cost of the current episode so far."""
         both = Sampling().with_values(sampling)
         self.sampling = {
             Phase.READING: both.with_values(reading or {}),
@@ -93,7 +97,7 @@ class LanguageModelPlayer:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Model, template and sampling, as JSON values."""
+        """Model, template, sampling and the other arguments, as JSON values."""
         return {
             "model": self.model.name,
             "template": None if self._template is None else str(self._template),
@@ -104,10 +108,10 @@ class LanguageModelPlayer:
         }
 
     def reset(self, episode: Episode, seed: int) -> None:
-        """Get ready for an episode, and count its cost from zero.
+        """Get ready for an episode and set the usage to zero.
 
         Raises:
-            ConfigError: the template cannot be used, or tools are to be sent in another dialect than ``tools``.
+            ConfigError: the template cannot be used, or ``send_tools`` is set and the dialect is not ``tools``.
         """
         self.config: EnvConfig = episode.config
         if self._send_tools and self.config.dialect != "tools":
@@ -122,25 +126,26 @@ class LanguageModelPlayer:
         self._seed = seed
 
     async def act(self, observation: Observation) -> Turn:
-        """Ask the model, and count what it cost."""
+        """Choose the action by :meth:`play` and add its cost to ``usage``."""
         turn = await self.play(observation)
         self.usage.add(turn)
         return turn
 
     async def play(self, observation: Observation) -> Turn:
-        """What to do; nothing of the player may change before the model has answered."""
+        """Choose the action. To be repeatable, it must not change the player before the model has answered."""
         asked = await self.ask(observation)
         return asked.turn(asked.completion.text)
 
     def cut_chunk(self, text: str, characters: int) -> str:
-        """The chunk, ``characters`` shorter at its end, where the model's context is too small."""
+        """The chunk without its last ``characters`` characters; a subclass may cut elsewhere."""
         return cut_end(text, characters)
 
     async def ask(self, observation: Observation) -> Asked:
-        """The model's reply to the prompt of an observation, shortened as far as its context demands.
+        """The model's reply to the prompt of an observation; the prompt is shortened until it fits the context.
 
         Raises:
-            LanguageModelError: it gave none; ``ContextLengthError`` if even the shortest prompt does not fit.
+            ContextLengthError: even the shortest prompt does not fit.
+            LanguageModelError: the model gave no usable reply.
         """
         sampling = self._sampling(observation)
         tools = tool_schemas(self.config.kinds) if self._send_tools else ()
@@ -163,23 +168,23 @@ class LanguageModelPlayer:
         sampling = self.sampling[Phase(observation["phase"])]
         if not self._seeded or sampling.temperature == 0 or sampling.seed is not None:
             return sampling
-        # Steps left count down by one, so they number the steps, also when a step is tried again.
+        # steps_left falls by one with each step, so it identifies the step, also when the call is repeated.
         step = int(observation["steps_left"])
         generator = stable_rng("language model player", self.name, self._seed, step)
         return replace(sampling, seed=int(generator.integers(2**31)))
 
 
 class OverwritePlayer(LanguageModelPlayer):
-    """Whatever the model writes at a chunk is the new scratchpad, whole; then it answers from the scratchpad alone.
+    """Takes the model's whole reply to a chunk as the new scratchpad; the model answers from the scratchpad alone.
 
-    Reasoning is left out. A reply with a scratchpad tag counts as that tag's text; one without any text leaves the
-    scratchpad as it is. Made for ``storage=False``.
+    Reasoning is left out. Of a reply with scratchpad tags only the text of the last one counts; a reply without text
+    leaves the scratchpad unchanged. Made for ``storage=False``.
     """
 
     own_template = "overwrite.j2"
 
     async def play(self, observation: Observation) -> Turn:
-        """A new scratchpad, or the answer."""
+        """While reading a new scratchpad, then the answer."""
         asked = await self.ask(observation)
         reply, dialect, thinking = asked.completion.text, self.config.dialect, self.config.thinking
         if observation["phase"] == Phase.ANSWERING:
@@ -190,9 +195,9 @@ class OverwritePlayer(LanguageModelPlayer):
 
 
 def operations_in(text: str, dialect: str, thinking: Pairs | None = None) -> list[Operation]:
-    """The well-formed operations of a reply, in the environment's dialect; where it has none, in ``crud``.
+    """The well-formed operations of a reply in the environment's dialect; if it has none, those in ``crud``.
 
-    The prompts of the baselines ask for tags of ``crud`` whatever the dialect is.
+    The prompts of the baselines ask for the tags of ``crud``, whatever the dialect is.
     """
     for name in dict.fromkeys((dialect, "crud")):
         found = [op for op in parse(text, name, thinking) if isinstance(op, Operation)]
@@ -202,7 +207,7 @@ def operations_in(text: str, dialect: str, thinking: Pairs | None = None) -> lis
 
 
 def final_answer(text: str, dialect: str, thinking: Pairs | None = None) -> str:
-    r"""The answer in a reply: that of its answer tag, else the first line that is not reasoning, else ``unknown``.
+    r"""The answer in a reply: the text of its first answer tag, else its first line of no reasoning, else ``unknown``.
 
     >>> final_answer("It was <answer>Ada</answer>", "crud"), final_answer("Answer: Ada\nShe was a countess.", "crud")
     ('Ada', 'Ada')
@@ -215,7 +220,11 @@ def final_answer(text: str, dialect: str, thinking: Pairs | None = None) -> str:
 
 
 def counted(completion: Completion, model: str) -> Completion:
-    """The completion, with one of ``chat_reply.ENDINGS`` as its finish reason (SPEC A9)."""
+    """The completion, with one of ``chat_reply.ENDINGS`` as its finish reason (SPEC A9).
+
+    Raises:
+        LanguageModelError: it did not end with a stop, at the length limit or with a tool call.
+    """
     ended = ending(completion.finish_reason)
     if ended is None:
         raise LanguageModelError(

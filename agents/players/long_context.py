@@ -1,4 +1,4 @@
-"""The baseline without memory: all documents that fit stand in one prompt, the question after them."""
+"""The baseline without memory: one prompt holds all documents that fit, followed by the question."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from atommem_gym.tokenizers import load_tokenizer
 class LongContextPlayer(LanguageModelPlayer):
     """Collects the chunks without asking the model, then shows it all of them with each question.
 
-    Of documents longer than ``context_tokens`` the middle is left out, as many tokens as are too many, and reported in
-    every turn; so is what the model's own context leaves no room for. Made for ``storage=False, scratchpad=False``.
+    If the documents are longer than ``context_tokens`` or than the model's context, the tokens in their middle are left
+    out, and every turn reports how many. Made for ``storage=False, scratchpad=False``.
 
     Args:
-        name: Who plays.
+        name: Name of the player, for tables and traces.
         model: Any language model.
-        context_tokens: Tokens of documents at most, counted by the environment's tokenizer; ``None``: as many as fit
+        context_tokens: Tokens of documents, at most, counted by the environment's tokenizer; ``None``: as many as fit
             the model's context.
-        **options: Those of ``LanguageModelPlayer``.
+        **options: Keyword arguments of ``LanguageModelPlayer``.
+
+    Raises:
+        ConfigError: ``context_tokens`` or a sampling setting is unknown or out of range.
     """
 
     own_template = "long_context.j2"
@@ -40,7 +43,7 @@ class LongContextPlayer(LanguageModelPlayer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of all players, and ``context_tokens``."""
+        """The settings of ``LanguageModelPlayer``, and ``context_tokens``."""
         return {**super().settings, "context_tokens": self._context_tokens}
 
     def reset(self, episode: Episode, seed: int) -> None:
@@ -51,14 +54,14 @@ class LongContextPlayer(LanguageModelPlayer):
         self._fitted: tuple[str, tuple[Dropped, ...]] | None = None
 
     def cut_chunk(self, text: str, characters: int) -> str:
-        """The documents without their middle."""
+        """The documents without ``characters`` characters in their middle."""
         return cut_middle(text, characters)
 
     async def play(self, observation: Observation) -> Turn:
-        """Nothing while reading; then the answer."""
+        """No operation while reading, then the answer."""
         if observation["phase"] == Phase.READING:
             current = int(observation["progress"][0])
-            # Its own part of the stream: an overlapping chunk repeats some of its neighbours'.
+            # Only the chunk's own part of the stream: overlapping chunks repeat some of each other.
             self._chunks[current] = self._stream.core(current)
             return Turn("")
         if self._fitted is None:
@@ -71,7 +74,7 @@ class LongContextPlayer(LanguageModelPlayer):
         return Turn(action, asked.messages, asked.completion.text, (asked.completion,), dropped + asked.dropped)
 
     def _fit(self, text: str) -> tuple[str, tuple[Dropped, ...]]:
-        """The beginning and the end of a text, ``context_tokens`` in all."""
+        """The text, or its beginning and end with ``context_tokens`` tokens in all, and what was dropped."""
         limit = self._context_tokens
         if limit is None:
             return text, ()

@@ -1,8 +1,8 @@
-"""mem0 as a player: its memory reads the stream, and what it finds for a question stands in the scratchpad.
+"""mem0 as a player: mem0 stores the stream, and the memories that it finds for a question go into the scratchpad.
 
-mem0 (https://github.com/mem0ai/mem0) extracts what it stores with a language model and finds it by vectors. Here both
-are those of the evaluation: the model of ``--model``, so that its tokens are counted, and the environment's embedder.
-Its database is in memory, its telemetry is off, and none of its notices and log lines are shown.
+mem0 (https://github.com/mem0ai/mem0) extracts what it stores with a language model and searches by vectors. Here it
+uses the model of ``--model``, so that its tokens are counted, and the environment's embedder. Its database is in
+memory, its telemetry is off, and its notices and log lines are not shown.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from atommem_gym.step import Observation, Phase
 from atommem_gym.tokenizers import load_tokenizer
 
 NOTHING = "Nothing was found."
-"""The scratchpad where a search finds nothing: that of the question before must not stay."""
+"""The scratchpad after a search without results; it replaces the scratchpad of the question before."""
 _SCOPE = "episode"
 _lock = threading.Lock()
 
 
 class OtherMemory(Protocol):
-    """What the player asks of ``mem0.Memory``."""
+    """The methods of ``mem0.Memory`` that the player calls."""
 
     def add(self, messages: str, *, run_id: str) -> Any: ...
 
@@ -49,18 +49,19 @@ class OtherMemory(Protocol):
 
 
 class Mem0Player(LanguageModelPlayer):
-    """Hands every chunk to mem0, and every question; answers from what it finds, or leaves that to a frozen reader.
+    """Gives every chunk to mem0, searches it for every question, and answers from the result.
 
-    mem0 shows as many memories as a read of the environment does (``top_k``), as far as they fit the scratchpad. Made
-    for ``storage=False, scratchpad=True``. The sampling of the reading phase is that of mem0's own calls.
+    With a frozen reader the reader answers instead. A search returns ``top_k`` memories, as a read of the environment
+    does; those that fit go into the scratchpad. Made for ``storage=False, scratchpad=True``. mem0's own calls use the
+    sampling of the phase in which they are made.
 
     Args:
-        name: Who plays.
+        name: Name of the player, for tables and traces.
         model: Any language model.
-        **options: Those of ``LanguageModelPlayer``.
+        **options: Keyword arguments of ``LanguageModelPlayer``.
 
     Raises:
-        ConfigError: mem0 is not installed.
+        ConfigError: mem0 is not installed, or a sampling setting is unknown or out of range.
     """
 
     own_template = "overwrite.j2"
@@ -85,7 +86,7 @@ class Mem0Player(LanguageModelPlayer):
         self._searched = False
 
     async def play(self, observation: Observation) -> Turn:
-        """A chunk to remember; then a search and an answer for each question."""
+        """Add a chunk to mem0 while reading; then one search and one answer for each question."""
         assert self._memory is not None
         if observation["phase"] == Phase.READING:
             await self._asked(observation, self._memory.add, observation["chunk"], run_id=_SCOPE)
@@ -110,23 +111,23 @@ class Mem0Player(LanguageModelPlayer):
         return asked.turn(write_action([answer(text, dialect)], dialect))
 
     async def _asked(self, observation: Observation, call: Any, *arguments: Any, **keywords: Any) -> Any:
-        """What mem0 returns; it works in a thread, and asks the model in this loop."""
+        """The result of a call of mem0, which runs in a thread and asks the model on this event loop."""
         self._calls.begin(observation, asyncio.get_running_loop())
         try:
             return await asyncio.to_thread(call, *arguments, **keywords)
         except Exception as error:
             if self._calls.failed is not None:
-                # mem0 has wrapped it, and stored nothing yet: the same call may be repeated.
+                # mem0 has wrapped the error and has stored nothing yet, so the same call may be repeated.
                 raise self._calls.failed from error
             raise LanguageModelError(f"mem0 failed: {type(error).__name__}: {error}") from error
 
     async def complete(self, messages: list[dict[str, str]], observation: Observation) -> Completion:
-        """One of mem0's own calls."""
+        """Answer one of mem0's own calls of the model."""
         return counted(await self.model.complete(messages, self._sampling(observation)), self.model.name)
 
 
 class _Model:
-    """The language model as mem0 sees it; keeps what it asked in the current step."""
+    """Gives mem0 the language model, and keeps the calls of the current step."""
 
     def __init__(self, player: Mem0Player) -> None:
         self._player = player
@@ -158,7 +159,7 @@ class _Model:
 
 
 class _Embedder:
-    """The environment's embedder as mem0 sees it."""
+    """Gives mem0 the environment's embedder."""
 
     def __init__(self, embedder: CachedEmbedder) -> None:
         self._embedder = embedder
@@ -169,7 +170,7 @@ class _Embedder:
         return self.embed_batch([text], memory_action)[0]
 
     def embed_batch(self, texts: list[str], memory_action: str | None = "add") -> list[list[float]]:
-        """The same for many."""
+        """One vector per text; see ``mem0.embeddings.base.EmbeddingBase``."""
         kind: TextKind = "query" if memory_action == "search" else "document"
         if not texts:
             return []
@@ -184,12 +185,12 @@ def is_installed() -> bool:
 
 
 def open_mem0(model: _Model, embedder: _Embedder) -> OtherMemory:
-    """An empty memory of mem0's that asks this model and this embedder, and nobody else."""
+    """An empty mem0 memory that calls only this model and this embedder."""
     with _lock:
         memory_class = _quiet_mem0()
     from qdrant_client import QdrantClient
 
-    # The makers of mem0 know providers by name alone: what they make here is replaced before anybody asks it.
+    # mem0's factories take only names of providers; what they make here is replaced before its first call.
     nobody = {"provider": "openai", "config": {"api_key": "none"}}
     place = {
         "client": QdrantClient(location=":memory:"),
@@ -210,10 +211,10 @@ def open_mem0(model: _Model, embedder: _Embedder) -> OtherMemory:
 
 
 def _quiet_mem0() -> Any:
-    """The class ``mem0.Memory``, without telemetry, notices, log lines and files in the user's home."""
+    """The class ``mem0.Memory``, set not to send telemetry, print notices or log lines, or write to the user's home."""
     before = {name: os.environ.get(name) for name in ("MEM0_TELEMETRY", "MEM0_DIR")}
     with tempfile.TemporaryDirectory() as folder:
-        # Read when it is imported, and only then.
+        # mem0 reads these at its import, and only then.
         os.environ.update(MEM0_TELEMETRY="False", MEM0_DIR=folder)
         try:
             from mem0.memory import main, notices, telemetry
@@ -223,7 +224,7 @@ def _quiet_mem0() -> Any:
                     del os.environ[name]
                 else:
                     os.environ[name] = value
-    # Where the program has imported it before.
+    # The program may have imported mem0 before, with other values.
     for module in (main, notices, telemetry):
         if hasattr(module, "MEM0_TELEMETRY"):
             module.MEM0_TELEMETRY = False

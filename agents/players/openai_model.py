@@ -1,4 +1,4 @@
-"""A language model behind any OpenAI-compatible server; calls survive a restart of the server."""
+"""A language model at an OpenAI-compatible server; calls survive a restart of the server."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ logger = logging.getLogger(__name__)
 
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 15.0
-"""Seconds between two tries at most, unless the server asks for more (up to ``LONGEST_WAIT``): a server that is back
-is soon noticed."""
+"""Seconds between two tries, at most: short, so that a server that is back is soon asked again. A server may ask for
+more, up to ``endpoints.LONGEST_WAIT``."""
 _NOT_THERE = (404, 405, 501)
 _THINK = "<think>"
 _MAX_TOKENS = "max_completion_tokens"
-"""What newer hosted models call ``max_tokens``."""
+"""The name of ``max_tokens`` in newer hosted models."""
 _OPTIONAL = ("temperature", "top_p", "top_k", "stop", "seed")
-"""Parameters without which a model that does not take them is asked all the same."""
+"""Parameters that are left out for a model that does not take them."""
 _Read = TypeVar("_Read")
 _REPEAT = " The episode is as it was: the same step may be repeated when the server is back"
 
 
 class _UnknownParameterError(LanguageModelError):
-    """The model does not take a parameter that was sent."""
+    """The server refused a parameter of the request."""
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -61,39 +61,48 @@ class _UnknownParameterError(LanguageModelError):
 
 @dataclass(slots=True)
 class _Connections:
-    """Connections belong to the event loop in which they were made."""
+    """The connections of one event loop; they cannot be used on another."""
 
     loop: asyncio.AbstractEventLoop
+    """The loop on which they were made."""
     client: httpx.AsyncClient
+    """Holds the connections."""
     places: asyncio.Semaphore
+    """One place for each request that may be under way."""
 
 
 class OpenAIModel:
-    """Chat completions of vLLM, llama.cpp, SGLang, Ollama, a hosted service, or whatever else speaks their protocol.
+    """A model behind the chat completions API of vLLM, llama.cpp, SGLang, Ollama or a hosted service.
 
-    Connection errors, timeouts, HTTP 408, 409, 425, 429 and 5xx are tried again with growing waits (or the server's
-    ``Retry-After``), until ``patience`` seconds have passed since the first failure: a server may be restarted in the
-    middle, and no call is lost. A reply that is odd, or that its server did not end as a stop, at the length limit or
-    with a tool call (SPEC A9), is asked for again, too, ``ODD_TRIES`` times at most. Other HTTP errors raise at once.
-    A model that does not take ``max_tokens`` is sent ``max_completion_tokens``, and one that does not take
-    ``temperature``, ``top_p``, ``top_k``, ``stop`` or ``seed`` is asked without it; a line in the log says so once.
+    Failed calls are repeated:
+
+    - Connection errors, timeouts, HTTP 408, 409, 425, 429 and 5xx: with growing waits (or the server's
+      ``Retry-After``), until ``patience`` seconds have passed since the first failure. So no call is lost when the
+      server restarts.
+    - A reply that cannot be read, or that did not end with a stop, at the length limit or with a tool call (SPEC A9):
+      ``endpoints.ODD_TRIES`` times at most.
+    - Other HTTP errors: never; they raise at once.
+
+    A model that does not take ``max_tokens`` is sent ``max_completion_tokens``. One that does not take ``temperature``,
+    ``top_p``, ``top_k``, ``stop`` or ``seed`` is asked without it. A line in the log says so once.
 
     Args:
         url: Base URL, such as ``http://localhost:8000/v1``.
-        model: Its name there; by default the only one that the server lists (asked for at the first call).
-        api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``, if it is set and the URL
-            is the user's own word (:mod:`atommem_gym.trust`).
+        model: Name of the model at the server; by default the only one that the server lists, which the first call
+            looks up.
+        api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``, which is sent only to
+            a URL that the user has named, not to one that was read from a file (:mod:`atommem_gym.trust`).
         timeout: Seconds for one try, from connecting to the last byte; a long reply of a busy server takes minutes.
-        patience: Seconds for which a failing call is tried again, waits included. So a call ends within
-            ``patience`` and twice ``timeout``, after its wait for a place.
-        concurrency: Requests under way at a time at most; further calls wait their turn.
+        patience: Seconds for which a failing call is repeated, waits included. A call ends within ``patience`` plus
+            twice ``timeout``, once it has a place.
+        concurrency: Requests under way at the same time, at most; further calls wait for a place.
         extra_body: Added to every request, such as ``{"chat_template_kwargs": {"enable_thinking": False}}``.
-        opens_think: The chat template opens ``<think>`` in the prompt and the server leaves it in the text: then it
-            is put before every reply, so that reasoning that was cut off is not taken for operations. Where it opens
-            reasoning with something else, such as ``"[THINK]"``, that.
+        opens_think: Set it to true if the chat template ends the prompt with ``<think>`` and the server leaves the
+            reasoning in the text. Then ``<think>`` is put before every reply, so that operations inside reasoning are
+            not executed. For another opening tag give that tag, such as ``"[THINK]"``.
 
     Raises:
-        ConfigError: ``url`` is no HTTP URL, or a number is out of range.
+        ConfigError: ``url`` is not an HTTP URL, or a number is out of range.
     """
 
     def __init__(
@@ -113,11 +122,11 @@ class OpenAIModel:
         if patience < 0:
             raise ConfigError(f"patience={patience} of the server {masked(url)} must be at least 0 seconds")
         self.url = masked(url.rstrip("/"))
-        """For messages; a password in it is masked."""
+        """The base URL for messages, with a password masked."""
         self._url = url.rstrip("/")
         self.name = model or ""
         self.context_limit: int | None = None
-        """Tokens of prompt and reply together, where the server says it (vLLM does) and was asked."""
+        """Tokens of prompt and reply together, set by :meth:`wait_until_ready`; ``None`` if the server does not say."""
         self._timeout = timeout
         self._patience = patience
         self._concurrency = concurrency
@@ -129,7 +138,7 @@ class OpenAIModel:
         self._failing = False
         self._odd_noted = False
         self._not_taken: set[str] = set()
-        """Parameters that the model has refused, so that no further call sends them."""
+        """Parameters that the model has refused; no further call sends them."""
         self._jitter = jitter_of(url)
 
     async def complete(self, messages: Messages, sampling: Sampling, *, tools: ToolSchemas = ()) -> Completion:
@@ -151,16 +160,16 @@ class OpenAIModel:
         )
 
     async def wait_until_ready(self, timeout: float | None = None) -> None:
-        """Return when the server answers and has the model; also learns its name and its context's length.
+        """Wait until the server answers and serves the model; also sets ``name`` and ``context_limit``.
 
-        A service that has no list of models is believed to have the one that was named.
+        If a service has no list of models, a named model is assumed to be there.
 
         Args:
-            timeout: Seconds in which it must answer; by default ``patience``.
+            timeout: Seconds to wait for an answer; by default ``patience``.
 
         Raises:
-            ModelUnavailableError: it did not answer in time.
-            LanguageModelError: it answers, but does not have the model.
+            ModelUnavailableError: the server did not answer in time.
+            LanguageModelError: the server answers but does not serve the model, or serves several and none is named.
         """
         by_name, _ = await self._patiently(
             "GET", "/models", None, self._patience if timeout is None else timeout, _models_by_name
@@ -186,7 +195,7 @@ class OpenAIModel:
             await connections.client.aclose()
 
     async def _completed(self, messages: Messages, sampling: Sampling, tools: ToolSchemas) -> tuple[ChatReply, int]:
-        """The reply and its tries; a parameter that the model does not take is left out, from now on."""
+        """The reply and its tries; a parameter that the model refuses is left out from then on."""
         while True:
             body = self._body(messages, sampling, tools)
             try:
@@ -204,7 +213,7 @@ class OpenAIModel:
             "temperature": sampling.temperature,
             "max_tokens": sampling.max_tokens,
         }
-        # Only what differs from its default: hosted services refuse what they do not know, such as top_k.
+        # Only settings that differ from their defaults: hosted services refuse unknown parameters, such as top_k.
         if sampling.top_p != 1:
             body["top_p"] = sampling.top_p
         if sampling.top_k:
@@ -221,7 +230,7 @@ class OpenAIModel:
         return {**kept, **self._extra_body}
 
     def _explain(self, refusal: Refusal, body: Mapping[str, Any] | None) -> LanguageModelError | None:
-        """The error of a refusal that means something to a player."""
+        """The error for a prompt that is too long or a parameter that is not taken; ``None`` for other refusals."""
         too_long = context_length_error(refusal, self.name)
         sent = [name for name in ("max_tokens", *_OPTIONAL) if name in (body or {}) and name not in self._extra_body]
         unknown = None if too_long else unknown_parameter(refusal, sent)
@@ -250,7 +259,7 @@ class OpenAIModel:
         patience: float,
         read: Callable[[Any], _Read],
     ) -> tuple[_Read, int]:
-        """What is read from a reply, and how many tries it took: for so many seconds after the first failure."""
+        """The reply to a request and its tries, repeated for ``patience`` seconds after the first failure."""
         retries = Retries(
             self._jitter,
             first_wait=_FIRST_WAIT,
@@ -260,7 +269,7 @@ class OpenAIModel:
         )
 
         async def attempt() -> _Read:
-            # Whoever waits for a server only to be there does not wait for long for one try.
+            # One try of a GET may take no longer than the whole wait for the server.
             seconds = self._timeout if method == "POST" or not patience else min(self._timeout, patience)
             return read(await self._try(method, path, body, seconds))
 
@@ -279,7 +288,7 @@ class OpenAIModel:
         return reply, retries.tries + 1
 
     def _note(self, failure: TryAgainError, patience: float) -> None:
-        """Say so once, not once for each of hundreds of calls under way."""
+        """Log a failure once, not once for each of hundreds of calls under way."""
         if isinstance(failure, OddReplyError):
             if not self._odd_noted:
                 self._odd_noted = True
@@ -293,14 +302,14 @@ class OpenAIModel:
     def _connect(self) -> _Connections:
         loop = asyncio.get_running_loop()
         if self._connections is None or self._connections.loop is not loop:
-            # The semaphore alone bounds them: waiting for a place is no failure, and takes no time of a try.
+            # The semaphore alone bounds them: waiting for a place is not a failure and takes no time from a try.
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._concurrency)
             client = open_client(self._headers, limits)
             self._connections = _Connections(loop, client, asyncio.Semaphore(self._concurrency))
         return self._connections
 
     def _usage(self, reply: ChatReply) -> tuple[int, int]:
-        """Tokens of prompt and reply, as the server counts; 0 with a warning where it does not."""
+        """Tokens of prompt and reply as the server reports them; 0 with one warning if it does not."""
         if None in (reply.prompt_tokens, reply.completion_tokens) and not self._usage_missed:
             self._usage_missed = True
             logger.warning("the server %s does not report its token usage; it is counted as 0", self.url)

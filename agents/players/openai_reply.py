@@ -1,4 +1,4 @@
-"""What OpenAI-compatible servers send back: a reply as text, and what their complaints about length mean."""
+"""Reads the replies of OpenAI-compatible servers: a reply as text, and errors about the length of the prompt."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from atommem_gym.refusals import Refusal, lengths, too_long
 
 
 def context_length_error(refusal: Refusal, model: str) -> ContextLengthError | None:
-    """The error of a reply that says that the prompt is too long, with its numbers; ``None`` if it says otherwise.
+    """The error for a refusal that says that the prompt is too long; ``None`` for other refusals.
 
-    A number that is not found, or that is absurd, is ``None``.
+    Its ``prompt_tokens`` and ``limit`` are read from the server's message; a number that is missing or implausible is
+    ``None``.
+
+    Args:
+        refusal: The server's error reply.
+        model: Name of the model, for the message.
     """
     if not too_long(refusal):
         return None
@@ -29,7 +34,7 @@ def context_length_error(refusal: Refusal, model: str) -> ContextLengthError | N
 
 
 def sdk_context_length_error(error: Exception, model: str) -> ContextLengthError | None:
-    """The same of an exception of OpenAI's SDK, or of another one that has a ``status_code`` and a ``body``."""
+    """As :func:`context_length_error`, for an exception of OpenAI's SDK, or any with ``status_code`` and ``body``."""
     status = getattr(error, "status_code", None)
     if not is_integer(status):
         return None
@@ -40,13 +45,13 @@ def sdk_context_length_error(error: Exception, model: str) -> ContextLengthError
 
 
 def reply_text(reply: ChatReply, stop: Sequence[str]) -> str:
-    """A reply as an action: its content, then its structured tool calls as ``<tool_call>`` blocks (SPEC A5).
+    """A reply as action text: its content, then its structured tool calls as ``<tool_call>`` blocks (SPEC A5).
 
-    A stop string that the server took off is put back, so that the tag that it closes is closed.
+    A stop string that the server has removed is put back, so that the tag that it closes is closed.
 
     Args:
-        reply: What the server sent.
-        stop: The stop strings that were asked for.
+        reply: The server's reply.
+        stop: The stop strings of the request.
     """
     text = reply.content
     if stop and reply.may_lack_stop:
@@ -56,12 +61,12 @@ def reply_text(reply: ChatReply, stop: Sequence[str]) -> str:
 
 
 def _taken_off(text: str, stop: Sequence[str], stop_reason: str | None) -> str:
-    """The stop string at which the text ended, if it can be told and is not there."""
+    """The stop string at which the text ended and that it lacks; empty if there is none or it cannot be known."""
     if stop_reason is not None and stop_reason in stop:
-        # vLLM names it; it is there already where include_stop_str_in_output was asked for.
+        # vLLM names it; with include_stop_str_in_output the text holds it already.
         return "" if text.endswith(stop_reason) else stop_reason
     for string in stop:
-        # Others leave it out without a word; a closing tag is missing where its opening one is open.
+        # Other servers remove it without naming it; a closing tag is missing if its opening tag is still open.
         closing = re.fullmatch(r"</([A-Za-z_][\w.:-]*)>", string)
         if closing:
             opened = len(re.findall(rf"<{closing[1]}(?![\w.:-])[^<>]*>", text, re.IGNORECASE))

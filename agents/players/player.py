@@ -1,4 +1,4 @@
-"""One protocol for scripted agents and language models, and a maker of players by name."""
+"""The protocol of players, which scripted agents and language models share, and a maker of players by name."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ from atommem_gym.step import Observation
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What a model was not shown, or not given, because its context was too small."""
+    """One part of a prompt, or of ``max_tokens``, that was dropped because the model's context was too small."""
 
     what: str
     """``chunk``, ``documents``, ``memories``, ``scratchpad``, ``feedback``, ``query`` or ``max_tokens``."""
     dropped: int
+    """How many units were dropped."""
     of: int
+    """How many units there were."""
     unit: str
     """``characters``, ``entries`` or ``tokens``."""
 
@@ -39,35 +41,38 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One step of a player: what it does, and what led to it."""
+    """One step of a player: the action, and the calls of the model that led to it."""
 
     action: str
-    """For the environment's ``step``."""
+    """The action text for the environment's ``step``."""
     messages: list[dict[str, str]] | None = None
-    """What the model was asked; ``None`` where no model was."""
+    """The prompt of the model; ``None`` if no model was called."""
     response: str = ""
-    """What the model wrote; for scripted agents the action."""
+    """The model's text, or the action if no model was called."""
     completions: tuple[Completion, ...] = ()
-    """Every call to the model that the step took."""
+    """Every completion of the step, in order."""
     dropped: tuple[Dropped, ...] = ()
-    """What did not fit the model's context and so was not shown to it."""
+    """What the prompts of the step lost to fit the model's context."""
 
 
 @dataclass(slots=True)
 class Usage:
-    """What an episode cost; :class:`~atommem_gym.agents.players.llm_player.LanguageModelPlayer` keeps count."""
+    """Cost of an episode; :class:`~atommem_gym.agents.players.llm_player.LanguageModelPlayer` keeps count."""
 
     calls: int = 0
+    """Completions of the model."""
     tries: int = 0
-    """Calls and the failed ones before them."""
+    """Requests that these took, failed ones included."""
     prompt_tokens: int = 0
+    """Tokens of all prompts."""
     completion_tokens: int = 0
+    """Tokens of all completions."""
     seconds: float = 0.0
-    """In the model, all calls added up."""
+    """Seconds in the model, added up over all calls."""
     cut_short: int = 0
-    """Replies that ended at ``max_tokens`` or at the end of the context."""
+    """Completions that ended at ``max_tokens`` or at the end of the context."""
     dropped: int = 0
-    """Steps in which the model was not shown everything."""
+    """Steps in which something was dropped from a prompt."""
 
     def add(self, turn: Turn) -> None:
         """Count a turn."""
@@ -82,16 +87,16 @@ class Usage:
 
 
 class Player(Protocol):
-    """Plays one episode at a time; a run of many at once has a player for each."""
+    """Plays one episode at a time; a run that plays many at once has one player for each."""
 
     @property
     def name(self) -> str:
-        """Who plays, for tables and traces."""
+        """Name of the player, for tables and traces."""
         ...
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What it was made with, as JSON values: two players with equal names and settings play alike."""
+        """Its arguments as JSON values: players with equal names and settings play alike."""
         ...
 
     def reset(self, episode: Episode, seed: int) -> None:
@@ -99,21 +104,21 @@ class Player(Protocol):
 
         Args:
             episode: The running episode. Its item holds the answers: only the oracles look at it.
-            seed: Of this episode.
+            seed: Seed for this episode.
         """
         ...
 
     async def act(self, observation: Observation) -> Turn:
-        """What to do at an observation (SPEC E10).
+        """Choose the action for an observation (SPEC E10).
 
         Raises:
-            LanguageModelError: the model gave no usable reply. Nothing has changed: the same call may be repeated.
+            LanguageModelError: the model gave no usable reply. The player is unchanged, so the call may be repeated.
         """
         ...
 
 
 class ScriptedPlayer:
-    """A scripted agent as a player.
+    """Makes a player of a scripted agent.
 
     >>> ScriptedPlayer(make_agent("tidy")).name
     'tidy'
@@ -135,7 +140,7 @@ class ScriptedPlayer:
 
 
 def player_names() -> tuple[str, ...]:
-    """Every name that :func:`make_player` knows by now; it knows ``"package.module:name"`` besides.
+    """The names that :func:`make_player` takes, registered agents included; it takes ``"package.module:name"`` as well.
 
     >>> "tidy" in player_names() and "crud" in player_names()
     True
@@ -144,13 +149,13 @@ def player_names() -> tuple[str, ...]:
 
 
 def player_keywords(name: str) -> dict[str, Any]:
-    """The keyword arguments with which a player's environment must be made; they win over others.
+    """The keyword arguments that a player demands of its environment; they win over the user's.
 
     >>> player_keywords("add_only")
     {'operations': ['create', 'read']}
 
     Args:
-        name: Of the player, as :func:`make_player` takes it.
+        name: Name of the player, as for :func:`make_player`.
 
     Raises:
         ConfigError: there is no such player.
@@ -160,15 +165,15 @@ def player_keywords(name: str) -> dict[str, Any]:
 
 
 def make_player(name: str, model: LanguageModel | None = None, **options: Any) -> Callable[[], Player]:
-    """A maker of players of this name, one for each episode that is under way.
+    """A function without arguments that makes players of this name; make one for each episode that is under way.
 
     >>> make_player("keep_all")().name
     'keep_all'
 
     Args:
         name: One of :func:`player_names`, or ``"package.module:name"``, a custom agent.
-        model: Shared by all of them; scripted agents need none.
-        **options: The player's own, such as ``temperature=0.7`` or ``answering={"max_tokens": 64}``.
+        model: The model that all of them share; scripted agents need none.
+        **options: Options of the player, such as ``temperature=0.7`` or ``answering={"max_tokens": 64}``.
 
     Raises:
         ConfigError: there is no such player, it needs a model, or an option is unknown or wrong.
@@ -177,20 +182,20 @@ def make_player(name: str, model: LanguageModel | None = None, **options: Any) -
     if name not in ROLES:
         if options:
             raise ConfigError(f"the scripted agent {name!r} has no options, but {', '.join(options)} was given")
-        make_agent(name)  # what is wrong with it is an error now, not in the middle of the first episode
+        make_agent(name)  # raises now, not in the middle of the first episode, if something is wrong with it
         return lambda: ScriptedPlayer(make_agent(name))
     if model is None:
         raise ConfigError(f"the player {name!r} needs a language model, such as an OpenAI-compatible server's URL")
     import importlib
 
-    # Only who plays with a language model pays for loading its players.
+    # Imported here, so that scripted agents do not load the players of language models.
     kind = getattr(importlib.import_module(f"atommem_gym.agents.players.{ROLES[name].module}"), ROLES[name].kind)
 
     def make() -> Player:
         player: Player = kind(name, model, **options)
         return player
 
-    make()  # a wrong option is an error now, not in the middle of the first episode
+    make()  # raises now, not in the middle of the first episode, if an option is wrong
     return make
 
 

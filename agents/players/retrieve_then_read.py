@@ -1,4 +1,4 @@
-"""The retrieval baseline: every passage is stored as it is, and the model reads what one search finds."""
+"""The retrieval baseline: stores every passage unchanged; the model answers from the result of one search."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from atommem_gym.tokenizers import load_tokenizer
 
 
 class RetrieveThenReadPlayer(LanguageModelPlayer):
-    """Cuts every document into passages and stores them without the model; searches for the question; answers.
+    """Cuts every document into passages and stores them without the model; then searches once per question and answers.
 
-    A passage holds whole sentences, and its document's title before them. The model sees the ``top_k`` passages that
-    the search found and nothing else. Made for ``operations=["create", "read"], scratchpad=False``.
+    A passage is the title of its document and whole sentences below it. The model sees only the question and the
+    ``top_k`` passages that the search found. Made for ``operations=["create", "read"], scratchpad=False``.
 
     Args:
-        name: Who plays.
+        name: Name of the player, for tables and traces.
         model: Any language model.
-        passage_tokens: Tokens of a passage at most, counted by the environment's tokenizer.
-        **options: Those of ``LanguageModelPlayer``.
+        passage_tokens: Tokens of a passage, at most, counted by the environment's tokenizer.
+        **options: Keyword arguments of ``LanguageModelPlayer``.
+
+    Raises:
+        ConfigError: ``passage_tokens`` or a sampling setting is unknown or out of range.
     """
 
     own_template = "read.j2"
@@ -38,7 +41,7 @@ class RetrieveThenReadPlayer(LanguageModelPlayer):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings of all players, and ``passage_tokens``."""
+        """The settings of ``LanguageModelPlayer``, and ``passage_tokens``."""
         return {**super().settings, "passage_tokens": self._passage_tokens}
 
     def reset(self, episode: Episode, seed: int) -> None:
@@ -50,7 +53,7 @@ class RetrieveThenReadPlayer(LanguageModelPlayer):
         self._searched = False
 
     async def play(self, observation: Observation) -> Turn:
-        """Passages while reading; then one search and one answer for each question."""
+        """Store passages while reading; then one search and one answer for each question."""
         if observation["phase"] == Phase.READING:
             passages = [text for document in self._documents.read(observation) for text in self.passages(document)]
             return _turn(self._writer.write([Create(text) for text in passages], observation))
@@ -66,7 +69,7 @@ class RetrieveThenReadPlayer(LanguageModelPlayer):
         return asked.turn(write_action([answer(found, dialect)], dialect))
 
     def passages(self, document: Document) -> list[str]:
-        """The passages of a document, each of ``passage_tokens`` tokens at most, title included."""
+        """The passages of a document, each of at most ``passage_tokens`` tokens, title included."""
         limit = min(self._passage_tokens, self.config.max_entry_tokens)
         title = self._tokenizer.cut(document.title, limit // 2)
         room = max(1, limit - self._tokenizer.count(f"{title}\n"))

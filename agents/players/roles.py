@@ -1,4 +1,4 @@
-"""The ways to play with a language model: what each demands of the environment, and the class that plays it."""
+"""The ways to play with a language model: the class of each player, and what it demands of the environment."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ class LanguageModelRole:
     """One way to play with a language model."""
 
     summary: str
+    """One line for the list of players."""
     env_keywords: dict[str, Any]
-    """What the environment must be made with."""
+    """Keyword arguments that the player demands of its environment."""
     module: str
+    """The module of the player's class in ``agents/players``."""
     kind: str
-    """The class in that module; it takes the model and the options."""
+    """The class in that module; it takes the player's name, the model and the options."""
 
 
 ROLES: dict[str, LanguageModelRole] = {

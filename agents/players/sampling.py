@@ -1,4 +1,4 @@
-"""Draws tokens row by row: each row of a batch has settings and a generator of its own, so batches can be mixed."""
+"""Samples tokens row by row: each row of a batch has its own settings and generator, so any calls share a batch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from atommem_gym.agents.players.language_model import Sampling
 
 
 class RowSampler:
-    """Turns the logits of a batch so that their argmax is a draw: temperature, top-k, top-p, then Gumbel noise.
+    """Changes the logits of a batch so that their argmax is a sample: temperature, top-k, top-p, then Gumbel noise.
 
-    ``argmax(log p + g)`` with Gumbel noise ``g`` is a draw from ``p`` (Gumbel 1954; Maddison et al. 2014). The noise of
-    a row comes from that row's generator alone, so what is drawn for a prompt does not depend on its neighbours in the
-    batch, apart from the rounding of the model itself. Called by ``generate`` as a logits processor.
+    ``argmax(log p + g)`` with Gumbel noise ``g`` is a sample from ``p`` (Gumbel 1954; Maddison et al. 2014). The noise
+    of a row comes only from that row's generator, so the sample for a prompt does not depend on the other rows of the
+    batch, apart from the model's own rounding. ``generate`` calls it as a logits processor.
+
+    Args:
+        samplings: Settings of each row.
+        seeds: Seed of each row's generator.
+        device: Device of the logits.
     """
 
     def __init__(self, samplings: Sequence[Sampling], seeds: Sequence[int], device: Any) -> None:
@@ -23,7 +28,7 @@ class RowSampler:
         self._generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
 
     def __call__(self, input_ids: Any, scores: Any) -> Any:
-        """Scores ``[rows, vocabulary]``; rows with temperature 0 are left as they are."""
+        """Scores ``[rows, vocabulary]`` with noise; rows with temperature 0 are unchanged."""
         scores = scores.float()
         for row, (sampling, generator) in enumerate(zip(self._samplings, self._generators, strict=True)):
             if sampling.temperature > 0:
@@ -34,7 +39,7 @@ class RowSampler:
 
 
 def _filtered(logits: Any, sampling: Sampling) -> Any:
-    """Logits with minus infinity where top-k or top-p forbid a token; the most probable one always stays."""
+    """Logits ``[vocabulary]``, minus infinity where top-k or top-p exclude a token; the most probable token stays."""
     if sampling.top_k and sampling.top_k < logits.numel():
         least = torch.topk(logits, sampling.top_k).values[-1]
         logits = logits.masked_fill(logits < least, float("-inf"))
@@ -48,9 +53,9 @@ def _filtered(logits: Any, sampling: Sampling) -> Any:
 
 
 class RowEnd:
-    """Says which rows of a batch are done: at their ``max_tokens``, at a stop string, or because their caller is gone.
+    """Says which rows of a batch are done: at ``max_tokens``, at a stop string, or because their caller has gone.
 
-    Called by ``generate`` as a stopping criterion; ``lengths`` holds the tokens of each row that ended here.
+    ``generate`` calls it as a stopping criterion. ``lengths`` holds the number of tokens of each row that ended here.
     """
 
     def __init__(
@@ -64,11 +69,11 @@ class RowEnd:
         """Prepare for a batch.
 
         Args:
-            samplings: Of each row.
-            room: Tokens that the context leaves for each row.
-            prompt_length: Of the padded prompts.
-            decode: Tokens to text.
-            abandoned: Whether a row's caller is gone.
+            samplings: Settings of each row.
+            room: Tokens that the context leaves for the reply of each row.
+            prompt_length: Tokens of the padded prompts.
+            decode: Turns tokens into text.
+            abandoned: Whether the caller of a row, by its number, has gone.
         """
         self._limits = [min(sampling.max_tokens, left) for sampling, left in zip(samplings, room, strict=True)]
         self._stops = [sampling.stop for sampling in samplings]
@@ -91,7 +96,7 @@ class RowEnd:
     def _stopped(self, row: int, new: Any) -> bool:
         if not self._stops[row]:
             return False
-        # A token has a byte at least, so the string lies within as many of the last tokens as it has bytes.
+        # Every token has at least one byte, so a string of n bytes lies within the last n tokens.
         longest = max(len(stop.encode()) for stop in self._stops[row])
         tail = self._decode(new[-(longest + 4) :])
         return any(stop in tail for stop in self._stops[row])

@@ -1,4 +1,4 @@
-"""Shortens an observation to a model's context by one rule, and reports what it dropped."""
+"""Shortens an observation until its prompt fits a model's context, and reports what was dropped."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from atommem_gym.step import Observation
 MIN_COMPLETION_TOKENS = 256
 """A prompt leaves at least this many tokens for the reply, or ``max_tokens`` if that is less."""
 MAX_TRIES = 8
-"""How often a prompt is shortened before the error is passed on."""
+"""How often a prompt is shortened before the error is raised."""
 _MARGIN = 0.97
-"""Characters are not tokens: a text cut to the share that should fit is cut a little more."""
+"""Texts are cut by characters, limits are in tokens: a text is cut to this share of what should fit."""
 _STEP = 0.05
-"""The first try drops at least this share; each further try drops twice as much."""
+"""The first try drops at least this share of the characters; each further try drops twice as much."""
 _GAP = "\n[…]\n"
 
 Cut = Callable[[str, int], str]
-"""A text without so many of its characters."""
+"""From a text and a number of characters to the text without so many of them."""
 
 
 def cut_end(text: str, characters: int) -> str:
@@ -46,30 +46,33 @@ def cut_middle(text: str, characters: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Shortening:
-    """An observation with less in it, and a smaller ``max_tokens``."""
+    """A shortened observation, and the ``max_tokens`` to ask for."""
 
     observation: Observation
+    """The observation to render."""
     max_tokens: int
+    """Tokens of the reply, at most."""
     dropped: tuple[Dropped, ...]
+    """Everything that was dropped so far."""
 
 
 class Shortener:
     """Makes a prompt smaller, try by try, until it fits or nothing is left to drop.
 
-    If the prompt fits and only ``max_tokens`` is too large, that is lowered; also, to ``MIN_COMPLETION_TOKENS``, where
-    the model does not say how long the prompt is. Else characters are dropped from the
-    chunk (from its end; ``long_context`` cuts the documents in their middle); when it is used up, whole entries of
-    the last search, the worst first; then from the end of the scratchpad; then from the feedback. The question stays.
+    If the prompt fits and only ``max_tokens`` is too large, ``max_tokens`` is lowered; if the server does not say how
+    long the prompt is, it is lowered to ``MIN_COMPLETION_TOKENS`` first. Otherwise text is dropped, in this order: the
+    end of the chunk (``long_context``: the middle of the documents), whole entries of the last search, the worst first,
+    the end of the scratchpad, the end of the feedback. The question always stays.
     """
 
     def __init__(self, observation: Observation, max_tokens: int, cut: Cut = cut_end, chunk: str = "chunk") -> None:
         """Begin with an observation.
 
         Args:
-            observation: What should have been shown.
-            max_tokens: What should have been asked for.
-            cut: How characters are taken from the chunk.
-            chunk: What the chunk is called in a report.
+            observation: The whole observation.
+            max_tokens: Tokens of the reply that the player wants.
+            cut: Takes characters from the chunk.
+            chunk: Name of the chunk in a report.
         """
         self._observation = observation
         self._asked = self._max_tokens = max_tokens
@@ -80,10 +83,14 @@ class Shortener:
         self._used_up = False
 
     def next(self, error: ContextLengthError, characters: int) -> Shortening:
-        """What to try after a prompt of so many characters, as the last one was, did not fit.
+        """The next shortening to try.
+
+        Args:
+            error: The error of the last try, with the tokens of its prompt and the limit, if the server says them.
+            characters: Characters of the last prompt.
 
         Raises:
-            ContextLengthError: the one given, if there is nothing left to drop.
+            ContextLengthError: the given error, if nothing is left to drop or after ``MAX_TRIES`` tries.
         """
         self._tries += 1
         needed = min(self._asked, MIN_COMPLETION_TOKENS)
@@ -98,7 +105,7 @@ class Shortener:
         elif self._used_up:
             raise error
         else:
-            # The number of tokens may be unknown or vague, so every further try drops more by itself.
+            # The number of tokens may be unknown or inexact, so every further try drops more in any case.
             kept = max(0.0, 1 - _STEP * 2 ** (self._tries - 1))
             if prompt and limit is not None:
                 kept = min(kept, _MARGIN * max(0, limit - needed) / prompt)

@@ -1,4 +1,4 @@
-"""Language models in a team: prompts of readers and answerer; a model is called only when it has something to do."""
+"""Teams of language models: readers and an answerer; a model is called only when its part has something to do."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from atommem_gym.step import Observation, Phase
 
 
 class ReaderPlayer(LanguageModelPlayer):
-    """A reader of a team with a language model; once its part is read it does nothing, and the model is not asked."""
+    """A reader with a language model; once its part of the stream is read it does nothing and asks no model."""
 
     own_template: ClassVar[str] = "team_reader.j2"
 
     async def play(self, observation: Observation) -> Turn:
-        """What to do with a chunk."""
+        """The action for a chunk; nothing once the reader's part is read."""
         read, chunks = observation["progress"]
         return Turn("") if read >= chunks else await super().play(observation)
 
 
 class AnswererPlayer(LanguageModelPlayer):
-    """The answerer of a team with a language model, which is asked when all has been read."""
+    """The answerer with a language model; it does nothing and asks no model while the readers read."""
 
     own_template: ClassVar[str] = "team_answerer.j2"
 
     async def play(self, observation: Observation) -> Turn:
-        """What to do for the open question."""
+        """Nothing while reading, then the action for the open question."""
         return Turn("") if observation["phase"] == Phase.READING else await super().play(observation)
 
 
 def make_llm_team(
     model: LanguageModel, readers: int, *, answerer: LanguageModel | None = None, **settings: Any
 ) -> Mapping[str, Player]:
-    """A player for each part of a team.
+    """Make a player for each part of a team, by the name that the environment gives the part.
 
     Args:
-        model: Who reads; one model may be all readers.
-        readers: How many.
-        answerer: Who answers, if it is another model (Memory-R1 trains the two apart).
-        **settings: Those of ``LanguageModelPlayer``.
+        model: The model of all readers.
+        readers: Number of readers.
+        answerer: The model of the answerer; by default that of the readers (Memory-R1 trains two models).
+        **settings: Keyword arguments of ``LanguageModelPlayer``.
 
     Raises:
         ConfigError: a setting is unknown or out of range.

@@ -1,4 +1,4 @@
-"""A language model in this process, through transformers; the calls of many coroutines share padded batches."""
+"""A language model in this process, by transformers; the calls of many coroutines share padded batches."""
 
 from __future__ import annotations
 
@@ -20,35 +20,46 @@ from atommem_gym.replies.thinking import KNOWN
 
 @dataclass(slots=True)
 class _Request:
+    """One call of the model."""
+
     messages: Messages
+    """The chat messages."""
     sampling: Sampling
+    """How the reply is sampled."""
     tools: ToolSchemas
+    """Function schemas for the chat template."""
     seed: int
+    """Seeds the sampling of this reply."""
     abandoned: bool = False
+    """Whether the caller was cancelled, so that the reply may end at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Prompt:
+    """A request as tokens."""
+
     request: _Request
+    """The call."""
     ids: list[int]
+    """Token ids of the prompt."""
     opened: str
-    """How the chat template began the reasoning, which the reply lacks then; empty if it did not."""
+    """The opening tag of reasoning with which the chat template ended the prompt; it is put before the reply."""
 
 
 class TransformersModel:
     """A causal language model from a folder or the Hugging Face hub, for local evaluation without a server.
 
-    Calls that wait while a batch is generated share the next one, whatever their sampling settings are. What is drawn
-    for a prompt depends on its seed alone, not on its neighbours in the batch: bit for bit where the model's arithmetic
-    is the same, which is sure for batches of one size and padding (``max_batch=1``) only.
+    Calls that wait while a batch is generated share the next one, whatever their sampling settings are. The sample for
+    a prompt depends on its seed, not on the other prompts of the batch. It is equal bit for bit only if the model's
+    arithmetic is the same, which is certain only for batches of one size and padding (``max_batch=1``).
 
     Args:
         model: Folder or hub name.
-        dtype: ``"auto"`` (as saved), ``"float32"``, ``"bfloat16"`` or ``"float16"``.
+        dtype: Type of the weights: ``"auto"`` (as saved), ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         device: Such as ``"cpu"`` or ``"cuda:0"``; by default the GPU if there is one.
-        max_batch: Prompts a batch at most.
+        max_batch: Prompts in a batch, at most.
         max_wait_ms: Milliseconds to wait for further calls before a batch that is not full begins.
-        chat_template_kwargs: For the chat template, such as ``{"enable_thinking": False}``.
+        chat_template_kwargs: Variables for the chat template, such as ``{"enable_thinking": False}``.
 
     Raises:
         ConfigError: torch or transformers is missing, there is no such model, or a number is out of range.
@@ -94,7 +105,7 @@ class TransformersModel:
             ) from error
         config = self._model.config.get_text_config()
         self.context_limit: int | None = getattr(config, "max_position_embeddings", None)
-        """Tokens of prompt and reply together."""
+        """Tokens of prompt and reply together; ``None`` if the model does not say."""
         self._ends = self._end_tokens()
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token_id = self._ends[0] if self._ends else 0
@@ -106,13 +117,13 @@ class TransformersModel:
         """See :class:`~atommem_gym.agents.players.language_model.LanguageModel`.
 
         Raises:
-            ContextLengthError: the prompt alone fills the model's context. A reply that would go beyond it is cut.
-            LanguageModelError: the machine has not enough memory for this prompt, or the model is closed.
+            ContextLengthError: the prompt alone fills the model's context. A reply that reaches its end is cut.
+            LanguageModelError: the device has not enough memory for this prompt, or the model is closed.
         """
         started = time.perf_counter()
         seed = sampling.seed
         if seed is None:
-            # Drawn anew for every call; two processes that make the same calls draw the same.
+            # Another seed for every call; two processes that make the same calls get the same seeds.
             generator = stable_rng("transformers model", self.name, next(self._unseeded))
             seed = int(generator.integers(2**31))
         request = _Request(messages, sampling, tools, seed)
@@ -124,11 +135,11 @@ class TransformersModel:
         return replace(completion, seconds=time.perf_counter() - started)
 
     async def aclose(self) -> None:
-        """Fail the waiting calls; returns when the running batch is done."""
+        """Fail the waiting calls and wait for the running batch. A second call does nothing."""
         await asyncio.get_running_loop().run_in_executor(None, self._batcher.close)
 
     def _end_tokens(self) -> list[int]:
-        """Tokens that end a reply: those of the model's generation config and of its tokenizer."""
+        """The tokens that end a reply, from the model's generation config and its tokenizer."""
         ends = self._model.generation_config.eos_token_id
         listed = list(ends) if isinstance(ends, (list, tuple)) else [ends]
         return [token for token in dict.fromkeys([*listed, self._tokenizer.eos_token_id]) if token is not None]
@@ -151,7 +162,7 @@ class TransformersModel:
         return _Prompt(request, ids, next((opening for opening, _ in KNOWN if text.rstrip().endswith(opening)), ""))
 
     def _generate(self, requests: Sequence[_Request]) -> list[Completion | Exception]:
-        """Completions, or what went wrong, for each request of a batch; runs in the batcher's thread."""
+        """A completion or an error for each request of a batch; runs in the batcher's thread."""
         prompts = [self._prompt(request) for request in requests]
         results: dict[int, Completion | Exception] = {}
         fitting = []
@@ -173,7 +184,7 @@ class TransformersModel:
         )
 
     def _complete(self, prompts: Sequence[_Prompt]) -> list[Completion | Exception]:
-        """All prompts in one batch; in halves where the memory is too small for that."""
+        """Complete all prompts in one batch, or in halves if the memory is too small."""
         try:
             return list(self._one_batch(prompts))
         except RuntimeError as error:
@@ -209,7 +220,7 @@ class TransformersModel:
             output = self._model.generate(
                 input_ids=torch.tensor(padded, device=self.device),
                 attention_mask=torch.tensor(mask, device=self.device),
-                # Nothing of the model's own sampling defaults: the request says how to draw.
+                # None of the model's own sampling defaults: the request says how to sample.
                 generation_config=transformers.GenerationConfig(
                     do_sample=False,
                     max_new_tokens=max(min(s.max_tokens, left) for s, left in zip(samplings, room, strict=True)),
@@ -241,5 +252,5 @@ class TransformersModel:
 
 
 def _out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory: its own error on a GPU, a plain one on a CPU."""
+    """Whether torch ran out of memory: ``OutOfMemoryError`` on a GPU, a plain ``RuntimeError`` on a CPU."""
     return type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)

@@ -1,1 +1,1 @@
-"""Policies written by hand, one file each, from the floor to the ceiling."""
+"""Scripted agents, one file each, from the floor to the ceiling."""

@@ -12,11 +12,11 @@ from atommem_gym.step import Observation
 
 
 class KeepAllAgent(StoringAgent):
-    """One entry a document, several only where it is longer than an entry may be. Never updates or deletes."""
+    """Stores each document as one entry, or as several if it is too long for one. Never updates or deletes."""
 
     name = "keep_all"
 
     def remember(self, documents: Sequence[Document], observation: Observation) -> Sequence[Operation]:
-        """A create for each document."""
+        """A create for each new document, or for each piece of a long one."""
         limit = self.config.max_entry_tokens
         return [Create(text) for document in documents for text in entries(document, self.tokenizer, limit)]

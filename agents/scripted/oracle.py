@@ -16,11 +16,11 @@ from atommem_gym.step import Observation
 
 
 class OracleAgent(StoringAgent):
-    """Stores just the gold evidence of the questions, an entry for each document that holds some.
+    """Stores only the gold evidence of the questions, one entry for each document that holds some.
 
     PRIVILEGED: it looks at the item's evidence. Evidence longer than an entry is stored in pieces under consecutive
-    ids. Where entries cannot be created or read, it goes into the scratchpad, as far as that allows. Of a question that
-    names no evidence it stores the lines that say an accepted answer.
+    ids. Where entries cannot be created or read, evidence goes into the scratchpad, as much as fits. For a question
+    that names no evidence it stores the lines that contain an accepted answer.
     """
 
     name = "oracle"
@@ -32,10 +32,10 @@ class OracleAgent(StoringAgent):
         self._needed: list[Evidence] = list(dict.fromkeys(needed))
         unnamed = (question for question in episode.item.questions if not question.evidence)
         self._answers = list(dict.fromkeys(answer for question in unnamed for answer in question.answers))
-        """Of questions that name no evidence: a line that says one is kept instead."""
+        """Accepted answers of the questions that name no evidence; a line that contains one is stored instead."""
 
     def remember(self, documents: Sequence[Document], observation: Observation) -> Sequence[Operation]:
-        """What the new documents hold of the evidence that is not stored yet."""
+        """Creates for the evidence in the new documents that is not stored yet, or the new scratchpad."""
         operations: list[Operation] = []
         for document in documents:
             body = f"{document.title}\n{document.text}"
@@ -54,6 +54,6 @@ class OracleAgent(StoringAgent):
         return operations
 
     def _lines(self, document: Document) -> list[str]:
-        """The lines of a document that say an answer for which no evidence is named."""
+        """The lines of a document that contain an answer of a question without evidence."""
         lines = document.text.split("\n")
         return [line for line in lines if any(says(answer, (line,)) for answer in self._answers)]

@@ -17,21 +17,26 @@ from atommem_gym.step import Observation
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sentence with its place in the stream and what it has to do with the questions."""
+    """A sentence with its place in the stream and its relevance to the questions."""
 
     document: int
+    """Number of its document in the stream, from 0."""
     position: int
+    """Number of the sentence in its document, from 0."""
     title: str
+    """Title of its document."""
     text: str
+    """The sentence."""
     relevance: float
+    """Weight of the words that it shares with the questions; 0 if it shares none."""
 
 
 class OverwriteAgent(StoringAgent):
     """Keeps in the scratchpad the sentences that share most words with the questions, as many as fit.
 
-    At every chunk they compete with the new ones; those that stay are written in stream order, under their titles.
-    While questions are hidden the newest win.
-    Uses no other operation, and answers at once from what the scratchpad holds.
+    At every chunk the kept sentences compete with the new ones. The winners are written in stream order, under their
+    titles. While questions are hidden the newest sentences win. The agent uses no other operation, and answers at once
+    from the scratchpad.
     """
 
     name = "overwrite"
@@ -44,7 +49,7 @@ class OverwriteAgent(StoringAgent):
         self._rarity = Rarity()
 
     def remember(self, documents: Sequence[Document], observation: Observation) -> Sequence[Operation]:
-        """The whole new scratchpad, if it changes."""
+        """The whole new scratchpad, if it differs from the old one."""
         wanted = question_words(observation["question"])
         for document in documents:
             self._rarity.note(content_words(f"{document.title} {document.text}"))
@@ -55,7 +60,7 @@ class OverwriteAgent(StoringAgent):
         return [Scratchpad(self.notes)] if self.notes and self.notes != before else []
 
     def answer(self, observation: Observation) -> Sequence[Operation]:
-        """The answer that the scratchpad allows."""
+        """The answer, from the scratchpad alone."""
         return [answer(self._reader.answer(observation), self.config.dialect)]
 
     def _rated(self, document: Document, wanted: Sequence[str]) -> list[Sentence]:
@@ -72,7 +77,7 @@ class OverwriteAgent(StoringAgent):
         ]
 
     def _best(self, hidden: bool) -> list[Sentence]:
-        """The most relevant sentences, or the newest, that fit the scratchpad with their titles, in stream order."""
+        """The most relevant sentences (the newest if questions are hidden) that fit the scratchpad, in stream order."""
         room = self.config.max_scratchpad_tokens
         kept: list[Sentence] = []
         titled: set[int] = set()

@@ -1,4 +1,4 @@
-"""Scripted agents for questions without gold answers: they remember as the others do, and answer by quoting."""
+"""Scripted agents for questions without gold answers: they store as their namesakes do and answer with quotes."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from atommem_gym.scoring import UNKNOWN
 from atommem_gym.step import Observation
 
 MAX_QUOTES = 3
-"""Sentences of an answer at most."""
+"""Sentences in an answer, at most."""
 MAX_QUOTE_CHARS = 400
-"""Characters of a quoted sentence at most; tables and lists have no full stops."""
+"""Characters of a quoted sentence, at most: a table or list without full stops counts as one sentence."""
 
 
 _BORDER = re.compile(r"\n\s*\n|^#{1,6} .*$", re.MULTILINE)
-"""Where a sentence ends at the latest: a blank line or a heading."""
+"""A blank line or a heading; no sentence goes across it."""
 
 
 class QuotingReader:
-    """Quotes the sentences in sight that share most words with the question, rare words counting more.
+    """Quotes the sentences of the observation that share most words with the question; rare words count more.
 
-    Without language: it does not reason, and quotes something whenever a word is shared. The sentences come from the
-    last read and the scratchpad, each with the line that says where it stands.
+    It compares words and does not reason, so it quotes something whenever a word is shared. The sentences come from
+    the last read and the scratchpad; each is quoted with the line that names its source.
     """
 
     def answer(self, observation: Observation) -> str:
-        """Up to ``MAX_QUOTES`` sentences, one a line, the most relevant first; ``unknown`` if no word is shared."""
+        """Up to ``MAX_QUOTES`` sentences, one per line, the most relevant first; ``unknown`` if no word is shared."""
         wanted = question_words(observation["question"])
         candidates = list(dict.fromkeys(_sentences(observation)))
         rarity = Rarity()
@@ -44,43 +44,46 @@ class QuotingReader:
         for one in words:
             rarity.note(one)
         rated = [(rarity.relevance(one, wanted), candidate) for one, candidate in zip(words, candidates, strict=True)]
-        # A stable sort: of equal ones the first, which stands in the better hit.
+        # The sort is stable: among equally relevant sentences the one from the better hit comes first.
         best = sorted((pair for pair in rated if pair[0] > 0), key=lambda pair: -pair[0])[:MAX_QUOTES]
         return "\n".join(_quote(source, sentence) for _, (source, sentence) in best) or UNKNOWN
 
 
 class QuotingAgent(StoringAgent):
-    """Base of the storing agents that answer by a :class:`QuotingReader`."""
+    """Base of the storing agents that answer with a :class:`QuotingReader`."""
 
     def make_reader(self, episode: Episode) -> Reader:
-        """A reader that knows no answers."""
+        """A reader that needs no gold answers."""
         return QuotingReader()
 
 
 class QuotingKeepAll(QuotingAgent, KeepAllAgent):
-    """``keep_all`` that quotes."""
+    """Stores as ``keep_all`` does, and answers with quotes."""
 
 
 class QuotingTidy(QuotingAgent, TidyAgent):
-    """``tidy`` that quotes."""
+    """Stores as ``tidy`` does, and answers with quotes."""
 
 
 class QuotingOverwrite(QuotingAgent, OverwriteAgent):
-    """``overwrite`` that quotes."""
+    """Keeps the scratchpad as ``overwrite`` does, and answers with quotes."""
 
 
 QUOTING: dict[str, type[StoringAgent]] = {kind.name: kind for kind in (QuotingKeepAll, QuotingTidy, QuotingOverwrite)}
-"""By the names of the agents whose memory they have."""
+"""The quoting agents, by the name of the agent whose storing they share."""
 
 
 def make_quoting_agent(name: str) -> StoringAgent:
-    """The agent that remembers as the scripted one of this name and quotes its answers.
+    """The agent that stores as the scripted agent of this name does and answers with quotes.
 
     >>> make_quoting_agent("tidy").name
     'tidy'
 
+    Args:
+        name: One of ``QUOTING``.
+
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is no such agent.
     """
     if name not in QUOTING:
         raise ConfigError(
@@ -90,7 +93,7 @@ def make_quoting_agent(name: str) -> StoringAgent:
 
 
 def _sentences(observation: Observation) -> Iterator[tuple[str, str]]:
-    """Where each sentence in sight stands (empty if nothing says it), and the sentence."""
+    """Each sentence of the observation, as a pair of its source (empty if unknown) and its text."""
     for text in (*(memory["text"] for memory in observation["memories"]), observation["scratchpad"]):
         borders = [*SOURCE.finditer(text)]
         starts = [0, *(border.end() for border in borders)]

@@ -9,12 +9,12 @@ from atommem_gym.step import Observation
 
 
 class RandomAgent:
-    """Samples the environment's action space; looks at nothing, also when it answers."""
+    """Samples the environment's action space; never looks at an observation."""
 
     name = "random"
 
     def reset(self, episode: Episode, seed: int) -> None:
-        """Seed the space for this episode."""
+        """Seed the action space for this episode."""
         config = episode.config
         generator = stable_rng("random agent", seed)
         self._actions = ActionText(

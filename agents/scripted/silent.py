@@ -1,4 +1,4 @@
-"""The closed-book control: what a question gives away by itself."""
+"""The closed-book control: guesses from the text of the question alone."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ _CHOICE = re.compile(
 
 
 class SilentAgent:
-    """Stores nothing, reads nothing, and answers one of the options that the question names, else ``unknown``.
+    """Stores nothing, reads nothing, and answers with one of the options that the question names, else ``unknown``.
 
-    It looks at the question's text alone, so it scores what guessing scores; more means that questions leak.
+    It sees only the text of the question, so it scores what guessing scores. A higher score means that the questions
+    give their answers away.
     """
 
     name = "silent"
     config: EnvConfig
+    """The environment's keyword arguments; set by ``reset``."""
 
     def reset(self, episode: Episode, seed: int) -> None:
         """Seed the guesses of this episode."""
@@ -37,7 +39,7 @@ class SilentAgent:
         self._writer = ActionWriter(self.config)
 
     def act(self, observation: Observation) -> str:
-        """No operation while reading (but see ``MOVE_ON``); then a guess."""
+        """Do nothing while reading (see ``policies.writing.MOVE_ON``), then guess."""
         operations: Sequence[Operation] = ()
         if observation["phase"] == Phase.ANSWERING:
             choices = options(observation["question"]) or (UNKNOWN,)
@@ -46,7 +48,7 @@ class SilentAgent:
 
 
 def options(question: str) -> tuple[str, ...]:
-    """The answers that the text of a question offers: the two before its end, yes and no, or none.
+    """The answers that a question offers: both sides of its final "or", yes and no, or none.
 
     >>> options("Which film came out first, Blind Shaft or The Mask Of Fu Manchu?")
     ('Blind Shaft', 'The Mask Of Fu Manchu')

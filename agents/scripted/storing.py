@@ -1,4 +1,4 @@
-"""What the agents that store something share: they read documents, remember, and answer by one reading policy."""
+"""The base of the agents that store: they read documents, store some of them, and answer by one reading policy."""
 
 from __future__ import annotations
 
@@ -18,16 +18,20 @@ from atommem_gym.tokenizers import Tokenizer, load_tokenizer
 
 
 class StoringAgent(ABC):
-    """Base of the storing agents; a subclass says what it keeps of the documents.
+    """Base of the storing agents; a subclass chooses what to store of the documents.
 
-    Its answers are the :class:`~atommem_gym.policies.oracle_reader.OracleReader`'s: they measure memory and retrieval.
+    Its answers come from the :class:`~atommem_gym.policies.oracle_reader.OracleReader`, so its score measures memory
+    and retrieval, not reading.
     """
 
     name: str
+    """For tables and traces."""
     config: EnvConfig
+    """The environment's keyword arguments; set by ``reset``."""
     tokenizer: Tokenizer
+    """The environment's tokenizer; set by ``reset``."""
     notes: str
-    """What the agent itself keeps in the scratchpad."""
+    """The text that the agent has put into the scratchpad."""
 
     def reset(self, episode: Episode, seed: int) -> None:
         """Get ready for an episode; these agents draw nothing at random, so ``seed`` makes no difference."""
@@ -44,7 +48,7 @@ class StoringAgent(ABC):
         return OracleReader(episode)
 
     def act(self, observation: Observation) -> str:
-        """While reading, what :meth:`remember` says; then what the reading policy says."""
+        """Act by :meth:`remember` while reading, then by the reading policy."""
         operations: Sequence[Operation]
         if observation["phase"] == Phase.READING:
             self._policy.expect(observation["question"].count("\n") + 1)
@@ -57,8 +61,8 @@ class StoringAgent(ABC):
 
     @abstractmethod
     def remember(self, documents: Sequence[Document], observation: Observation) -> Sequence[Operation]:
-        """What to store of the documents that were completed in this step of the reading phase."""
+        """The operations for the documents that this chunk completes; called at each step of the reading phase."""
 
     def answer(self, observation: Observation) -> Sequence[Operation]:
-        """What to do for the open question."""
+        """The operations for the open question: a read or the answer."""
         return self._policy.operations(observation, self.notes)

@@ -1,4 +1,4 @@
-"""A memory kept in order by simple rules: what a policy gains from updates and deletes before it learns anything."""
+"""Keeps memory in order by simple rules: the baseline that uses updates and deletes without learning."""
 
 from __future__ import annotations
 
@@ -17,40 +17,43 @@ from atommem_gym.records.record import Document
 from atommem_gym.step import Observation
 
 BUDGET = 64
-"""Entries, unless ``max_entries`` allows fewer."""
+"""Entries at most, unless ``max_entries`` allows fewer."""
 _CREATED = re.compile(r"created (\d+)")
 
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """An entry as the agent remembers it."""
+    """The agent's own note of an entry."""
 
     title: str
+    """Title of the document that it came from."""
     text: str
+    """The entry's text."""
     words: frozenset[str]
+    """The content words of title and text."""
     relevance: float = 0.0
+    """Weight of the words that it shares with the questions."""
     written: int = 0
-    """The chunk at which it was last written to."""
+    """Number of the chunk, from 1, at which it was last written."""
     id: int | None = None
-    """Known once the environment has confirmed it."""
+    """Its id in memory; ``None`` until the feedback confirms the create."""
     unwanted: list[str] = field(default_factory=list)
-    """What it names and somebody asked to be erased."""
+    """Names in its text that a speaker asked to be erased."""
 
 
 class TidyAgent(StoringAgent):
     """Keeps the documents that share most words with the questions, under a budget of entries.
 
-    - A document whose title is stored already is merged into that entry by an update, or left out if it says nothing
-      new. Of two entries one of which says all that the other says, the lesser is deleted.
-    - When the budget is full, a more relevant document takes the place of the least relevant entry: by a delete and a
-      create, or by an update where there is no delete.
-    - While questions are hidden nothing is more relevant than anything else, and what is new counts more than what is
-      old: a full entry loses its first lines to new ones on its title, and a new title takes the place of the entry
-      that was not written to for the longest time.
-    - What a speaker asks to be erased goes at once: the entry that names it is deleted, and the rest of it created
-      anew; where there is no delete, it is rewritten without.
-    - Where only shown entries can be named (``addressing="visible"``, dialect ``released``) it reads the text of its
-      least relevant entry at every chunk, so as to be able to replace it at the next.
+    - A document whose title is stored already is merged into that entry by an update, or skipped if it has no new
+      words. An entry whose words another entry has as well is deleted.
+    - When the budget is full, a more relevant document replaces the least relevant entry: by a delete and a create, or
+      by an update where the environment has no delete.
+    - While questions are hidden all documents are equally relevant, and new ones win: a full entry loses its first
+      lines to new lines under its title, and a new title replaces the entry that has gone longest without a write.
+    - What a speaker asks to be erased is erased at once: the entry that names it is deleted, and the rest of its text
+      created anew; where the environment has no delete, the entry is updated.
+    - Where only shown entries can be addressed (``addressing="visible"``, dialect ``released``), the agent reads the
+      text of its least relevant entry at every chunk, so that it can replace that entry at the next chunk.
     """
 
     name = "tidy"
@@ -85,7 +88,7 @@ class TidyAgent(StoringAgent):
         return operations + self._look_at_least_relevant(observation)
 
     def _obeying(self, documents: Sequence[Document]) -> Sequence[Document]:
-        """Mark the entries that name what is to be erased; the documents without it and the requests."""
+        """Mark the entries that name what is to be erased; return the documents without it and without the requests."""
         unwanted = asked_to_erase(documents)
         if not unwanted:
             return documents
@@ -94,7 +97,7 @@ class TidyAgent(StoringAgent):
         return [replace(document, text=without(document.text, unwanted)) for document in documents]
 
     def _erase(self) -> list[Operation]:
-        """Get rid of what was asked to be erased, in those entries that can be named."""
+        """Erase what a speaker asked to be erased, in the entries that can be addressed now."""
         operations: list[Operation] = []
         for kept in [one for one in self._kept if one.unwanted and one in self._addresses]:
             text = without(kept.text, kept.unwanted)
@@ -118,7 +121,7 @@ class TidyAgent(StoringAgent):
         return candidates
 
     def _confirm(self, feedback: str) -> None:
-        """Learn from the feedback which ids the creates got, in their order, and which were rejected."""
+        """Note from the feedback, which keeps their order, the ids of the creates and which were rejected."""
         for line in feedback.split("\n"):
             created = _CREATED.fullmatch(line)
             if created and self._unconfirmed:
@@ -127,7 +130,7 @@ class TidyAgent(StoringAgent):
                 self._kept.remove(self._unconfirmed.popleft())
 
     def _addressable(self, observation: Observation) -> dict[Kept, int]:
-        """How the entries that can be named now are named: by id, or in dialect ``released`` by position."""
+        """The addresses of the entries that can be addressed now: ids, or positions in dialect ``released``."""
         if self.config.addressing == "id":
             return {kept: kept.id for kept in self._kept if kept.id is not None}
         shown = {
@@ -160,7 +163,7 @@ class TidyAgent(StoringAgent):
         return merged or self._replace(new)
 
     def _merge(self, twin: Kept, new: Kept, forgetting: bool = False) -> list[Operation]:
-        """Put both into one entry, if it can be named and holds them, or does so without its first lines."""
+        """Put both texts into ``twin``, if it can be addressed and they fit; ``forgetting`` drops first lines."""
         text = new.text
         if not twin.words <= new.words:
             text = f"{twin.text}\n{new.text.removeprefix(new.title).strip()}"
@@ -169,7 +172,7 @@ class TidyAgent(StoringAgent):
         fits = self.tokenizer.count(text) <= self.config.max_entry_tokens
         if not fits or twin not in self._addresses or "update" not in self.config.kinds:
             return []
-        # An entry is named once an action: with preset="released" an updated one is no longer where it was.
+        # An entry is addressed once per action: with preset="released" an updated one changes its position.
         operation = Update(self._addresses.pop(twin), text)
         words = frozenset(content_words(text)) if forgetting else twin.words | new.words
         twin.text, twin.words, twin.relevance = text, words, max(twin.relevance, new.relevance)
@@ -188,7 +191,7 @@ class TidyAgent(StoringAgent):
         return [Create(new.text)]
 
     def _replace(self, new: Kept) -> list[Operation]:
-        """Evict the least relevant entry for a more relevant document; nothing if there is none that can be named."""
+        """Replace the least relevant addressable entry by a more relevant document; no operation if there is none."""
         victim = min(self._addresses, key=lambda kept: (kept.relevance, kept.written), default=None)
         if victim is None or (victim.relevance >= new.relevance and not self._hidden):
             return []
@@ -201,7 +204,7 @@ class TidyAgent(StoringAgent):
         return []
 
     def _forget(self, kept: Kept) -> int:
-        """Take an entry off the list and return how it is named."""
+        """Take an entry off the list and return its address."""
         self._kept.remove(kept)
         return self._addresses.pop(kept)
 
@@ -209,14 +212,14 @@ class TidyAgent(StoringAgent):
         unwanted = [kept for kept in self._kept if kept.unwanted]
         if self.config.addressing == "id" or (len(self._kept) < self._budget and not unwanted):
             return []
-        # With preset="released" reads in a row give the question up, also while reading.
+        # With preset="released" too many reads in a row give the question up, also while reading.
         if self.config.preset == "released" and observation["reads_left"] < 2:
             return []
         return [Read(min(unwanted or self._kept, key=lambda kept: kept.relevance).text)]
 
 
 def _by_title(documents: Sequence[Document]) -> list[Document]:
-    """Documents of one title as one: an entry is written to once an action."""
+    """Join the documents of each title, because an entry is written once per action."""
     texts: dict[str, list[str]] = {}
     for document in documents:
         texts.setdefault(document.title, []).append(document.text)

@@ -1,7 +1,8 @@
-"""Inspect 0.3: a task for every environment, ``inspect eval atommem_gym/hotpotqa``, found through the entry point.
+"""Inspect 0.3: a task for every environment, such as ``inspect eval atommem_gym/hotpotqa``, by an entry point.
 
-A sample is an item; its solver plays it with a fresh context in every step, and its scores are what the environment
-says: exact match, F1, evidence recall and the reward. Task arguments (``-T``) are the environment's keyword arguments.
+A sample is an item. Its solver plays the item with a fresh context in every step, and its scores come from the
+environment: exact match, F1, evidence recall and the reward. Task arguments (``-T``) are the environment's keyword
+arguments.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from atommem_gym.records.verl_rows import ItemReference, references
 from atommem_gym.registration import TASKS, configure, load_items, resolve_env_id, task_of
 
 PLAYED = "atommem"
-"""Where a sample's metadata keep what came of the episode."""
+"""Key of a sample's metadata under which the result of the episode stands."""
 SCORES = ("em", "f1", "evidence_recall")
-"""Of the session's totals; a sample's scores have the ``reward`` besides."""
+"""The totals of the session that are scores of the sample; ``reward`` is another one."""
 
 
 def environment_task(
@@ -42,22 +43,27 @@ def environment_task(
     """An environment as a task of Inspect.
 
     Args:
-        env: An id, or its short name, such as ``HotpotQA``.
-        samples: How many items there are, from the first on; at most all. Inspect reads every sample before it applies
-            ``--limit``, and an item that is generated takes some 10 ms.
-        shuffle_seed: Their layout.
-        capacity: Episodes at a time, which share their embedding and store calls; ``--max-samples`` says how many
-            Inspect plays.
+        env: A Gymnasium id or the name of a task, such as ``HotpotQA``.
+        samples: Number of items, from the first; at most all. Inspect makes every sample before it applies ``--limit``,
+            and a generated item takes some 10 ms.
+        shuffle_seed: Seed of the items' layout.
+        capacity: Episodes at a time, which share their embedding and store calls; ``--max-samples`` sets how many
+            Inspect plays at a time.
         **keywords: Keyword arguments of the environment.
 
+    Returns:
+        The task, with a sample for each item.
+
     Raises:
-        ConfigError: there is no such environment, or an argument is wrong, or holds a password or key: samples are
-            written to logs.
+        ConfigError: there is no such environment, an argument is wrong, or an argument holds a password or key, which
+            must not be written to logs.
     """
     env_id = resolve_env_id(env)
     known = task_of(env_id)
     if known is None:
-        raise ConfigError(f"env={env_id!r} is no environment of this package or of one that registers tasks")
+        raise ConfigError(
+            f"env={env_id!r} is not an environment of this package or of a registered task; `atommem envs` lists them"
+        )
     loaded = load_items(known.name, configure(known.name, keywords))
     number = min(check_integer("samples", samples, 1), loaded.num_items)
     listed = [
@@ -81,12 +87,12 @@ def environment_task(
 
 @solver  # type: ignore[untyped-decorator]
 def play(capacity: int = 64) -> Solver:
-    """Play the sample's item by :func:`~atommem_gym.agents.session.play_session`.
+    """A solver that plays the sample's item by :func:`~atommem_gym.agents.session.play_session`.
 
-    Every step is one call of the model in the transcript; the messages of the sample are those of all steps in a row.
+    Every step is one call of the model in the transcript. The messages of the sample are those of all steps in order.
 
     Args:
-        capacity: How many episodes of one environment are played at a time, over one store and embedder.
+        capacity: Episodes of one environment that are played at a time, with one store and embedder.
     """
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
@@ -114,7 +120,7 @@ def play(capacity: int = 64) -> Solver:
 
 
 def _policy(model: Model, state: TaskState) -> Policy:
-    """The evaluated model; what it was shown and wrote is added to the sample's messages."""
+    """The evaluated model as a policy; prompts and replies are added to the sample's messages."""
 
     async def policy(messages: Messages) -> Reply:
         system, user = messages
@@ -127,7 +133,7 @@ def _policy(model: Model, state: TaskState) -> Policy:
                 raise
             raise too_long from error
         if output.stop_reason == "model_length":
-            # Inspect puts the server's complaint where a reply would be.
+            # Inspect puts the server's error message in place of the reply.
             raise ContextLengthError(f"the prompt does not fit the context of {model.name}: {output.completion[:200]}")
         if output.error:
             raise RuntimeError(f"{model.name} gave no reply: {output.error}")
@@ -148,11 +154,11 @@ def _reply(output: ModelOutput) -> Reply:
 
 @scorer(metrics={name: [mean(), stderr()] for name in (*SCORES, "reward")}, name="episode")  # type: ignore[untyped-decorator]
 def episode_scores() -> Scorer:
-    """What the environment says of the episode; NaN, which means leave out, is what a task does not tell."""
+    """A scorer with the environment's scores of the episode; NaN, which means leaves out, for unknown ones."""
 
     async def score(state: TaskState, target: Target) -> Score:
         if PLAYED not in state.metadata:
-            # A limit of Inspect (messages, tokens, time) ended the sample before the episode's end.
+            # A limit of Inspect (messages, tokens, time) ended the sample before the end of the episode.
             return Score.unscored(explanation="the episode was not played to its end", reason="scoring_failed")
         played = state.metadata[PLAYED]
         answers = [answer["answer"] for answer in played["metrics"]["answers"]]
@@ -165,7 +171,7 @@ def episode_scores() -> Scorer:
 
 
 def _register(name: str, env_id: str, summary: str) -> None:
-    """Make an environment a task of Inspect, by its name in lower case."""
+    """Register an environment as a task of Inspect, under its name in lower case."""
 
     def make(**keywords: Any) -> Task:
         return environment_task(env_id, **keywords)

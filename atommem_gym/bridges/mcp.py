@@ -1,7 +1,7 @@
-"""The operations on a kept memory as tools of the Model Context Protocol, for any assistant that speaks it.
+"""Serves the operations on a kept memory as tools of the Model Context Protocol, for any assistant.
 
-An assistant plays what a policy plays: an environment of dialect ``tools`` without documents, whose one question is
-never answered. So every rule of memory (ids, limits, cuts, what a read shows) is the environment's own.
+An assistant acts as a policy does, in an environment of dialect ``tools`` without documents whose one question is never
+answered. So all rules of memory (ids, limits, cuts, the results of a read) are those of the environment.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from atommem_gym.trust import masked
 logger = logging.getLogger(__name__)
 
 HOLD_S = 10.0
-"""Seconds without a call after which the database is given back to other processes."""
+"""Seconds without a call after which the database is closed, so that other processes can use it."""
 SETTINGS = (
     "embedder",
     "embedder_options",
@@ -43,12 +43,12 @@ SETTINGS = (
     "max_entries",
     "max_memory_tokens",
 )
-"""The keyword arguments of an environment that mean something for a memory alone."""
+"""The keyword arguments of an environment that apply to a memory alone."""
 LOOK = "look"
-"""The one tool that is no operation."""
+"""The tool that is not an operation: it shows the scratchpad."""
 
 _LARGEST = 2**31 - 2
-# A question that stays open: reads and steps are not counted out, and one character of a text may be six of JSON.
+# The question stays open, so reads and steps have no limit; one character of a text may take six in JSON.
 _OPEN_END: dict[str, Any] = {
     "dialect": "tools",
     "max_steps": _LARGEST,
@@ -66,7 +66,7 @@ _ARGUMENTS: dict[str, dict[str, dict[str, str]]] = {
     "delete": {"id": _ID},
     "scratchpad": {"text": {"type": "string", "description": "The whole new scratchpad."}},
 }
-"""By tool; the names are those of the dialect ``tools``."""
+"""Arguments by tool; the names are those of the dialect ``tools``."""
 _DESCRIPTIONS = {
     LOOK: "Show the scratchpad and how many entries long-term memory holds. Call it first.",
     "create": "Store a new entry in long-term memory; answers its id.",
@@ -82,7 +82,7 @@ _REMEDIES = {
     "unknown_id": "`read` shows entries with their ids",
     "memory_full": "update or delete an entry first",
 }
-"""What helps, by the reason of a rejection."""
+"""The remedy by the reason of a rejection."""
 _INSTRUCTIONS = (
     "A long-term memory that outlives this conversation. `look` shows its scratchpad, `read` searches its entries; "
     "store what will be needed later with `create`, correct it with `update`, and `delete` what no longer holds."
@@ -90,24 +90,24 @@ _INSTRUCTIONS = (
 
 
 class RefusedCallError(AtomMemError, ValueError):
-    """A call of a tool that cannot be carried out as it stands; nothing has changed."""
+    """A call of a tool cannot be carried out as it is; nothing has changed."""
 
 
 class MemoryTools:
-    """The tools over one kept memory; knows nothing of the protocol. Not safe for threads: call it from one.
+    """The tools on one kept memory, without the protocol. Not thread-safe: call it from one thread.
 
-    The database is opened by the first call and kept open, and so locked, until :meth:`give_back`; the next call opens
-    it again and goes on with the same memory.
+    The first call opens the database, which stays open, and therefore locked, until :meth:`give_back`. The next call
+    opens it again and continues with the same memory.
 
     Args:
-        find: Says where the memory is: keyword arguments of the environment (``store`` among them) and the key, which
-            is ``None`` for a memory to be begun. Called until there is a key.
-        settings: Further keyword arguments, some of ``SETTINGS``.
-        read_only: Refuse all that would change the memory. A folder is then read from a copy, so that it is locked
-            only while it is copied.
+        find: Returns where the memory is: keyword arguments of the environment (``store`` among them) and the key,
+            ``None`` for a new memory. Called until there is a key.
+        settings: Further keyword arguments, from ``SETTINGS``.
+        read_only: Refuse every call that would change the memory. A folder is then read from a copy, so that it is
+            locked only while it is copied.
 
     Raises:
-        ConfigError: a setting means nothing here.
+        ConfigError: a setting is not one of ``SETTINGS``.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class MemoryTools:
         self._open = contextlib.ExitStack()
 
     def names(self) -> list[str]:
-        """The tools that there are, after the first :meth:`open`; before it all that there may be."""
+        """The names of the tools; before the first :meth:`open` all that the memory may have."""
         kinds: tuple[Kind, ...] = ("create", "read", "update", "delete", "scratchpad")
         if self._read_only:
             kinds = ("read",)
@@ -150,10 +150,18 @@ class MemoryTools:
         }
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Carry out one call; what it answers is on disk when this returns.
+        """Carry out one call; its changes are on disk when this returns.
+
+        Args:
+            name: Name of a tool.
+            arguments: Its arguments, by :meth:`schema`.
+
+        Returns:
+            The answer as JSON values: the entry's id or the memories found, the number of entries, the scratchpad, and
+            notes on cuts, if any.
 
         Raises:
-            RefusedCallError: there is no such tool, or its arguments are wrong.
+            RefusedCallError: there is no such tool, its arguments are wrong, or the operation was rejected.
             AtomMemError: the memory cannot be opened, or the store or embedder failed; nothing has changed.
         """
         self._check(name, arguments)
@@ -181,15 +189,15 @@ class MemoryTools:
         return {**answer, "notes": notes} if notes else answer
 
     def open(self) -> None:
-        """Open the database, unless it is open; a memory that is not there yet begins.
+        """Open the database, unless it is open; without a key a new memory begins.
 
         Raises:
-            StoreLockedError: another process is using it.
+            StoreLockedError: another process is using the database.
             ConfigError, StoreError: there is no such memory, or it exceeds a limit.
         """
         known: frozenset[str] = frozenset()
         while self._env is None:
-            # A memory that is to be begun may have been begun meanwhile, by another assistant.
+            # Another assistant may have begun the new memory meanwhile.
             if self._keywords is None or self._key is None:
                 self._keywords, self._key = self._find()
             if self._read_only and self._key is None:
@@ -197,9 +205,10 @@ class MemoryTools:
             known = self._try_to_open(self._keywords, known)
 
     def _try_to_open(self, keywords: Mapping[str, Any], known: frozenset[str]) -> frozenset[str]:
-        """Open the database, unless a memory is to be begun in it and has others than are ``known``; say which it has.
+        """Open the database, unless it needs a new memory and has memories that are not ``known``; return those it has.
 
-        Between finding and this the database was nobody's, and from here on it is locked.
+        Since it was searched the database has not been locked, so another process may have added memories. From here on
+        it is locked.
         """
         keywords = dict(keywords)
         with contextlib.ExitStack() as opened:
@@ -220,7 +229,7 @@ class MemoryTools:
         return known
 
     def give_back(self) -> None:
-        """Close the database, so that other processes can use it; a second time does nothing."""
+        """Close the database, so that other processes can use it; a second call does nothing."""
         self._env = None
         self._open.close()
 
@@ -243,7 +252,7 @@ class MemoryTools:
 
 
 def _action(name: str, arguments: Mapping[str, Any]) -> str:
-    """A call as an action; its JSON shows no delimiter to the parser, whatever the texts hold."""
+    """A call as action text; its JSON holds no tag, whatever the texts contain."""
     body = json.dumps({"name": name, "arguments": dict(arguments)}).replace("<", "\\u003c")
     return f"<tool_call>{body}</tool_call>"
 
@@ -252,24 +261,24 @@ def serve(tools: MemoryTools, hold_s: float = HOLD_S) -> None:
     """Serve the tools over standard input and output until the input ends.
 
     Args:
-        tools: Of the memory.
-        hold_s: Seconds without a call after which the database is given back to other processes.
+        tools: The tools on the memory.
+        hold_s: Seconds without a call after which the database is closed, so that other processes can use it.
 
     Raises:
         ConfigError: the package ``mcp`` is missing.
-        AtomMemError: the memory cannot be opened, for another reason than that a process is using it.
+        AtomMemError: the memory cannot be opened. A database that another process uses is not an error here.
     """
     try:
         import mcp.server.stdio  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"atommem mcp needs the package mcp ({error}): pip install 'atommem-gym[mcp]'") from error
-    # From here on: parts of the user's own that are imported when the memory is opened may print.
+    # From here on custom code, which is imported when the memory is opened, may print.
     with diverted_output() as output:
         asyncio.run(_Server(tools, hold_s, output).run())
 
 
 class _Server:
-    """The protocol's side. One thread opens, steps and closes the environment, in the order of the calls."""
+    """The server of the protocol. One thread opens, steps and closes the environment, in the order of the calls."""
 
     def __init__(self, tools: MemoryTools, hold_s: float, output: TextIO) -> None:
         self._tools = tools
@@ -299,7 +308,7 @@ class _Server:
             try:
                 await self._in_thread(self._tools.open)
             except StoreLockedError as error:
-                # Its holder may be done before the first call comes.
+                # The other process may close it before the first call.
                 logger.warning("%s", error)
             async with stdio_server(stdout=anyio.wrap_file(self._output)) as (read, write):
                 await server.run(read, write, server.create_initialization_options())
@@ -310,7 +319,7 @@ class _Server:
             self._thread.shutdown()
 
     def _leave(self, number: int) -> None:
-        """Close the database and end: a thread waits for the next line of the input and cannot be told to stop."""
+        """Close the database and exit at once: the thread that reads the input cannot be stopped."""
         self._thread.submit(self._tools.give_back).result()
         os._exit(128 + number)
 
@@ -343,7 +352,7 @@ class _Server:
         except AtomMemError as error:
             return types.CallToolResult(content=[types.TextContent(text=masked(str(error)))], is_error=True)
         except Exception as error:
-            # A part of the user's own raised, or the mistake is ours; the protocol's library would show it whole.
+            # Custom code raised, or this is a bug; the protocol's library would show the whole error.
             logger.error("%s raised\n%s", params.name[:40], masked(traceback.format_exc()))
             said = f"{params.name[:40]} failed, {type(error).__name__}: {error}; the server's log tells more"
             return types.CallToolResult(content=[types.TextContent(text=masked(said))], is_error=True)
@@ -351,7 +360,7 @@ class _Server:
         return types.CallToolResult(content=[types.TextContent(text=text)], structured_content=answer)
 
     async def _in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """Carry out a call after those before it; when the last is done, the time begins to be given back."""
+        """Carry out a call after earlier ones; when none is left, the timer that closes the database starts."""
         loop = asyncio.get_running_loop()
         if self._idle is not None:
             self._idle.cancel()

@@ -1,4 +1,4 @@
-"""SkyRL 0.3: a generator that plays rows of ``atommem data skyrl``, each memory step a sample of its own, and a main.
+"""SkyRL 0.3: a generator that plays rows of ``atommem data skyrl``, one sample per step, and a command that trains.
 
 ``python -m atommem_gym.bridges.skyrl data.train_data="['data/train.parquet']" …`` trains with SkyRL's own trainer. It
 takes SkyRL's options and those of :class:`AtomMemConfig` (``atommem.…``), and needs
@@ -46,12 +46,12 @@ from atommem_gym.records.verl_rows import SKYRL_ENV_CLASS as ENV_CLASS
 from atommem_gym.records.verl_rows import ItemReference
 
 FAILED = "failed"
-"""Of a session's metrics: 1 if it failed."""
+"""Name of a session's metric that is 1 if the session failed, else 0."""
 _STEP = "atommem_global_step"
 _LOST_CALLS = 8
-"""So many calls in a row of which nothing is left are no bad luck of one prompt: nothing can be played."""
+"""After this many calls of ``generate`` in a row in which every session failed, nothing can be played: an error."""
 _SESSIONS: ContextVar[list["asyncio.Task[StepWiseOutput]"]] = ContextVar("atommem_sessions")
-"""Those of the running call of ``generate``."""
+"""The sessions of the running call of ``generate``."""
 
 
 @dataclass
@@ -59,13 +59,13 @@ class AtomMemConfig:
     """How sessions are played: ``atommem.…`` on the command line."""
 
     env_keywords: dict[str, Any] = field(default_factory=dict)
-    """Over those of the rows: where things are (``store``, ``embedder``), not what the items are. What a row names is
-    opened or called only if it is named here too."""
+    """Keyword arguments that win over those of the rows. They say where things are (``store``, ``embedder``), not what
+    the items are. What a row names is opened or called only if it is named here too."""
     imports: list[str] = field(default_factory=list)
-    """Modules of your own, which are imported first: they register tasks, or hold what the rows name as
-    ``"module:name"``. A row's word alone imports nothing."""
+    """Modules to import first: they register tasks, or hold what the rows name as ``"module:name"``. A row alone cannot
+    cause an import."""
     shaping: dict[str, Any] = field(default_factory=dict)
-    """Added to the reward, such as ``{MemoryCost: {per_operation: 0.01}}``."""
+    """Wrappers that add to the reward, such as ``{MemoryCost: {per_operation: 0.01}}``."""
     template: Optional[str] = None  # noqa: UP045  (SkyRL reads the form of it)
     """A Jinja2 file in place of the dialect's prompt, or ``shared_prefix``."""
     capacity: int = 64
@@ -73,29 +73,30 @@ class AtomMemConfig:
     overlong_prompt: str = "shorten"
     """See :func:`~atommem_gym.agents.session.play_session`."""
     tries: int = 3
-    """Calls of the inference engine for one response at most."""
+    """Calls of the inference engine for one response, at most."""
 
 
 @dataclass
 class AtomMemSkyRLConfig(SkyRLTrainConfig):  # type: ignore[misc]  # SkyRL is not installed where types are checked
-    """SkyRL's configuration, with the environment's."""
+    """SkyRL's configuration, and the settings of the environment."""
 
     atommem: AtomMemConfig = field(default_factory=AtomMemConfig)
+    """How sessions are played."""
 
 
 class AtomMemMetrics(Env):  # type: ignore[misc]
-    """Under this SkyRL finds how metrics of sessions are averaged; sessions are played by the generator, not by it."""
+    """Tells SkyRL how to average the metrics of sessions; the generator plays the sessions."""
 
     @staticmethod
     def aggregate_metrics(metrics: list[dict[str, Any]]) -> dict[str, Any]:
-        """Means over the sessions that know a metric, and how many failed.
+        """Means over the sessions that have a metric, and the number of failed sessions.
 
         Args:
-            metrics: One for each step; those of all steps but a session's last are empty.
+            metrics: One mapping per step, empty for all but the last step of a session.
         """
         played = [one for one in metrics if one.get(FAILED) == 0.0]
         means = default_aggregate_metrics([{name: one[name] for name in one if name != FAILED} for one in played])
-        # The word mean tells SkyRL's asynchronous trainer not to add them up over groups.
+        # SkyRL's asynchronous trainer averages metrics with "mean" in their name over groups; it adds up others.
         return {
             **{f"mean_{name}": value for name, value in means.items()},
             "failed_sessions": float(sum(one.get(FAILED, 0.0) for one in metrics)),
@@ -103,26 +104,29 @@ class AtomMemMetrics(Env):  # type: ignore[misc]
 
 
 class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
-    """Plays episodes for SkyRL's trainers: a trajectory is a session, each of its steps a sample with a fresh context.
+    """Plays episodes for SkyRL's trainers: a trajectory is a session, and each of its steps is a sample.
 
-    **Tokens** go from the inference engine into the samples untouched: every sampled token has the loss mask 1, and its
-    log-probability where the sampling parameters ask for those.
+    **Tokens** go from the inference engine into the samples unchanged. Every sampled token has the loss mask 1, and its
+    log-probability if the sampling parameters ask for log-probabilities.
 
-    **Reward.** The sum of the step rewards (R1 of the SPEC plus ``shaping``) stands on the last token of the last step:
-    SkyRL takes the advantage of a trajectory from there, and broadcasts it to all of its steps.
+    **Reward.** The sum of the step rewards (SPEC R1, plus ``shaping``) stands on the last token of the last step. SkyRL
+    computes the advantage of a trajectory from it and gives it to all steps.
 
-    **Failures.** A failed call of the engine is repeated ``tries`` times in all, and so is one whose sample it aborted,
-    or of which it does not say that it was completed (SPEC A9). What still fails, or fails in the environment, fails
-    the session. In training the prompt's whole group then has no loss: of each session that did not fail there is the
-    last step alone, with its reward and the loss mask 0, and of one that failed nothing. If all of a group did, one
-    sample with the reward 0 stands for it, without loss; SkyRL's own averages of rewards count it. In evaluation a
-    failed session is left out, and if all of a batch failed, each of its prompts counts as a score of 0, since SkyRL
-    needs an output of every batch. It is an error if all of several groups of a training batch fail, or all sessions of
-    8 calls in a row; so is a wrong configuration or row.
+    **Failures.** A failed call of the engine is repeated, ``tries`` calls in all. A sample that the engine aborted, or
+    did not report as completed (SPEC A9), counts as a failed call. An error of the last call, or of the environment,
+    fails the session.
+
+    - In training, a group with a failed session has no loss. Of its other sessions the output has only the last step,
+      with its reward and the loss mask 0; of the failed ones it has nothing. If all sessions of a group failed, one
+      sample with the reward 0 and without loss stands for the group, and SkyRL's averages of rewards count it.
+    - In evaluation, failed sessions are left out. If all sessions of a batch failed, each of its prompts counts as a
+      score of 0, because SkyRL needs an output for every batch.
+    - Failures of all groups of a training batch with several groups, or of all sessions in 8 calls in a row, are an
+      error, and so is a wrong configuration or row.
 
     Args:
         atommem: The environment's settings.
-        **base: Those of :class:`SkyRLGymGenerator`.
+        **base: Arguments of :class:`SkyRLGymGenerator`.
 
     Raises:
         ConfigError: a setting is wrong.
@@ -139,11 +143,12 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
             register(id=ENV_CLASS, entry_point=AtomMemMetrics)
 
     async def generate(self, input_batch: GeneratorInput, disable_tqdm: bool = False) -> GeneratorOutput:
-        """Play the episodes of rows; see the class.
+        """Play the episodes of a batch of rows; see the class for failed sessions.
 
         Raises:
-            AtomMemError: all sessions failed, see the class.
-            ConfigError: a row is none of `atommem data skyrl`, names what the settings do not, or its item has changed.
+            AtomMemError: too many sessions failed, see the class.
+            ConfigError: a row is not from `atommem data skyrl`, names what the settings do not name, or its item has
+                changed.
         """
         metadata = input_batch.get("batch_metadata")
         # An evaluation outside of training has no step.
@@ -161,7 +166,7 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
             output = await super().generate(batch, disable_tqdm)
         finally:
             _SESSIONS.reset(token)
-            # SkyRL lets the others go on if one raises, or if the call is cancelled; they hold places in the pool.
+            # If one session raises or the call is cancelled, SkyRL leaves the others running in the pool.
             for session in sessions:
                 session.cancel()
             await asyncio.gather(*sessions, return_exceptions=True)
@@ -170,12 +175,12 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
         if self._lost_calls >= _LOST_CALLS:
             raise AtomMemError(
                 f"all sessions of {self._lost_calls} calls in a row failed, the last with "
-                f"{output['env_metrics'][-1]['error']}"
+                f"{output['env_metrics'][-1]['error']}; the log has all errors"
             )
         return without_failures(output, training=metadata is None or metadata.training_phase == "train")
 
     def agent_loop(self, *args: Any, **keywords: Any) -> "asyncio.Task[StepWiseOutput]":
-        """Play the episode of a row; see :class:`SkyRLGymGenerator`. A session that failed is one step without loss."""
+        """Play the episode of a row; see :class:`SkyRLGymGenerator`. A failed session is one step without loss."""
         session = asyncio.get_running_loop().create_task(self._session(*args, **keywords))
         _SESSIONS.get([]).append(session)
         return session
@@ -192,7 +197,7 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
         cache_salt: str | None = None,
     ) -> StepWiseOutput:
         began = time.monotonic()
-        # Whose calls go to one replica, and stand together in its logs.
+        # The calls of one id go to one replica, and stand together in its logs.
         session_id = uuid4().hex if trajectory_id is None else trajectory_id.to_string()
         sampling = {} if sampling_params is None else sampling_params
         default = self.generator_cfg.sampling_params.logprobs
@@ -209,7 +214,8 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
             known = answer.get("response_logprobs")
             if log_probs and not known:
                 raise LanguageModelError(
-                    "the inference engine gave no log-probabilities, which sampling_params ask for"
+                    "the inference engine gave no log-probabilities, which sampling_params ask for; see its log, or "
+                    "set generator.sampling_params.logprobs to null"
                 )
             return Generated(
                 list(answer["response_ids"][0]), answer["stop_reasons"][0], list(known[0]) if log_probs else None
@@ -224,7 +230,7 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
         except ConfigError:
             raise
         except Exception as error:
-            # Not loguru's own form of a traceback, which shows the values of variables: there may be keys among them.
+            # Not loguru's own traceback, which shows the values of variables, perhaps keys.
             logger.error("session {} failed: {}", session_id, "".join(traceback.format_exception(error)))
             steps = [failed_sample(self.tokenizer.eos_token_id, error, log_probs)]
         finally:
@@ -268,10 +274,14 @@ class AtomMemGenerator(SkyRLGymGenerator):  # type: ignore[misc]
 
 
 def check_settings(generator_cfg: Any, settings: AtomMemConfig) -> None:
-    """Make sure that a generator can be made of these.
+    """Check the settings of a generator.
+
+    Args:
+        generator_cfg: SkyRL's ``generator`` configuration.
+        settings: The environment's settings.
 
     Raises:
-        ConfigError: it cannot.
+        ConfigError: a setting is wrong.
     """
     if not generator_cfg.step_wise_trajectories:
         raise ConfigError(
@@ -288,11 +298,11 @@ def check_settings(generator_cfg: Any, settings: AtomMemConfig) -> None:
 
 
 def samples(session: Session, item: str) -> list[TrajectoryOutput]:
-    """A session as SkyRL takes it: one sample a step, reward and metrics on the last.
+    """A session as SkyRL takes it: one sample per step, with reward and metrics on the last.
 
     Args:
-        session: One in tokens.
-        item: The item's id.
+        session: A session that was played with a ``TokenPolicy``.
+        item: Id of the item.
     """
     steps = []
     for step in session.steps:
@@ -310,15 +320,15 @@ def samples(session: Session, item: str) -> list[TrajectoryOutput]:
             )
         )
     steps[-1].reward[-1] = session.reward
-    # NaN stands for what a task does not say, such as evidence.
+    # NaN stands for an unknown number, such as evidence recall without evidence.
     known = {name: value for name, value in session.totals.items() if not math.isnan(value)}
-    # SkyRL averages what is a number; the rest stays with the output.
+    # SkyRL averages the numbers; other values stay in the output.
     steps[-1].env_metrics = {**known, FAILED: 0.0, "item": item, "episode_metrics": dict(session.metrics)}
     return steps
 
 
 def failed_sample(token: int, error: Exception, log_probs: bool) -> TrajectoryOutput:
-    """What stands for a session that failed: one token without loss."""
+    """The sample of a failed session: one token without loss."""
     return TrajectoryOutput(
         response_ids=[token],
         reward=[0.0],
@@ -331,15 +341,19 @@ def failed_sample(token: int, error: Exception, log_probs: bool) -> TrajectoryOu
 
 
 def without_failures(output: GeneratorOutput, *, training: bool) -> GeneratorOutput:
-    """Take what failed out of a generator's output, so that it is neither trained on nor scored; see the generator.
+    """Remove failed sessions from a generator's output, so that they are neither trained on nor scored.
 
-    SkyRL's trainer wants every prompt of its batch back, so a group of which all sessions failed keeps one sample. Its
-    evaluation wants something of every batch, and takes no mark for what is missing: there the same holds for a batch
-    of which all sessions failed.
+    SkyRL's trainer needs every prompt of its batch in the output, so a group in which all sessions failed keeps one
+    sample. SkyRL's evaluation needs an output for every batch and has no way to mark missing sessions, so a batch in
+    which all sessions failed keeps one sample per prompt as well.
+
+    Args:
+        output: The output, with a sample of :func:`failed_sample` for each failed session.
+        training: Whether the batch is for training.
 
     Raises:
-        AtomMemError: nothing else is in a training batch of several groups. A single one is a call of SkyRL's
-            asynchronous trainer, whose other groups are in other calls.
+        AtomMemError: all sessions of a training batch with several groups failed. A batch with one group is a call of
+            SkyRL's asynchronous trainer, whose other groups are in other calls.
     """
     metrics, last = output["env_metrics"], output["is_last_step"]
     failed = [one.get(FAILED) == 1.0 for one in metrics]
@@ -348,7 +362,9 @@ def without_failures(output: GeneratorOutput, *, training: bool) -> GeneratorOut
     groups = [one.instance_id for one in output["trajectory_ids"]]
     if all(failed):
         if training and len(set(groups)) > 1:
-            raise AtomMemError(f"all {len(failed)} sessions failed, the last with {metrics[-1]['error']}")
+            raise AtomMemError(
+                f"all {len(failed)} sessions failed, the last with {metrics[-1]['error']}; the log has all errors"
+            )
         logger.error("all {} sessions of a call failed, and its prompts count as rewards of 0", len(failed))
     broken = {group for group, lost in zip(groups, failed, strict=True) if lost}
     rows = [row for row, lost in enumerate(failed) if not lost and (not training or groups[row] not in broken)]
@@ -366,14 +382,14 @@ def without_failures(output: GeneratorOutput, *, training: bool) -> GeneratorOut
             kept["response_ids"],
             kept["rewards"],
             loss_masks=kept["loss_masks"],
-            # Each step has that of its session.
+            # Each step has the time of its session.
             trajectory_completion_times=[
                 seconds
                 for seconds, ends in zip(kept["trajectory_generation_times"], kept["is_last_step"], strict=True)
                 if ends
             ],
         ),
-        # These count all sessions.
+        # These metrics count all sessions.
         **{key: value for key, value in output["rollout_metrics"].items() if key.startswith("environment/")},
         "environment/groups_without_loss": float(len(broken)) if training else 0.0,
     }
@@ -381,12 +397,12 @@ def without_failures(output: GeneratorOutput, *, training: bool) -> GeneratorOut
 
 
 def _rows(value: Any, rows: Sequence[int], number: int) -> Any:
-    """Some rows of a column; what is none stays as it is."""
+    """Some rows of a column; a value that is not a column is returned unchanged."""
     return [value[row] for row in rows] if isinstance(value, list) and len(value) == number else value
 
 
 class AtomMemExp(BasePPOExp):  # type: ignore[misc]
-    """SkyRL's experiment, with :class:`AtomMemGenerator`."""
+    """SkyRL's PPO experiment with :class:`AtomMemGenerator`."""
 
     def get_generator(self, cfg: AtomMemSkyRLConfig, tokenizer: Any, inference_engine_client: Any) -> AtomMemGenerator:
         """See :class:`BasePPOExp`."""
@@ -402,12 +418,12 @@ class AtomMemExp(BasePPOExp):  # type: ignore[misc]
 
 @ray.remote(num_cpus=1)  # type: ignore[untyped-decorator]
 def skyrl_entrypoint(cfg: AtomMemSkyRLConfig) -> None:
-    """Train in a process of Ray's, as SkyRL's own main does."""
+    """Train in a Ray process, as SkyRL's own entry point does."""
     AtomMemExp(cfg).run()
 
 
 def configuration(arguments: Sequence[str]) -> AtomMemSkyRLConfig:
-    """The configuration of a command line, checked by SkyRL and here.
+    """The configuration for command-line arguments, checked by SkyRL and here.
 
     Raises:
         ConfigError, ValueError: an option is wrong.
@@ -425,7 +441,7 @@ def configuration(arguments: Sequence[str]) -> AtomMemSkyRLConfig:
 
 
 def main() -> None:
-    """Train by SkyRL's options."""
+    """Train with SkyRL; the command line takes SkyRL's options and ``atommem.…``."""
     cfg = configuration(sys.argv[1:])
     initialize_ray(cfg)
     ray.get(skyrl_entrypoint.remote(cfg))

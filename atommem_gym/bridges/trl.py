@@ -1,4 +1,4 @@
-"""TRL 1.16: a rollout worker that plays rows of ``atommem data verl`` for its asynchronous GRPO, each step a sample.
+"""TRL 1.16: a rollout worker that plays rows of ``atommem data verl`` for TRL's asynchronous GRPO.
 
 args = AsyncGRPOConfig(num_generations=8, …)
 rows = Dataset.from_parquet("data/train.parquet")
@@ -45,7 +45,7 @@ from atommem_gym.errors import AtomMemError, ConfigError, LanguageModelError, ch
 from atommem_gym.records.verl_rows import ItemReference
 
 Metric: TypeAlias = float | tuple[float, float]
-"""As TRL's trainer reduces it: a number by its name, or numerator and denominator of a rate."""
+"""A metric for TRL's trainer: a number, reduced by its name, or numerator and denominator of a rate."""
 
 _TICK_S = 0.25
 _STOPS_WITHIN_S = 60.0
@@ -55,45 +55,45 @@ _logger = logging.getLogger(__name__)
 class AtomMemRolloutWorker:
     """Plays episodes for ``AsyncGRPOTrainer(rollout_worker=…)``, in a thread of the trainer's main process.
 
-    **Groups.** Row after row, in the order of the rows and round and round, ``args.num_generations`` sessions play one
-    item in one layout, ``args.max_inflight_tasks`` sessions at a time. Every step of a session is a sample with a
-    context of its own; all of them have the session's advantage.
+    **Groups.** ``args.num_generations`` sessions play the item of a row in one layout; they are a group. Rows are
+    played in their order, again from the first after the last, ``args.max_inflight_tasks`` sessions at a time. Every
+    step of a session is one sample with a fresh context, and has the session's advantage.
 
-    **Tokens** go from the vLLM server into the samples untouched, with their log-probabilities; the requests are those
+    **Tokens** go from the vLLM server into the samples unchanged, with their log-probabilities. The requests are those
     of TRL's own worker, with its sampling settings (``args``).
 
-    **Versions.** The samples of a group carry the version of the weights that was live when its first session began.
-    The trainer drops a sample as stale (``args.max_staleness``) when it takes it, so of a group that outlives the limit
-    the samples that are taken later are dropped alone. While it sends weights, it pauses the server itself: requests
-    wait there.
+    **Versions.** The samples of a group carry the version of the weights that the server had when the group's first
+    session began. The trainer drops each sample that is stale (``args.max_staleness``) when it takes it, so it may drop
+    only the later samples of a group. While the trainer sends weights it pauses the server, where requests then wait.
 
-    **Failures.** A failed call of the server is repeated ``tries`` times in all, and so is one whose sample it aborted,
-    or of which it does not say that it was completed (SPEC A9). What still fails, or fails in the environment, fails
-    the session, and its whole group is dropped: nothing of it is trained on, since the mean of what is left would be
-    another one. After ``most_failures`` such groups in a row, or a wrong row, the worker ends, and the trainer with it.
-    A group without variance is trained on as it is, with advantages of zero.
+    **Failures.** A failed call of the server is repeated, ``tries`` calls in all. A sample that the server aborted, or
+    did not report as completed (SPEC A9), counts as a failed call. An error of the last call, or of the environment,
+    fails the session, and its whole group is dropped, because the mean over the remaining sessions would be a different
+    one. After ``most_failures`` failed groups in a row, or a wrong row, the worker ends, and the trainer with it. A
+    group without variance is trained on, with advantages of zero.
 
-    **Metrics.** ``reward``, ``reward_std`` (of the group) and ``atommem/…``, those of
-    :data:`~atommem_gym.agents.session.TOTALS`, stand in the last sample of a session, each of which counts once.
+    **Metrics.** ``reward``, ``reward_std`` (of the group) and ``atommem/…``, the
+    :data:`~atommem_gym.agents.session.TOTALS`, stand in the last sample of each session, so that a session counts once.
 
     Args:
-        rows: Those of ``atommem data verl``, as mappings; give the trainer the same ones, which counts epochs by them.
-        args: The trainer's. ``max_inflight_tasks`` is read at the start, as the trainer fills it in.
-        tokenizer: The model's, with a chat template.
-        model: How the server calls the model.
-        max_prompt_length: Tokens of a prompt at most, the chunk included.
-        overlong_prompt: What happens to a longer one, see :func:`~atommem_gym.agents.session.play_session`.
-        lora_name: ``trl-policy`` if the trainer sends adapters, which the server then knows as ``trl-policy-v1`` and
-            so on: it does so with a PEFT model and a server that was started with ``--enable-lora``.
-        advantages: What sessions are worth; see :data:`~atommem_gym.agents.learn.grpo.Advantages`.
-        env_keywords: Over those of the rows: where things are (``store``, ``embedder``), not what the items are. What
-            a row names is opened or called only if it is named here too.
-        imports: Modules of your own, which are imported first: they register tasks, or hold what the rows name as
-            ``"module:name"``. A row's word alone imports nothing.
-        shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``.
+        rows: Rows of ``atommem data verl``, as mappings. The trainer must get the same rows, because it counts epochs
+            by them.
+        args: The trainer's arguments. ``max_inflight_tasks`` is read at the start, after the trainer has set it.
+        tokenizer: The model's tokenizer, with a chat template.
+        model: The model's name at the server.
+        max_prompt_length: Tokens of a prompt, at most.
+        overlong_prompt: What happens to a longer prompt, see :func:`~atommem_gym.agents.session.play_session`.
+        lora_name: ``trl-policy`` if the trainer sends adapters, which the server then serves as ``trl-policy-v1`` and
+            so on. It does so for a PEFT model with a server that was started with ``--enable-lora``.
+        advantages: Computes the advantages of sessions; see :data:`~atommem_gym.agents.learn.grpo.Advantages`.
+        env_keywords: Keyword arguments that win over those of the rows. They say where things are (``store``,
+            ``embedder``), not what the items are. What a row names is opened or called only if it is named here too.
+        imports: Modules to import first: they register tasks, or hold what the rows name as ``"module:name"``. A row
+            alone cannot cause an import.
+        shaping: Wrappers that add to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``.
         template: A Jinja2 file in place of the dialect's prompt, or ``shared_prefix``.
-        tries: Calls of the server for one response at most.
-        most_failures: Groups that may fail in a row.
+        tries: Calls of the server for one response, at most.
+        most_failures: Failed groups in a row after which the worker ends.
 
     Raises:
         ConfigError: an argument or a row is wrong.
@@ -118,7 +118,7 @@ class AtomMemRolloutWorker:
         most_failures: int = 8,
     ) -> None:
         check_overlong_prompt(overlong_prompt)
-        # Of a group of one, the advantage is always 0.
+        # In a group of one the advantage is always 0.
         check_integer("args.num_generations", args.num_generations, 2)
         self.args, self.tokenizer, self.model, self.lora_name = args, tokenizer, model, lora_name
         self.limits = TokenLimits(check_integer("max_prompt_length", max_prompt_length, 1), args.max_completion_length)
@@ -134,11 +134,11 @@ class AtomMemRolloutWorker:
         for reference in self._references:
             reference.check_trust(imports, self.env_keywords, template)
         self.rollout_buffer: queue.Queue[RolloutSample] = queue.Queue(args.queue_maxsize)
-        """What the trainer takes."""
+        """The samples for the trainer."""
         self.metrics_queue: queue.Queue[dict[str, Metric]] = queue.Queue()
-        """What the trainer logs besides; one item a group."""
+        """Further metrics for the trainer's log; one item per group."""
         self.model_version = 0
-        """Of the weights that the server has."""
+        """Version of the weights that the server has."""
         self._numbers = itertools.count()
         self._failures_in_a_row = 0
         self._thread: threading.Thread | None = None
@@ -149,13 +149,13 @@ class AtomMemRolloutWorker:
     # -- TRL's RolloutWorkerProtocol
 
     def start(self) -> None:
-        """Begin to play, in a thread. A second call does nothing; after ``stop`` it goes on with the next row.
+        """Start to play, in a thread. A second call does nothing; after ``stop`` it continues with the next row.
 
         Raises:
             ConfigError: ``args.max_inflight_tasks`` is not set.
         """
         if self._thread is not None:
-            _logger.warning("the rollout worker runs already")
+            _logger.warning("the rollout worker is running already")
             return
         sessions = self.args.max_inflight_tasks
         if sessions < 1:
@@ -169,7 +169,7 @@ class AtomMemRolloutWorker:
         self._thread.start()
 
     def stop(self) -> None:
-        """End all sessions, and give back their environments. What is in ``rollout_buffer`` stays there."""
+        """End all sessions and return their environments to the pool. The samples in ``rollout_buffer`` stay there."""
         if self._thread is None:
             return
         self._stop.set()
@@ -180,19 +180,22 @@ class AtomMemRolloutWorker:
         self._thread = None
 
     def update_model_version(self, model_version: int) -> None:
-        """Say which weights the server has from now on: groups that begin later carry this version."""
+        """Set the version of the weights that the server has from now on; groups that begin later carry it."""
         self.model_version = model_version
 
     def check_health(self, stale_after_s: float) -> None:
-        """Make sure that more samples are to be expected.
+        """Check that the worker is running.
+
+        Args:
+            stale_after_s: Seconds that the worker may be stuck.
 
         Raises:
-            AtomMemError: the worker has failed, hangs, or does not run.
+            AtomMemError: the worker has failed, is stuck, or was not started.
         """
         if self._failure is not None:
             raise AtomMemError(f"the rollout worker has failed: {self._failure}") from self._failure
         if self._thread is None:
-            raise AtomMemError("the rollout worker does not run, so no sample will come: call its start()")
+            raise AtomMemError("the rollout worker is not running, so no sample will come: call its start()")
         age = time.monotonic() - self._heartbeat
         if age > stale_after_s:
             raise AtomMemError(
@@ -205,13 +208,13 @@ class AtomMemRolloutWorker:
     def _run(self, sessions: int) -> None:
         try:
             asyncio.run(self._play_groups(sessions))
-        except BaseException as error:  # the trainer gets it from check_health
+        except BaseException as error:  # check_health raises it in the trainer
             _logger.exception("the rollout worker has failed")
             self._failure = error
 
     async def _play_groups(self, sessions: int) -> None:
         slots = asyncio.Semaphore(sessions)
-        # Twice what fits: a group may wait for its last session, or for room in the buffer, and others play.
+        # Twice as many groups as fit: while one waits for its last session or for room in the buffer, others play.
         at_most = 2 * math.ceil(sessions / self.args.num_generations)
         playing: set[asyncio.Task[None]] = set()
         url = self.args.vllm_server_base_url.rstrip("/")
@@ -234,7 +237,7 @@ class AtomMemRolloutWorker:
                 await close_pools()
 
     async def _play_group(self, group: _Group, sessions: int) -> None:
-        """All sessions of an item, and their samples into the buffer."""
+        """Play all sessions of an item, and put their samples into the buffer."""
         members = (self._session(group, sessions) for _ in range(self.args.num_generations))
         outcomes = await asyncio.gather(*members, return_exceptions=True)
         played = [one for one in outcomes if isinstance(one, Session)]
@@ -263,7 +266,7 @@ class AtomMemRolloutWorker:
         _logger.error("group %d is not trained on: %s", group.number, text, exc_info=last)
         if self._failures_in_a_row >= self.most_failures:
             raise AtomMemError(
-                f"{self._failures_in_a_row} groups failed in a row; of the last one {text}. See to the server at "
+                f"{self._failures_in_a_row} groups failed in a row; of the last one {text}. Check the server at "
                 f"{self.args.vllm_server_base_url}, or raise most_failures or tries"
             ) from last
 
@@ -284,7 +287,7 @@ class AtomMemRolloutWorker:
                     env,
                     reference,
                     TokenPolicy(self._encode, self._decode, generate, self.limits),
-                    # Another layout in every epoch, where the rows ask for that.
+                    # Another layout in every epoch, if the rows ask for it.
                     shuffle_seed=reference.layout(group.number // len(self._references)),
                     prompt=shared.prompt,
                     overlong_prompt=self.overlong_prompt,
@@ -297,13 +300,13 @@ class AtomMemRolloutWorker:
                 self.rollout_buffer.put_nowait(sample)
                 return
             except queue.Full:
-                # The trainer is behind; meanwhile no further groups begin.
+                # The trainer is slower; meanwhile no further groups begin.
                 await asyncio.sleep(_TICK_S)
 
     # -- the model
 
     async def _ask(self, client: httpx.AsyncClient, prompt_ids: list[int]) -> Generated:
-        """One request, in the form of TRL's own worker."""
+        """Send one request, in the form of TRL's own worker."""
         args = self.args
         payload = {
             "model": self.model if self.lora_name is None else f"{self.lora_name}-v{self.model_version}",
@@ -316,7 +319,7 @@ class AtomMemRolloutWorker:
             "n": 1,
             "return_token_ids": True,
             "logprobs": 0,
-            # Without one, replicas of a server draw the same texts for one prompt.
+            # Without a seed, replicas of a server sample the same texts for one prompt.
             "seed": random.getrandbits(63),
         }
         if args.min_p is not None:
@@ -338,7 +341,7 @@ class AtomMemRolloutWorker:
         return Generated(token_ids, choice.get("finish_reason"), log_probs)
 
     async def _encode(self, messages: Messages) -> list[int]:
-        # TRL accepts them as JSON on a command line, too, and has read that by now.
+        # TRL also accepts JSON from a command line, which it has parsed by now.
         keywords = self.args.chat_template_kwargs or {}
         ids = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False, **keywords)
         return [int(one) for one in ids]
@@ -352,18 +355,29 @@ class _Group:
     """The sessions of one item."""
 
     number: int
+    """Number of the group, from 0."""
     client: httpx.AsyncClient
+    """Connections to the server."""
     slots: asyncio.Semaphore
+    """One place for each session that may be under way."""
     version: int = -1
-    """Of the weights when the first session began; -1 before."""
+    """Version of the weights when the first session began; -1 before."""
 
 
 def samples(
     session: Session, advantage: float, group_id: int, model_version: int, *, reward_std: float
 ) -> list[RolloutSample]:
-    """A session as TRL takes it: one sample a step, metrics in the last."""
+    """A session as TRL takes it: one sample per step, with metrics in the last.
+
+    Args:
+        session: A session that was played with a ``TokenPolicy``.
+        advantage: The session's advantage.
+        group_id: Number of its group.
+        model_version: Version of the weights that played it.
+        reward_std: Standard deviation of the rewards in its group.
+    """
     made = [_sample(step, advantage, group_id, model_version) for step in session.steps]
-    # NaN stands for what a task does not say, such as evidence.
+    # NaN stands for an unknown number, such as evidence recall without evidence.
     known = {f"atommem/{name}": value for name, value in session.totals.items() if not math.isnan(value)}
     made[-1].metrics = {"reward": session.reward, "reward_std": reward_std, **known}
     return made
@@ -372,7 +386,7 @@ def samples(
 def _sample(step: SessionStep, advantage: float, group_id: int, model_version: int) -> RolloutSample:
     prompt_ids, token_ids = list(step.reply.prompt_ids), list(step.reply.token_ids)
     context = [0] * len(prompt_ids)
-    # _ask gives no reply without log-probabilities.
+    # _ask returns no reply without log-probabilities.
     assert step.reply.log_probs is not None
     return RolloutSample(
         prompt=step.messages,
@@ -388,7 +402,7 @@ def _sample(step: SessionStep, advantage: float, group_id: int, model_version: i
 
 
 def _group_metrics(*, flat: bool | None, failed: int) -> dict[str, Metric]:
-    """Of a group; the word total tells TRL's trainer to add numbers up, a pair to divide the sums."""
+    """Metrics of a group; TRL's trainer adds up numbers with "total" in their name, and divides the sums of pairs."""
     return {
         "atommem/groups_without_variance": (float(bool(flat)), float(flat is not None)),
         "atommem/failed_sessions_total": float(failed),

@@ -1,7 +1,8 @@
-"""verifiers 0.4 (v1): a taskset whose tasks are items and a harness that plays one; ``bridges/verifiers`` exports both.
+"""verifiers 0.4 (v1): a taskset of items and a harness that plays them; ``bridges/verifiers`` exports both.
 
-Each step is a request of its own, so it is a branch of the trace and one sample for a trainer; the rollout has
-one reward. The harness plays in the process of the evaluation: it needs no container, and a model reaches nothing.
+Each step is a separate request, so it is a branch of the trace and one sample for a trainer. The rollout has one
+reward. The harness plays in the process of the evaluation. It needs no container, because a model cannot execute
+anything.
 """
 
 from __future__ import annotations
@@ -25,55 +26,58 @@ from atommem_gym.records.verl_rows import ItemReference, references
 from atommem_gym.registration import configure, load_items, resolve_env_id, task_of
 
 INFO = "atommem"
-"""Where a trace's ``info`` keeps what came of the episode."""
+"""Key of a trace's ``info`` under which the result of the episode stands."""
 
 
 class AtomMemData(vf.TaskData):  # type: ignore[misc]  # verifiers is not installed where types are checked
-    """One item, by reference: its documents are not copied into traces."""
+    """A reference to one item, so that its documents are not copied into traces."""
 
     extra_info: dict[str, Any]
-    """See :meth:`~atommem_gym.records.verl_rows.ItemReference.as_extra_info`."""
+    """The reference, as :meth:`~atommem_gym.records.verl_rows.ItemReference.as_extra_info` returns it."""
 
 
 class AtomMemTask(vf.Task[AtomMemData]):  # type: ignore[misc]
-    """Scores what the harness noted in ``trace.info``."""
+    """Scores an episode by what the harness has put into ``trace.info``."""
 
     @vf.reward  # type: ignore[untyped-decorator]
     async def atommem(self, trace: vf.Trace) -> float:
-        """The sum of the rewards of the steps that were played."""
+        """The sum of the rewards of the played steps."""
         return float(trace.info[INFO]["reward"])
 
     @vf.metric  # type: ignore[untyped-decorator]
     async def totals(self, trace: vf.Trace) -> dict[str, float]:
-        """The session's totals that are known; of an episode that was stopped only how far it came."""
+        """The known totals of the session; for a stopped episode only ``steps`` and ``truncated``."""
         return dict(trace.info[INFO]["totals"])
 
 
 class AtomMemConfig(vf.TasksetConfig):  # type: ignore[misc]
-    """Which items there are: ``--env.taskset.…``."""
+    """The items to play: ``--env.taskset.…``."""
 
     env: str = "AtomMem-Synthetic-v0"
-    """An id, or its short name, such as ``HotpotQA``."""
+    """A Gymnasium id or the name of a task, such as ``HotpotQA``."""
     keywords: dict[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the environment, as JSON: ``'{"num_docs": 40}'``."""
     shuffle_seed: int = 0
-    """The layout of all items."""
+    """Seed of the layout of all items."""
 
 
 class AtomMemTaskset(vf.Taskset[AtomMemTask, AtomMemConfig]):  # type: ignore[misc]
-    """The items of an environment, in their order; each is read when it is needed."""
+    """The items of an environment, in their order; each is loaded when it is needed."""
 
     def load(self) -> Iterator[AtomMemTask]:
-        """Tasks, whose prompts are the questions; the harness shows the environment's own prompts instead.
+        """The tasks. Their prompts are the questions; the harness shows the environment's own prompts instead.
 
         Raises:
-            ConfigError: there is no such environment, or a keyword argument is wrong, or holds a password or key:
-                tasks are written to traces.
+            ConfigError: there is no such environment, a keyword argument is wrong, or one holds a password or key,
+                which must not be written to traces.
         """
         env_id, keywords = resolve_env_id(self.config.env), self.config.keywords
         task = task_of(env_id)
         if task is None:
-            raise ConfigError(f"env={env_id!r} is no environment of this package or of one that registers tasks")
+            raise ConfigError(
+                f"env={env_id!r} is not an environment of this package or of a registered task; "
+                "`atommem envs` lists them"
+            )
         items = load_items(task.name, configure(task.name, keywords))
         indices, seed = range(items.num_items), self.config.shuffle_seed
         for reference, item in references(env_id, keywords, items, indices, shuffle_seed=seed, part="validation"):
@@ -92,16 +96,16 @@ class AtomMemHarnessConfig(vf.HarnessConfig):  # type: ignore[misc]
     """How items are played: ``--env.agent.harness.…``."""
 
     capacity: int = Field(64, ge=1)
-    """Episodes at a time in this process, which share their embedding and store calls; further ones wait."""
+    """Episodes at a time in this process, which share their embedding and store calls; further episodes wait."""
     tries: int = Field(4, ge=1)
-    """Requests for one reply at most; only what a later try may mend is tried again, with growing waits."""
+    """Requests for one reply, at most; only errors that may pass are tried again, with growing waits."""
 
 
 class AtomMemHarness(vf.Harness[AtomMemHarnessConfig]):  # type: ignore[misc]
     """Plays an item by :func:`~atommem_gym.agents.session.play_session`, with a fresh context in every step.
 
-    A stop by the framework (``max_turns``, a limit of tokens, a ``@stop``) ends the episode where it is: its reward is
-    that of the steps so far, so an open question earns nothing.
+    A stop by the framework (``max_turns``, a limit of tokens, a ``@stop``) ends the episode at once. Its reward is that
+    of the steps so far, so an open question earns nothing.
     """
 
     APPENDS_SYSTEM_PROMPT = True
@@ -121,7 +125,7 @@ class AtomMemHarness(vf.Harness[AtomMemHarnessConfig]):  # type: ignore[misc]
         """Play the task's item to its end; see :class:`verifiers.v1.Harness`.
 
         Raises:
-            LanguageModelError, AtomMemError: see ``play_session``; verifiers records it as the rollout's error.
+            AtomMemError: ``play_session`` raised it; verifiers records it as the rollout's error.
         """
         reference = ItemReference.from_extra_info(data.extra_info)
         shared = await shared_pool(reference.env_id, reference.env_keywords, capacity=self.config.capacity)
@@ -149,18 +153,18 @@ class AtomMemHarness(vf.Harness[AtomMemHarnessConfig]):  # type: ignore[misc]
 
 
 class _StoppedError(Exception):
-    """The framework answers no further request of this rollout."""
+    """The framework has stopped this rollout and answers no further request."""
 
 
 class _Asking:
-    """The policy: the model behind the framework's endpoint, which records every request as a turn."""
+    """The policy: the model at the framework's endpoint, which records every request as a turn."""
 
     def __init__(self, client: openai.AsyncOpenAI, model: str, trace: vf.Trace) -> None:
         self._client, self._model, self._trace = client, model, trace
 
     async def __call__(self, messages: Messages) -> Reply:
         try:
-            # Sampling settings are the framework's to add.
+            # The framework adds the sampling settings.
             raw = await self._client.chat.completions.with_raw_response.create(model=self._model, messages=messages)
         except openai.APIStatusError as error:
             if self._trace.stop_condition is not None:
@@ -185,7 +189,7 @@ async def _client(endpoint: str, secret: str, tries: int) -> AsyncIterator[opena
 
 
 def _stopped(played: list[SessionStep]) -> dict[str, Any]:
-    """What is known of an episode before its end."""
+    """The result of an episode that has not ended."""
     rewards = [step.reward for step in played]
     return {
         "finished": False,
@@ -200,16 +204,17 @@ def _finished(session: Session) -> dict[str, Any]:
         "finished": True,
         "reward": session.reward,
         "rewards": [step.reward for step in session.steps],
-        # Means are taken over these, and NaN stands for what a task does not say, such as evidence.
+        # verifiers averages these; NaN stands for an unknown number, such as evidence recall without evidence.
         "totals": {name: value for name, value in session.totals.items() if not math.isnan(value)},
         "metrics": dict(session.metrics),
     }
 
 
 class AtomMemEnvConfig(vf.SingleAgentEnvConfig):  # type: ignore[misc]
-    """The environment's defaults; verifiers' own would provision a sandbox in its cloud."""
+    """The environment's defaults; those of verifiers would start a sandbox in its cloud."""
 
     agent: vf.AgentConfig = vf.AgentConfig(runtime=vf.SubprocessConfig())
+    """The agent, in a process on this machine."""
 
 
 class AtomMemSingleAgentEnv(vf.Env[AtomMemEnvConfig]):  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Plays agents in environments by a plan, resumably, and turns what came out into tables, plots and comparisons."""
+"""Evaluates agents by a plan that can be resumed, and makes tables, plots and comparisons of the results."""
 
 from atommem_gym.evaluation.folder import EvaluationError, Run, read_run
 from atommem_gym.evaluation.paired import Comparison, compare

@@ -1,4 +1,4 @@
-"""Where finished episodes go: the trace, then the row that says that the episode is done, off the event loop."""
+"""Writes finished episodes off the event loop: first the trace, then the row that marks the episode as finished."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from atommem_gym.traces import EpisodeTrace, TraceError, TraceWriter, count_trac
 
 
 class Archive:
-    """Writes episodes one after the other in a thread of its own; a context manager.
+    """Writes episodes one after the other in its own thread; a context manager.
 
-    An episode is half a megabyte of text to encode and perhaps to compress, and others are under way. What was begun is
-    written to its end, row and all, also if whoever waits for it is cancelled.
+    An episode is some half a megabyte of text to encode and perhaps compress, while others are under way. An episode
+    that has been started is written completely, with its row, even if the caller is cancelled.
     """
 
     def __init__(self, writer: RunWriter) -> None:
-        """Open the file of traces, if the plan wants one.
+        """Open the file of traces, if the plan has one.
 
         Raises:
-            TraceError: it cannot be written.
+            TraceError: the file cannot be written.
         """
         self._writer = writer
         self._traces = None if writer.traces is None else TraceWriter(writer.traces)
@@ -40,10 +40,13 @@ class Archive:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._add, trace, cell)
 
     def adopt_orphans(self, made: Iterable[Made]) -> set[EpisodeKey]:
-        """Give their rows to traces whose writer was killed between trace and row; returns their episodes.
+        """Write the rows of traces whose writer was killed between trace and row; returns their episodes.
+
+        Args:
+            made: All cells of the plan.
 
         Raises:
-            EvaluationError: there is a trace of something else.
+            EvaluationError: a trace is not of the plan.
         """
         path, done = self._writer.traces, self._writer.earlier.done
         if path is None or count_traces(path) == len(done):

@@ -1,6 +1,7 @@
-"""What a frozen reader answers with nothing shown: the same questions, each once, kept in the run's folder (SPEC E13).
+"""Asks a frozen reader the questions of an evaluation closed-book, without any memory (SPEC E13).
 
-Memory gain is the score of an episode minus this, so what the reader knows by itself counts for no memory.
+Every question is asked once, and the answers stand in the run's folder. Memory gain is the EM of an episode minus the
+closed-book EM, so that what the reader knows by itself does not count for the memory.
 """
 
 from __future__ import annotations
@@ -21,55 +22,71 @@ from atommem_gym.records.record import Item, Record
 from atommem_gym.scoring import ScoreRequest, exact_match, f1, measured
 
 VERSION = 1
-"""Of the rows; any change of a field or of its meaning raises it."""
+"""Version of the rows; any change of a field or of its meaning raises it."""
 BATCH = 64
-"""Questions that are asked, and then written down, together."""
+"""Questions that are asked together, and then written."""
 
 QuestionKey: TypeAlias = tuple[str, int, str]
-"""Label of the environment, document count, id of the question."""
+"""Label of the environment, document count, and id of the question."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedBook:
-    """One question as the reader answers it from nothing."""
+    """The reader's closed-book answer to one question."""
 
     env: str
+    """Label of the environment."""
     docs: int
+    """Document count of the plan."""
     id: str
+    """Id of the question."""
     question: str
+    """Text of the question."""
     reader: str
+    """Name of the reader."""
     answer: str
+    """The reader's answer."""
     em: float
+    """Exact match of the answer, 0 or 1."""
     f1: float
+    """Token F1 of the answer."""
     answerable: bool
+    """Whether the question has an answer."""
     counted: bool
-    """Whether it counts: with the oracle one without an answer does not (SPEC R5)."""
+    """Whether the question counts: with the oracle as reader, one without an answer does not (SPEC R5)."""
     calls: int
+    """Calls of the reader's model."""
     prompt_tokens: int | None
-    """``None`` if nobody counted them; so are the completion's."""
+    """Tokens of its prompts; ``None`` if unknown."""
     completion_tokens: int | None
+    """Tokens of its replies; ``None`` if unknown."""
     seconds: float
+    """Seconds of its calls."""
 
     @property
     def key(self) -> QuestionKey:
-        """What tells it apart from the plan's other questions."""
+        """Identifies the question in the plan."""
         return (self.env, self.docs, self.id)
 
     @property
     def known(self) -> bool:
-        """Whether the reader needs no memory for it: the closed-book filter leaves it out."""
+        """Whether the answer is right, so that the closed-book filter leaves the question out."""
         return self.em >= 1.0
 
     def to_values(self) -> dict[str, Any]:
-        """JSON values, from which :meth:`from_values` makes an equal row."""
+        """The row as JSON values; :meth:`from_values` is the inverse."""
         return {"version": VERSION, **asdict(self), "known": self.known}
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], where: str = "the row") -> ClosedBook:
-        """The row of what :meth:`to_values` gave.
+        """Make a row of JSON values.
+
+        Args:
+            values: As :meth:`to_values` returns them.
+            where: Names the row in messages.
 
         Raises:
-            AtomMemError: it is of another version, or damaged.
+            AtomMemError: the values are of another version or damaged.
         """
         parts = {name: value for name, value in values.items() if name not in ("version", "known")}
         if values.get("version") != VERSION:
@@ -92,19 +109,19 @@ def ask_closed_book(
     keep: Callable[[ClosedBook], None],
     check: Callable[[], None],
 ) -> None:
-    """Ask the reader of an environment all questions of some items that it was not asked before, with nothing shown.
+    """Ask an environment's reader the questions of some items closed-book, unless it has been asked before.
 
     Args:
         env: Label of the environment.
         docs: Its document count.
-        config: What it is made with; where the policy answers by itself, nothing is asked.
-        items: What is played.
-        done: What was asked before.
-        keep: Is given each answer as soon as it is there.
-        check: Is called before each batch, and raises to end.
+        config: The environment's keyword arguments; if the policy answers by itself, nothing is asked.
+        items: The items that are played.
+        done: Answers of earlier calls.
+        keep: Called with each answer as soon as its batch is answered.
+        check: Called before each batch; it raises to stop.
 
     Raises:
-        ReaderError, ConfigError: the reader cannot be asked; what was kept stays.
+        ReaderError, ConfigError: the reader cannot be asked; earlier answers have been kept.
     """
     if config.policy_answers:
         return
@@ -129,20 +146,20 @@ def ask_closed_book(
 
 
 def gain(result: EpisodeResult, asked: Mapping[QuestionKey, ClosedBook]) -> float | None:
-    """Memory gain of an episode: its EM minus that of its reader with nothing shown; ``None`` if it is not known."""
+    """Memory gain of an episode: its EM minus the closed-book EM of its reader; ``None`` if one is unknown."""
     before = closed_book_em(result, asked)
     return None if before is None or result.em is None else result.em - before
 
 
 def closed_book_em(result: EpisodeResult, asked: Mapping[QuestionKey, ClosedBook]) -> float | None:
-    """EM of an episode's reader with nothing shown; ``None`` if it was not asked all questions, or none counts."""
+    """Closed-book EM of an episode's reader; ``None`` if it was not asked every question, or if none counts."""
     rows = [asked.get((result.env, result.docs, question.id)) for question in result.questions]
     known = [row.em for row in rows if row is not None and row.counted]
     return fmean(known) if known and all(rows) else None
 
 
 def unknown_questions(result: EpisodeResult, asked: Mapping[QuestionKey, ClosedBook]) -> Sequence[QuestionResult]:
-    """The questions of an episode that the closed-book filter leaves: those that count and need a memory."""
+    """The questions of an episode that the closed-book filter keeps: they count and the reader does not know them."""
     rows = [(asked.get((result.env, result.docs, question.id)), question) for question in result.questions]
     return [question for row, question in rows if row is not None and row.counted and not row.known]
 

@@ -1,4 +1,4 @@
-"""The folder of an evaluation: written episode by episode, resumable after a kill, read again by reports."""
+"""The folder of an evaluation: written episode by episode, so that a killed run can be resumed; read by reports."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpis
 from atommem_gym.files.json_lines import JsonLines, read_lines
 
 PLAN = "plan.yaml"
+"""The plan."""
 RESULTS = "results.jsonl"
-"""One row per episode: what tables and plots are made of."""
+"""One row per finished episode, with all that tables and plots need."""
 FAILURES = "failures.jsonl"
-"""One row for each time that an episode could not be played to its end."""
+"""One row per failure of an episode."""
 SESSIONS = "sessions.jsonl"
-"""One row per start and one per end: when, with which versions, how long, how much."""
+"""One row per start and one per end: time, versions, seconds, and what was played."""
 PROTOCOL = "protocol.json"
-"""The fixed protocol that was played, with its items and their hashes; only where there is one."""
+"""The fixed protocol, with its items and their hashes; only if the plan follows one."""
 CLOSED_BOOK = "closed_book.jsonl"
-"""One row per question, as the frozen reader answers it with nothing shown; only where there is a reader."""
+"""One row per closed-book answer of the frozen reader; only if there is a reader."""
 TRACES = "traces"
-"""Without its suffix, which the plan names."""
+"""Whole episodes; the name without its suffix, which is ``Plan.traces``."""
 
 
 class EvaluationError(AtomMemError, RuntimeError):
@@ -35,7 +36,7 @@ class EvaluationError(AtomMemError, RuntimeError):
 
 
 def row_file(path: Path) -> JsonLines:
-    """A file of rows, opened for appending by this process alone.
+    """Open a file of rows for appending, by this process alone.
 
     Raises:
         EvaluationError: the file cannot be written, or another process writes it.
@@ -44,7 +45,7 @@ def row_file(path: Path) -> JsonLines:
 
 
 def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Place and values of every whole row of a file; none if there is no such file.
+    """The place and values of every complete row of a file; nothing if there is no such file.
 
     Raises:
         EvaluationError: a row is not a JSON object.
@@ -64,29 +65,32 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is in the folder of an evaluation."""
+    """An evaluation as its folder holds it."""
 
     path: Path
+    """The folder."""
     plan: Plan
+    """What was to be played."""
     results: tuple[EpisodeResult, ...]
+    """The finished episodes."""
     failures: tuple[FailedEpisode, ...]
-    """Of episodes that have not been finished since, the latest of each."""
+    """The latest failure of each episode that has not been finished since."""
     sessions: tuple[Mapping[str, Any], ...]
-    """One a start, with what its end added if it had one."""
+    """Facts of each start: time, versions and processor, and of its end, if it came to one: seconds and work."""
     closed_book: Mapping[QuestionKey, ClosedBook] = field(default_factory=dict)
-    """What the frozen reader answered with nothing shown; empty where the policy answers."""
+    """The frozen reader's closed-book answers; empty if the policy answers."""
 
     @property
     def done(self) -> set[EpisodeKey]:
-        """Which episodes are finished."""
+        """The finished episodes."""
         return {result.key for result in self.results}
 
 
 def check_no_links(path: Path) -> None:
-    """Refuse a folder that holds a link: it may come from a stranger, and have any file read or written.
+    """Check that a folder holds no symbolic link, through which any file of the user could be read or written.
 
     Raises:
-        EvaluationError: there is one.
+        EvaluationError: there is a link.
     """
     for entry in path.rglob("*"):
         if entry.is_symlink():
@@ -100,8 +104,9 @@ def read_run(path: Path) -> Run:
         path: The evaluation's folder, which ``-o`` named.
 
     Raises:
-        EvaluationError: it holds no evaluation, or a file of it is damaged.
+        EvaluationError: the folder holds no evaluation, or a file in it is damaged.
         ConfigError: its plan is wrong.
+        AtomMemError: a row is damaged or of another version.
     """
     if not (path / PLAN).is_file():
         raise EvaluationError(f"{path} holds no evaluation (there is no {PLAN}); `atommem eval … -o {path}` makes one")
@@ -143,12 +148,12 @@ class RunWriter:
     """The folder of a running evaluation; a context manager.
 
     Args:
-        path: The folder; it is made if it is not there.
+        path: The folder; made if it is not there.
         plan: What is played.
-        resume: Go on with what the folder holds.
+        resume: Whether the folder may hold results already.
 
     Raises:
-        ConfigError: the folder has results, and this is not a resume of the same plan; the message says what differs.
+        ConfigError: the folder has results of another plan, or ``resume`` is not set.
         EvaluationError: the folder cannot be written, or another process writes it.
     """
 
@@ -177,35 +182,35 @@ class RunWriter:
 
     @property
     def traces(self) -> Path | None:
-        """The file of traces, if the plan wants one."""
+        """The file of traces; ``None`` if the plan has ``traces="none"``."""
         return None if self.plan.traces == "none" else self.path / f"{TRACES}.{self.plan.traces}"
 
     def add(self, result: EpisodeResult) -> None:
-        """Write the row of a finished episode; its trace must be written before."""
+        """Write the row of a finished episode, whose trace must have been written before."""
         self._results.append(result.to_values())
 
     def fail(self, failure: FailedEpisode) -> None:
-        """Write down that an episode could not be played to its end."""
+        """Write the row of a failed episode."""
         self._failures.append(asdict(failure))
 
     def keep_closed_book(self, row: ClosedBook) -> None:
-        """Write down what the frozen reader answered with nothing shown."""
+        """Write the row of a closed-book answer."""
         if self._closed_book is None:
             self._closed_book = self._open(CLOSED_BOOK)
         self._closed_book.append(row.to_values())
 
     def start(self, facts: Mapping[str, Any]) -> None:
-        """Write down who plays from now on."""
+        """Write the facts of a start, such as versions."""
         self._sessions.append({"event": "start", **facts})
 
     def end(self, facts: Mapping[str, Any]) -> None:
-        """Write down what was played."""
+        """Write the facts of an end, such as seconds and what was played."""
         self._sessions.append({"event": "end", **facts})
 
     def discard(self) -> None:
-        """Remove what this writer began, if nothing was played: a folder without an episode is no evaluation.
+        """Remove the files that this writer began, if nothing was played.
 
-        A folder that had a plan before stays as it is, and so does one with rows that cost something.
+        A folder that had a plan before is unchanged, and so is one with results, failures or closed-book answers.
         """
         self.close()
         costly = (RESULTS, FAILURES, CLOSED_BOOK)
@@ -219,7 +224,7 @@ class RunWriter:
             self.path.rmdir()
 
     def close(self) -> None:
-        """Close all files; closing twice is not an error."""
+        """Close all files; a second call does nothing."""
         for file in self._files:
             file.close()
 

@@ -1,4 +1,4 @@
-"""Grids over two settings of an environment, such as depth x length of needles, and their heat maps."""
+"""Grids over two settings of an environment, such as depth × length of needles, and their heat maps."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from atommem_gym.registration import resolve_env_id
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Environments of one id whose settings differ in two numbers only, with one for every pair of values."""
+    """Environments of one id that differ only in two numeric settings, one for every pair of values."""
 
     env_id: str
+    """Gymnasium id of the environments."""
     x: str
+    """Name of the setting with the greater maximum, such as ``length``."""
     y: str
-    """Names of the settings; ``x`` is the one that takes more different sizes, such as ``length``."""
+    """Name of the other setting, such as ``depth``."""
     labels: Mapping[tuple[float, float], str]
-    """The environment's label by the values of ``x`` and ``y``."""
+    """Label of the environment by the values of ``x`` and ``y``."""
 
     @property
     def xs(self) -> list[float]:
@@ -37,13 +39,17 @@ class Grid:
 
 
 def expand(envs: Sequence[Mapping[str, Any]], grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """Every environment once for every combination of the grid's values, labelled by them.
+    """Repeat every environment for every combination of the grid's values, which become part of its label.
 
     >>> [env["label"] for env in expand([{"id": "Needle"}], {"depth": [0, 1], "length": [4000]})]
     ['Needle depth=0 length=4000', 'Needle depth=1 length=4000']
 
+    Args:
+        envs: Environments as a plan's plain values, each with ``id`` and perhaps ``label`` and ``settings``.
+        grid: Values by the name of a setting.
+
     Raises:
-        ConfigError: a setting of the grid is given already.
+        ConfigError: an environment has a setting of the grid already.
     """
     expanded = []
     for env in envs:
@@ -59,7 +65,7 @@ def expand(envs: Sequence[Mapping[str, Any]], grid: Mapping[str, Sequence[Any]])
 
 
 def find_grids(envs: Sequence[EnvPlan]) -> list[Grid]:
-    """The grids among the environments of a plan, for each id at most one."""
+    """The grids among the environments of a plan, at most one per id."""
     grids = []
     for env_id in dict.fromkeys(env.id for env in envs):
         own = [env for env in envs if env.id == env_id]

@@ -1,6 +1,6 @@
-"""The environments and language models of a plan while it is played.
+"""Opens and closes the environments and language models of a plan while it is played.
 
-An environment is opened when its first episode starts and closed after its last one; a model is opened once and shared
+An environment is opened when its first episode starts and closed after its last one. A model is opened once and shared
 by all agents that name it.
 """
 
@@ -31,28 +31,31 @@ from atommem_gym.registration import TASKS, Task, load_items
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """What makes the environment of a cell."""
+    """How the environment of a cell is made."""
 
     cell: Cell
+    """Environment, document count and agent."""
     env_id: str
+    """Gymnasium id."""
     keywords: Mapping[str, Any]
+    """Keyword arguments of the environment."""
 
     @property
     def identity(self) -> str:
-        """Equal for cells whose environments are made alike."""
+        """A text that is equal for cells whose environments are made alike."""
         return identity(self.env_id, self.keywords)
 
 
 def identity(env_id: str, keywords: Mapping[str, Any]) -> str:
-    """Equal for environments that are made alike."""
+    """A text that is equal for environments that are made alike."""
     return json.dumps([env_id, keywords], sort_keys=True)
 
 
 def make_cells(plan: Plan) -> dict[Cell, Made]:
-    """What makes the environment of each cell: the plan's settings, the environment's, and what the agent needs.
+    """How the environment of each cell is made: by the settings of plan and environment, and what the agent demands.
 
     Raises:
-        ConfigError: an agent is unknown, or what it needs contradicts the settings.
+        ConfigError: an agent is unknown, or what it demands contradicts the settings.
     """
     made = {}
     for env in plan.envs:
@@ -69,7 +72,7 @@ def make_cells(plan: Plan) -> dict[Cell, Made]:
 
 
 class Group:
-    """An environment of a plan at one document count, for all agents: its items, a pool for each way to make it."""
+    """One environment of a plan at one document count: its items, and a pool for each way to make it."""
 
     def __init__(self, plan: Plan, env: EnvPlan, docs: int, made: Mapping[Cell, Made]) -> None:
         self.plan = plan
@@ -77,7 +80,7 @@ class Group:
         self.docs = docs
         self.made = made
         self.remaining = 0
-        """Episodes that have not been played to their end."""
+        """Episodes that are still to be played."""
         self._items: Items | None = None
         self._pools: dict[str, AtomMemPool] = {}
         self._stack = AsyncExitStack()
@@ -86,14 +89,18 @@ class Group:
     async def load(self, done: Collection[EpisodeKey]) -> list[EpisodeKey]:
         """Load the items, and return the episodes that are still to be played.
 
-        They come item after item, each by all agents and seeds, so that a stop leaves comparable results.
+        They are ordered by item, and each item is played by all agents and seeds, so that an interrupted run has
+        comparable results.
+
+        Args:
+            done: The finished episodes.
 
         Raises:
-            ConfigError, DatasetUnavailableError: the items cannot be had.
+            ConfigError, DatasetUnavailableError: the items cannot be loaded.
         """
         keywords = self.plan.env_keywords(self.env, self.docs)
         config = _task(self.env.id).config(keywords)
-        # Reading a data set for the first time may take minutes, and Ctrl-C should work meanwhile.
+        # Loading a data set for the first time may take minutes, during which Ctrl-C must work.
         self._items = await asyncio.to_thread(load_items, _task(self.env.id).name, config)
         drawn = draw_items(self._items.num_items, self.plan.episodes, self.plan.items_seed)
         keys = [
@@ -108,10 +115,10 @@ class Group:
         return missing
 
     def check_protocol(self, protocol: FixedProtocol) -> None:
-        """Refuse items that are not those of a protocol; to be called after :meth:`load`, in a thread.
+        """Check that the items are those of a protocol; call it after :meth:`load`, in a thread.
 
         Raises:
-            ConfigError: one differs.
+            ConfigError: an item differs.
         """
         assert self._items is not None
         protocol.check(self.env, self.docs, [self._items.item(*one) for one in self._drawn])
@@ -119,14 +126,14 @@ class Group:
     def read_closed_book(
         self, writer: RunWriter, check: Callable[[], None], spend: Callable[[ClosedBook], None]
     ) -> None:
-        """Ask the frozen reader, if there is one, the questions of all items with nothing shown, as far as is missing.
+        """Ask the frozen reader, if there is one, the questions of all items closed-book, unless it has been asked.
 
-        To be called after :meth:`load`, in a thread: the server may take its time.
+        Call it after :meth:`load`, in a thread, because the reader's server may take long.
 
         Args:
-            writer: The folder.
-            check: Is called before each batch of questions, and raises to end.
-            spend: Is told of each answer.
+            writer: The folder of the evaluation.
+            check: Called before each batch of questions; it raises to stop.
+            spend: Called with each answer.
 
         Raises:
             ConfigError, ReaderError: the reader cannot be asked.
@@ -148,7 +155,7 @@ class Group:
         made = self.made[cell]
         async with self._opening:
             if made.identity not in self._pools:
-                # It may load an embedder, and other episodes are under way.
+                # In a thread: it may load an embedder while other episodes are under way.
                 pool = await asyncio.to_thread(self._make, made)
                 self._pools[made.identity] = await self._stack.enter_async_context(pool)
             return self._pools[made.identity]
@@ -157,7 +164,7 @@ class Group:
         return AtomMemPool(made.env_id, capacity=self.plan.in_flight, items=self._items, **made.keywords)
 
     async def close(self) -> list[AtomMemPool]:
-        """Close all pools; returns them, for what they can tell."""
+        """Close all pools; returns them, for their statistics."""
         pools, self._pools = list(self._pools.values()), {}
         await self._stack.aclose()
         self._items = None
@@ -165,10 +172,10 @@ class Group:
 
 
 def plan_models(plan: Plan) -> dict[str, ModelPlan]:
-    """The model of each agent that needs one, by the agent's label.
+    """The model of each agent that needs one, by the label of the agent.
 
     Raises:
-        ConfigError: an agent needs one and the plan names none.
+        ConfigError: an agent needs a model and the plan names none.
     """
     wanted = {}
     for agent in plan.agents:
@@ -185,11 +192,11 @@ def plan_models(plan: Plan) -> dict[str, ModelPlan]:
 
 
 def open_model(plan: ModelPlan) -> LanguageModel:
-    """The model: behind a server, or in this process.
+    """Open a model at a server, or in this process.
 
     Raises:
         ConfigError: an option is unknown or wrong, or a package is missing.
-        LanguageModelError: it cannot be loaded.
+        LanguageModelError: the model cannot be loaded.
     """
     if plan.url:
         return load_model(plan.url, plan.name or None, **plan.options)
@@ -197,12 +204,12 @@ def open_model(plan: ModelPlan) -> LanguageModel:
 
 
 async def await_model(model: LanguageModel) -> None:
-    """Return when the model's server answers: only it knows the model's name, which stands in every record.
+    """Wait until the model's server answers, because only the server knows the model's name for the records.
 
     A local model is ready once it is open.
 
     Raises:
-        LanguageModelError: it did not answer within its ``patience``, or does not have the model.
+        LanguageModelError: the server did not answer within the model's ``patience``, or does not serve the model.
     """
     if isinstance(model, OpenAIModel):
         await model.wait_until_ready()

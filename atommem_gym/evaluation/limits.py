@@ -1,4 +1,4 @@
-"""What ends an evaluation before all is played: tokens and time."""
+"""Limits that end an evaluation before all episodes are played: tokens and time."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from atommem_gym.errors import AtomMemError
 
 
 class LimitReachedError(AtomMemError):
-    """A limit ended the run; what was finished is in the folder, and a resume goes on."""
+    """A limit ended the run; finished episodes are in the folder, and a resume plays the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one start of an evaluation may take; ``None`` is no limit."""
+    """Limits of one start of an evaluation; ``None``: no limit."""
 
     tokens: int | None = None
-    """Of prompts and replies of all language models, frozen readers and failed episodes among them, counted when an
-    episode ends: those of episodes under way may come on top."""
+    """Tokens of prompts and replies of all language models, frozen readers and failed episodes included. They are
+    counted when an episode ends, so the tokens of episodes under way may exceed the limit."""
     seconds: float | None = None
-    """From the start on; what cannot be cancelled (a local model that is loaded, a batch of questions to a frozen
+    """Seconds since the start. Work that cannot be cancelled (loading a local model, a batch of questions to a frozen
     reader) is finished first."""
 
     def check_tokens(self, used: int) -> None:
-        """Raise if so many tokens are too many.
+        """Check the number of tokens used so far.
 
         Raises:
-            LimitReachedError: they are.
+            LimitReachedError: ``used`` reaches the limit.
         """
         if self.tokens is not None and used >= self.tokens:
             raise LimitReachedError(f"the token limit of {self.tokens:,} is reached with {used:,} tokens")

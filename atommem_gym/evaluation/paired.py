@@ -1,4 +1,4 @@
-"""Two evaluations compared item by item: how much better one is, and how sure that is."""
+"""Compares two evaluations item by item: how much better one is, and how certain that is."""
 
 from __future__ import annotations
 
@@ -16,97 +16,120 @@ from atommem_gym.evaluation.statistics import Interval, bootstrap, permutation_t
 from atommem_gym.evaluation.summary import mean_played, size_text
 
 PAIRED_METRICS = ("em", "f1", "reward", "evidence_recall", "evidence_recall_exact", "steps", "tokens", "operations")
-ABSTENTION_METRICS = ("em_answerable", "abstention_recall")
-"""Paired, too, where questions may have no answer (SPEC R5)."""
-GAIN_METRICS = ("gain", "em_unknown")
-"""Paired, too, where a frozen reader answers (SPEC E13)."""
 """Metrics that can be compared; each is one number per episode."""
+ABSTENTION_METRICS = ("em_answerable", "abstention_recall")
+"""Further ones for tasks with questions that have no answer (SPEC R5)."""
+GAIN_METRICS = ("gain", "em_unknown")
+"""Further ones for runs with a frozen reader (SPEC E13)."""
 _ALL = "all"
 _EQUAL = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What is paired: one item in one layout; the agent's seeds are averaged over."""
+    """What is paired: one item in one layout; values are means over the agent's seeds."""
 
     env: str
+    """Label of the environment."""
     docs: int
+    """Document count of the plan."""
     index: int
+    """Index of the item."""
     shuffle_seed: int
+    """Seed of the item's layout."""
     questions: tuple[str, ...]
-    """Their ids: items of equal index from different records are not the same."""
+    """Ids of the questions, because items of equal index from different records are not the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """An item as both sides played it."""
+    """A unit that both sides played."""
 
     unit: Unit
+    """The item in its layout."""
     a: float
-    """Mean over the episodes of A; ``b`` is that of B."""
+    """The metric of A, mean over its episodes of the unit."""
     b: float
+    """The metric of B, mean over its episodes of the unit."""
 
     @property
     def difference(self) -> float:
-        """How much better B is."""
+        """B minus A."""
         return self.b - self.a
 
 
 @dataclass(frozen=True, slots=True)
 class PairedRow:
-    """B minus A for one environment at one document count, or for all of them."""
+    """B minus A for one environment at one document count, or for all of them together."""
 
     env: str
+    """Label of the environment, or ``all``."""
     docs: str
+    """Document count of the plan, or ``all``."""
     size: str
-    """Documents of an episode, as tables show them: where a task has a length of its own, how many were played."""
+    """Documents per episode, as tables show them; if a task sets its own length, the mean of those played."""
     agents: tuple[str, str]
+    """Labels of the agents of A and B."""
     pairs: int
+    """Number of pairs."""
     items: int
-    """Distinct items, which the interval resamples and the tests count."""
+    """Distinct items; the interval resamples them and the tests count them."""
     a: float
+    """Mean of A over the pairs."""
     b: float
+    """Mean of B over the pairs."""
     difference: Interval
+    """Mean of B minus A over the pairs, with its bootstrap interval."""
     wins: int
-    """Items at which B is better."""
+    """Items at which B has the greater value."""
     losses: int
+    """Items at which A has the greater value."""
     sign_p: float
+    """Two-sided p-value of the sign test over items."""
     permutation_p: float
+    """Two-sided p-value of the paired permutation test over items."""
 
     @property
     def ties(self) -> int:
-        """Items at which neither is better."""
+        """Items at which both have the same value."""
         return self.items - self.wins - self.losses
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All that two evaluations say about each other."""
+    """The paired comparison of two evaluations."""
 
     metric: str
+    """The metric that is compared."""
     rows: tuple[PairedRow, ...]
+    """A row for each pair of agents, environment and document count; with several of these, one for all of them."""
     unpaired: tuple[int, int]
-    """Episodes of A and of B that the other side has no partner for."""
+    """Episodes of A and of B without a partner on the other side."""
     warnings: tuple[str, ...]
+    """What differs between the two besides the agents, such as settings, seeds and versions."""
 
     @property
     def pairs(self) -> int:
-        """Of all agents together."""
+        """Number of pairs, over all agents."""
         return sum(row.pairs for row in self.rows if row.env != _ALL)
 
 
 def compare(a: Run, b: Run, metric: str = "em", agents: tuple[str, str] | None = None) -> Comparison:
-    """Paired differences, B minus A, matched by environment, document count, item, layout and question ids.
+    """Compare two evaluations by pairs of equal environment, document count, item, layout and question ids.
 
     Args:
         a: One evaluation.
-        b: Another one, or the same.
+        b: Another evaluation, or the same one with ``agents``.
         metric: One of ``PAIRED_METRICS``, ``ABSTENTION_METRICS`` or ``GAIN_METRICS``.
-        agents: Whose episodes of A are paired with whose of B; by default those of equal label, or the only ones.
+        agents: Labels of the agents of A and of B to compare. By default agents of equal label are compared, or the
+            only agents of both.
+
+    Returns:
+        Differences, B minus A, with intervals and p-values.
 
     Raises:
         ConfigError: the metric is unknown, or an agent did not play.
-        EvaluationError: there is not a single pair; the message says why.
+        EvaluationError: there is no pair; the message says why.
     """
     every = (*PAIRED_METRICS, *ABSTENTION_METRICS, *GAIN_METRICS)
     if metric not in every:
@@ -133,14 +156,31 @@ def compare(a: Run, b: Run, metric: str = "em", agents: tuple[str, str] | None =
 def item_pairs(
     a: Run, b: Run, metric: str = "em", agents: tuple[str, str] | None = None
 ) -> list[tuple[tuple[str, str], Pair]]:
-    """What :func:`compare` counts, item by item: the agents of A and of B, and the item as both played it."""
+    """The pairs behind :func:`compare`, each with the labels of the agents of A and B.
+
+    Args:
+        a: As for :func:`compare`.
+        b: As for :func:`compare`.
+        metric: As for :func:`compare`.
+        agents: As for :func:`compare`.
+
+    Raises:
+        ConfigError: an agent did not play.
+        EvaluationError: no agents can be compared; the message says why.
+    """
     return [(names, pair) for names in _agents(a, b, agents) for pair in _pairs(_sides(a, b, names, metric))]
 
 
 def value(
     result: EpisodeResult, metric: str, closed_book: Mapping[QuestionKey, ClosedBook] | None = None
 ) -> float | None:
-    """A metric of an episode, ``None`` if it is not known; for gains with what the reader answered from nothing."""
+    """A metric of an episode; ``None`` if it is unknown.
+
+    Args:
+        result: The episode.
+        metric: One of the metrics of :func:`compare`.
+        closed_book: The reader's closed-book answers, for ``GAIN_METRICS``.
+    """
     if metric == "gain":
         return gain(result, closed_book or {})
     if metric == "em_unknown":
@@ -193,7 +233,7 @@ def _agents(a: Run, b: Run, agents: tuple[str, str] | None) -> list[tuple[str, s
 
 
 def _sides(a: Run, b: Run, agents: tuple[str, str], metric: str) -> list[dict[Unit, list[float]]]:
-    """Of A and of B: what the agent reached at each item."""
+    """For A and for B: the values of the agent's episodes by unit."""
     return [
         _units([result for result in run.results if result.agent == name], metric, run.closed_book)
         for run, name in zip((a, b), agents, strict=True)
@@ -211,7 +251,7 @@ def _units(
     for result in sorted(results, key=lambda one: one.key):
         number = value(result, metric, closed_book)
         if number is not None:
-            # The order of an item's questions belongs to its layout.
+            # The order of the questions is part of the layout.
             questions = tuple(question.id for question in result.questions)
             unit = Unit(result.env, result.docs, result.index, result.shuffle_seed, questions)
             units.setdefault(unit, []).append(number)
@@ -258,7 +298,7 @@ def _row(env: str, docs: str, size: str, agents: tuple[str, str], pairs: Sequenc
 
 
 def _why(a: Run, b: Run, metric: str, matched: Sequence[tuple[str, str]]) -> str:
-    """The first reason that leaves no pair."""
+    """Why there is no pair: the first reason found."""
     names = [{one for one, _ in matched}, {other for _, other in matched}]
     sides = [[r for r in run.results if r.agent in name] for run, name in zip((a, b), names, strict=True)]
     books = (a.closed_book, b.closed_book)
@@ -291,7 +331,7 @@ def _few(keys: Iterable[Any]) -> str:
 
 
 def _warnings(a: Run, b: Run, matched: Sequence[tuple[str, str]]) -> Iterable[str]:
-    """What differs between the two besides the agents that are compared."""
+    """What differs between the two evaluations besides the compared agents."""
     for differs in _setting_differences(a.plan, b.plan, matched):
         yield f"settings differ: {differs}"
     seeds = [sorted({result.seed for result in run.results}) for run in (a, b)]

@@ -1,6 +1,6 @@
-"""What an evaluation plays: environments x document counts x agents x seeds, validated before anything runs.
+"""Plans of evaluations: environments × document counts × agents × seeds, checked before anything runs.
 
-Users write plans as YAML files, and an evaluation leaves its own in its folder.
+Users write plans as YAML files, and every evaluation writes its plan into its folder.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ from atommem_gym.trust import without_secrets
 T = TypeVar("T")
 
 NOT_RESULTS = ("concurrency", "traces", "give_up_after")
-"""Fields of a plan that change how it is played and never what comes out; they may change at a resume."""
+"""Fields of a plan that do not change results, only how it is played; they may change at a resume."""
 TRACES = ("jsonl", "jsonl.gz", "none")
+"""Values of ``Plan.traces``."""
 _CELL_KEYWORDS = {"num_docs": "docs"}
-"""Keyword arguments of environments for which the plan has a field."""
+"""Keyword arguments of environments that have their own field in the plan."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvPlan:
-    """One environment; written ``HotpotQA`` for short, or ``{id: HotpotQA, label: …, settings: {…}}``."""
+    """One environment of a plan; in YAML ``HotpotQA``, or ``{id: HotpotQA, label: …, settings: {…}}``."""
 
     id: str
     """Gymnasium id, or the task's name."""
     label: str = ""
-    """Names its rows; by default the task's name."""
+    """Name of its rows in tables; by default the task's name."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """Its keyword arguments, over those of the plan."""
+    """Its keyword arguments; they win over those of the plan."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", resolve_env_id(self.id))
@@ -51,7 +52,7 @@ class ModelPlan:
     """A language model: a server (``url``), or a local name or folder for transformers."""
 
     name: str = ""
-    """What the server calls it, by default the one that it serves; without ``url`` a Hugging Face name or a folder."""
+    """Its name at the server, by default the only one there; without ``url`` a Hugging Face name or a folder."""
     url: str = ""
     """Base URL of an OpenAI-compatible server, such as ``http://localhost:8000/v1``. May change at a resume."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -60,14 +61,14 @@ class ModelPlan:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AgentPlan:
-    """One agent; written ``keep_all`` for short, or ``{name: crud, label: …, options: {…}, model: {…}}``."""
+    """One agent of a plan; in YAML ``keep_all``, or ``{name: crud, label: …, options: {…}, model: {…}}``."""
 
     name: str
-    """What ``make_player`` knows it as."""
+    """Name of the agent, as ``make_player`` takes it."""
     label: str = ""
-    """Names its rows; by default its name."""
+    """Name of its rows in tables; by default the agent's name."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword arguments of ``make_player``."""
+    """Options for ``make_player``."""
     model: ModelPlan | None = None
     """Its language model; by default the plan's."""
 
@@ -78,12 +79,12 @@ class AgentPlan:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Episodes that are summed up together: one row of a table."""
+    """Environment, document count and agent: the episodes of one row of a table."""
 
     env: str
     """Label of the environment."""
     docs: int
-    """0 where contexts come whole (SPEC E14)."""
+    """Document count; 0 for tasks whose contexts come whole (SPEC E14)."""
     agent: str
     """Label of the agent."""
 
@@ -95,41 +96,45 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Environments x document counts x agents x seeds, so many episodes each; JSON values only.
+    """What an evaluation plays: environments × document counts × agents × seeds; JSON values only.
 
     >>> plan = Plan.from_values({"envs": ["Synthetic"], "agents": ["keep_all", "tidy"], "docs": [20, 40]})
     >>> len(plan.cells), plan.episodes_in_all
     (4, 200)
-
     """
 
     envs: tuple[EnvPlan, ...]
+    """The environments."""
     agents: tuple[AgentPlan, ...]
+    """The agents."""
     docs: tuple[int, ...] = (200,)
     """Documents per episode."""
     seeds: tuple[int, ...] = (0,)
-    """Each item is played once with each; a seed seeds the agent, not the draw of items."""
+    """Seeds of the agents; every item is played once with each. They do not change the draw of items."""
     episodes: int = 50
     """Items per cell, the same for all agents, document counts and seeds."""
     items_seed: int = 0
-    """Draws the items."""
+    """Seeds the draw of items."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of all environments."""
     model: ModelPlan | None = None
     """The language model of agents that need one."""
     concurrency: int | None = None
-    """Episodes in flight; ``None``: as many as are of use, see :attr:`in_flight`."""
+    """Episodes in flight, at most; ``None``: see :attr:`in_flight`."""
     traces: str = "jsonl"
-    """How whole episodes are recorded, besides their results: ``jsonl``, ``jsonl.gz`` (a quarter of the size) or
-    ``none``."""
+    """Format of the file with whole episodes: ``jsonl``, ``jsonl.gz`` (a quarter of the size) or ``none``."""
     protocol: str = ""
-    """Name and hash of the fixed protocol that it follows (``atommem_gym.evaluation.protocols``); empty if none."""
+    """Name and hash of the fixed protocol that the plan follows, as ``NAME#HASH``; empty if none."""
     give_up_after: int = 20
-    """Stop after this many episodes failed with none finished in between; `--resume` goes on."""
+    """Stop when this many episodes have failed in a row; `--resume` continues."""
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Plan:
-        """A plan from plain values, as a YAML file or the command line gives them.
+        """Make a plan of plain values.
+
+        Args:
+            values: The fields of a plan, as a YAML file or the command line gives them; ``docs/evaluation.md`` lists
+                them.
 
         Raises:
             ConfigError: a field is unknown, missing, of the wrong type, or contradicts another one.
@@ -150,7 +155,7 @@ class Plan:
         return plan
 
     def to_values(self) -> dict[str, Any]:
-        """Plain values, from which :meth:`from_values` makes an equal plan."""
+        """The plan as plain values; :meth:`from_values` is the inverse."""
         values = {name: _plain(getattr(self, name)) for name in (f.name for f in fields(self))}
         if not self.protocol:
             del values["protocol"]
@@ -158,7 +163,7 @@ class Plan:
 
     @property
     def cells(self) -> tuple[Cell, ...]:
-        """All rows, in the order in which tables show them."""
+        """All cells, in the order of tables."""
         return tuple(
             Cell(env.label, docs, agent.label)
             for env in self.envs
@@ -167,12 +172,12 @@ class Plan:
         )
 
     def docs_of(self, env: EnvPlan) -> tuple[int, ...]:
-        """The document counts of an environment; one 0 where contexts come whole (SPEC E14)."""
+        """The document counts of an environment; ``(0,)`` for tasks whose contexts come whole (SPEC E14)."""
         return (0,) if _task(env.id).contexts else self.docs
 
     @property
     def episodes_a_cell(self) -> int:
-        """Episodes of each cell: items times seeds."""
+        """Episodes per cell: items times seeds."""
         return self.episodes * len(self.seeds)
 
     @property
@@ -182,11 +187,11 @@ class Plan:
 
     @property
     def in_flight(self) -> int:
-        """Episodes in flight at most.
+        """Episodes in flight, at most: ``concurrency``, or by default 32, or 4.
 
-        Language models and embedders answer many at once faster than one after the other. Scripted agents over the
-        built-in embedder and reader keep one core busy as it is: more of them would wait for each other, and for
-        nothing else.
+        Language models and embedders answer many requests at once faster than one after the other. Scripted agents
+        with the built-in embedder and reader keep one core busy by themselves, so more than 4 would only wait for each
+        other.
         """
         if self.concurrency is not None:
             return self.concurrency
@@ -198,18 +203,18 @@ class Plan:
         return 4 if built_in and all(agent.name not in ROLES for agent in self.agents) else 32
 
     def env_keywords(self, env: EnvPlan, docs: int) -> dict[str, Any]:
-        """Keyword arguments of an environment, without what an agent needs."""
+        """Keyword arguments of an environment at one document count, without those that an agent demands."""
         return {**self.settings, **env.settings, **({"num_docs": docs} if docs else {})}
 
     def templates(self) -> list[tuple[str, str]]:
-        """Every prompt template of the plan, as pairs of the part that names it and the template."""
+        """All prompt templates that the plan names, as pairs of the part that names one and the template."""
         named: list[tuple[str, Any]] = [("the plan", self.settings.get("template"))]
         named += [(f"the plan for {env.label}", env.settings.get("template")) for env in self.envs]
         named += [(f"the plan for the agent {agent.label}", agent.options.get("template")) for agent in self.agents]
         return [(where, str(template)) for where, template in named if template is not None]
 
     def code(self) -> list[tuple[str, str]]:
-        """All custom code that the plan names, as pairs of the part that names it and its module."""
+        """All custom code that the plan names, as pairs of the part that names it and the module."""
         named = [("the plan", plugins_in(self.settings))]
         named += [(f"the plan for {env.label}", plugins_in(env.settings)) for env in self.envs]
         named += [("the plan", plugins_in({"agent": agent.name})) for agent in self.agents]
@@ -220,7 +225,7 @@ class Plan:
         ]
 
     def places(self) -> list[tuple[str, dict[str, Any]]]:
-        """What may name files, folders or models, as pairs of the part that names it and keyword arguments."""
+        """The keyword arguments that may name files, folders or models, with the part of the plan that has them."""
         parts: list[tuple[str, dict[str, Any]]] = [("the plan", dict(self.settings))]
         parts += [(f"the plan for {env.label}", dict(env.settings)) for env in self.envs]
         models = [
@@ -230,7 +235,7 @@ class Plan:
         return parts + [(where, {"model": model.name}) for where, model in models if model and not model.url]
 
     def differences(self, other: Plan) -> list[str]:
-        """The settings that differ in another plan and change results; empty if the results of both belong together."""
+        """Differences to another plan that change results, one line each; with none, results belong together."""
         mine, others = (_identity(without_secrets(plan.to_values())) for plan in (self, other))
         names = dict.fromkeys([*mine, *others])
         return [line for name in names for line in _differences(name, mine.get(name), others.get(name))]
@@ -264,7 +269,7 @@ def read_values(path: Path) -> dict[str, Any]:
     """The values of a YAML file.
 
     Raises:
-        ConfigError: it cannot be read, is not YAML, or does not hold a mapping.
+        ConfigError: the file cannot be read, is not YAML, or does not hold a mapping.
     """
     if path.is_dir():
         inside = path / "plan.yaml"
@@ -289,13 +294,13 @@ def read_plan(path: Path) -> Plan:
         path: The file; ``docs/evaluation.md`` lists its keys.
 
     Raises:
-        ConfigError: there is none, or it is wrong.
+        ConfigError: the file cannot be read, or the plan in it is wrong.
     """
     return Plan.from_values(read_values(path))
 
 
 def dump_plan(plan: Plan) -> str:
-    """The YAML of a plan, without the keys and passwords in it.
+    """The YAML text of a plan, without keys and passwords.
 
     >>> print(dump_plan(Plan.from_values({"envs": ["Synthetic"], "agents": ["tidy"], "episodes": 3})).splitlines()[1])
     - id: AtomMem-Synthetic-v0
@@ -305,7 +310,7 @@ def dump_plan(plan: Plan) -> str:
 
 
 def write_plan(plan: Plan, path: Path) -> None:
-    """Write a plan; a reader never meets half a file.
+    """Write a plan to a file; the file is replaced at once, so it is never half-written.
 
     Raises:
         AtomMemError: the file cannot be written.
@@ -327,7 +332,7 @@ def _known(cls: type, values: Mapping[str, Any], what: str) -> dict[str, Any]:
 
 
 def _list(name: str, value: object) -> list[Any]:
-    """A list; a single value stands for a list of one."""
+    """A list; a single value counts as a list of one."""
     values = list(value) if isinstance(value, (list, tuple)) else [] if value is None else [value]
     if not values:
         raise ConfigError(f"{name} is empty: a plan needs at least one")
@@ -380,7 +385,7 @@ def _model(value: object) -> ModelPlan | None:
 
 
 def _named(name: str, key: str, value: object, cls: type) -> dict[str, Any]:
-    """The fields of something that may be written as its name alone."""
+    """The fields of a value that may be written as a name alone."""
     values = {key: value} if isinstance(value, str) else value
     if not isinstance(values, Mapping):
         raise ConfigError(f"{name} hold {value!r}; write a name, or a mapping with {key!r}")
@@ -392,7 +397,7 @@ def _named(name: str, key: str, value: object, cls: type) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON values of a plan's field; empty fields of nested plans are left out."""
+    """A field of a plan as JSON values; empty fields of nested plans are left out."""
     if isinstance(value, (EnvPlan, AgentPlan, ModelPlan)):
         parts = {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
         return {name: part for name, part in parts.items() if part not in (None, "", {})}
@@ -404,7 +409,7 @@ def _plain(value: Any) -> Any:
 
 
 def _identity(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a plan that determine its results; URLs do not, since a server may move."""
+    """The values of a plan that determine its results; a URL does not, since a server may move."""
 
     def without_url(value: Any) -> Any:
         return {name: part for name, part in value.items() if name != "url"} if value else value

@@ -1,4 +1,4 @@
-"""How a running evaluation goes: a live board in a terminal, plain lines anywhere else."""
+"""Shows the progress of an evaluation: a live board in a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from atommem_gym.evaluation.summary import interval, mean_played, size_text
 from atommem_gym.terminal import Column, SafeConsole, SafeLive, Table, printable
 
 LIVE_RESAMPLES = 1000
-"""Resamples of intervals that change at every episode; the report draws ten times as many."""
+"""Resamples of the intervals on the board, which change with every episode; a report has ten times as many."""
 WINDOW = 200
 """Latest episodes from which rates and the remaining time are estimated."""
 BAR = 24
@@ -30,27 +30,31 @@ EVERY = 15.0
 
 @dataclass(slots=True)
 class Row:
-    """What is known of a cell so far."""
+    """The episodes of a cell so far."""
 
     cell: Cell
+    """Environment, document count and agent."""
     results: list[EpisodeResult] = field(default_factory=list)
+    """The finished episodes."""
     failed: int = 0
+    """Number of failed episodes."""
     _shown: tuple[int, str] = (0, "–")
+    """Number of results and EM at the last time that EM was computed for the board."""
 
     @property
     def size(self) -> str:
-        """Documents of an episode: those of the plan until one has been played."""
+        """Documents per episode: the plan's number until an episode has been played."""
         played = mean_played(self.cell.docs, [result.sessions for result in self.results])
         return size_text(self.cell.docs, played) if self.cell.docs or played else ""
 
     @property
     def em(self) -> str:
-        """EM with its interval, of all results."""
+        """EM over all results, with its interval."""
         return interval("em", self.cell, self.results, LIVE_RESAMPLES).text()
 
     @property
     def em_so_far(self) -> str:
-        """The same for a board that is drawn several times a second: not worked out again for each of many results."""
+        """EM for a board that is drawn several times a second; not recomputed for each of many results."""
         count, known = len(self.results), self._shown[0]
         if count - known > known // 50:
             self._shown = (count, self.em)
@@ -58,7 +62,7 @@ class Row:
 
 
 class Board:
-    """Counts what is finished; one cell a row."""
+    """Counts finished and failed episodes; one row per cell."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.rows: dict[Cell, Row] = {}
@@ -68,30 +72,30 @@ class Board:
         self._latest: deque[tuple[float, int]] = deque(maxlen=WINDOW)
 
     def begin(self, plan: Plan, earlier: Run) -> None:
-        """Start counting, from what was finished before."""
+        """Start counting from the episodes that were finished before."""
         rows = {cell: Row(cell) for cell in plan.cells}
         for result in earlier.results:
             rows[result.key.cell].results.append(result)
-        # The board is drawn in another thread, which must not meet rows without a length.
+        # Another thread draws the board, so the totals must be set before the rows.
         self.a_cell, self.total = plan.episodes_a_cell, plan.episodes_in_all
         self.rows = rows
         self.done = len(earlier.results)
         self._began = self._clock()
 
     def finished(self, result: EpisodeResult) -> None:
-        """Count an episode."""
+        """Count a finished episode."""
         self.rows[result.key.cell].results.append(result)
         self.done += 1
         self._latest.append((self._clock(), (result.prompt_tokens or 0) + (result.completion_tokens or 0)))
 
     def failed_one(self, failure: FailedEpisode) -> None:
-        """Count a failure."""
+        """Count a failed episode."""
         self.rows[failure.key.cell].failed += 1
         self.failed += 1
 
     @property
     def rates(self) -> tuple[float, float]:
-        """Episodes and tokens a second, over the latest episodes."""
+        """Episodes and tokens per second, over the latest episodes."""
         if not self._latest:
             return 0.0, 0.0
         full = len(self._latest) == WINDOW
@@ -102,7 +106,7 @@ class Board:
 
     @property
     def status(self) -> str:
-        """One line: how far, how fast, how long still."""
+        """One line: episodes so far, rates, and the time left."""
         episodes, tokens = self.rates
         parts = [f"{self.done}/{self.total} episodes"]
         if episodes:
@@ -118,7 +122,7 @@ class Board:
 
 
 class LiveProgress:
-    """Redraws the board in a terminal; a listener and a context manager."""
+    """Redraws the board in a terminal while its ``with`` block runs; a ``Listener``."""
 
     def __init__(self, console: SafeConsole) -> None:
         self.console = console
@@ -175,7 +179,7 @@ class LiveProgress:
         return Group(table, *more, whole.append_text(status))
 
     def _visible(self) -> list[Row]:
-        """As many rows as the terminal has room for: those under way first, then those played last."""
+        """As many rows as the terminal has room for: first those under way, then those with most episodes."""
         rows = list(self.board.rows.values())
         room = max(3, self.console.height - 6)
         if len(rows) <= room:
@@ -187,7 +191,7 @@ class LiveProgress:
 
 
 class PlainProgress:
-    """Prints a line when a cell is complete, for a failure, and now and then how far it has come."""
+    """Prints a line for each complete cell, for each failure, and every ``EVERY`` seconds; a ``Listener``."""
 
     def __init__(self, console: SafeConsole, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
@@ -232,12 +236,12 @@ class PlainProgress:
 
 
 def progress(console: SafeConsole) -> LiveProgress | PlainProgress:
-    """What suits the console."""
+    """The progress display for a console: live in a terminal, else plain lines."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 
 
 def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds.
+    """A duration as hours, minutes and seconds.
 
     >>> _duration(3725)
     '1:02:05'

@@ -1,4 +1,4 @@
-"""What a folder's episodes say: the summaries of all cells, what is missing, and how it was made."""
+"""Reports of an evaluation: the summaries of all cells, missing episodes, and how they were played."""
 
 from __future__ import annotations
 
@@ -19,42 +19,46 @@ from atommem_gym.evaluation.statistics import RESAMPLES
 from atommem_gym.evaluation.summary import CellSummary, summarize
 
 PACKAGES = ("atommem-gym", "gymnasium", "numpy", "milvus-lite", "torch", "transformers")
+"""Packages whose versions stand in the folder of an evaluation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Summaries of the cells that have finished episodes, in the plan's order."""
+    """All that a report says of an evaluation."""
 
     plan: Plan
+    """What was to be played."""
     cells: tuple[CellSummary, ...]
+    """Summaries of the cells with finished episodes, in the plan's order."""
     empty: tuple[Cell, ...]
     """Cells without a finished episode."""
     failures: Mapping[str, int]
-    """Failed episodes by their error."""
+    """Number of failed episodes by the class of their error."""
     last_failure: str
-    """What the last one said."""
+    """First line of the last failure's message; empty if none failed."""
     bugs: int
-    """Failed episodes whose error is none of this package's own."""
+    """Failed episodes whose error is not an ``AtomMemError``."""
     sessions: tuple[Mapping[str, Any], ...]
+    """Facts of each start of the evaluation, see ``Run.sessions``."""
 
     @property
     def episodes(self) -> int:
-        """Finished episodes."""
+        """Number of finished episodes."""
         return sum(cell.episodes for cell in self.cells)
 
     @property
     def failed(self) -> int:
-        """Episodes that could not be played to their end."""
+        """Number of episodes that could not be played to their end."""
         return sum(self.failures.values())
 
     @property
     def missing(self) -> int:
-        """Episodes that are planned and neither finished nor failed."""
+        """Number of planned episodes that neither finished nor failed."""
         return self.plan.episodes_in_all - self.episodes - self.failed
 
     @property
     def repeated(self) -> bool:
-        """Whether items were played more than once a cell, so that intervals resample items and not episodes."""
+        """Whether a cell played an item more than once, so that intervals resample items and not episodes."""
         return any(cell.items < cell.episodes for cell in self.cells)
 
     @property
@@ -63,7 +67,7 @@ class Report:
         return any(cell.calls for cell in self.cells)
 
     def warnings(self) -> list[str]:
-        """What a reader must know before believing the numbers."""
+        """What a reader of the report must know before trusting the numbers, one sentence each."""
         lines = []
         if self.failed:
             errors = ", ".join(f"{count} × {error}" for error, count in self.failures.items())
@@ -105,11 +109,11 @@ class Report:
 
 
 def make_report(run: Run, resamples: int = RESAMPLES) -> Report:
-    """Sum up the episodes of a run, a cell for each environment, size and agent.
+    """Summarise the episodes of a run by cell: environment, document count and agent.
 
     Args:
-        run: What :func:`read_run` returns.
-        resamples: How often each bootstrap interval draws the episodes anew.
+        run: An evaluation, as :func:`read_run` returns it.
+        resamples: Resamples of each bootstrap interval.
     """
     results: dict[Cell, list[EpisodeResult]] = {}
     for result in run.results:
@@ -139,7 +143,7 @@ def make_report(run: Run, resamples: int = RESAMPLES) -> Report:
 
 
 def surroundings() -> dict[str, Any]:
-    """What a number depends on besides the plan: versions and the machine."""
+    """Versions and processor, on which results depend besides the plan; JSON values."""
     packages = {package: installed for package in PACKAGES if (installed := _version(package))}
     versions = ", ".join(f"{package} {installed}" for package, installed in packages.items())
     cpu = f"{_cpu()}, {os.cpu_count()} cores"
@@ -147,7 +151,7 @@ def surroundings() -> dict[str, Any]:
 
 
 def counts(cells: Sequence[CellSummary]) -> dict[str, int]:
-    """Failed questions by cause over several cells."""
+    """Number of failed questions by cause, over several cells."""
     total: Counter[str] = Counter()
     for cell in cells:
         total.update(cell.causes)
@@ -162,7 +166,7 @@ def _version(package: str) -> str | None:
 
 
 def _cpu() -> str:
-    """The processor's name, as far as the system tells."""
+    """The processor's name, as far as the system says it."""
     file = Path("/proc/cpuinfo")
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""The row that an episode leaves: small, complete for every table and plot, and a pure function of its trace."""
+"""The result of an episode: a small row with all that tables and plots need, computed from its trace alone."""
 
 from __future__ import annotations
 
@@ -14,42 +14,52 @@ from atommem_gym.scoring import is_abstention
 from atommem_gym.traces.record import EpisodeTrace
 
 VERSION = 1
-"""Of the rows; any change of a field or of its meaning raises it."""
+"""Version of the rows; any change of a field or of its meaning raises it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class EpisodeKey:
-    """What tells the episodes of a plan apart."""
+    """Identifies an episode in its plan."""
 
     env: str
+    """Label of the environment."""
     docs: int
+    """Document count of the plan."""
     agent: str
+    """Label of the agent."""
     seed: int
+    """Seeds the agent."""
     index: int
+    """Index of the item."""
     shuffle_seed: int
+    """Seed of the item's layout."""
 
     @property
     def cell(self) -> Cell:
-        """The row of a table that it belongs to."""
+        """The cell that the episode belongs to."""
         return Cell(self.env, self.docs, self.agent)
 
 
 @dataclass(frozen=True, slots=True)
 class QuestionResult:
-    """What became of a question."""
+    """The score of one question."""
 
     id: str
+    """Id of the question."""
     type: str
+    """Type of the question, as its record names it."""
     em: float
+    """Exact match, 0 or 1."""
     f1: float
+    """Token F1."""
     closed: str
-    """``answered``, ``read_limit``, ``unanswered``, ``not_erased`` or ``unscored``."""
+    """How the question ended: ``answered``, ``read_limit``, ``unanswered``, ``not_erased`` or ``unscored``."""
     cause: str | None
     """Why it failed, ``None`` if it did not (``atommem_gym.traces.failure_causes``)."""
     answerable: bool = True
-    """Whether it has an answer (SPEC R5)."""
+    """Whether the question has an answer (SPEC R5)."""
     abstained: bool = False
-    """Whether the answer was an abstention; counted where questions may have no answer."""
+    """Whether the answer was an abstention; only where questions may have no answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,72 +67,88 @@ class EpisodeResult:
     """One finished episode."""
 
     env: str
-    """Label of the environment, as in the plan; so is the agent's."""
+    """Label of the environment in the plan."""
     docs: int
+    """Document count of the plan."""
     agent: str
+    """Label of the agent in the plan."""
     seed: int
+    """Seeds the agent."""
     index: int
+    """Index of the item."""
     shuffle_seed: int
+    """Seed of the item's layout."""
     item: str
+    """Id of the item."""
     reward: float
+    """The sum of all steps' rewards."""
     em: float | None
-    """Mean over the episode's questions, ``None`` where none counts (SPEC R5); so is ``f1``."""
+    """Exact match, mean over the questions that count; ``None`` if none counts (SPEC R5)."""
     f1: float | None
+    """Token F1, mean over the same questions; ``None`` as ``em``."""
     questions: tuple[QuestionResult, ...]
+    """The score of each question."""
     operations: Mapping[str, int]
     """Executed operations by kind."""
     rejected: Mapping[str, int]
     """Rejected and cut operations by reason."""
     peak_entries: int
+    """Entries in memory, at their most."""
     final_entries: int
+    """Entries in memory at the end."""
     evidence_recall: float | None
-    """By the lenient heuristic (SPEC E12); ``None`` where no question names evidence, so is the exact one."""
+    """By the lenient heuristic (SPEC E12); ``None`` if no question names evidence."""
     evidence_recall_exact: float | None
+    """By exact containment; ``None`` as ``evidence_recall``."""
     steps: int
+    """Environment steps."""
     truncated: bool
+    """Whether the episode ended at its step limit."""
     calls: int
-    """Calls of a language model."""
+    """Completions of the agent's language model."""
     prompt_tokens: int | None
-    """``None`` if the model did not report them; so are the completion's."""
+    """Tokens of their prompts; ``None`` if unknown."""
     completion_tokens: int | None
+    """Tokens of the completions; ``None`` if unknown."""
     cut_short: int
     """Completions that ended at their token limit."""
     only_reasoning: int
-    """Steps in which the model wrote no text, and its server put everything into the reasoning."""
+    """Steps in which the model wrote reasoning and no text."""
     cut_prompts: int
-    """Steps in which the model was not shown everything, since its context was too small."""
+    """Steps in which something was dropped from the prompt to fit the model's context."""
     retries: int
     """Calls of the model that failed and were repeated."""
     agent_ms: tuple[float, ...]
-    """Milliseconds of each step until the agent had decided."""
+    """Milliseconds of each step in the agent."""
     env_ms: tuple[float, ...]
-    """Milliseconds of each step until the environment had answered, waiting for its turn included."""
+    """Milliseconds of each step in the environment, waits for its turn included."""
     seconds: float
-    """From the reset's return to the end."""
+    """Seconds from the end of the reset to the end of the episode."""
     sessions: int = 0
-    """Documents of the episode, where they are not those that the plan counts."""
+    """Documents of the episode, if their number is not ``docs``; else 0."""
     reader_calls: int = 0
-    """Of a frozen reader (SPEC E13), apart from those of the agent."""
+    """Calls of a frozen reader (SPEC E13); they are not in ``calls``."""
     reader_prompt_tokens: int | None = 0
-    """``None`` if the reader did not report them; so are the completion's."""
+    """Tokens of the reader's prompts; ``None`` if unknown."""
     reader_completion_tokens: int | None = 0
+    """Tokens of the reader's replies; ``None`` if unknown."""
     reader_ms: float = 0.0
-    """Milliseconds of all its calls; they are in those of the environment, too."""
+    """Milliseconds of the reader's calls; ``env_ms`` includes them."""
     reader_cut_short: int = 0
-    """Its answers that ended at their token limit."""
+    """The reader's replies that ended at their token limit."""
 
     @property
     def key(self) -> EpisodeKey:
-        """What tells it apart from the plan's other episodes."""
+        """Identifies the episode in its plan."""
         return EpisodeKey(self.env, self.docs, self.agent, self.seed, self.index, self.shuffle_seed)
 
     @classmethod
     def from_trace(cls, trace: EpisodeTrace, cell: Cell) -> EpisodeResult:
-        """The row of a trace.
+        """The result of a traced episode.
 
         Args:
             trace: A finished episode.
-            cell: The row of a table that it belongs to.
+            cell: The cell that it belongs to.
         """
         record = EpisodeRecord.from_trace(trace)
         completions = [completion for step in trace.steps for completion in step.completions]
@@ -160,10 +186,10 @@ class EpisodeResult:
         )
 
     def to_values(self) -> dict[str, Any]:
-        """JSON values, from which :meth:`from_values` makes an equal row."""
+        """The result as JSON values; :meth:`from_values` is the inverse."""
         values = {"version": VERSION, **asdict(self)}
         if not self.only_reasoning:
-            # As rows were before it was counted.
+            # As in rows from before it was counted.
             del values["only_reasoning"]
         if not self.sessions:
             del values["sessions"]
@@ -172,16 +198,20 @@ class EpisodeResult:
                 del values[name]
         for question in values["questions"]:
             if question["answerable"] and not question["abstained"]:
-                # As rows were before there were questions without an answer.
+                # As in rows from before there were questions without an answer.
                 del question["answerable"], question["abstained"]
         return values
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], where: str = "the row") -> EpisodeResult:
-        """The row of what :meth:`to_values` gave.
+        """Make a result of JSON values.
+
+        Args:
+            values: As :meth:`to_values` returns them.
+            where: Names the row in messages.
 
         Raises:
-            AtomMemError: it is of another version, or damaged.
+            AtomMemError: the values are of another version or damaged.
         """
         parts = dict(values)
         version = parts.pop("version", None)
@@ -196,7 +226,10 @@ class EpisodeResult:
             parts |= dict.fromkeys(_OF_READER, 0)
         names = {field.name for field in fields(cls)}
         if parts.keys() != names:
-            raise AtomMemError(f"{where} is damaged: its fields {sorted(parts.keys() ^ names)} are missing or unknown")
+            raise AtomMemError(
+                f"{where} is damaged: its fields {sorted(parts.keys() ^ names)} are missing or unknown; remove the "
+                "line to play its episode again"
+            )
         for name in ("agent_ms", "env_ms"):
             parts[name] = tuple(parts[name])
         parts["questions"] = tuple(QuestionResult(**question) for question in parts["questions"])
@@ -208,35 +241,42 @@ class FailedEpisode:
     """One episode that could not be played to its end; it has no score, and `--resume` plays it again."""
 
     env: str
+    """Label of the environment in the plan."""
     docs: int
+    """Document count of the plan."""
     agent: str
+    """Label of the agent in the plan."""
     seed: int
+    """Seeds the agent."""
     index: int
+    """Index of the item."""
     shuffle_seed: int
+    """Seed of the item's layout."""
     steps: int
-    """Steps before it failed."""
+    """Steps before the failure."""
     error: str
-    """The exception's class."""
+    """Class of the exception."""
     message: str
+    """Message of the exception, with secrets masked."""
     at: str
-    """ISO 8601, UTC."""
+    """Time of the failure, ISO 8601, UTC."""
     traceback: str = ""
-    """Where it was raised, for whoever mends it."""
+    """Traceback of the exception, with secrets masked."""
     bug: bool = False
-    """Whether it is none of this package's own errors, and so a programming error."""
+    """Whether the exception is not an ``AtomMemError``, and so probably a bug."""
 
     @property
     def key(self) -> EpisodeKey:
-        """What tells it apart from the plan's other episodes."""
+        """Identifies the episode in its plan."""
         return EpisodeKey(self.env, self.docs, self.agent, self.seed, self.index, self.shuffle_seed)
 
 
 _OF_READER = frozenset(field.name for field in fields(EpisodeResult) if field.name.startswith("reader_"))
-"""Left out of the row where no reader was called, as rows were before there were any."""
+"""Fields that are left out of the JSON values if no reader was called, as in rows from before there were readers."""
 _OF_RECORD = tuple(
     field.name
     for field in fields(EpisodeRecord)
-    # Rows have the agent's label, rejections by reason, the time of every step, and questions of their own.
+    # Results have these in another form: the agent's label, rejections by reason, times per step, questions.
     if field.name not in ("agent", "rejected", "agent_ms", "env_ms", "answers")
 )
 
@@ -256,6 +296,6 @@ def _question(answer: Mapping[str, Any], cause: str | None, may_abstain: bool) -
 
 
 def _sum(numbers: Any) -> int | None:
-    """The sum, ``None`` if one of the numbers is not known."""
+    """The sum; ``None`` if one of the numbers is unknown."""
     values = list(numbers)
     return None if any(value is None for value in values) else sum(values)

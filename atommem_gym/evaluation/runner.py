@@ -1,4 +1,4 @@
-"""Plays a plan: many episodes in flight, every result on disk as soon as it is there."""
+"""Plays a plan: many episodes in flight, each result written to disk at once."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ from atommem_gym.trust import masked
 logger = logging.getLogger(__name__)
 
 Job: TypeAlias = tuple[Group, EpisodeKey]
+"""An episode to play, with the group that has its environment."""
 
 
 class Call(Protocol):
-    """What a call of a language model took."""
+    """The tokens of one call of a language model; ``None`` if unknown."""
 
     @property
     def prompt_tokens(self) -> int | None: ...
@@ -52,23 +53,28 @@ class Call(Protocol):
 
 
 class Listener(Protocol):
-    """Is told how an evaluation proceeds; called on the event loop, so it must be quick."""
+    """Follows an evaluation. Its methods are called on the event loop, so they must be quick."""
 
     def begin(self, plan: Plan, earlier: Run) -> None:
-        """Playing begins, or goes on with these results."""
+        """Called once before the first episode.
+
+        Args:
+            plan: What is played.
+            earlier: What the folder holds already.
+        """
         ...
 
     def finished(self, result: EpisodeResult) -> None:
-        """An episode has been played and is on disk."""
+        """Called when an episode has been played and is on disk."""
         ...
 
     def failed(self, failure: FailedEpisode) -> None:
-        """An episode could not be played to its end."""
+        """Called when an episode could not be played to its end."""
         ...
 
 
 class Silent:
-    """A listener that ignores what it is told."""
+    """A listener that does nothing."""
 
     def begin(self, plan: Plan, earlier: Run) -> None:
         """See :class:`Listener`."""
@@ -81,13 +87,16 @@ class Silent:
 
 
 class Runner:
-    """Plays what is missing of a plan.
+    """Plays the episodes of a plan that are not finished.
 
     Args:
         plan: What to play.
-        writer: The folder.
-        listener: Is told of every episode.
-        limits: What this start may take.
+        writer: The folder of the evaluation.
+        listener: Follows the evaluation.
+        limits: Limits of this start.
+
+    Raises:
+        ConfigError: an agent is unknown, or what it demands contradicts the settings.
     """
 
     def __init__(self, plan: Plan, writer: RunWriter, listener: Listener, limits: Limits | None = None) -> None:
@@ -97,30 +106,30 @@ class Runner:
         self.listener = listener
         self.made = make_cells(plan)
         self.seconds: defaultdict[str, float] = defaultdict(float)
-        """Where the time went, added up over all episodes."""
+        """Seconds by what took them, added up over all episodes."""
         self.played: Counter[str] = Counter()
-        """Episodes, steps and tokens of this session."""
+        """Episodes, steps, tokens and failures of this start."""
         self._tokens = 0
-        """Of all language models in this session: agents and frozen readers, failed episodes, too."""
+        """Tokens of all language models in this start: agents and frozen readers, failed episodes included."""
         self._untold = False
         self._groups = [Group(plan, env, docs, self.made) for env in plan.envs for docs in plan.docs_of(env)]
         self._failures_in_a_row = 0
         self._answered: set[str] = set()
-        """Agents that have played an episode to its end, so that a refusal is no fault of the settings."""
+        """Agents that have finished an episode; a later refusal of their server is not a fault of the settings."""
         self._players: dict[str, tuple[AgentPlan, Callable[[], Player]]] = {}
 
     async def run(self) -> None:
-        """Play; whatever was finished is on disk, also if this is cancelled or raises.
+        """Play the missing episodes; finished ones are on disk, even if this is cancelled or raises.
 
         Raises:
             ConfigError: the plan does not fit its records, or an agent's options are wrong.
             EvaluationError: too many episodes failed in a row, or the folder cannot be written.
-            LimitReachedError: tokens or time are used up.
+            LimitReachedError: the limit of tokens or time is reached.
         """
         started = self._started = time.perf_counter()
         self.writer.start({"at": _now(), **surroundings()})
         try:
-            # All of it: a server that is waited for takes time, too.
+            # The limit covers everything, also the wait for a server.
             await asyncio.wait_for(self._run(), self.limits.seconds)
         except asyncio.TimeoutError:
             self._check_time()
@@ -150,15 +159,15 @@ class Runner:
             raise LimitReachedError(f"the time limit of {self.limits.seconds:g} s is reached")
 
     def _check_limits(self) -> None:
-        """Raise if a limit is reached; for work in threads, too, which nobody can cancel."""
+        """Raise if a limit is reached; also called by work in threads, which cannot be cancelled."""
         self._check_time()
         self.limits.check_tokens(self._tokens)
 
     def _spend(self, calls: Iterable[Call]) -> None:
-        """Count the tokens of these calls of language models."""
+        """Add the tokens of these calls of language models to the count."""
         for call in calls:
             self._tokens += (call.prompt_tokens or 0) + (call.completion_tokens or 0)
-            # No prompt is empty: nobody counted it.
+            # No prompt is empty, so the server has not counted it.
             if not call.prompt_tokens and self.limits.tokens is not None and not self._untold:
                 self._untold = True
                 logger.warning(
@@ -167,7 +176,7 @@ class Runner:
                 )
 
     def _open_players(self, stack: AsyncExitStack) -> dict[str, LanguageModel]:
-        """Open all players; returns the models of those that have one, by the agent's label."""
+        """Open all players; returns their models, by the label of the agent."""
         opened: dict[str, LanguageModel] = {}
         models: dict[str, LanguageModel] = {}
         wanted = plan_models(self.plan)
@@ -176,7 +185,7 @@ class Runner:
             if agent.label in wanted:
                 identity = repr(wanted[agent.label])
                 if identity not in opened:
-                    # Loading a local model takes a while, but nothing is under way yet.
+                    # Loading a local model may block, because no episode is under way yet.
                     opened[identity] = open_model(wanted[agent.label])
                     stack.push_async_callback(opened[identity].aclose)
                 model = models[agent.label] = opened[identity]
@@ -184,13 +193,13 @@ class Runner:
         return models
 
     async def _await_models(self, models: Mapping[str, LanguageModel], agents: Set[str]) -> None:
-        """Wait for the servers that these agents ask, one after the other."""
+        """Wait for the model servers of these agents, one after the other."""
         for label in agents & models.keys():
-            # A model that several share answers the second time at once.
+            # A model that several agents share answers at once the second time.
             await await_model(models[label])
 
     async def _load(self, done: set[EpisodeKey]) -> list[Job]:
-        """All episodes that are missing; a source or a reader that cannot be had is an error before the first one."""
+        """The missing episodes; a source or reader that cannot be used raises here, before the first episode."""
         jobs = []
         protocol = self._protocol()
         for group in self._groups:
@@ -205,19 +214,22 @@ class Runner:
             self._spend([row])
 
     def _protocol(self) -> FixedProtocol | None:
-        """The protocol that the plan follows: the folder's own copy, which is made at the first start.
+        """The protocol that the plan follows, from the folder's copy, which the first start writes.
 
         Raises:
-            ConfigError: there is none of this name and hash.
+            ConfigError: there is no protocol of this name and hash, or the plan does not follow it.
         """
         title = self.plan.protocol
         if not title:
             return None
         file = self.writer.path / PROTOCOL
-        # A file given by its path has left its copy here (``evaluate``).
+        # For a protocol given as a file, evaluate() has written the copy already.
         protocol = load_protocol(str(file) if file.is_file() else title.partition("#")[0])
         if protocol.title != title:
-            raise ConfigError(f"the plan follows the protocol {title!r}, and {file} holds {protocol.title!r}")
+            raise ConfigError(
+                f"the plan follows the protocol {title!r}, and {file} holds {protocol.title!r}; put the plan's "
+                "protocol there, or name another folder"
+            )
         protocol.check_plan(self.plan)
         if not file.is_file():
             file.write_text(protocol.to_text(), encoding="utf-8")
@@ -236,7 +248,7 @@ class Runner:
                 self._count(await group.close())
 
     async def _work(self, waiting: Iterator[Job]) -> None:
-        """Play one episode after the other, until there are none; all workers share the iterator."""
+        """Play one episode after the other until none is left; all workers share the iterator."""
         for group, key in waiting:
             await self._episode(group, key)
             group.remaining -= 1
@@ -249,7 +261,7 @@ class Runner:
         agent, make = self._players[key.agent]
         made = self.made[key.cell]
         player = make()
-        # Rows and traces are told apart by labels; what a player calls itself stays in the settings.
+        # Rows and traces are identified by labels; the player's own name stands in its settings.
         settings = {"player": player.name, **player.settings}
         recorder = TraceRecorder(made.env_id, made.keywords, AgentTrace(agent.label, settings), key.seed)
         try:
@@ -259,12 +271,12 @@ class Runner:
                     env, player, key.index, shuffle_seed=key.shuffle_seed, seed=key.seed, recorder=recorder
                 )
         except ConfigError:
-            # Wrong settings are no bad luck: every episode would fail alike.
+            # Wrong settings would fail every episode in the same way.
             raise
         except (
             Exception,
             SystemExit,
-        ) as error:  # whatever one episode raises is that episode's failure, not the run's end
+        ) as error:  # an exception fails its episode, not the whole run
             if refused_for_good(error) and key.agent not in self._answered:
                 raise EvaluationError(f"{key.agent}: {error}") from error
             self._spend(_calls(recorder.so_far))
@@ -275,9 +287,9 @@ class Runner:
             try:
                 await self._finish(key, trace)
             except AtomMemError:
-                # The folder cannot be written, which no other episode mends.
+                # The folder cannot be written, so no other episode could be finished either.
                 raise
-            except Exception as error:  # what it leaves cannot be written down
+            except Exception as error:  # the episode has values that cannot be written
                 self._fail(key, recorder.steps, error)
 
     async def _finish(self, key: EpisodeKey, trace: EpisodeTrace) -> None:
@@ -331,23 +343,27 @@ def evaluate(
     protocol: FixedProtocol | None = None,
     limits: Limits | None = None,
 ) -> Run:
-    """Play what is missing of a plan and return all that the folder holds then.
+    """Play the episodes of a plan that the folder does not hold yet, and read the whole folder.
+
+    If this start made the folder and ends with an error before anything was played, the folder is removed again.
 
     Args:
         plan: What to play.
-        folder: Where to write it; it is made if it is not there.
-        listener: Is told of every episode.
-        resume: Go on with what the folder holds.
-        protocol: The one that the plan follows, if it is none of the package's own.
-        limits: What this start may take.
+        folder: Folder of the evaluation; made if it is not there.
+        listener: Follows the evaluation.
+        resume: Whether the folder may hold results already.
+        protocol: The protocol that the plan follows, if it does not come with the package.
+        limits: Limits of this start.
+
+    Returns:
+        All that the folder holds, earlier results included.
 
     Raises:
-        ConfigError: see :class:`RunWriter` and :meth:`Runner.run`.
-        EvaluationError: the same.
-        LimitReachedError: the same.
-        KeyboardInterrupt: Ctrl-C; what was finished is in the folder.
-
-    A folder in which nothing was played is removed again if this start made it and ended in an error.
+        ConfigError: the folder has results of another plan, or ``resume`` is not set; the plan does not fit its
+            records or its protocol; or an agent's options are wrong.
+        EvaluationError: too many episodes failed in a row, or the folder cannot be written.
+        LimitReachedError: the limit of tokens or time is reached.
+        KeyboardInterrupt: Ctrl-C was pressed; finished episodes are in the folder.
     """
     with RunWriter(folder, plan, resume=resume) as writer:
         if protocol is not None and not (folder / PROTOCOL).is_file():
@@ -360,14 +376,14 @@ def evaluate(
         except LimitReachedError:
             raise
         except AtomMemError:
-            # No records, no model: `view` and `compare` must not take the folder for an evaluation.
+            # Records or a model are missing: `view` and `compare` must not take the folder for an evaluation.
             writer.discard()
             raise
     return read_run(folder)
 
 
 async def _interruptible(work: Coroutine[Any, Any, None]) -> None:
-    """Let Ctrl-C cancel the work, as ``asyncio.run`` does by itself from Python 3.11 on."""
+    """Let Ctrl-C cancel the work, as ``asyncio.run`` itself does from Python 3.11 on."""
     if sys.version_info < (3, 11) and sys.platform != "win32" and current_thread() is main_thread():
         task = asyncio.current_task()
         assert task is not None
@@ -376,7 +392,7 @@ async def _interruptible(work: Coroutine[Any, Any, None]) -> None:
 
 
 def _calls(steps: Iterable[StepTrace]) -> Iterator[Call]:
-    """All calls of language models in these steps, those of frozen readers, too."""
+    """All calls of language models in these steps, frozen readers included."""
     for step in steps:
         yield from step.completions
         for reading in step.reader:

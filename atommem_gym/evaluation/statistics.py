@@ -1,4 +1,4 @@
-"""Means with intervals, and tests of paired differences: how much of a result is chance."""
+"""Means with bootstrap intervals, and tests of paired differences."""
 
 from __future__ import annotations
 
@@ -12,31 +12,37 @@ import numpy.typing as npt
 from atommem_gym.records.layout import stable_rng
 
 RESAMPLES = 10_000
+"""Resamples of an interval or a permutation test."""
 LEVEL = 0.95
+"""Confidence level of intervals."""
 _EXACT = 12
-"""Up to this many differences all sign flips are tried; beyond it they are drawn."""
+"""Up to this many differences the permutation test tries all sign flips; beyond it draws some."""
 _BLOCK = 2_000_000
-"""Numbers drawn at a time, so that memory stays bounded however many clusters there are."""
+"""Numbers drawn at a time, so that memory is bounded for any number of clusters."""
 _ROUNDING = 1e-12
+"""Differences up to this count as 0."""
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean and its confidence interval; ``low`` and ``high`` are NaN where there was nothing to resample."""
+    """A mean and its confidence interval."""
 
     mean: float
+    """The mean."""
     low: float
+    """Lower end of the interval; NaN if there was nothing to resample."""
     high: float
+    """Upper end of the interval; NaN if there was nothing to resample."""
 
     @property
     def known(self) -> bool:
-        """Whether there is an interval at all."""
+        """Whether ``low`` and ``high`` are numbers."""
         return not math.isnan(self.low)
 
     def text(self, digits: int = 2) -> str:
-        """As tables show it.
+        """The mean and its interval as tables show them.
 
         >>> Interval(0.5, 0.4, 0.6).text()
         '0.50 (0.40–0.60)'
@@ -56,17 +62,17 @@ def bootstrap(
 ) -> Interval:
     """The mean of ``values`` with its percentile bootstrap interval (Efron & Tibshirani 1993, chapter 13).
 
-    Whole clusters are drawn with replacement, since the values of one cluster (an item that was played with several
-    seeds) are not independent: drawing them one by one would make the interval too narrow. Where every cluster has one
-    value this is the ordinary bootstrap. The interval of values that are all equal has no width, and one cluster has
-    no interval.
+    Whole clusters are drawn with replacement, because the values of one cluster (an item that was played with several
+    seeds) are not independent: drawing single values would make the interval too narrow. If every cluster has one
+    value, this is the ordinary bootstrap. If all values are equal, the interval has no width. One cluster alone has no
+    interval.
 
     Args:
-        values: One an episode.
-        clusters: What each value belongs to, of the same length.
-        key: Seeds the resampling, together with nothing else: the same key and values give the same interval.
-        resamples: How many means are drawn.
-        level: Share of the drawn means inside the interval.
+        values: One number per episode.
+        clusters: The cluster of each value, such as its item; as many as values.
+        key: Seeds the resampling: the same key and values give the same interval.
+        resamples: Number of resamples.
+        level: Share of the resampled means inside the interval, between 0 and 1.
 
     Raises:
         ValueError: there are no values, or not as many clusters as values.
@@ -97,7 +103,9 @@ def bootstrap(
 
 
 def sign_test(differences: Sequence[float]) -> float:
-    """Two-sided p-value of the exact sign test: are positive and negative differences equally likely? Ties drop out.
+    """Two-sided p-value of the exact sign test: are positive and negative differences equally likely?
+
+    Differences of 0 are left out; if all are 0, p is 1.
 
     >>> sign_test([1, 1, 1, 1, 1, 0])
     0.0625
@@ -110,20 +118,20 @@ def sign_test(differences: Sequence[float]) -> float:
     for k in range(max(wins, losses), decided + 1):
         tail += ways
         ways = ways * (decided - k) // (k + 1)
-    # Integers, because 2.0 ** decided overflows where thousands of items are compared.
+    # Integers, because 2.0 ** decided overflows with thousands of items.
     return min(1.0, 2 * tail / 2**decided) if decided else 1.0
 
 
 def permutation_test(differences: Sequence[float], key: Sequence[object] = (), resamples: int = RESAMPLES) -> float:
     """Two-sided p-value of the paired permutation test: how often is the mean as far from 0 under random signs?
 
-    All sign flips are tried for up to twelve differences that are not 0, else ``resamples`` are drawn, and the observed
-    one counts among them, so that p is never 0 (Phipson & Smyth 2010).
+    For up to twelve differences that are not 0 all sign flips are tried. For more, ``resamples`` of them are drawn, and
+    the observed one counts as one more, so that p is never 0 (Phipson & Smyth 2010).
 
     Args:
-        differences: One an independent unit (an item).
+        differences: One number per independent unit (an item).
         key: Seeds the draws.
-        resamples: How many are drawn.
+        resamples: Number of draws.
 
     >>> permutation_test([1, 1, 1, 1, 1, 0])
     0.0625
@@ -145,7 +153,7 @@ def permutation_test(differences: Sequence[float], key: Sequence[object] = (), r
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """A percentile of values, NaN if there are none.
+    """The percentile of values at ``share``, from 0 to 100; NaN if there are no values.
 
     >>> percentile([1, 2, 3, 4, 100], 50)
     3.0

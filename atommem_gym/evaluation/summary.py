@@ -1,4 +1,4 @@
-"""What the episodes of a cell come to: means with intervals, costs, times, and why questions failed."""
+"""Summarises the episodes of a cell: means with intervals, costs, times, and why questions failed."""
 
 from __future__ import annotations
 
@@ -17,80 +17,91 @@ from atommem_gym.evaluation.statistics import RESAMPLES, Interval, bootstrap, pe
 from atommem_gym.traces.record import CAUSES, NOT_ERASED
 
 ABSTENTION = ("em_answerable", "abstention_precision", "abstention_recall")
-"""Of all questions of a cell that has some without an answer (SPEC R5)."""
+"""Metrics of a cell that has questions without an answer; each is over questions (SPEC R5)."""
 GAIN = ("gain", "closed_book", "em_unknown")
-"""Memory gain, EM of the reader with nothing shown, and EM of the questions that it does not know by itself (E13)."""
+"""Memory gain, closed-book EM of the reader, and EM of the questions that it does not know by itself (SPEC E13)."""
 METRICS = ("em", "f1", "reward", "evidence_recall", "evidence_recall_exact")
-"""Fields of a result that have a mean with an interval."""
+"""Fields of a result whose mean has an interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class CellSummary:
-    """One row of a table. Operations, tokens and calls are means per episode."""
+    """The summary of a cell's finished episodes: one row of a table."""
 
     cell: Cell
+    """Environment, document count and agent."""
     episodes: int
-    """Finished ones; all that follows is about these."""
+    """Number of finished episodes."""
     planned: int
+    """Number of episodes that the plan asks for."""
     failed: int
     """Episodes that could not be played to their end and have not been since."""
     items: int
     """Distinct items; intervals resample these."""
     metrics: Mapping[str, Interval]
+    """Mean and interval of each of ``METRICS``; NaN if it is unknown."""
     operations: Mapping[str, float]
+    """Executed operations per episode, by kind."""
     rejected: float
+    """Rejected and cut operations per episode."""
     peak_entries: float
+    """Entries in memory at their most, mean over episodes."""
     steps: float
+    """Environment steps per episode."""
     calls: float
+    """Completions of the agent's language model per episode."""
     prompt_tokens: float | None
-    """``None`` where there is no language model, or it did not say; so are the completion's."""
+    """Prompt tokens per episode; ``None`` if no language model played or they are unknown."""
     completion_tokens: float | None
+    """Completion tokens per episode; ``None`` if no language model played or they are unknown."""
     cut_short: int
-    """Completions in all that ended at their token limit."""
+    """Completions that ended at their token limit, over all episodes."""
     only_reasoning: int
-    """Steps in all in which the model wrote no text, and its server put everything into the reasoning."""
+    """Steps in which the model wrote reasoning and no text, over all episodes."""
     cut_prompts: int
-    """Steps in all in which the model was not shown everything."""
+    """Steps in which something was dropped from the prompt to fit the model's context, over all episodes."""
     retries: int
-    """Calls in all that failed and were repeated."""
+    """Calls of the model that failed and were repeated, over all episodes."""
     agent_ms: tuple[float, float]
-    """Median and 95th percentile of the milliseconds of a step, so is ``env_ms``."""
+    """Median and 95th percentile of a step's milliseconds in the agent."""
     env_ms: tuple[float, float]
+    """Median and 95th percentile of a step's milliseconds in the environment, waits for its turn included."""
     env_share: float
-    """Of the time that episodes spent stepping, the share that they waited for the environment."""
+    """The environment's share of the time of all steps; NaN if there was no time."""
     questions: int
+    """Number of questions, over all episodes."""
     causes: Mapping[str, int] = field(default_factory=dict)
-    """Failed questions by cause; ``CAUSES`` in their order."""
+    """Number of failed questions by cause, in the order of ``CAUSES``."""
     abstention: Mapping[str, Interval] = field(default_factory=dict)
-    """The ``ABSTENTION`` metrics; empty where every question has an answer."""
+    """The ``ABSTENTION`` metrics; empty if every question has an answer."""
     gain: Mapping[str, Interval] = field(default_factory=dict)
-    """The ``GAIN`` metrics; empty where the policy answers by itself."""
+    """The ``GAIN`` metrics; empty if the policy answers by itself."""
     reader_tokens: float | None = None
-    """Tokens of the frozen reader per episode; ``None`` where there is none, or nobody counted."""
+    """Tokens of the frozen reader per episode; ``None`` if there is no reader or they are unknown."""
     reader_cut_short: int = 0
-    """Its answers in all that ended at their token limit."""
+    """The reader's replies that ended at their token limit, over all episodes."""
     sessions: float = 0.0
-    """Documents of an episode on average, where the plan does not count them; 0 elsewhere. Contexts come whole, and a
-    task may have a setting of its own for the length of its streams (Needle's ``length``)."""
+    """Documents per episode, if their number is not that of the plan; else 0. It differs for contexts, which come
+    whole, and for tasks that set the length of their streams themselves (Needle's ``length``)."""
 
     @property
     def size(self) -> str:
-        """Documents of an episode, as tables show them."""
+        """Documents per episode, as tables show them."""
         return size_text(self.cell.docs, self.sessions)
 
     @property
     def wrong(self) -> int:
-        """Failed questions."""
+        """Number of failed questions."""
         return sum(self.causes.values())
 
     @property
     def missing(self) -> int:
-        """Planned episodes that were neither finished nor failed."""
+        """Number of planned episodes that neither finished nor failed."""
         return self.planned - self.episodes - self.failed
 
     @property
     def tokens(self) -> float | None:
-        """Tokens per episode, prompt and completion."""
+        """Tokens per episode, prompts and completions; ``None`` if unknown."""
         if self.prompt_tokens is None or self.completion_tokens is None:
             return None
         return self.prompt_tokens + self.completion_tokens
@@ -111,22 +122,22 @@ class CellSummary:
         row |= {"env_ms_median": self.env_ms[0], "env_ms_p95": self.env_ms[1], "env_share": self.env_share}
         causes = [cause for cause in CAUSES if cause != NOT_ERASED or cause in self.causes]
         row |= {"questions": self.questions, **{cause.replace(" ", "_"): self.causes.get(cause, 0) for cause in causes}}
-        # An empty field is what spreadsheets and data frames read as "not known".
+        # Spreadsheets and data frames read an empty field as a missing value.
         return {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
 
 
 def mean_played(docs: int, sessions: Sequence[int]) -> float:
-    """Documents of an episode on average, where not all have the planned ``docs``; else 0.
+    """Mean number of documents per episode, if it differs from the plan's ``docs`` in some; else 0.
 
     Args:
-        docs: What the plan says.
-        sessions: Documents of each episode; 0 where they were as many as planned.
+        docs: Document count of the plan.
+        sessions: Documents of each episode, 0 if as many as planned.
     """
     return fmean(played or docs for played in sessions) if any(sessions) else 0.0
 
 
 def size_text(docs: int, played: float) -> str:
-    """Documents of an episode, as tables show them: those of the plan, or how many were ``played`` on average.
+    """Documents per episode, as tables show them: the mean number ``played``, or the plan's ``docs`` if that is 0.
 
     >>> size_text(200, 0.0), size_text(200, 26.6), size_text(0, 19.0)
     ('200', '27', '19 sessions')
@@ -145,15 +156,15 @@ def summarize(
     resamples: int = RESAMPLES,
     closed_book: Mapping[QuestionKey, ClosedBook] | None = None,
 ) -> CellSummary:
-    """Sum up the finished episodes of a cell.
+    """Summarise the finished episodes of a cell.
 
     Args:
-        cell: The row.
-        results: At least one; in any order, which makes no difference.
-        planned: Episodes that the plan wants.
-        failed: Episodes that failed and were not played since.
-        resamples: Of the bootstrap.
-        closed_book: What the frozen reader answered with nothing shown; none where the policy answers.
+        cell: Environment, document count and agent.
+        results: The finished episodes, at least one; their order does not matter.
+        planned: Episodes that the plan asks for.
+        failed: Episodes that failed and have not been finished since.
+        resamples: Resamples of each bootstrap interval.
+        closed_book: The frozen reader's closed-book answers; ``None`` if the policy answers.
 
     Raises:
         ValueError: there are no results.
@@ -198,8 +209,8 @@ def summarize(
 def interval(metric: str, cell: Cell, results: Sequence[EpisodeResult], resamples: int = RESAMPLES) -> Interval:
     """The mean of a metric over a cell's episodes, with its interval, clustered by item.
 
-    The resampling is seeded by the metric, environment and document count, not by the agent: agents that met the same
-    items are resampled alike.
+    The resampling is seeded by metric, environment and document count, not by the agent, so that agents that played the
+    same items are resampled alike.
     """
     known = [result for result in sorted(results, key=lambda one: one.key) if getattr(result, metric) is not None]
     values = [float(getattr(result, metric)) for result in known]
@@ -213,7 +224,7 @@ def _interval(metric: str, cell: Cell, values: Sequence[float], clusters: Sequen
 
 
 def _abstention(cell: Cell, results: Sequence[EpisodeResult], resamples: int) -> dict[str, Interval]:
-    """Each over the questions that it is about, clustered by item."""
+    """The ``ABSTENTION`` metrics, each over the questions that it concerns, clustered by item."""
     asked = [(result.index, question) for result in results for question in result.questions]
     if all(question.answerable for _, question in asked):
         return {}
@@ -231,7 +242,7 @@ def _abstention(cell: Cell, results: Sequence[EpisodeResult], resamples: int) ->
 def _gain(
     cell: Cell, results: Sequence[EpisodeResult], resamples: int, asked: Mapping[QuestionKey, ClosedBook]
 ) -> dict[str, Interval]:
-    """Means over episodes; of EM on unknown questions over those, as the filter leaves more of some episodes."""
+    """The ``GAIN`` metrics: means over episodes, except ``em_unknown``, which is a mean over questions."""
     if not any((cell.env, cell.docs, question.id) in asked for result in results for question in result.questions):
         return {}
     found: dict[str, list[tuple[int, float | None]]] = {
@@ -268,5 +279,5 @@ def _quantiles(values: Iterable[float]) -> tuple[float, float]:
 def _causes(results: Sequence[EpisodeResult]) -> dict[str, int]:
     counts = Counter(question.cause for result in results for question in result.questions if question.cause)
     ordered = {cause: counts.pop(cause) for cause in CAUSES if cause in counts}
-    # A cause of a later version of the traces is shown rather than dropped.
+    # Causes of later versions of the traces are kept, after the known ones.
     return ordered | {str(cause): count for cause, count in sorted(counts.items())}

@@ -1,4 +1,4 @@
-"""Reports as tables: for a terminal, as Markdown and as CSV, all from one list of columns."""
+"""Reports as tables for a terminal, in Markdown and in CSV."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from atommem_gym.terminal import Table
 from atommem_gym.traces.record import CAUSES, SELDOM
 
 NARROW = 120
-"""Columns of a terminal below which causes are counted without their shares."""
+"""In terminals with fewer columns than this, causes have counts without shares."""
 ORACLE_READERS = ("keep_all", "overwrite", "tidy", "oracle")
-"""Scripted agents whose answers are an oracle reader's."""
+"""Scripted agents whose answers come from the oracle reader."""
 ABSENT = "–"
-"""Where there is nothing to say; zeros would hide what did happen."""
+"""Stands for zeros and missing numbers, so that the other numbers stand out."""
 
 
 ABSTENTION_HEADERS = (
@@ -33,7 +33,7 @@ ABSTENTION_HEADERS = (
     ("abstention precision", "abstention_precision", 0),
     ("abstention recall", "abstention_recall", 0),
 )
-"""Header, metric, and when it is left out."""
+"""Header, metric, and rank at which a narrow terminal leaves the column out."""
 
 
 GAIN_HEADERS = (
@@ -41,21 +41,23 @@ GAIN_HEADERS = (
     ("closed-book EM", "closed_book", 3),
     ("EM if unknown", "em_unknown", 7),
 )
-"""The same, where a frozen reader answers."""
+"""The same for runs with a frozen reader."""
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One number of a cell, as tables show it."""
+    """One column of a table: a number of each cell."""
 
     header: str
+    """Header of the column."""
     cell: Callable[[CellSummary], str]
+    """The number of a cell as text."""
     leave_out: int = 0
-    """See ``atommem_gym.terminal.Column``; Markdown has all columns."""
+    """When a narrow terminal leaves it out, see ``atommem_gym.terminal.Column``; Markdown has all columns."""
 
 
 def results_columns(report: Report) -> list[Column]:
-    """What a report shows of each cell; costs of language models only where one played."""
+    """The columns of the results; tokens of language models only if one played."""
     columns = [
         Column("episodes", _episodes),
         Column("EM", lambda cell: cell.metrics["em"].text()),
@@ -79,7 +81,7 @@ def results_columns(report: Report) -> list[Column]:
 
 
 def _gain_columns(report: Report) -> list[Column]:
-    """Only where a frozen reader answers."""
+    """Columns for runs with a frozen reader; none for others."""
     if not any(cell.gain for cell in report.cells):
         return []
     return [Column(header, _gain(name), leave_out=rank) for header, name, rank in GAIN_HEADERS]
@@ -94,7 +96,7 @@ def _gain(name: str) -> Callable[[CellSummary], str]:
 
 
 def _abstention_columns(report: Report) -> list[Column]:
-    """Only where some question has no answer, so that other tables stay as they are."""
+    """Columns for tasks with questions that have no answer; none for others."""
     if not any(cell.abstention for cell in report.cells):
         return []
     return [Column(header, _abstention(name), leave_out=rank) for header, name, rank in ABSTENTION_HEADERS]
@@ -109,7 +111,7 @@ def _abstention(name: str) -> Callable[[CellSummary], str]:
 
 
 def time_columns() -> list[Column]:
-    """Where the time of a step goes."""
+    """The columns of times per step."""
     return [
         Column("agent: median ms", lambda cell: _ms(cell.agent_ms[0])),
         Column("agent: p95 ms", lambda cell: _ms(cell.agent_ms[1]), leave_out=2),
@@ -120,7 +122,7 @@ def time_columns() -> list[Column]:
 
 
 def cause_columns(report: Report, *, shares: bool = True) -> list[Column]:
-    """Why questions failed: counts, and shares of the failed ones."""
+    """The columns of causes of failure: counts, and with ``shares`` their shares of the failed questions."""
     found = counts(report.cells)
     known: list[str] = [cause for cause in CAUSES if cause in found or cause not in SELDOM]
     known += [cause for cause in found if cause not in CAUSES]
@@ -132,7 +134,7 @@ def cause_columns(report: Report, *, shares: bool = True) -> list[Column]:
 
 
 def terminal_tables(report: Report, width: int) -> Iterator[Table]:
-    """Three tables for a terminal of this many columns."""
+    """The tables of results, times and causes for a terminal of ``width`` columns."""
     shares = width >= NARROW
     for title, columns in _tables(report, shares=shares):
         counted = columns and columns[0].header == "questions" and not shares
@@ -152,7 +154,7 @@ def terminal_tables(report: Report, width: int) -> Iterator[Table]:
             new_docs = new_env or (before is not None and before.cell.docs != cell.cell.docs)
             if new_env and before is not None:
                 table.add_section()
-            # Repeated names would drown what changes from row to row.
+            # Repeated names are left out, so that changes from row to row stand out.
             names = (cell.cell.env if new_env else "", cell.size if new_docs else "", cell.cell.agent)
             table.add_row(*names, *(column.cell(cell) for column in columns))
             before = cell
@@ -160,11 +162,11 @@ def terminal_tables(report: Report, width: int) -> Iterator[Table]:
 
 
 def markdown(report: Report, plots: Sequence[tuple[str, str]] = ()) -> str:
-    """The report as a page.
+    """The report as a page in Markdown.
 
     Args:
-        report: What was played.
-        plots: Titles and file names of pictures.
+        report: The report.
+        plots: Titles and file names of the plots.
     """
     plan = report.plan
     parts = ["# Evaluation", "", *(f"**{line}**" for line in report.warnings())]
@@ -189,7 +191,7 @@ def markdown(report: Report, plots: Sequence[tuple[str, str]] = ()) -> str:
 
 
 def protocol_lines(plan: Plan) -> list[str]:
-    """Which protocol was played, if one was."""
+    """The lines of a report about the protocol; none if the plan follows none."""
     if not plan.protocol:
         return []
     name, _, digest = plan.protocol.partition("#")
@@ -197,7 +199,7 @@ def protocol_lines(plan: Plan) -> list[str]:
 
 
 def made(report: Report) -> list[str]:
-    """When and with what it was played, one line a session that differs."""
+    """Date, processor and versions of each start, equal lines once."""
     lines = [
         f"{str(session.get('at', ''))[:10]} · {session.get('cpu', '')} · Python {session.get('python', '')} · "
         f"{session.get('versions', '')}"
@@ -207,7 +209,7 @@ def made(report: Report) -> list[str]:
 
 
 def notes(report: Report) -> list[str]:
-    """What the numbers mean."""
+    """Notes on how to read the numbers, one sentence or more each."""
     unit = "items" if report.repeated else "episodes"
     why = " (whole items are drawn, since an item was played with several seeds)" if report.repeated else ""
     return [
@@ -225,7 +227,7 @@ def notes(report: Report) -> list[str]:
 
 
 def _reader(report: Report) -> list[str]:
-    """Whose answers are not their own."""
+    """The note on agents whose answers come from the oracle reader; none if there are none."""
     settings = [{**report.plan.settings, **env.settings} for env in report.plan.envs]
     others = any(own.get("reader", "policy") not in ("policy", "oracle") for own in settings)
     oracles = [agent.label for agent in report.plan.agents if agent.name in ORACLE_READERS and not others]
@@ -248,14 +250,14 @@ def _gain_notes(report: Report) -> list[str]:
 
 
 def to_csv(report: Report) -> str:
-    """One row a cell, in full precision; an empty field is what is not known.
+    """The cells as CSV, one row per cell, in full precision; a missing number is an empty field.
 
-    A label that a spreadsheet would take for a formula gets an apostrophe in front.
+    A label that a spreadsheet would take for a formula is written with an apostrophe before it.
     """
     rows = [{name: _no_formula(value) for name, value in cell.to_values().items()} for cell in report.cells]
     text = io.StringIO()
     if rows:
-        # Environments with questions that have no answer have columns of their own.
+        # Environments with questions that have no answer have further columns.
         names = dict.fromkeys(name for row in rows for name in row)
         writer = csv.DictWriter(text, list(names), lineterminator="\n")
         writer.writeheader()
@@ -264,7 +266,7 @@ def to_csv(report: Report) -> str:
 
 
 def _no_formula(value: Any) -> Any:
-    """A text that no spreadsheet calculates.
+    """A value that a spreadsheet does not take for a formula.
 
     >>> _no_formula("=1+1"), _no_formula("keep_all"), _no_formula(-0.5)
     ("'=1+1", 'keep_all', -0.5)
@@ -300,7 +302,7 @@ def _escaped(text: str) -> str:
 
 
 def _kinds(report: Report) -> list[Kind]:
-    """Kinds of operations that any cell's environment has."""
+    """The kinds of operations that were executed in any cell."""
     return [kind for kind in ("create", "read", "update", "delete", "scratchpad") if _has(report, kind)]
 
 
@@ -313,8 +315,8 @@ def _operation(kind: Kind) -> Callable[[CellSummary], str]:
 
 
 def _recall(report: Report) -> Callable[[CellSummary], str]:
-    """Where there is neither storage nor scratchpad, nothing could be recalled."""
-    # An agent that somebody registered elsewhere is not known here, and asks for no keyword arguments.
+    """The column of evidence recall; an agent with neither storage nor scratchpad has none."""
+    # Registered and custom agents are not in ROLES and demand no keyword arguments.
     role = {agent.label: ROLES[agent.name].env_keywords for agent in report.plan.agents if agent.name in ROLES}
     keywords = {agent.label: {**report.plan.settings, **role.get(agent.label, {})} for agent in report.plan.agents}
     blank = {label for label, own in keywords.items() if own.get("storage") is False and own.get("scratchpad") is False}

@@ -1,4 +1,4 @@
-"""Where the wall time of an evaluation went: what agents, environments and recording took, start by start."""
+"""Shows where the wall time of an evaluation went: seconds of agents, environments and recording, per start."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ HEADERS = (
     "ms a step",
     "recording s",
 )
+"""Column headers of :func:`work_rows`."""
 STAGES = ("opening", "reading", "scoring", "embedding", "storing", "releasing")
 """Parts of an environment's work, see ``PoolStats``."""
 KILLED = "killed"
+"""Stands for the numbers of a start that was killed."""
 NOTE = (
     "Seconds in agents and waits for the environment are added up over all episodes in flight, so they may exceed the "
     "wall time. The environment's work is what its threads did for all of them, in all and by step: making episodes "
@@ -30,7 +32,7 @@ NOTE = (
 
 
 def work_rows(sessions: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """One row a start, in the order of ``HEADERS``; a killed one left no numbers.
+    """One row per start, in the order of ``HEADERS``; a killed start has no numbers.
 
     >>> work_rows([{"at": "2026-11-22T10:00:00+00:00"}])[0][:3]
     ['2026-11-22 10:00', '', 'killed']
@@ -39,7 +41,7 @@ def work_rows(sessions: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def work_lines(sessions: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The same in words, one line a start.
+    """The same in words, one line per start.
 
     >>> played = {"episodes": 4, "steps": 9}
     >>> session = {"at": "2026-11-22T10:00:00", "seconds": 8, "played": played, "work": {"agents": 6.5}}

@@ -1,4 +1,4 @@
-"""How storing agents get from a question to an answer: read, note what was found, read again with it, answer."""
+"""The reading policy of storing agents: read, note what was found, read again with names from it, answer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from atommem_gym.step import Observation
 from atommem_gym.tokenizers import Tokenizer
 
 MAX_READS = 3
-"""Reads a question, if the environment allows as many."""
+"""Reads per question, at most; the environment may allow fewer."""
 
 
 class Reader(Protocol):
-    """Turns what is seen in the answering phase into an answer."""
+    """Makes an answer of an observation of the answering phase."""
 
     def answer(self, observation: Observation) -> str:
         """The answer to the open question."""
@@ -26,15 +26,21 @@ class Reader(Protocol):
 
 
 class ReadingPolicy:
-    """A fixed rule for the answering phase; what it asks for depends on the observations alone.
+    """A fixed rule for the answering phase; its reads depend on the observations alone.
 
-    The first read asks the question. Each further one asks for the question and the names (capitalised words and
-    numbers) in the best hit that has not been used so yet, since the next hop is often named there; the scratchpad
-    carries what was found, best first. (All words of the hit find as much on real records and less on synthetic ones.)
+    The query of the first read is the question. Each further query is the question and the names (capitalised words and
+    numbers) in the best hit that no query has used yet, because the next hop is often named there. (With all words of
+    the hit, reads find as much on real records and less on synthetic ones.) The scratchpad holds what was found, best
+    first.
 
-    It reads ``MAX_READS`` times, or as often as the environment allows, and never stops early because the evidence is
-    complete: that it could not know. Only the answer is the reader's; where the environment has a frozen reader, it is
-    left to that one (SPEC E13).
+    It reads ``MAX_READS`` times, as far as the environment allows and an unused hit is left. It does not stop when the
+    evidence is complete, because it cannot know that. The reader gives the answer; in an environment with a frozen
+    reader, that one does (SPEC E13).
+
+    Args:
+        config: The environment's keyword arguments.
+        tokenizer: The environment's tokenizer.
+        reader: Gives the answers.
     """
 
     def __init__(self, config: EnvConfig, tokenizer: Tokenizer, reader: Reader) -> None:
@@ -45,15 +51,15 @@ class ReadingPolicy:
         self._start_question()
 
     def expect(self, questions: int) -> None:
-        """Say how many questions there will be, so that steps are left for each."""
+        """Set the number of questions to come, so that a step is kept for each."""
         self._questions_left = max(1, questions)
 
     def operations(self, observation: Observation, notes: str = "") -> list[Operation]:
-        """What to do in the answering phase.
+        """The operations for an observation of the answering phase: a read, or the answer.
 
         Args:
-            observation: What is seen.
-            notes: The agent's own text in the scratchpad, which stays at its beginning.
+            observation: The observation.
+            notes: The agent's own text in the scratchpad, which stays at the beginning.
         """
         if self._reads:
             self._collect(observation)
@@ -71,13 +77,13 @@ class ReadingPolicy:
         self._reads = 0
         self._found: list[str] = []
         self._new: list[str] = []
-        """The hits whose names no query has used yet, best first."""
+        """Hits whose names no query has used yet, best first."""
 
     def _collect(self, observation: Observation) -> None:
         texts = [harmless(memory["text"]) for memory in observation["memories"]]
         new = [text for text in dict.fromkeys(texts) if text and text not in self._found]
         self._found += new
-        # Hits of the latest read come first: they are one hop nearer to the answer.
+        # Hits of the latest read come first, because they are one hop nearer to the answer.
         self._new = new + self._new
 
     def _may_read(self, observation: Observation) -> bool:
@@ -97,12 +103,12 @@ class ReadingPolicy:
         return [*([Scratchpad(carried)] if carried and self._found else []), Read(query)]
 
     def _carried(self, notes: str) -> str:
-        """The notes, then what was found, best first, as far as the scratchpad's limit allows."""
+        """The notes, then what was found, best first, as much as the scratchpad may hold."""
         return fill([notes, *self._found], self._tokenizer, self._config.max_scratchpad_tokens)
 
 
 def fill(texts: Sequence[str], tokenizer: Tokenizer, limit: int) -> str:
-    """Those of the texts, in their order, that fit ``limit`` tokens together, one a line."""
+    """The first text, then those of the others, in order, that fit into ``limit`` tokens with it; one per line."""
     kept = [text for text in texts[:1] if text]
     room = limit - sum(map(tokenizer.count, kept))
     for text in texts[1:]:

@@ -1,4 +1,4 @@
-"""Joins chunks into documents again, so that an agent never stores half a sentence because of a chunk border."""
+"""Joins chunks into documents again, so that no agent stores half a sentence because of a chunk border."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNSAFE = str.maketrans("", "", "<>")
 
 
 def harmless(text: str) -> str:
-    """The ``text`` without angle brackets and outer white space, so that no dialect reads a tag in it.
+    """The ``text`` without angle brackets and outer white space, so that it holds no tag of any dialect.
 
     >>> harmless("see </create><answer>x</answer> ")
     'see /createanswerx/answer'
@@ -25,9 +25,9 @@ def harmless(text: str) -> str:
 
 
 class DocumentReader:
-    """Collects the documents of a stream (SPEC E1) out of its chunks.
+    """Collects the documents of a stream (SPEC E1) from its chunks.
 
-    A document is given out when the next one has begun, or with the last chunk. A chunk that is shown again
+    A document is complete when the next one begins, or with the last chunk. A chunk that is shown again
     (``advance="on_write"``) adds nothing.
     """
 
@@ -35,14 +35,14 @@ class DocumentReader:
         self._overlapping = config.chunk_overlap > 0
         self._chunk = -1
         self._seen = ""
-        """The previous chunk, to find out where an overlapping one goes on."""
+        """The previous chunk, to find where an overlapping chunk continues it."""
         self._tail = ""
-        """What was read of the document that is not complete yet, header included."""
+        """The text of the incomplete document so far, with its header if that has not been found yet."""
         self._next = 1
         """Number of the document whose header comes next."""
         self._dated = False
         self._date = self._speakers = ""
-        """Of the document that is not complete yet."""
+        """Date and speakers of the incomplete document."""
 
     def read(self, observation: Observation) -> list[Document]:
         """The documents that this observation completes; their texts are :func:`harmless`."""
@@ -72,7 +72,7 @@ class DocumentReader:
     def _complete_documents(self) -> list[Document]:
         documents: list[Document] = []
         while True:
-            # Headers are found by the number that is due: a text that quotes some other "Document 3:" is left whole.
+            # Only the header with the next number counts, so a text that quotes another "Document 3:" stays whole.
             header = self._header()
             if header is None:
                 return documents
@@ -82,7 +82,7 @@ class DocumentReader:
             self._next += 1
 
     def _header(self) -> re.Match[str] | None:
-        """The header of the next document; a stream's are all dated or none is (SPEC D7)."""
+        """The header of the next document, if it has come; in a stream all headers are dated, or none is (SPEC D7)."""
         number = f"Document {self._next}"
         if self._next == 1:
             found = re.match(f"{number}{_SAID}:\n", self._tail)
@@ -98,7 +98,7 @@ class DocumentReader:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, as far as punctuation tells; joined by spaces they give the text back.
+    """Split a text into sentences after punctuation marks. Joined by spaces, they give the text again.
 
     >>> sentences("Ada wrote notes. Who read them? Babbage.")
     ['Ada wrote notes.', 'Who read them?', 'Babbage.']
@@ -109,10 +109,10 @@ def sentences(text: str) -> list[str]:
 
 
 def entries(document: Document, tokenizer: Tokenizer, limit: int) -> list[str]:
-    """A document as texts of entries: title and text in one if ``limit`` tokens allow, else cut between sentences.
+    """A document as entries of at most ``limit`` tokens: one with title and text, or several, cut between sentences.
 
-    Only the first of several has the title, so that the texts joined give the document back. Of a dated document each
-    has the date before it: what was said of "yesterday" means nothing without.
+    Only the first of several entries has the title, so that joined they give the document again. Every entry of a dated
+    document begins with the date, without which a word like "yesterday" means nothing.
     """
     if not document.date:
         return split(f"{document.title}\n{document.text}".strip(), tokenizer, limit)
@@ -122,7 +122,7 @@ def entries(document: Document, tokenizer: Tokenizer, limit: int) -> list[str]:
 
 
 def split(text: str, tokenizer: Tokenizer, limit: int) -> list[str]:
-    """A text in pieces of at most ``limit`` tokens: whole sentences, except where one is longer itself."""
+    """Split a text into pieces of at most ``limit`` tokens, between sentences; longer sentences are cut."""
     if tokenizer.count(text) <= limit:
         return [text] if text else []
     pieces = [""]
@@ -139,7 +139,7 @@ def _cut(sentence: str, tokenizer: Tokenizer, limit: int) -> list[str]:
     pieces = []
     while sentence:
         piece = tokenizer.cut(sentence, limit)
-        # A cut between words where there is one: half a word would be two wrong ones.
+        # Cut between words if possible: half a word would be a wrong word in both pieces.
         border = max(piece.rfind(" "), piece.rfind("\n"))
         if len(piece) < len(sentence) and not sentence[len(piece)].isspace() and border > 0:
             piece = piece[:border].rstrip()

@@ -1,4 +1,4 @@
-"""Answers from memory as a perfect reader would, so that scripted agents measure memory and retrieval, not language."""
+"""The oracle reader for scripted agents, with which their scores measure memory and retrieval, not language."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from atommem_gym.step import Observation
 
 
 class OracleReader:
-    """Gives the gold answer if and only if the open question's evidence is visible, else ``unknown``.
+    """Gives the gold answer if the open question's evidence is visible, else ``unknown``.
 
-    The rule is :func:`~atommem_gym.readers.oracle.oracle_answer`, the same as that of ``reader="oracle"``.
+    It answers by :func:`~atommem_gym.readers.oracle.oracle_answer`, as ``reader="oracle"`` does.
 
-    PRIVILEGED: it looks at the item's answers and evidence. Visible is what an observation shows in its memories or
-    its scratchpad, compared exactly (SPEC E12); a text that was stored in several pieces counts as one if the pieces
-    have consecutive ids and are all shown.
+    PRIVILEGED: it looks at the item's answers and evidence. Evidence is visible if the observation's memories or
+    scratchpad contain it exactly (SPEC E12). A text that was stored in several pieces counts as one if the pieces have
+    consecutive ids and are all shown.
     """
 
     def __init__(self, episode: Episode) -> None:

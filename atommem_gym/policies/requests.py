@@ -1,4 +1,4 @@
-"""What the speakers of a dialogue ask to be erased, by the words of their requests alone."""
+"""Finds requests to erase something in dialogues, by their wording alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FROM_WHERE = re.compile(r"\s+(?:from|in|out of)\s+(?:your|the|my|all)\s+\S+$", 
 
 
 def asked_to_erase(documents: Iterable[Document]) -> list[str]:
-    """What the documents ask to be erased, as they call it; only what somebody says is a request.
+    """What the speakers in documents ask to be erased, in their words; documents without speakers are ignored.
 
     >>> said = "Ada: Please erase the gate code of Harrow Depot from your notes."
     >>> asked_to_erase([Document("Harrow Depot", said, "2031-05-12", ("Ada",)), Document("A song", said)])
@@ -28,11 +28,11 @@ def asked_to_erase(documents: Iterable[Document]) -> list[str]:
 
 
 def names(text: str, wanted: Sequence[str]) -> bool:
-    """Whether a text names one of the things."""
+    """Whether a text contains one of the ``wanted`` texts, whatever their case."""
     folded = text.casefold()
     return any(what.casefold() in folded for what in wanted)
 
 
 def without(text: str, unwanted: Sequence[str]) -> str:
-    """The lines of a text that name none of the things."""
+    """The text without the lines that contain one of the ``unwanted`` texts."""
     return "\n".join(line for line in text.split("\n") if not names(line, unwanted))

@@ -1,4 +1,4 @@
-"""Which words two texts share, and how much that says: the one idea of relevance of the scripted agents."""
+"""Relevance as the scripted agents compute it: the words that two texts share, weighted by how rare they are."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from atommem_gym.embedders.function_words import FUNCTION_WORDS
 
 _WORD = re.compile(r"[^\W_]+")
 _NUMBERING = re.compile(r"^\d+\. ", re.MULTILINE)
-# What questions ask with ("how many", "the name of", "the same or another one") says nothing of what they ask for. The
-# embedder keeps these words: in documents they are content.
+# Words of the form of a question ("how many", "the name of", "the same or another one") say nothing about its subject.
+# The embedder keeps them, because in documents they are content.
 _STOP_WORDS = FUNCTION_WORDS | {"many", "much", "name", "one", "other", "same"}
 
 
 def content_words(text: str) -> list[str]:
-    """The words of a text that say something, case-folded, each once, in order of first occurrence.
+    """The words of a text without stop words, case-folded, each once, in order of first occurrence.
 
     >>> content_words("Who directed the film that Ada Byron saw, and who directed Ada?")
     ['directed', 'film', 'ada', 'byron', 'saw']
@@ -27,7 +27,7 @@ def content_words(text: str) -> list[str]:
 
 
 def names(text: str) -> list[str]:
-    """The content words of a text that are written with a capital or hold digits, each once, as they are written.
+    """The content words of a text with a capital letter or a digit, each once, as they are written.
 
     >>> names("She directed the film Ada in 1932.")
     ['Ada', '1932']
@@ -46,7 +46,7 @@ def question_words(question: str) -> list[str]:
 
 
 class Rarity:
-    """How much a shared word says, by how few of the documents read so far have it (inverse document frequency)."""
+    """Weights words by inverse document frequency over the documents read so far."""
 
     def __init__(self) -> None:
         self._documents = 0
@@ -58,6 +58,6 @@ class Rarity:
         self._with_word.update(set(words))
 
     def relevance(self, words: Collection[str], wanted: Collection[str]) -> float:
-        """The sum over the words that are wanted of ``log(1 + documents / documents with the word)``."""
+        """The sum of ``log(1 + documents / documents with the word)`` over the words that both have."""
         shared = set(words) & set(wanted)
         return math.fsum(math.log1p(max(1, self._documents) / max(1, self._with_word[word])) for word in sorted(shared))

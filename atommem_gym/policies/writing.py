@@ -1,4 +1,4 @@
-"""From operations to an action text that the environment reads whole: formatted, within its length, never malformed."""
+"""Writes operations as action text: in the environment's dialect, within its length, never malformed."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from atommem_gym.scoring import UNKNOWN
 from atommem_gym.step import Observation, Phase
 
 SILENCE = "Nothing to store."
-"""The action of a reading step without operations, so that the decision not to store can be read and learned from: free
-text, which the environment ignores (SPEC A2)."""
+"""The action of a reading step without operations: free text, which the environment ignores (SPEC A2). It makes the
+decision not to store visible, and a model can learn it."""
 MOVE_ON = "Nothing to keep in this chunk."
-"""The entry that a chunk costs where ``advance="on_write"`` demands one and the agent has nothing to store."""
+"""The entry that an agent writes if ``advance="on_write"`` demands a write and it has nothing to store."""
 MAX_BOXED = 250
-"""Characters of a boxed answer; the released scorer looks at the last 300 of a response (RELEASED D16)."""
+"""Characters of a boxed answer, at most; the released scorer reads the last 300 of a response (RELEASED D16)."""
 _UNBOXABLE = str.maketrans("", "", "{}\\")
 
 
 class ActionWriter:
     """Writes the actions of one episode in its dialect.
 
-    Creates that would make an action longer than ``max_action_chars`` wait for the next ones; operations that the
+    Creates that would make an action longer than ``max_action_chars`` wait for the next actions. Operations that the
     environment does not have (``operations=``, ``scratchpad=False``, ``storage=False``) are left out.
     """
 
@@ -38,14 +38,14 @@ class ActionWriter:
 
     @property
     def waiting(self) -> bool:
-        """Whether creates are left over; an agent sends them before it reads or answers."""
+        """Whether creates are waiting; an agent writes them before it reads or answers."""
         return bool(self._waiting)
 
     def write(self, operations: Sequence[Operation], observation: Observation) -> str:
-        """The action for these operations.
+        """The action text for these operations.
 
-        What names entries or replaces the scratchpad comes first, because it holds for this observation only; then
-        creates, then reads and answers, so that they see what was stored. Where none is left while reading, it says so.
+        Updates, deletes and the scratchpad come first, because they depend on this observation. Then come creates, then
+        reads and answers, so that these see what was stored. A reading step without operations gets ``SILENCE``.
         """
         config = self._config
         known = [op for op in operations if op.kind in config.kinds]
@@ -57,7 +57,7 @@ class ActionWriter:
             if "create" in config.kinds:
                 self._waiting.append(Create(MOVE_ON))
             else:
-                # There may be no entry 1: a well-formed update moves the chunk on even if it is rejected (SPEC E2).
+                # There may be no entry 1: a well-formed update advances the chunk even if it is rejected (SPEC E2).
                 now.append(Update(1, MOVE_ON))
         lines: list[str] = []
         room = self._append(lines, now, config.max_action_chars)
@@ -83,17 +83,24 @@ class ActionWriter:
 
 
 def write_action(operations: Sequence[Operation], dialect: str) -> str:
-    r"""The action of these operations: ``format_action``, for texts that nobody has looked at.
+    r"""Write operations as ``format_action`` does, for texts that have not been checked.
 
-    A dialect of the user's own may not be able to write every text. Such a one is written as a single line, and if that
-    does not help either, as its words alone.
+    A custom dialect may not be able to write every text. Such a text is written as a single line, or if that fails as
+    well, as its words alone.
 
     >>> write_action([Create("Ada died."), Read("Ada")], "crud")
     '<create>Ada died.</create>\n<read>Ada</read>'
 
+    Args:
+        operations: The operations, in the order of execution.
+        dialect: A built-in dialect, or ``"package.module:name"``.
+
+    Returns:
+        The action text, one operation per line.
+
     Raises:
-        ConfigError: a dialect of the user's own cannot write a line of words.
-        ValueError: a built-in dialect cannot write the text; :func:`harmless` texts are none of those.
+        ConfigError: a custom dialect cannot write a line of words.
+        ValueError: a built-in dialect cannot write the text; it can write every :func:`harmless` text.
     """
     return "\n".join(_line(op, dialect) for op in operations)
 
@@ -126,7 +133,7 @@ _WORDS = re.compile(r"\w+")
 
 
 def answer(text: str, dialect: str) -> Answer:
-    """An answer that the dialect can write: without angle brackets, and for ``released`` short and without braces."""
+    """An answer that the dialect can write: without angle brackets, for ``released`` also short and without braces."""
     text = harmless(text)
     if dialect == "released":
         text = text.translate(_UNBOXABLE)[:MAX_BOXED].strip()

@@ -1,4 +1,4 @@
-"""Prompts: one Jinja2 template per dialect turns an observation into text (SPEC E10)."""
+"""Prompts: a Jinja2 template per dialect renders observations as text (SPEC E10)."""
 
 from atommem_gym.prompts.render import PromptTemplate
 

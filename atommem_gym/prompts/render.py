@@ -1,4 +1,4 @@
-"""Loads a template, ours or the user's, and renders observations with it."""
+"""Loads a prompt template, a built-in or a custom one, and renders observations with it."""
 
 from __future__ import annotations
 
@@ -17,34 +17,35 @@ from atommem_gym.prompts.sandbox import FolderLoader, PromptEnvironment
 from atommem_gym.trust import is_built_in_template
 
 _WRONG = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
-"""What a template raises that calculates with the wrong things."""
+"""The errors that a wrong template raises."""
 _EXTENDS = re.compile(r"\{%[-+]?\s*extends\b")
 
 
 class PromptTemplate:
-    """The prompt of an environment: a system text that depends on its configuration, a user text on the observation.
+    """The prompt of an environment: a system text, which depends on its configuration, and a user text per observation.
 
-    A template is rendered twice, with ``part`` set to ``"system"`` and to ``"user"``. It sees every keyword argument
-    of the environment, ``kinds`` (the operations there are), ``tool_schemas``, ``abstention`` (whether questions may
-    have no answer), and for the user part every field of
-    the observation. ``scratchpad`` is a flag in the system part and the text in the user part, where the flag is
-    ``scratchpad_enabled``. A user's template may extend ours, ``{% extends "crud.j2" %}``, and include others of
-    its own folder; a dialect of the user's own brings its template with it, which ``{% extends dialect ~ ".j2" %}``
-    means too. Each runs in a sandbox, within bounds (:mod:`atommem_gym.prompts.sandbox`), and reads no other file.
+    A template is rendered twice, with ``part`` set to ``"system"`` and to ``"user"``. Its variables are every keyword
+    argument of the environment, ``kinds`` (the kinds of operations that exist), ``tool_schemas``, ``abstention``
+    (whether questions may have no answer), and in the user part every field of the observation. ``scratchpad`` is a
+    flag in the system part and the text in the user part, where the flag is ``scratchpad_enabled``.
 
-    **Prompts that share their prefix.** ``"shared_prefix"`` in place of a file is the dialect's own prompt in another
-    order: what all members of a group see at a step comes first (instructions, question, chunk), what each has made
-    itself (scratchpad, memories, results, what is left to it) last. A server that caches prefixes computes the first
-    part once a group. The texts are the same; a file of that name is meant by ``"./shared_prefix"``.
+    A custom template may extend a built-in one, ``{% extends "crud.j2" %}``, and include other templates of its folder.
+    A custom dialect has its own template, which ``{% extends dialect ~ ".j2" %}`` extends. Every template runs in a
+    sandbox, within bounds (:mod:`atommem_gym.prompts.sandbox`), and reads no other file.
+
+    **Prompts that share their prefix.** ``"shared_prefix"`` in place of a file is the dialect's prompt in another
+    order: first what all sessions of a group see at a step (instructions, question, chunk), then what each session has
+    made itself (scratchpad, memories, results, steps left). A server with a prefix cache computes the first part once
+    per group. The texts are the same. A file of that name is written ``"./shared_prefix"``.
 
     Args:
-        config: The environment's configuration.
-        path: A Jinja2 template file that replaces the dialect's, or ``"shared_prefix"``; by default the one that
-            ``config`` names, if any.
+        config: The environment's keyword arguments.
+        path: A Jinja2 template file that replaces the dialect's template, or ``"shared_prefix"``; by default
+            ``config.template``, if it is set.
 
     Raises:
-        ConfigError: the template cannot be read or is not valid Jinja2, or the dialect is of the user's own and its
-            prompt has no blocks that could be put into another order.
+        ConfigError: the template cannot be read or is not valid Jinja2; or ``"shared_prefix"`` is named for a custom
+            dialect whose template does not extend ``base.j2``.
     """
 
     def __init__(self, config: EnvConfig, path: str | Path | None = None) -> None:
@@ -83,15 +84,19 @@ class PromptTemplate:
         self.system = self._render(part="system")
 
     def user(self, observation: Mapping[str, Any]) -> str:
-        """The user text of one observation."""
+        """The user text for an observation.
+
+        Raises:
+            ConfigError: the template fails on this observation, or exceeds the bounds of the sandbox.
+        """
         return self._render(part="user", **observation)
 
     def text(self, observation: Mapping[str, Any]) -> str:
-        """System and user text in one, for models without a chat format."""
+        """System and user text in one string, for models without a chat format; raises as :meth:`user`."""
         return f"{self.system}\n\n{self.user(observation)}"
 
     def messages(self, observation: Mapping[str, Any]) -> list[dict[str, str]]:
-        """System and user text as chat messages."""
+        """System and user text as two chat messages; raises as :meth:`user`."""
         return [{"role": "system", "content": self.system}, {"role": "user", "content": self.user(observation)}]
 
     def _render(self, **values: Any) -> str:

@@ -1,8 +1,8 @@
-"""Where templates run: Jinja2's sandbox, with bounds on what a template may take of time and memory.
+"""The sandbox in which templates run: Jinja2's, with bounds on the time and memory of a template.
 
-A template may come from a stranger. The sandbox of Jinja2 keeps it from Python's internals and from changing what it is
-shown; it does not keep ``{{ 'a' * 10**8 }}`` from filling the memory, so every operation that multiplies text is
-measured before it is done. The bounds are far above what a prompt needs.
+A template may come from an untrusted source. Jinja2's sandbox keeps it from Python's internals and from changing its
+variables. It does not keep ``{{ 'a' * 10**8 }}`` from filling the memory, so here the result of every operation that
+multiplies text is estimated first. The bounds are far above what a prompt needs.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 MAX_CHARS = 1 << 25
-"""Characters of a rendered prompt, and of every text or list that a template makes on the way."""
+"""Characters of a rendered prompt, and of every intermediate text or list, at most."""
 MAX_MADE = 1 << 28
-"""Characters that one rendering makes in all."""
+"""Characters that one rendering makes in all, at most."""
 MAX_STEPS = 1_000_000
-"""Turns of loops of one rendering; a call counts for several, an include for more."""
+"""Iterations of loops in one rendering, at most; a call counts as ``_CALL_STEPS``, an include as more."""
 _CALL_STEPS = 10
 _INCLUDE_STEPS = 20
 _MAX_BITS = 4096
-"""Of a whole number."""
+"""Bits of an integer, at most."""
 _MAX_WIDTH = 1000
-"""What a field of a format string may be padded to."""
+"""Width of a field in a format string, below which it is allowed."""
 _NUMBER_CHARS = 20
 _WIDE_FIELD = re.compile(r"%[-+ #.\d]*\d{4}|%[-+ #.\d]*\*|\{[^{}]*:[^{}]*\d{4}|\{[^{}]+\{")
 _SEQUENCES: tuple[type[Collection[Any]], ...] = (
@@ -52,7 +52,7 @@ _WITHOUT_TEXT = (type(None), bool, int, float)
 
 
 class _Spent:
-    """What a rendering has used up."""
+    """Steps and characters that a rendering has used so far."""
 
     def __init__(self) -> None:
         self.steps = 0
@@ -63,10 +63,10 @@ _spent: ContextVar[_Spent | None] = ContextVar("spent", default=None)
 
 
 class PromptEnvironment(ImmutableSandboxedEnvironment):
-    """Prompts are plain text for a model: nothing is escaped, which would change documents. Undefined names raise.
+    """Renders prompts as plain text: nothing is escaped, because that would change documents. Undefined names raise.
 
     Args:
-        loader: Finds templates.
+        loader: Loads templates.
     """
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
@@ -85,11 +85,11 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         self.filters |= {"_steps": _steps, "_joined": _joined}
 
     def render_bounded(self, template: jinja2.Template, values: Mapping[str, Any]) -> str:
-        """The text of a template.
+        """Render a template with these variables.
 
         Raises:
             jinja2.TemplateError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError: the template is
-                wrong, or takes more than the bounds of this module allow.
+                wrong, or exceeds the bounds of this module.
         """
         token = _spent.set(_Spent())
         try:
@@ -98,16 +98,16 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             _spent.reset(token)
 
     def concat(self, parts: Iterable[str]) -> str:
-        """Join what a block or macro has put out."""
+        """Join the output of a block or macro."""
         return _joined(parts)
 
     def get_template(self, *arguments: Any, **keywords: Any) -> jinja2.Template:
-        """Load a template; one that includes itself over and over is stopped."""
+        """Load a template; counts steps, so that endless includes are stopped."""
         _take(steps=_INCLUDE_STEPS)
         return super().get_template(*arguments, **keywords)
 
     def call(self, context: Context, function: Any, /, *arguments: Any, **keywords: Any) -> Any:
-        """Call a macro, a function or a method of a value."""
+        """Call a macro, a function or a method, if the result is of a bounded size."""
         _take(steps=_CALL_STEPS)
         subject = getattr(function, "__self__", None)
         if isinstance(function, types.BuiltinMethodType) and isinstance(subject, (str, bytes, *_SEQUENCES, dict)):
@@ -117,7 +117,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         return super().call(context, function, *arguments, **keywords)
 
     def wrap_str_format(self, value: Any) -> Callable[..., str] | None:
-        """``str.format`` within the sandbox, if the value is that method."""
+        """A bounded ``str.format``, if the value is that method; else ``None``."""
         wrapped = super().wrap_str_format(value)
         if wrapped is None:
             return None
@@ -129,7 +129,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         return measured
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Calculate, if the result is of a bounded size."""
+        """Apply a binary operator, if the result is of a bounded size."""
         numbers = isinstance(left, int) and isinstance(right, int)
         if operator == "%" and isinstance(left, (str, bytes)):
             _check("format", left, [right])
@@ -151,7 +151,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
 
 class FolderLoader(jinja2.FileSystemLoader):
-    """Templates of the folder in which a user's template lies, and of no place that a link in it leads to."""
+    """Loads templates from the folder of a custom template; a link in it that leads out of the folder is refused."""
 
     def __init__(self, template: Path) -> None:
         super().__init__(template.parent)
@@ -169,7 +169,7 @@ class FolderLoader(jinja2.FileSystemLoader):
 
 
 class _Bounding(NodeTransformer):
-    """Lets loops and ``~``, which Jinja2 compiles to plain Python, pass through functions of ours."""
+    """Routes loops and ``~``, which Jinja2 compiles to plain Python, through the bounded filters of this module."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:
         self.generic_visit(node)
@@ -192,7 +192,7 @@ def _take(*, steps: int = 0, made: int = 0) -> None:
     spent.steps += steps
     spent.made += made
     if spent.steps > MAX_STEPS:
-        raise SecurityError(f"it takes more than {MAX_STEPS:,} turns of loops and calls; show less in one prompt")
+        raise SecurityError(f"it takes more than {MAX_STEPS:,} iterations of loops and calls; show less in one prompt")
     if spent.made > MAX_MADE:
         raise SecurityError(f"it makes more than {MAX_MADE:,} characters of text; show less in one prompt")
 
@@ -208,7 +208,7 @@ def _check_bits(bits: int) -> None:
 
 
 def _size(value: Any) -> int:
-    """Characters of a value and all that it holds, about; above ``MAX_CHARS`` also if it holds too many things."""
+    """The characters of a value and its contents, estimated; above ``MAX_CHARS`` also for too many elements."""
     if isinstance(value, (str, bytes)):
         return len(value)
     total, visited, waiting = 0, 0, [value]
@@ -234,15 +234,17 @@ def _size(value: Any) -> int:
 
 
 def _check(name: str, subject: Any, others: list[Any]) -> None:
-    """Raise if a method or filter could make too much of its subject and what else it gets.
+    """Raise if the result of a method or filter could be too large.
 
-    None makes more than their sizes multiplied (``join``, ``replace``, ``center``, ``indent``), where a number may be
-    a width.
+    No method makes more than the product of the sizes of its arguments (``join``, ``replace``, ``center``, ``indent``);
+    the size of a number is its value, because it may be a width.
     """
     if name in ("format", "format_map") and isinstance(subject, (str, bytes)):
         text = subject if isinstance(subject, str) else subject.decode("latin-1")
         if _WIDE_FIELD.search(text.replace("{{", "").replace("}}", "")):
-            raise SecurityError(f"a field of {text[:40]!r} is {_MAX_WIDTH:,} characters wide or more; write a width")
+            raise SecurityError(
+                f"a field of {text[:40]!r} may be {_MAX_WIDTH:,} characters wide or more; write a smaller width"
+            )
         fields = text.count("%") + text.count("{")
         _check_size(len(text) + fields * (_MAX_WIDTH + _size(others)))
         return
@@ -251,25 +253,25 @@ def _check(name: str, subject: Any, others: list[Any]) -> None:
 
 
 def _made(value: Any) -> Any:
-    """Note what was made; a lazy iterator is noted when it is used."""
+    """Count the size of a result; a lazy iterator is counted when it is used."""
     if isinstance(value, _COLLECTIONS):
         _take(made=len(value))
     return value
 
 
 def _listed(value: Any) -> Any:
-    """An iterator as a list, so that it can be measured."""
+    """An iterator as a list, whose size is known; other values unchanged."""
     if isinstance(value, Iterator) and not isinstance(value, LoopContext):
         found = list(islice(value, MAX_STEPS + 1))
         _take(steps=len(found))
         if len(found) > MAX_STEPS:
-            raise SecurityError(f"it goes through more than {MAX_STEPS:,} things; show less in one prompt")
+            raise SecurityError(f"it goes through more than {MAX_STEPS:,} elements; show less in one prompt")
         return found
     return value
 
 
 def _measured(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter of Jinja2 that is only done if its result is of a bounded size."""
+    """A filter of Jinja2 that raises if its result could be too large."""
 
     @functools.wraps(function)
     def measured(*arguments: Any, **keywords: Any) -> Any:
@@ -283,7 +285,7 @@ def _measured(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _steps(value: Any) -> Any:
-    """What a loop goes through, counted."""
+    """The iterable of a loop; its elements are counted as steps."""
     if isinstance(value, _COLLECTIONS):
         _take(steps=len(value))
         return value
@@ -291,7 +293,7 @@ def _steps(value: Any) -> Any:
 
 
 def _joined(parts: Iterable[Any]) -> str:
-    """The texts of the parts in one."""
+    """Join the parts as text, within the bounds."""
     texts, size = [], 0
     for part in parts:
         if not isinstance(part, str):
@@ -305,7 +307,7 @@ def _joined(parts: Iterable[Any]) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """What an expression puts out, which is about to become text."""
+    """The value of an expression, whose size is checked before it becomes text."""
     size = _size(value)
     _check_size(size)
     _take(made=size)

@@ -1,4 +1,4 @@
-"""A reader that is a function of the user's own, one question at a time or a batch of them in one call."""
+"""A reader made of a custom function, which answers one question at a time or a batch in one call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from atommem_gym.errors import AtomMemError, ReaderError
 from atommem_gym.readers.protocol import ReaderCall, Reading, ReadRequest
 
 Memory: TypeAlias = dict[str, Any]
-"""``{"id": int, "text": str, "score": float}``"""
+"""An entry as a read shows it: ``{"id": int, "text": str, "score": float}``."""
 ReaderFunction: TypeAlias = Callable[[str, list[Memory], str], str]
 """``(question, memories, scratchpad) -> answer``."""
 
@@ -19,12 +19,17 @@ class FunctionReader:
     """Answers with a function ``(question, memories, scratchpad) -> str``.
 
     The function may have an attribute ``batch``: a function ``(questions, memories, scratchpads) -> answers`` of lists
-    of one length, which is then called in its place, once for all questions that a step of many episodes closed. What
-    it answers to a question must not depend on the other ones.
+    of equal length. It is then called in place of the function, once for all questions that a step of many episodes
+    closes. Its answer to a question must not depend on the other questions.
     """
 
     def __init__(self, function: ReaderFunction, name: str) -> None:
-        """Answer with ``function``, called ``name`` in messages and traces."""
+        """Make a reader.
+
+        Args:
+            function: Returns the answer to a question from memories, best first, and scratchpad.
+            name: For messages and traces.
+        """
         self.name = name
         self._function = function
         batch = getattr(function, "batch", None)
@@ -34,7 +39,7 @@ class FunctionReader:
         """See ``FrozenReader.read``.
 
         Raises:
-            ReaderError: the function raised, or returned something that is no text.
+            ReaderError: the function raised an exception, or returned something else than a text.
         """
         if self._batch is None:
             return [self._one(request) for request in requests]
@@ -59,7 +64,7 @@ class FunctionReader:
             return function(*arguments)
         except AtomMemError:
             raise
-        except Exception as error:  # whatever the user's code raises
+        except Exception as error:  # a custom function may raise anything
             raise ReaderError(
                 f"the reader {self.name} raised {type(error).__name__}: {error}; nothing has changed, the same step "
                 "may be repeated"
@@ -72,6 +77,6 @@ class FunctionReader:
 
 
 def _arguments(request: ReadRequest) -> tuple[str, list[Memory], str]:
-    """What the function is called with; its own copies, which it may change."""
+    """The arguments of the function: copies, which it may change."""
     memories = [{"id": entry_id, "text": text, "score": float(score)} for entry_id, text, score in request.memories]
     return request.question.question, memories, request.scratchpad

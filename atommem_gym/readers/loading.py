@@ -1,4 +1,4 @@
-"""Finds the reader that ``reader=`` names, so that environments know one form."""
+"""Loads the frozen reader that ``reader=`` names."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from atommem_gym.readers.protocol import POLICY, FrozenReader
 def load_reader(
     spec: Any = POLICY, options: Mapping[str, Any] | None = None, *, abstention: bool = False
 ) -> FrozenReader | None:
-    """The reader that ``reader=spec`` means; ``None`` if the policy answers by itself.
+    """The reader that ``reader=spec`` names; ``None`` if the policy answers by itself.
 
     Args:
         spec: ``"policy"``, ``"oracle"``, the URL of an OpenAI-compatible server, ``"package.module:name"``, a function
-            ``(question, memories, scratchpad) -> str``, or a reader, which is returned as it is.
-        options: Of a server: those of :class:`~atommem_gym.readers.options.ReaderOptions`.
+            ``(question, memories, scratchpad) -> str``, or a reader, which is returned unchanged.
+        options: For a server: the fields of :class:`~atommem_gym.readers.options.ReaderOptions`.
         abstention: Whether questions may have no answer.
 
     >>> load_reader("oracle").name
     'oracle'
 
     Raises:
-        ConfigError: there is no such reader, an option is wrong, or a module is named that is not the user's own word
+        ConfigError: there is no such reader, an option is wrong, or a module may not be imported
             (:mod:`atommem_gym.trust`).
-        ReaderError: the server was asked for its model, and is down.
+        ReaderError: no model is named, and the server that was asked for it did not answer.
     """
     check_reader(spec, options)
     if spec == POLICY:
@@ -37,7 +37,7 @@ def load_reader(
     if spec == ORACLE:
         return OracleFrozenReader()
     if is_url(spec):
-        # `import atommem_gym` must be quick, and this loads an HTTP client.
+        # Imported here, because it loads an HTTP client and `import atommem_gym` must be quick.
         from atommem_gym.readers.server import ServerReader
 
         return ServerReader(spec, options, abstention=abstention)

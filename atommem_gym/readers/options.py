@@ -1,4 +1,4 @@
-"""What ``reader=`` may be, and what ``reader_options=`` may say about a reader on a server."""
+"""Checks ``reader=`` and the ``reader_options=`` of a reader on a server."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ class ReaderOptions:
     model: str | None = None
     """The model's name; by default the only one that the server lists."""
     api_key_env: str = "OPENAI_API_KEY"
-    """The environment variable that holds the key; keys themselves are never written down."""
+    """The environment variable that holds the key. Keys themselves are never stored in settings."""
     max_tokens: int = 1024
-    """Tokens of a reply at most, with room for a model that reasons first."""
+    """Tokens of a reply, at most, with room for a model that reasons first."""
     temperature: float = 0.0
+    """Sampling temperature; 0 always takes the most probable token."""
     timeout: float = 60.0
-    """Seconds of one try."""
+    """Seconds for one try."""
     tries: int = 5
-    """How often a request is tried in all."""
+    """How often a failing request is sent."""
     concurrency: int = 8
-    """Requests under way at a time."""
+    """Requests under way at the same time, at most."""
     extra_body: Mapping[str, Any] | None = None
-    """More fields of the request, such as ``{"chat_template_kwargs": {"enable_thinking": false}}``."""
+    """Further fields of the request, such as ``{"chat_template_kwargs": {"enable_thinking": false}}``."""
 
     @classmethod
     def from_mapping(cls, given: object) -> ReaderOptions:
-        """The options that are given by name; ``None`` gives none.
+        """Make options of a mapping of names to values; ``None``: all by default.
 
         Raises:
-            ConfigError: one is unknown, or has a bad value.
+            ConfigError: an option is unknown or has a wrong value.
         """
         known = [field.name for field in fields(cls)]
         options = cls(**options_by_name("reader_options", given, known, "{'model': 'Qwen3-8B'}"))
@@ -55,7 +56,7 @@ class ReaderOptions:
             raise ConfigError(f"the reader option model={options.model!r} must be a model's name, or None")
         variable: object = options.api_key_env
         if not (isinstance(variable, str) and _VARIABLE.fullmatch(variable)):
-            # Not shown: it may be the key itself.
+            # The value is not shown, because it may be the key itself.
             raise ConfigError(
                 "the reader option api_key_env must be the name of an environment variable that holds the key, such as "
                 "'OPENAI_API_KEY', and never the key itself"
@@ -71,11 +72,11 @@ class ReaderOptions:
 
 
 def check_reader(reader: object, options: object) -> None:
-    """Refuse what can name no reader, and options that go with none.
+    """Check ``reader=`` and ``reader_options=``.
 
     Raises:
-        ConfigError: ``reader`` is neither a known name, a URL, a ``"package.module:name"``, a reader nor a function, or
-            an option is unknown, has a bad value, or has nothing to say to this reader.
+        ConfigError: ``reader`` is not a known name, a URL, ``"package.module:name"``, a reader or a function; or an
+            option is unknown, has a wrong value, or is given for a reader that is not a server.
     """
     ReaderOptions.from_mapping(options)
     if options and not is_url(reader):
@@ -93,12 +94,12 @@ def check_reader(reader: object, options: object) -> None:
 
 
 def is_url(reader: object) -> bool:
-    """Whether a reader is a server."""
+    """Whether ``reader`` is the URL of a server."""
     return isinstance(reader, str) and reader.startswith(("http://", "https://"))
 
 
 def reader_name(reader: Any) -> str:
-    """How a reader is called in records; a function is named as Python finds it.
+    """The name of a reader in records; a function has the name ``module:qualified name``.
 
     >>> reader_name("oracle"), reader_name(len)
     ('oracle', 'builtins:len')

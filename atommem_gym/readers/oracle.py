@@ -1,4 +1,4 @@
-"""Answers from what is in sight as a perfect reader would, so that memory and retrieval are measured, not language."""
+"""The oracle reader: answers as a perfect reader would, so that scores measure memory and retrieval, not language."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from atommem_gym.scoring import UNKNOWN, normalize, sub_exact_match
 
 
 class OracleFrozenReader:
-    """The reader ``"oracle"``: see :func:`oracle_answer`. PRIVILEGED: it looks at answers and evidence."""
+    """The reader ``"oracle"``, by the rule of :func:`oracle_answer`. PRIVILEGED: it looks at answers and evidence."""
 
     name = "oracle"
 
     def read(self, requests: Sequence[ReadRequest]) -> list[Reading]:
-        """One reading for each request."""
+        """See ``FrozenReader.read``; never raises."""
         return [
             Reading(one, oracle_answer(one.question, visible_texts(one.memories, one.scratchpad))) for one in requests
         ]
 
 
 def oracle_answer(question: Record, texts: Sequence[str]) -> str:
-    """The gold answer if and only if the question's evidence stands in the texts (SPEC E12), else ``unknown``.
+    """The gold answer if the texts hold all of the question's evidence (SPEC E12), else ``unknown``.
 
-    Of a question that names no evidence it is the answer that stands there as whole words (SPEC D8); a yes or no means
-    nothing so. A question that has no answer gets ``unknown``.
+    For a question that names no evidence it is the first accepted answer that the texts contain as whole words (SPEC
+    D8), but never yes or no. For a question without an answer it is ``unknown``.
+
+    Args:
+        question: The record, with answers and evidence.
+        texts: The texts in sight, as :func:`visible_texts` returns them.
     """
     if question.evidence:
         return question.answer if all_visible(question, texts) else UNKNOWN
@@ -35,7 +39,7 @@ def oracle_answer(question: Record, texts: Sequence[str]) -> str:
 
 
 def says(answer: str, texts: Sequence[str]) -> bool:
-    """Whether one of the texts holds an answer as whole words; never yes or no, which stand in any text."""
+    """Whether a text contains the answer as whole words; false for yes and no, which any text may contain."""
     return (
         bool(normalize(answer))
         and normalize(answer) not in ("yes", "no")
@@ -44,9 +48,9 @@ def says(answer: str, texts: Sequence[str]) -> bool:
 
 
 def visible_texts(memories: Sequence[Seen], scratchpad: str) -> list[str]:
-    """What is in sight: scratchpad, memories, and runs of memories with consecutive ids joined.
+    """The texts in sight: scratchpad, memories, and each run of memories with consecutive ids as one text.
 
-    A text that was stored in several pieces counts as one if the pieces have consecutive ids and are all shown.
+    So a text that was stored in several pieces counts as one if the pieces have consecutive ids and are all shown.
     """
     shown = sorted(memories, key=lambda memory: memory[0])
     texts = [scratchpad, *(text for _, text, _ in shown)]

@@ -1,4 +1,4 @@
-"""What a frozen reader is asked, what it gives back, and what that cost: the form that every reader has (SPEC E13)."""
+"""The protocol of frozen readers: questions with memories in, answers and costs out (SPEC E13)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 from atommem_gym.records.record import Record
 
 POLICY = "policy"
-"""The value of ``reader=`` with which the policy answers by itself."""
+"""The value of ``reader=`` for which the policy answers by itself."""
 
 Seen: TypeAlias = tuple[int, str, float]
 """Id, text and score of an entry as a read shows it."""
@@ -17,73 +17,81 @@ Seen: TypeAlias = tuple[int, str, float]
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """A question that the policy closed with an empty answer, and what it had in sight then."""
+    """A question that the policy closed with an empty answer, and the memories and scratchpad in sight then."""
 
     question: Record
-    """Privileged: readers but the oracle look at its ``question`` alone."""
+    """The record of the question. PRIVILEGED: readers other than the oracle look only at its ``question``."""
     memories: tuple[Seen, ...] = ()
-    """Best first."""
+    """The entries of the last read, best first."""
     scratchpad: str = ""
+    """The scratchpad."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReaderCall:
-    """What one call of a reader cost."""
+    """The cost of one call of a reader."""
 
     prompt_tokens: int | None
-    """``None`` where nobody counts; so is the completion's."""
+    """Tokens of the prompt; ``None`` if unknown."""
     completion_tokens: int | None
+    """Tokens of the reply; ``None`` if unknown."""
     seconds: float
+    """Seconds of the call, failed tries included."""
     finish_reason: str | None
     """How the reply ended; ``None`` for a function."""
     reasoning: str = ""
-    """What a server returned apart from the text."""
+    """Reasoning that a server returned apart from the text."""
     tries: int = 1
+    """Requests that the reply took, failed ones included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a reader answered to one request."""
+    """A reader's answer to one request."""
 
     request: ReadRequest
+    """The request."""
     answer: str
-    """May be empty; that is scored as an answer without text."""
+    """The answer; an empty one is scored as an answer without text."""
     calls: tuple[ReaderCall, ...] = ()
-    """None for the oracle."""
+    """The calls that it took; empty for the oracle."""
 
 
 @runtime_checkable
 class FrozenReader(Protocol):
-    """Answers questions from what is in sight, each by itself, and learns nothing."""
+    """Answers questions from memories and scratchpad, each question by itself, and learns nothing."""
 
     name: str
+    """For messages and traces."""
 
     def read(self, requests: Sequence[ReadRequest]) -> list[Reading]:
-        """One reading for each request, in the order asked.
+        """One reading for each request, in order.
 
         Raises:
-            ReaderError: it failed; asking again is possible.
+            ReaderError: the reader failed; the same call may be repeated.
         """
         ...
 
 
 @dataclass(slots=True)
 class ReaderCosts:
-    """What an episode's reader has done so far, apart from all that the policy costs."""
+    """The costs of an episode's frozen reader so far, apart from those of the policy."""
 
     answered: list[int] = field(default_factory=list)
-    """The questions that it answered, by their place in the item."""
+    """The questions that it answered, by their index in the item."""
     calls: int = 0
+    """Calls of the reader."""
     prompt_tokens: int | None = 0
-    """``None`` as soon as one call was not counted; so is the completion's."""
+    """Tokens of all prompts; ``None`` if those of a call are unknown."""
     completion_tokens: int | None = 0
+    """Tokens of all replies; ``None`` if those of a call are unknown."""
     cut_short: int = 0
     """Replies that ended at their token limit."""
     seconds: float = 0.0
-    """Wall time of the calls, each by itself."""
+    """Seconds of all calls, added up."""
 
     def add(self, question: int, readings: Sequence[Reading]) -> None:
-        """Count what a step was read for a question; nothing, if the policy answered or none was closed."""
+        """Add the readings of a step for a question; a step that the policy answers or leaves open has none."""
         self.answered += [question] * len(readings)
         for call in (call for reading in readings for call in reading.calls):
             self.calls += 1
@@ -93,7 +101,7 @@ class ReaderCosts:
             self.seconds += call.seconds
 
     def copy(self) -> ReaderCosts:
-        """The same costs, to which more can be added on their own."""
+        """An independent copy."""
         return ReaderCosts(
             self.answered.copy(),
             self.calls,
@@ -104,7 +112,7 @@ class ReaderCosts:
         )
 
     def counted(self) -> dict[str, Any]:
-        """All but the seconds, which no two runs have alike: what the metrics of an episode say."""
+        """The costs for the metrics of an episode: all but the seconds, which differ from run to run."""
         return {
             "questions": len(self.answered),
             "calls": self.calls,

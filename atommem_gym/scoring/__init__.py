@@ -1,4 +1,4 @@
-"""What an answer is worth (SPEC R1–R3): exact match, F1, the released code's match, a judge, or a custom function."""
+"""Scores answers (SPEC R1–R3): exact match, F1, the released code's match, a judge, or a custom function."""
 
 from __future__ import annotations
 

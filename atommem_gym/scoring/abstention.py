@@ -1,4 +1,4 @@
-"""Questions without an answer: what counts as an abstention, and what every scorer must make of one (SPEC R5)."""
+"""Questions without an answer: which answers abstain, and how abstentions are scored by every scorer (SPEC R5)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from atommem_gym.scoring.answers import exact_match, normalize
 from atommem_gym.scoring.protocol import Scorer, ScoreRequest
 
 UNKNOWN = "unknown"
-"""What scripted agents and the oracle reader say that do not know."""
+"""The answer of scripted agents and the oracle reader when they do not know."""
 ABSTENTIONS = frozenset(
     {
         "unknown",
@@ -27,11 +27,11 @@ ABSTENTIONS = frozenset(
         "",
     }
 )
-"""Normalised answers that abstain; the empty one is an answer without text, or of marks and articles alone."""
+"""Normalised answers that abstain; the empty one stands for answers without words, or with articles alone."""
 
 
 def is_abstention(prediction: str) -> bool:
-    """Whether the answer ``prediction`` says that there is none: empty, "unknown", "I don't know" and the like.
+    """Whether the answer ``prediction`` abstains: it is empty, "unknown", "I don't know" or the like.
 
     >>> is_abstention("I don't know."), is_abstention("N/A"), is_abstention(""), is_abstention("unknown soldier")
     (True, True, True, False)
@@ -40,11 +40,11 @@ def is_abstention(prediction: str) -> bool:
 
 
 def decided(request: ScoreRequest) -> float | None:
-    """The score that no scorer is asked for, ``None`` where one is.
+    """The score of a request if abstention decides it (SPEC R5); ``None`` if a scorer must.
 
-    A question without an answer is right if and only if the answer abstains. Where there is an answer, abstaining is
-    wrong, unless an accepted answer says just the same ("None" may be a title). Of tasks whose questions all have
-    answers nothing is decided here.
+    For a question without an answer, only an abstention is right. For a question with an answer, an abstention is
+    wrong, unless it equals an accepted answer ("None" may be a title). In tasks whose questions all have answers the
+    scorer decides everything.
     """
     if request.answerable is None:
         return None
@@ -59,12 +59,12 @@ def score_all(scorer: Scorer, requests: Sequence[ScoreRequest]) -> list[float]:
     """One score in [0, 1] for each request.
 
     Args:
-        scorer: Is asked, in one call, for the requests whose score abstention does not decide (SPEC R5).
-        requests: Any number.
+        scorer: Called once, with the requests whose score abstention does not decide (SPEC R5).
+        requests: Answers to score, with their questions.
 
     Raises:
         JudgeError: the judge failed.
-        ValueError: the scorer returned something that is not a score.
+        ValueError: the scorer did not return one number in [0, 1] for each request.
     """
     scores = [decided(request) for request in requests]
     asked = [request for request, score in zip(requests, scores, strict=True) if score is None]
@@ -79,18 +79,18 @@ def score_all(scorer: Scorer, requests: Sequence[ScoreRequest]) -> list[float]:
 
 
 def measured(metric: Callable[[str, Sequence[str]], float], request: ScoreRequest) -> float:
-    """A metric of one answer, where abstention does not decide the score (SPEC R5).
+    """A metric of one answer, unless abstention decides its score (SPEC R5).
 
     Args:
-        metric: Takes a prediction and the accepted answers, such as ``exact_match`` or ``f1``.
-        request: The question with its answer.
+        metric: A function of the prediction and the accepted answers, such as ``exact_match`` or ``f1``.
+        request: The answer with its question.
     """
     score = decided(request)
     return metric(request.prediction, request.answers) if score is None else score
 
 
 def abstention_metrics(answers: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
-    """EM over the answerable questions, and precision and recall of abstention; ``None`` where nothing is counted.
+    """EM over the answerable questions, and precision and recall of abstention; ``None`` for a mean over no questions.
 
     Args:
         answers: The ``answers`` of ``episode_metrics``, of any number of episodes.

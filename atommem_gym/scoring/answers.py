@@ -1,4 +1,4 @@
-"""Exact match and F1 of short answers as SQuAD and HotpotQA define them, so that scores compare with the literature."""
+"""Exact match and F1 of short answers, as SQuAD and HotpotQA define them, for scores comparable with the literature."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _CLOSED_ANSWERS = frozenset({"yes", "no", "noanswer"})
 
 
 def normalize(text: str) -> str:
-    """``text`` in lower case, without ASCII punctuation and the articles a/an/the, with single spaces.
+    """The ``text`` in lower case, without ASCII punctuation and the articles a, an and the, with single spaces.
 
-    The steps and their order are those of the official SQuAD and HotpotQA evaluation scripts; other marks (“ ” – ·)
-    stay, as they do there.
+    The steps and their order are those of the official SQuAD and HotpotQA evaluation scripts. Other punctuation
+    (“ ” – ·) stays, as it does there.
 
     >>> normalize("The  Beatles, (1960)")
     'beatles 1960'
@@ -27,8 +27,8 @@ def normalize(text: str) -> str:
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
     """1.0 if ``prediction`` equals one of ``answers`` after normalisation, else 0.0 (SPEC R2).
 
-    An answer that normalises to nothing (``"The"``, ``"+"``) is compared as lower-cased raw text instead, so that an
-    empty prediction never matches.
+    An answer that normalises to an empty string (``"The"``, ``"+"``) is compared as lower-cased raw text instead, so
+    that an empty prediction never matches.
 
     >>> exact_match("the beatles.", ["Beatles", "The Fab Four"])
     1.0
@@ -40,9 +40,9 @@ def exact_match(prediction: str, answers: Sequence[str]) -> float:
 
 
 def sub_exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """1.0 if ``prediction`` holds one of ``answers`` as whole words, both normalised, else 0.0 (SPEC R6).
+    """1.0 if ``prediction`` contains one of ``answers`` as whole words, both normalised, else 0.0 (SPEC R6).
 
-    An answer that normalises to nothing is compared as in :func:`exact_match`.
+    An answer that normalises to an empty string is compared as in :func:`exact_match`.
 
     >>> sub_exact_match("He was born in Belgium.", ["Belgium"]), sub_exact_match("Belgiums", ["Belgium"])
     (1.0, 0.0)
@@ -60,8 +60,8 @@ def sub_exact_match(prediction: str, answers: Sequence[str]) -> float:
 def f1(prediction: str, answers: Sequence[str]) -> float:
     """The best F1 between the words of ``prediction`` and those of one of ``answers``, in [0, 1].
 
-    As in the official HotpotQA script, yes and no are all or nothing: if either side is yes, no or noanswer, F1 is
-    exact match. So it is for an answer that normalises to nothing.
+    As in the official HotpotQA script, F1 is exact match if the prediction or the answer is yes, no or noanswer. F1 is
+    also exact match for an answer that normalises to an empty string.
 
     >>> f1("the band Beatles", ["Beatles"])
     0.6666666666666666

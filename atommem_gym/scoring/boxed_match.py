@@ -1,18 +1,16 @@
-r"""The match of the released AtomMem code, so that its checkpoint is scored as it was trained (RELEASED item 18).
+r"""The match of the released AtomMem code, so that its checkpoint is scored as in its training (RELEASED item 18).
 
-An answer is compared with the answers of *its* question only and scores at most 1 (the released reward counts a match
-with any question's answer, and more than once). Three things are deliberately different in how one text is compared
-with its accepted answers:
+An answer is compared with the answers of *its* question only and scores at most 1. (The released reward counts a match
+with any question's answer, and counts it more than once.) The comparison of one text with its accepted answers differs
+from the released code on purpose in four ways:
 
-- **Two boxes in one text**: the last *whole* box counts. There the last one that is opened counts, and a text that ends
-  in an unclosed one scores 0.
-- **The window of 300 characters** is laid on the text that is scored. The dialect ``released`` finds the box before, in
-  the whole of an answer, so that in an environment a long explanation after the box costs nothing; what it hands on is
-  compared whole.
-- **An upper-case** ``\BOXED{}`` is no box. There the text is put in lower case before the box is looked for.
-
-A ``\boxed`` without its brace is nothing here. There it hides the whole boxes of a text, and ``\boxed x`` means the box
-of all that follows, up to the next dollar sign; ``\boxed {x}`` alone scores 0 in both.
+- **Several boxes in one text**: the last *complete* box counts. In the released code the last opened box counts, and a
+  text that ends in an unclosed box scores 0.
+- **The window of 300 characters** applies to the text that is scored. The dialect ``released`` looks for the box in the
+  whole answer beforehand and passes on its content, so in an environment a long explanation after the box does no harm.
+- **An upper-case** ``\BOXED{}`` is not a box. The released code lower-cases the text before it looks for the box.
+- **A ``\boxed`` without its brace** is ignored. In the released code it hides the complete boxes of the text, and
+  ``\boxed x`` is a box with all that follows, up to the next dollar sign. ``\boxed {x}`` alone scores 0 in both.
 """
 
 from __future__ import annotations
@@ -21,13 +19,13 @@ import re
 from collections.abc import Sequence
 
 WINDOW = 300
-"""How many characters at the end of a text are looked at for its box."""
-
+"""Characters at the end of a text in which its box is looked for."""
 BOX = r"\boxed{"
+"""The beginning of a box."""
 _BRACE = re.compile(r"\\boxed\{|[{}]")
 
 # Part of MATH's answer normalisation (Hendrycks et al., "Measuring Mathematical Problem Solving With the MATH Dataset",
-# 2021): the released code goes no further. Each is done before the next, so that one may complete another.
+# 2021): the released code has only these. They apply one after the other, so a later one sees the earlier ones' result.
 _REWRITES: tuple[tuple[str, str], ...] = (
     ("\n", ""),
     (r"\!", ""),
@@ -47,7 +45,7 @@ _REWRITES: tuple[tuple[str, str], ...] = (
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last ``\boxed{…}`` with balanced braces, if there is one; linear in the length.
+    r"""The content of the last ``\boxed{…}`` with balanced braces; ``None`` if there is none. Takes linear time.
 
     >>> boxed(r"It is \boxed{a}, or \boxed{\frac{1}{2}}, not \boxed{c")
     '\\frac{1}{2}'
@@ -56,7 +54,7 @@ def boxed(text: str) -> str | None:
     last = (-1, -1)
     for match in _BRACE.finditer(text):
         if match.group() != "}":
-            # A plain brace is noted as a position that no box beats.
+            # A plain brace is noted as -1, which every box beats.
             open_braces.append(match.end() if match.group() == BOX else -1)
         elif open_braces:
             last = max(last, (open_braces.pop(), match.start()))
@@ -64,10 +62,10 @@ def boxed(text: str) -> str | None:
 
 
 def normalize_released(text: str) -> str:
-    r"""``text`` in lower case, without spaces and newlines, a few LaTeX spellings unified; the rest stays.
+    r"""The ``text`` in lower case, without spaces and newlines, with a few LaTeX spellings unified.
 
-    Punctuation and articles stay, and so do ``x=``, fractions, roots, units in ``\text{}`` and a point at the
-    beginning: the rest of MATH's rewriting is no part of the released code.
+    Punctuation and articles stay, and so do ``x=``, fractions, roots, units in ``\text{}`` and a leading point, because
+    the released code lacks the rest of MATH's normalisation.
 
     >>> normalize_released("New York") == normalize_released("newyork")
     True
@@ -86,10 +84,10 @@ def released_match(prediction: str, answers: Sequence[str]) -> float:
     r"""1.0 if the boxed answer equals one of ``answers`` as the released code compares them, else 0.0.
 
     Args:
-        prediction: The text of a ``<final_answer>``, or the content of its box, which is what the dialect ``released``
-            hands on. A text that mentions ``\boxed`` but has no whole box in its last 300 characters scores 0, and so
-            does an empty one.
-        answers: Accepted answers of the question that was asked.
+        prediction: The text of a ``<final_answer>``, or the content of its box, which the dialect ``released`` passes
+            on. A text with ``\boxed`` but without a complete box in its last 300 characters scores 0, as does an empty
+            text.
+        answers: Accepted answers of the question, at least one.
 
     >>> released_match(r"It lies in \boxed{South Korea}.", ["south korea"])
     1.0

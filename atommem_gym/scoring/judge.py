@@ -1,4 +1,4 @@
-"""Lets a language model decide whether an answer is right, for answers that exact match is too strict for (SPEC R3)."""
+"""Scores answers with a language model as judge, for tasks for which exact match is too strict (SPEC R3)."""
 
 from __future__ import annotations
 
@@ -25,18 +25,20 @@ formality, units, or additional true detail do not matter. It is wrong if it dif
 alternatives of which not all are right, only repeats the question, talks about grading, or is empty.
 
 Reply with exactly one JSON object and nothing else: {"correct": true} or {"correct": false}"""
+"""The judge's system message."""
 
 
 class JudgeScorer:
-    """Scores 1.0 or 0.0 as a chat model of an OpenAI-compatible server decides, at temperature 0.
+    """Scores 1.0 or 0.0 by the verdict of a chat model on an OpenAI-compatible server, at temperature 0.
 
-    The model sees the question, the gold answers and the candidate as one JSON object, so that no answer can close its
-    field and speak to the judge. A reply that is not exactly one verdict is asked for again, and so is one that is odd
-    or that its server did not end as a stop (SPEC A9); what does not come in ``tries`` replies raises. It never scores
-    0 in place of a verdict. An empty answer is wrong without asking.
+    The model sees the question, the gold answers and the candidate as one JSON object, so that no answer can end its
+    field and give the judge instructions. A reply is asked for again if it is not exactly one verdict, cannot be read,
+    or was not ended properly by its server (SPEC A9). Without a verdict after ``tries`` replies, ``JudgeError`` is
+    raised; a missing verdict never scores 0. An empty answer scores 0 without a call.
     """
 
     name = "judge"
+    """For messages and traces."""
 
     def __init__(
         self,
@@ -50,20 +52,20 @@ class JudgeScorer:
         concurrency: int = 8,
         max_tokens: int = 2048,
     ) -> None:
-        """Describe the judge; nothing is sent yet.
+        """Set up the judge; nothing is sent yet.
 
         Args:
             url: Base URL ending in ``/v1``; by default the environment variable ``ATOMMEM_JUDGE_URL``.
-            model: The chat model; by default the environment variable ``ATOMMEM_JUDGE_MODEL``.
-            api_key: By default the environment variable ``OPENAI_API_KEY``.
-            tries: How often a request is sent while it fails, and how many replies are read for one verdict.
+            model: Name of the chat model; by default the environment variable ``ATOMMEM_JUDGE_MODEL``.
+            api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``.
+            tries: How often a failing request is sent, and how many replies are read for one verdict.
             backoff: Seconds before the second try, doubled before each further one.
-            timeout: Seconds of one try.
-            concurrency: Requests under way at a time.
-            max_tokens: Longest reply, with room for a model that reasons first.
+            timeout: Seconds for one try.
+            concurrency: Requests under way at the same time, at most.
+            max_tokens: Tokens of a reply, at most, with room for a model that reasons first.
 
         Raises:
-            ConfigError: no URL or no model is given, or the URL is malformed.
+            ConfigError: no URL or no model is given, the URL is malformed, or a number is out of range.
         """
         url = url or os.environ.get("ATOMMEM_JUDGE_URL")
         model = model or os.environ.get("ATOMMEM_JUDGE_MODEL")
@@ -86,10 +88,10 @@ class JudgeScorer:
         self._max_tokens = max_tokens
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[float]:
-        """1.0 or 0.0 for each request, in the order asked; equal requests are judged once.
+        """1.0 or 0.0 for each request, in order; equal requests are judged once.
 
         Raises:
-            JudgeError: the server failed, or gave no verdict, after all tries; nothing was scored.
+            JudgeError: the server failed or gave no verdict in ``tries`` tries; nothing was scored.
         """
         asked = [request for request in dict.fromkeys(requests) if request.prediction.strip()]
         verdicts = dict(zip(asked, self._endpoint.map(self._verdict, asked), strict=True))
@@ -123,9 +125,9 @@ class JudgeScorer:
 
 
 def parse_verdict(reply: object) -> bool | None:
-    """The verdict of a judge's reply, or ``None`` if it is anything but one JSON object ``{"correct": true|false}``.
+    """The verdict of a judge's reply; ``None`` if it is anything but one JSON object ``{"correct": true|false}``.
 
-    Reasoning (SPEC A8) and a code fence around the object are what chat models add unasked, and are ignored.
+    Reasoning (SPEC A8) and a code fence around the object are ignored, because chat models add them unasked.
 
     >>> parse_verdict('{"correct": true}'), parse_verdict("correct: true"), parse_verdict('{"correct": "true"}')
     (True, None, None)
@@ -136,7 +138,7 @@ def parse_verdict(reply: object) -> bool | None:
     if text.startswith("```") and text.endswith("```"):
         text = text.removeprefix("```").removesuffix("```").removeprefix("json").strip()
     try:
-        # Pairs, since a dict would hide that a key came twice.
+        # As pairs, since a dict would hide a repeated key.
         pairs = json.loads(text, object_pairs_hook=tuple)
     except (ValueError, RecursionError):
         return None
@@ -147,7 +149,7 @@ def parse_verdict(reply: object) -> bool | None:
 
 
 def _data(request: ScoreRequest) -> str:
-    """The request as a JSON object in which no text can end its string, whatever characters it holds."""
+    """The request as a JSON object; no text can end its string, whatever characters it holds."""
     gold = ", ".join(quoted(answer) for answer in request.answers)
     return (
         f'{{"question": {quoted(request.question)},\n "gold_answers": [{gold}],\n'

@@ -1,4 +1,4 @@
-"""What a scorer is asked and what it gives back: the form that every scorer has, whatever it scores with."""
+"""The protocol of scorers: answers with their questions in, scores in [0, 1] out."""
 
 from __future__ import annotations
 
@@ -9,27 +9,33 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """One given answer, with the question it was given to and the answers that are right."""
+    """One answer to score, with its question and the accepted answers."""
 
     question: str
+    """The question that was asked."""
     prediction: str
+    """The answer to score."""
     answers: tuple[str, ...]
-    """Empty for a question without an answer."""
+    """The accepted answers; empty for a question without an answer."""
     answerable: bool | None = None
-    """Whether the question has an answer, where a task has questions without (SPEC R5); ``None``: all have one. No
-    scorer is asked about those that have none."""
+    """Whether the question has an answer, in a task where some have none (SPEC R5); ``None`` in other tasks. Scorers
+    are never called with unanswerable questions."""
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Scores answers, each by itself: an answer counts for the question it was given to, once, and for no other."""
+    """Scores answers, each by itself: an answer counts once, for its own question."""
 
     name: str
+    """For messages and traces."""
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[float]:
-        """One score in [0, 1] for each request, in the order asked; the requests stay as they are.
+        """One score in [0, 1] for each request, in order.
+
+        Args:
+            requests: Answers to score; not to be changed.
 
         Raises:
-            JudgeError: the judge gave no usable verdict; asking again is possible, nothing was scored.
+            JudgeError: the judge gave no verdict. Nothing was scored, and the same call may be repeated.
         """
         ...

@@ -1,4 +1,4 @@
-"""Finds the scorer that ``reward=`` names, and makes one of a user's function, so that environments know one form."""
+"""Loads the scorer that ``reward=`` names, and makes scorers of functions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,12 @@ class FunctionScorer:
     """Scores with a function ``(prediction, answers, question) -> float``."""
 
     def __init__(self, function: RewardFunction, name: str) -> None:
-        """Score with ``function``, called ``name`` in messages and traces."""
+        """Make a scorer.
+
+        Args:
+            function: Returns the score, in [0, 1], of a prediction, its accepted answers and its question.
+            name: For messages and traces.
+        """
         self.name = name
         self._function = function
 
@@ -29,7 +34,7 @@ class FunctionScorer:
         """See ``Scorer.score``.
 
         Raises:
-            ValueError: the function returned something that is not a number in [0, 1].
+            ValueError: the function returned something else than a number in [0, 1].
         """
         return [
             self._checked(self._function(request.prediction, request.answers, request.question)) for request in requests
@@ -51,25 +56,25 @@ _BUILT_IN: dict[str, RewardFunction] = {
 
 
 def load_scorer(spec: str | RewardFunction | Scorer) -> Scorer:
-    """The scorer that ``reward=spec`` means.
+    """The scorer that ``reward=spec`` names.
 
     Args:
         spec: ``"em"``, ``"f1"``, ``"subem"`` (an answer contained as whole words), ``"released"``, ``"judge"`` (an
-            OpenAI-compatible endpoint, see ``scoring.judge``), ``"package.module:function"``, or a callable
-            ``(prediction, answers, question) -> float`` in [0, 1], or a scorer, which is returned as it is.
+            OpenAI-compatible server, see ``scoring.judge``), ``"package.module:function"``, a callable
+            ``(prediction, answers, question) -> float`` in [0, 1], or a scorer, which is returned unchanged.
 
     >>> load_scorer("em").score([ScoreRequest("Who sang it?", "The Beatles", ("Beatles",))])
     [1.0]
 
     Raises:
-        ConfigError: nothing of that name exists, the judge's settings are missing, or a module is named that is not the
-            user's own word (:mod:`atommem_gym.trust`).
+        ConfigError: there is no scorer of this name, the judge's settings are missing, or a module may not be imported
+            (:mod:`atommem_gym.trust`).
     """
     if isinstance(spec, str):
         if spec in _BUILT_IN:
             return FunctionScorer(_BUILT_IN[spec], spec)
         if spec == "judge":
-            # `import atommem_gym` must be quick, and the judge loads an HTTP client.
+            # Imported here, because the judge loads an HTTP client and `import atommem_gym` must be quick.
             from atommem_gym.scoring.judge import JudgeScorer
 
             return JudgeScorer()

@@ -1,4 +1,4 @@
-"""atommem-gym behind a server of OpenEnv: the client, and the models that both sides share."""
+"""atommem-gym on an OpenEnv server: the client, and the data models that client and server share."""
 
 from .client import AtomMemOpenEnv
 from .models import AtomMemAction, AtomMemObservation, Memory, Message

@@ -1,4 +1,4 @@
-"""The typed client: an environment over a websocket, one session each."""
+"""The typed client: an environment over a websocket, with one session per client."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .models import AtomMemAction, AtomMemObservation
 
 
 class AtomMemOpenEnv(EnvClient[AtomMemAction, AtomMemObservation, State]):
-    """A session with a server of atommem-gym; several clients have several sessions, apart from each other.
+    """A session on an atommem-gym server; every client has its own session.
 
-    ``reset`` takes ``seed`` and what the environment takes as options: ``index``, ``shuffle_seed``, ``difficulty``.
-    What the environment raises there comes here as a ``RuntimeError`` with its message, and nothing has changed.
+    ``reset`` takes ``seed`` and the options of the environment: ``index``, ``shuffle_seed``, ``difficulty``. An error
+    of the environment on the server is raised here as a ``RuntimeError`` with its message; nothing has changed then.
 
     Example::
 

@@ -43,6 +43,24 @@ pairs = st.one_of(
 """A pair, and what ``thinking`` is."""
 
 
+@pytest.mark.parametrize(
+    "reasoning",
+    [
+        *("<think>no</think>", "<THINKING>no</Thinking>", "<seed:think>no</seed:think>", "[THINK]no[/THINK]"),
+        *("<|START_THINKING|>no<|END_THINKING|>", "◁think▷no◁/think▷", "<mm:think>no</mm:think>"),
+        *("<|inner_prefix|>no<|inner_suffix|>", "<|channel|>analysis<|message|>no<|end|>"),
+    ],
+)
+def test_A8_the_families_are_known_by_the_spelling_of_their_models(reasoning: str) -> None:
+    assert without_thinking(f"a {reasoning}b") == "a b"
+    assert parse(reasoning.replace("no", "<create>no</create>") + "<create>b</create>") == [Create("b")]
+
+
+def test_A8_a_named_pair_is_a_tag_in_any_case() -> None:
+    named = checked_pairs(["<Reason>", "</REASON>"])
+    assert parse("<reason><create>no</create></reason><create>b</create>", thinking=named) == [Create("b")]
+
+
 def drafts(dialect: str, *without: str) -> st.SearchStrategy[str]:
     """What a model may write while it reasons: operations, tags, delimiters of other pairs, and text."""
     strange = [text for pair in (*DEFAULT, *NAMED) for text in pair]

@@ -381,7 +381,7 @@ def test_a_server_that_is_killed_costs_no_finished_group_and_ends_the_run(
     killed.set()
     server.stop()
     worker._thread.join(WAITS_S)
-    with pytest.raises(AtomMemError, match=r"3 groups failed in a row; .*Error: .* See to the server at http://"):
+    with pytest.raises(AtomMemError, match=r"3 groups failed in a row; .*Error: .* Check the server at http://"):
         worker.check_health(WAITS_S)
     while not worker.rollout_buffer.empty():
         sample = worker.rollout_buffer.get()
@@ -479,7 +479,7 @@ def test_a_worker_that_was_stopped_goes_on_with_the_next_group(
 ) -> None:
     serve(server, tokenizer, reference.answers)
     worker = make(rows(range(32)))
-    with pytest.raises(AtomMemError, match=r"does not run.*start\(\)"):
+    with pytest.raises(AtomMemError, match=r"is not running.*start\(\)"):
         worker.check_health(WAITS_S)
     collected(worker, 0, 1)
     assert not [thread for thread in threading.enumerate() if thread.name == "atommem-rollouts"]

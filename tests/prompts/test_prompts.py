@@ -177,10 +177,10 @@ HOSTILE = {
     "".join(f"{{% set v{i} = 'a' * 30000000 %}}" for i in range(40)): "characters",
     "{% for a in range(99999) %}" + "x" * 1000 + "{% endfor %}": "characters",
     # Out of time.
-    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}": "turns",
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}": "iterations",
     "{% for a in range(999999) %}x{% endfor %}": "OverflowError",
-    "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}": "turns",
-    "{% set n = 60 %}{% include 'twice.j2' %}": "turns",
+    "{% macro f(n) %}{% if n %}{{ f(n-1) }}{{ f(n-1) }}{% endif %}{% endmacro %}{{ f(60) }}": "iterations",
+    "{% set n = 60 %}{% include 'twice.j2' %}": "iterations",
     "{% include 'self.j2' %}": "RecursionError",
     # Merely wrong.
     "{{ 1 / 0 }}": "ZeroDivisionError",

@@ -103,7 +103,7 @@ def test_a_run_that_grows_and_a_cut_last_line_are_shown_as_far_as_they_go(logs: 
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("sessions.jsonl", '{"part": "train"}', "is no session of the agent loop"),
+        ("sessions.jsonl", '{"part": "train"}', "is not a session of a training"),
         (
             "sessions.jsonl",
             '{"part": "train", "global_step": "x", "uid": 1, "reward": 1}',

@@ -1,1 +1,1 @@
-"""Fixed protocols: what is played to the item, with hashes, so that the numbers of two papers can be compared."""
+"""Fixed protocols: the exact items to play, with hashes, so that the numbers of two papers can be compared."""

@@ -1,4 +1,4 @@
-"""A protocol: environments, document counts, settings and items by name and hash, from the package or from a file."""
+"""Protocols fix environments, document counts, settings, and items by id and hash; from the package or a file."""
 
 from __future__ import annotations
 
@@ -19,53 +19,54 @@ from atommem_gym.registration import TASKS, load_items
 from atommem_gym.trust import without_secrets
 
 VERSION = 1
-"""Of the files; any change of a field or of its meaning raises it."""
+"""Version of the files; any change of a field or of its meaning raises it."""
 FIXED = ("envs", "docs", "seeds", "episodes", "items_seed", "settings")
-"""The fields of a plan that a protocol decides; of ``settings`` all but those of ``FREE``."""
+"""The fields of a plan that a protocol fixes; of ``settings`` all but those in ``FREE``."""
 FREE = frozenset(
     {
         *("source", "store", "store_reads", "keep_memory", "embedder", "embedder_options"),
         *("reader", "reader_options", "dialect", "thinking", "template"),
     }
 )
-"""Keyword arguments that do not change what is asked: where records lie, how a memory is stored and found, who reads,
-and how actions are written. They are part of a result all the same, and of its plan."""
+"""Keyword arguments that a protocol leaves free, because they do not change what is asked: where records lie, how
+memory is stored and searched, who reads, and how actions are written. They may change results; the plan has them."""
 
 ItemHash: TypeAlias = tuple[str, str]
-"""An item's id, and the hash of its questions, answers, evidence and documents in their order."""
+"""An item's id and its :func:`item_hash`."""
 
 
 @dataclass(frozen=True, slots=True)
 class FixedProtocol:
-    """What everybody plays who plays it."""
+    """A fixed protocol: all evaluations that follow it play the same items by the same rules."""
 
     name: str
+    """Name of the protocol."""
     plan: Mapping[str, Any]
-    """The ``FIXED`` fields, as a plan's values."""
+    """The ``FIXED`` fields of a plan, as plain values."""
     rules: Mapping[str, Mapping[str, Any]]
-    """All keyword arguments of each environment that are not free, by its label, defaults included: what they were
-    when the protocol was made. A keyword argument of later versions is not among them."""
+    """The keyword arguments of each environment that are not free, by its label, with the defaults of the version that
+    made the protocol. Keyword arguments of later versions are not among them."""
     items: Mapping[str, Sequence[ItemHash]]
-    """In the order in which they are played, by ``LABEL/DOCUMENTS``."""
+    """The items in the order of play, by ``LABEL/DOCUMENTS``."""
 
     @property
     def hash(self) -> str:
-        """Of all that it fixes."""
+        """Hash of plan, rules and items."""
         return _hash({"plan": self.plan, "rules": self.rules, "items": self.items})
 
     @property
     def title(self) -> str:
-        """Name and hash, as plans and reports have it."""
+        """``NAME#HASH``, as in plans and reports."""
         return f"{self.name}#{self.hash}"
 
     def apply(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The values of a plan that follows this protocol.
 
         Args:
-            values: Agents, model, and settings that are free.
+            values: Plain values of a plan: agents, model, and settings that are free.
 
         Raises:
-            ConfigError: they give something that the protocol fixes.
+            ConfigError: ``values`` hold a field or setting that the protocol fixes.
         """
         for name in FIXED:
             if name != "settings" and name in values:
@@ -79,10 +80,10 @@ class FixedProtocol:
         return {**values, **self.plan, "settings": settings, "protocol": self.title}
 
     def check_plan(self, plan: Plan) -> None:
-        """Refuse a plan that does not follow this protocol.
+        """Check that a plan follows this protocol.
 
         Raises:
-            ConfigError: it fixes something else.
+            ConfigError: a field, setting or default differs.
         """
         ours = fixed_values(plan)
         for name in FIXED:
@@ -103,10 +104,10 @@ class FixedProtocol:
                     )
 
     def check(self, env: EnvPlan, docs: int, items: Sequence[Item]) -> None:
-        """Refuse items that are not those of the protocol.
+        """Check that the items of an environment at one document count are those of the protocol.
 
         Raises:
-            ConfigError: one differs; the message names the first.
+            ConfigError: their number or an item differs; the message names the first.
         """
         theirs = self.items.get(_cell(env, docs))
         if theirs is None or len(theirs) != len(items):
@@ -120,9 +121,9 @@ class FixedProtocol:
                 )
 
     def to_text(self) -> str:
-        """The file, which :func:`read_protocol` reads."""
+        """The text of the protocol's file; :func:`parse_protocol` is the inverse."""
         head = {"version": VERSION, "name": self.name, "hash": self.hash, "plan": self.plan, "rules": self.rules}
-        # One item a line, for whoever looks at what differs.
+        # One item per line, so that a line diff shows what differs.
         cells = ",\n".join(
             f"{json.dumps(cell)}: [\n" + ",\n".join(json.dumps(list(item)) for item in listed) + "\n]"
             for cell, listed in self.items.items()
@@ -131,12 +132,12 @@ class FixedProtocol:
 
 
 def item_hash(item: Item) -> str:
-    """Of questions, answers, evidence and documents in their order."""
+    """Hash of an item's questions, answers, evidence and documents, in their order."""
     return _hash(identity(item, documents_hash(item.documents)))[:16]
 
 
 def fixed_values(plan: Plan) -> dict[str, Any]:
-    """What a protocol fixes of a plan."""
+    """The ``FIXED`` fields of a plan, as plain values without free settings."""
     values = {field: value for field, value in without_secrets(plan.to_values()).items() if field in FIXED}
     values["settings"] = _without_free(values["settings"])
     values["envs"] = [
@@ -146,10 +147,14 @@ def fixed_values(plan: Plan) -> dict[str, Any]:
 
 
 def lock(name: str, plan: Plan) -> FixedProtocol:
-    """The protocol of a plan: its items as its records make them today.
+    """Make a protocol of a plan, with the items that its records give now.
+
+    Args:
+        name: Name of the protocol.
+        plan: What it fixes; agents and model are ignored.
 
     Raises:
-        ConfigError, DatasetUnavailableError: the items cannot be had.
+        ConfigError, DatasetUnavailableError: the items cannot be loaded.
     """
     found = {}
     for env in plan.envs:
@@ -159,15 +164,15 @@ def lock(name: str, plan: Plan) -> FixedProtocol:
 
 
 def known_protocols() -> list[str]:
-    """The names of those that come with the package."""
+    """Names of the protocols that come with the package."""
     return sorted(file.name[:-5] for file in _folder().iterdir() if file.name.endswith(".json"))
 
 
 def load_protocol(name: str) -> FixedProtocol:
-    """A protocol by its name, or the path of its file.
+    """Load a protocol by its name, or from a file by its path.
 
     Raises:
-        ConfigError: there is none, or it is damaged.
+        ConfigError: there is no such protocol, or its file is damaged.
     """
     if name in known_protocols():
         return parse_protocol((_folder() / f"{name}.json").read_text(encoding="utf-8"), name)
@@ -184,10 +189,14 @@ def load_protocol(name: str) -> FixedProtocol:
 
 
 def parse_protocol(text: str, where: str) -> FixedProtocol:
-    """The protocol in a text.
+    """The protocol in the text of a file.
+
+    Args:
+        text: JSON, as :meth:`FixedProtocol.to_text` makes it.
+        where: Names the file in messages.
 
     Raises:
-        ConfigError: it is damaged, of another version, or changed by hand: its hash does not fit.
+        ConfigError: it is damaged, of another version, or was changed by hand, so that its hash does not fit.
     """
     try:
         values = json.loads(text)
@@ -216,7 +225,7 @@ def _cell(env: EnvPlan, docs: int) -> str:
 
 
 def _rules(plan: Plan) -> dict[str, dict[str, Any]]:
-    """The rules of each environment, whatever agent plays; the document count is the plan's."""
+    """The keyword arguments of each environment that are not free, without document count and agents' demands."""
     rules = {}
     for env in plan.envs:
         task = next(task for task in TASKS.values() if task.env_id == env.id)
@@ -227,7 +236,7 @@ def _rules(plan: Plan) -> dict[str, dict[str, Any]]:
 
 
 def drawn_items(plan: Plan, env: EnvPlan, docs: int) -> Iterator[Item]:
-    """The items of an environment of a plan at one document count, in the order in which they are played."""
+    """The items of an environment of a plan at one document count, in the order of play."""
     task = next(task for task in TASKS.values() if task.env_id == env.id)
     items = load_items(task.name, task.config(plan.env_keywords(env, docs)))
     return (items.item(*one) for one in draw_items(items.num_items, plan.episodes, plan.items_seed))

@@ -1,1 +1,1 @@
-"""The server's side: needs atommem-gym."""
+"""The server; needs atommem-gym."""

@@ -1,10 +1,10 @@
 """The server: ``uvicorn server.app:app``, ``uv run server``, or ``python -m server.app``.
 
-Environment variables say what it serves:
+Environment variables configure it:
 
 - ``ATOMMEM_ENV_ID``: a Gymnasium id, by default ``AtomMem-Synthetic-v0``;
 - ``ATOMMEM_KEYWORDS``: its keyword arguments as a JSON object, such as ``{"num_docs": 40}``;
-- ``ATOMMEM_SESSIONS``: how many sessions there may be at a time, by default 64.
+- ``ATOMMEM_SESSIONS``: sessions at a time, at most; by default 64.
 """
 
 from __future__ import annotations
@@ -29,21 +29,23 @@ except ImportError:  # started in this folder, as OpenEnv's images do
 
 
 def make_app() -> Any:
-    """The application that the environment variables describe.
+    """Make the application that the environment variables describe.
 
     Raises:
-        ConfigError: one of them cannot be read, or a keyword argument is wrong.
+        ConfigError: a variable is malformed, or a keyword argument is wrong.
     """
     said = os.environ.get("ATOMMEM_KEYWORDS", "{}")
     try:
         keywords = json.loads(said)
     except ValueError as error:
-        raise ConfigError(f'ATOMMEM_KEYWORDS={said!r} is no JSON ({error}); write such as {{"num_docs": 40}}') from None
+        raise ConfigError(
+            f'ATOMMEM_KEYWORDS={said!r} is not JSON ({error}); write an object such as {{"num_docs": 40}}'
+        ) from None
     if not isinstance(keywords, dict):
-        raise ConfigError(f'ATOMMEM_KEYWORDS={said!r} is no JSON object; write such as {{"num_docs": 40}}')
+        raise ConfigError(f'ATOMMEM_KEYWORDS={said!r} is not a JSON object; write one such as {{"num_docs": 40}}')
     said = os.environ.get("ATOMMEM_SESSIONS", "64")
     if not said.isdecimal() or not int(said):
-        raise ConfigError(f"ATOMMEM_SESSIONS={said!r} must be a number of sessions from 1")
+        raise ConfigError(f"ATOMMEM_SESSIONS={said!r} must be a number of sessions, at least 1")
     pool = AtomMemPool(os.environ.get("ATOMMEM_ENV_ID", "AtomMem-Synthetic-v0"), capacity=int(said), **keywords)
     app = create_app(
         functools.partial(AtomMemEnvironment, pool),
@@ -60,7 +62,7 @@ app = make_app()
 
 
 def main() -> None:
-    """Serve; ``--host`` and ``--port`` say where."""
+    """Run the server on ``--host`` and ``--port``."""
     import uvicorn
 
     parser = argparse.ArgumentParser(description="Serve an environment of atommem-gym by OpenEnv's protocol.")

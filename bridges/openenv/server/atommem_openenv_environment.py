@@ -1,4 +1,4 @@
-"""Sessions of a server over one pool of environments, which embeds and writes for all of them at once."""
+"""Sessions of a server on one pool of environments, which embeds and writes for all of them at once."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ except ImportError:  # started in this folder, as OpenEnv's images do
 
 
 class AtomMemEnvironment(Environment[AtomMemAction, AtomMemObservation, State]):
-    """One session: an environment of a pool, which is taken at the first reset and given back at the end.
+    """One session: an environment of a pool, taken at the first reset and returned at the end.
 
     Args:
-        pool: Shared by all sessions; equals, environment by environment, a plain one bit for bit.
+        pool: The pool that all sessions share; each of its environments is equal to a plain one, bit for bit.
     """
 
     SUPPORTS_CONCURRENT_SESSIONS = True
@@ -46,11 +46,11 @@ class AtomMemEnvironment(Environment[AtomMemAction, AtomMemObservation, State]):
 
         Args:
             seed: Seeds the generator that draws the item.
-            episode_id: To be told again by ``state``.
-            options: Those of the environment: ``index``, ``shuffle_seed``, ``difficulty``.
+            episode_id: Id of the episode in ``state``; by default a random one.
+            options: Options of the environment: ``index``, ``shuffle_seed``, ``difficulty``.
 
         Raises:
-            IndexError, ConfigError: there is no such item, or no such option; nothing has changed.
+            IndexError, ConfigError: there is no such item or option; nothing has changed.
         """
         if self._env is None:
             self._loop = asyncio.get_running_loop()
@@ -65,7 +65,7 @@ class AtomMemEnvironment(Environment[AtomMemAction, AtomMemObservation, State]):
         """Carry out an action.
 
         Raises:
-            ResetNeeded: before the first reset, or after the end of the episode.
+            ResetNeeded: there was no reset yet, or the episode has ended.
             EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed; repeat the step.
         """
         if self._env is None:
@@ -90,20 +90,28 @@ class AtomMemEnvironment(Environment[AtomMemAction, AtomMemObservation, State]):
         )
 
     def reset(self, seed: int | None = None, episode_id: str | None = None, **options: Any) -> AtomMemObservation:
-        """Not there: the pool is awaited."""
+        """Not supported: use ``reset_async``.
+
+        Raises:
+            NotImplementedError: always.
+        """
         raise NotImplementedError("this environment is awaited: await reset_async(…)")
 
     def step(self, action: AtomMemAction, timeout_s: float | None = None, **keywords: Any) -> AtomMemObservation:
-        """Not there: the pool is awaited."""
+        """Not supported: use ``step_async``.
+
+        Raises:
+            NotImplementedError: always.
+        """
         raise NotImplementedError("this environment is awaited: await step_async(…)")
 
     @property
     def state(self) -> State:
-        """The episode's id, and how many steps it has had."""
+        """Id of the episode, and its number of steps so far."""
         return self._state
 
     def get_metadata(self) -> EnvironmentMetadata:
-        """What the server says of itself."""
+        """Name, description and version of the server."""
         return EnvironmentMetadata(
             name="atommem_openenv",
             description=f"{self._pool.env_id} of atommem-gym: read a stream, keep what matters in memory, then answer",
@@ -111,8 +119,8 @@ class AtomMemEnvironment(Environment[AtomMemAction, AtomMemObservation, State]):
         )
 
     def close(self) -> None:
-        """Give the place in the pool back; called from any thread, so that it only asks for it."""
+        """Return the environment to the pool; it may be called from any thread, so it does not wait for that."""
         env, self._env = self._env, None
         if env is not None and self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the pool is, too
+            with contextlib.suppress(RuntimeError):  # the loop is closed, and the pool with it
                 asyncio.run_coroutine_threadsafe(env.aclose(), self._loop)

@@ -160,6 +160,6 @@ def test_a_mini_batch_for_any_number_of_updates_is_shared_out_evenly() -> None:
 def test_the_table_says_each_number_once() -> None:
     steps = SessionSteps(64, 7.0, 8.0, 11.0, 11)
     table = markdown(training_numbers(steps, QWEN3_8B, config()), steps)
-    assert "| rows a training step | 512 to 704 |" in table
-    assert "| optimizer updates a training step | 1 |" in table
-    assert "| a token in the KV cache | 144 KiB |" in table
+    assert "| rows per training step | 512 to 704 |" in table
+    assert "| optimizer updates per training step | 1 |" in table
+    assert "| one token in the KV cache | 144 KiB |" in table
