@@ -36,7 +36,7 @@ def face(init: Path) -> list[str]:
     tree = ast.parse((stub if stub.exists() else init).read_text(encoding="utf-8"))
     names: list[str] = []
     for node in tree.body:
-        if stub.exists() and isinstance(node, ast.ImportFrom):
+        if stub.exists() and isinstance(node, ast.ImportFrom) and node.module:  # without one it is a room
             names += [alias.asname or alias.name for alias in node.names]
         elif stub.exists() and isinstance(node, ast.AnnAssign):
             names.append(ast.unparse(node.target))
