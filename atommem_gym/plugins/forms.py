@@ -17,7 +17,7 @@ class Form:
     what: str
     """With its article, for messages: ``a store``."""
     written: str
-    """The signature as users write it."""
+    """How it is written, after "a store is", with ``name`` for what the value names."""
     arguments: tuple[Any, ...] | None = None
     """Examples of the arguments by position that it is called with; ``None``: it is an object, which nobody calls."""
     keywords: Mapping[str, Any] = field(default_factory=dict)
@@ -33,13 +33,18 @@ class Form:
     @property
     def remedy(self) -> str:
         """How to find out what is wrong, for the end of a message."""
-        return f"; atommem_gym.testing.{self.check} proves {self.what}" if self.check else ""
+        return f"; atommem_gym.testing.{self.check} says what else it needs" if self.check else ""
+
+    @property
+    def callee(self) -> str:
+        """What has to be named, if it is called."""
+        return f"a class or a function that makes {self.what}" if self.makes else "a function"
 
 
 FORMS: dict[str, Form] = {
     "store": Form(
         "a store",
-        "name(dim, *, keep, embedder)",
+        "made by name(dim, *, keep, embedder), and has the methods of atommem_gym.memory.protocols.Store",
         arguments=(1,),
         keywords={"keep": None, "embedder": ""},
         methods={"write": 1, "candidates": 1, "load": 1, "episodes": 0, "drop": 1, "release": 1, "close": 0},
@@ -48,7 +53,7 @@ FORMS: dict[str, Form] = {
     ),
     "embedder": Form(
         "an embedder",
-        "name()",
+        "made by name(), and has name, dim and embed(texts, kind)",
         arguments=(),
         methods={"embed": 2},
         attributes={"name": str, "dim": int},
@@ -56,7 +61,7 @@ FORMS: dict[str, Form] = {
     ),
     "tokenizer": Form(
         "a tokenizer",
-        "name()",
+        "made by name(), and has name, starts(text), count(text), counts(texts) and cut(text, limit)",
         arguments=(),
         methods={"starts": 1, "count": 1, "counts": 1, "cut": 2},
         attributes={"name": str},
@@ -71,7 +76,7 @@ FORMS: dict[str, Form] = {
     ),
     "agent": Form(
         "an agent",
-        "name()",
+        "made by name(), and has name, reset(episode, seed) and act(observation)",
         arguments=(),
         methods={"reset": 2, "act": 1},
         attributes={"name": str},
@@ -79,11 +84,16 @@ FORMS: dict[str, Form] = {
     ),
     "reader": Form(
         "a reader",
-        "name(question, memories, scratchpad), which returns a text",
+        "a function name(question, memories, scratchpad) that returns a text",
         arguments=("", [], ""),
         makes=False,
         check="check_reader",
     ),
-    "reward": Form("a reward", "name(prediction, answers, question)", arguments=("", (), ""), makes=False),
+    "reward": Form(
+        "a reward",
+        "a function name(prediction, answers, question) that returns a number from 0 to 1",
+        arguments=("", (), ""),
+        makes=False,
+    ),
 }
 """By the keyword argument that names the part (``agent``: the option of the command line)."""
