@@ -70,6 +70,7 @@ FORMS: dict[str, Form] = {
     "dialect": Form(
         "a dialect",
         "an object with parse(text), format_operations(operations), tag_names and template",
+        makes=False,
         methods={"parse": 1, "format_operations": 1},
         attributes={"tag_names": Mapping, "template": str},
         check="check_dialect",

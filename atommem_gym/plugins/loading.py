@@ -97,13 +97,7 @@ def load_plugin(keyword: str, value: str, *arguments: Any, **keywords: Any) -> A
         ConfigError: it cannot be found, has another signature, lacks a method or an attribute, or making it failed.
         AtomMemError: what its own code raises of this package's errors.
     """
-    found, form = find_plugin(keyword, value), FORMS[keyword]
-    if form.arguments is None:
-        check_form(keyword, value, found)
-        return found
-    if not callable(found):
-        raise _wrong(keyword, value, f"is {found!r}, which cannot be called; name {form.callee}")
-    _check_signature(keyword, value, "", found, form.arguments, form.keywords)
+    found, form = check_plugin(keyword, value), FORMS[keyword]
     if not form.makes:
         return found
     try:
@@ -114,6 +108,22 @@ def load_plugin(keyword: str, value: str, *arguments: Any, **keywords: Any) -> A
         raise _wrong(keyword, value, f"raised {type(error).__name__} when it was made: {error}") from error
     check_form(keyword, value, made)
     return made
+
+
+def check_plugin(keyword: str, value: str) -> Any:
+    """What ``"package.module:name"`` names, with as much of its form checked as shows before a part is made.
+
+    Raises:
+        ConfigError: it cannot be found, or has another signature or form.
+    """
+    found, form = find_plugin(keyword, value), FORMS[keyword]
+    if form.arguments is None:
+        check_form(keyword, value, found)
+    elif not callable(found):
+        raise _wrong(keyword, value, f"is {found!r}, which cannot be called; name {form.callee}")
+    else:
+        _check_signature(keyword, value, "", found, form.arguments, form.keywords)
+    return found
 
 
 def check_form(keyword: str, value: str, part: object) -> None:

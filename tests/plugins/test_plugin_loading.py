@@ -18,6 +18,7 @@ import atommem_gym
 from atommem_gym import testing
 from atommem_gym.actions import load_dialect, parse
 from atommem_gym.agents import make_agent
+from atommem_gym.cli import main
 from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.errors import ConfigError
@@ -182,6 +183,7 @@ def test_configuring_imports_nothing() -> None:
 
 
 STANDING = """
+from atommem_gym.cli import main
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.tokenizers import load_tokenizer
 
@@ -247,3 +249,24 @@ def test_the_names_survive_a_spec_s_json_in_another_process(tmp_path: Path) -> N
         assert one.step("STORE: one fact")[0]["feedback"] == done.stdout.strip()
         one.close()
     assert atommem_gym.__version__
+
+
+@pytest.mark.parametrize("trainer", ["verl", "skyrl"])
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("embedder=hashin", "did you mean 'hashing'?"),
+        ("embedder=localhost:8000/v1", "a URL without a scheme"),
+        ("store=numpyy", "store 'numpyy' is unknown"),
+        ("reward=emm", "reward='emm' is unknown"),
+        ("store=support.plugins.parts:store_of_another_signature", "is called with 1 argument and keep=, embedder="),
+        *((f"{keyword}=no_such_module_of_mine:It", "PYTHONPATH") for keyword in LOADERS if keyword != "agent"),
+    ],
+)
+def test_finding_6_8_training_data_names_no_part_that_the_trainer_will_not_find(
+    trainer: str, setting: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["data", trainer, "Synthetic", "-o", str(tmp_path), "--train", "1", "--validation", "1", "--set", setting]
+    assert main(command) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
