@@ -18,10 +18,7 @@ EPISODE = {"num_docs": 8, "chunk_tokens": 280, "max_entries": 4, "top_k": 2}
 """A stream short enough to be looked at, and a memory too small for it."""
 EPISODE_INDEX = 3
 """An item that makes the agent evict entries and still answer."""
-NEXT = (
-    "Next:  atommem eval Synthetic --agent keep_all tidy --episodes 10 -o runs/first\n"
-    "Then:  atommem view runs/first"
-)
+NEXT = "Next:  atommem eval Synthetic --agent keep_all tidy --episodes 10 -o runs/first\nThen:  atommem view runs/first"
 """What the README proposes, too: it needs no file and no model."""
 
 
