@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import lazy_loader
-
 from atommem_gym.agents.agent import Agent
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.agents.scripted.keep_all import KeepAllAgent
@@ -93,6 +91,8 @@ if TYPE_CHECKING:
     from . import team_play as team_play
     from . import token_policy as token_policy
 else:
+    import lazy_loader
+
     _ROOMS = ("learn", "play", "players", "rollout", "session", "shared_pools", "team", "team_play", "token_policy")
     __getattr__ = lazy_loader.attach(__name__, _ROOMS)[0]
 
