@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from atommem_gym.agents.agent import Agent
 from atommem_gym.agents.players.roles import ROLES
@@ -79,6 +80,26 @@ def register_agent(name: str, make: Callable[[], Agent]) -> None:
     if not callable(make):
         raise ConfigError(f"the agent {name!r} is {make!r}; give what makes one, such as its class")
     AGENTS[name] = make
+
+
+if TYPE_CHECKING:
+    from . import learn as learn
+    from . import play as play
+    from . import players as players
+    from . import rollout as rollout
+    from . import session as session
+    from . import shared_pools as shared_pools
+    from . import team as team
+    from . import team_play as team_play
+    from . import token_policy as token_policy
+else:
+    import lazy_loader
+
+    _ROOMS = ("learn", "play", "players", "rollout", "session", "shared_pools", "team", "team_play", "token_policy")
+    __getattr__ = lazy_loader.attach(__name__, _ROOMS)[0]
+
+    def __dir__() -> list[str]:  # without what needs an extra: help() loads what dir() lists
+        return sorted({*globals(), *_ROOMS} - {"team", "team_play"})
 
 
 __all__ = ["AGENTS", "BUILT_IN", "Agent", "make_agent", "register_agent"]

@@ -1,3 +1,8 @@
+from . import macro as macro
+from . import pool as pool
+from . import shaping as shaping
+from . import team as team
+from . import wrappers as wrappers
 from .atommem_env import AtomMemEnv as AtomMemEnv
 from .pool.pool import AtomMemPool as AtomMemPool
 from .pool.pool_env import PoolEnv as PoolEnv

@@ -1,3 +1,8 @@
+from . import language_model as language_model
+from . import openai_model as openai_model
+from . import player as player
+from . import team as team
+from . import transformers_model as transformers_model
 from .language_model import Completion as Completion
 from .language_model import LanguageModel as LanguageModel
 from .language_model import Sampling as Sampling

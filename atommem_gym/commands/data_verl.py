@@ -22,12 +22,16 @@ from atommem_gym.agents.play import draw_items
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.run import Repeated, parse_settings
 from atommem_gym.config import EnvConfig
+from atommem_gym.embedders.loading import check_model_name
 from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.plugins.loading import check_plugin, plugins_in
 from atommem_gym.records import verl_rows
 from atommem_gym.records.files import files_of_split, split_name
 from atommem_gym.records.record import Item
 from atommem_gym.records.verl_rows import ItemReference, references, write_rows
 from atommem_gym.registration import configure, load_items, resolve_env_id, task_of
+from atommem_gym.scoring import load_scorer
+from atommem_gym.stores.loading import check_store_name
 from atommem_gym.task import Task
 from atommem_gym.terminal import printable
 from atommem_gym.trust import is_built_in_template
@@ -169,9 +173,20 @@ def _task(env_id: str) -> Task:
 
 
 def _configured(env_id: str, keywords: Mapping[str, Any]) -> EnvConfig:
-    """The configuration of a part, the environment's defaults included."""
+    """The configuration of a part, the environment's defaults included.
+
+    Raises:
+        ConfigError: a keyword is wrong, also one that only the trainer will use, such as the name of an embedder.
+    """
     defaults = {name: value for name, value in gym.spec(env_id).kwargs.items() if name != "task"}
-    return configure(_task(env_id).name, {**defaults, **keywords})
+    config = configure(_task(env_id).name, {**defaults, **keywords})
+    check_store_name(config.store)
+    check_model_name(config.embedder)
+    if isinstance(config.reward, str) and config.reward != "judge":  # whose key the trainer's machine may have alone
+        load_scorer(config.reward)
+    for keyword, value in plugins_in({name: getattr(config, name) for name in EnvConfig.__slots__}).items():
+        check_plugin(keyword, value)
+    return config
 
 
 def _check_sources(train: EnvConfig, validation: EnvConfig) -> None:

@@ -18,10 +18,8 @@ EPISODE = {"num_docs": 8, "chunk_tokens": 280, "max_entries": 4, "top_k": 2}
 """A stream short enough to be looked at, and a memory too small for it."""
 EPISODE_INDEX = 3
 """An item that makes the agent evict entries and still answer."""
-NEXT = (
-    "Your own data next:  atommem run HotpotQA --set source=PATH/TO/hotpot_dev_distractor_v1.json "
-    "--agent keep_all tidy --episodes 20"
-)
+NEXT = "Next:  atommem eval Synthetic --agent keep_all tidy --episodes 10 -o runs/first\nThen:  atommem view runs/first"
+"""What the README proposes, too: it needs no file and no model."""
 
 
 @dataclass

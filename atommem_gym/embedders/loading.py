@@ -232,6 +232,20 @@ def _load(name: str, options: EmbedderOptions) -> Embedder:
         )
     if is_plugin("embedder", name):
         return _own_embedder(name, options)
+    check_model_name(name)
+    from atommem_gym.embedders.sentence_embedder import SentenceEmbedder
+
+    return SentenceEmbedder(name, options=options)
+
+
+def check_model_name(name: str) -> None:
+    """Refuse what was meant as a URL, a custom embedder or a built-in one, and would be taken for a model's name.
+
+    Raises:
+        ConfigError: it is misspelt.
+    """
+    if name in (*_BUILT_IN, "minilm") or name.startswith(("http://", "https://")) or is_plugin("embedder", name):
+        return
     if lacks_scheme(name) and not os.path.lexists(name):
         raise ConfigError(f"embedder={name!r} is a URL without a scheme; write http://{name}")
     check_colon("embedder", name)
@@ -239,9 +253,6 @@ def _load(name: str, options: EmbedderOptions) -> Embedder:
     meant = nearest(name.lower(), [*_BUILT_IN, "minilm"], cutoff=0.75)
     if meant and not os.path.lexists(name):
         raise ConfigError(f"unknown embedder {name!r}; did you mean {meant!r}?")
-    from atommem_gym.embedders.sentence_embedder import SentenceEmbedder
-
-    return SentenceEmbedder(name, options=options)
 
 
 def _own_embedder(name: str, options: EmbedderOptions) -> Embedder:

@@ -17,7 +17,7 @@ class Form:
     what: str
     """The name of the part with its article, for messages: ``a store``."""
     written: str
-    """The signature as users write it."""
+    """How it is written, after "a store is", with ``name`` for what the value names."""
     arguments: tuple[Any, ...] | None = None
     """Examples of the positional arguments of the call; ``None`` if the part is an object that is not called."""
     keywords: Mapping[str, Any] = field(default_factory=dict)
@@ -34,13 +34,18 @@ class Form:
     @property
     def remedy(self) -> str:
         """Which function finds out what is wrong, for the end of a message."""
-        return f"; atommem_gym.testing.{self.check} proves {self.what}" if self.check else ""
+        return f"; atommem_gym.testing.{self.check} says what else it needs" if self.check else ""
+
+    @property
+    def callee(self) -> str:
+        """What the value names, for parts that are called."""
+        return f"a class or a function that makes {self.what}" if self.makes else "a function"
 
 
 FORMS: dict[str, Form] = {
     "store": Form(
         "a store",
-        "name(dim, *, keep, embedder)",
+        "made by name(dim, *, keep, embedder), and has the methods of atommem_gym.memory.protocols.Store",
         arguments=(1,),
         keywords={"keep": None, "embedder": ""},
         methods={"write": 1, "candidates": 1, "load": 1, "episodes": 0, "drop": 1, "release": 1, "close": 0},
@@ -49,7 +54,7 @@ FORMS: dict[str, Form] = {
     ),
     "embedder": Form(
         "an embedder",
-        "name()",
+        "made by name(), and has name, dim and embed(texts, kind)",
         arguments=(),
         methods={"embed": 2},
         attributes={"name": str, "dim": int},
@@ -57,7 +62,7 @@ FORMS: dict[str, Form] = {
     ),
     "tokenizer": Form(
         "a tokenizer",
-        "name()",
+        "made by name(), and has name, starts(text), count(text), counts(texts) and cut(text, limit)",
         arguments=(),
         methods={"starts": 1, "count": 1, "counts": 1, "cut": 2},
         attributes={"name": str},
@@ -66,13 +71,14 @@ FORMS: dict[str, Form] = {
     "dialect": Form(
         "a dialect",
         "an object with parse(text), format_operations(operations), tag_names and template",
+        makes=False,
         methods={"parse": 1, "format_operations": 1},
         attributes={"tag_names": Mapping, "template": str},
         check="check_dialect",
     ),
     "agent": Form(
         "an agent",
-        "name()",
+        "made by name(), and has name, reset(episode, seed) and act(observation)",
         arguments=(),
         methods={"reset": 2, "act": 1},
         attributes={"name": str},
@@ -80,11 +86,16 @@ FORMS: dict[str, Form] = {
     ),
     "reader": Form(
         "a reader",
-        "name(question, memories, scratchpad), which returns a text",
+        "a function name(question, memories, scratchpad) that returns a text",
         arguments=("", [], ""),
         makes=False,
         check="check_reader",
     ),
-    "reward": Form("a reward", "name(prediction, answers, question)", arguments=("", (), ""), makes=False),
+    "reward": Form(
+        "a reward",
+        "a function name(prediction, answers, question) that returns a number from 0 to 1",
+        arguments=("", (), ""),
+        makes=False,
+    ),
 }
 """By the keyword argument that names the part (``agent``: the option of the command line)."""

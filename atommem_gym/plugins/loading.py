@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError, nearest
 from atommem_gym.plugins.forms import FORMS, Form
 from atommem_gym.trust import check_import, names_attribute
 
@@ -64,22 +64,23 @@ def find_plugin(keyword: str, value: str) -> Any:
     """
     module, _, attributes = value.partition(":")
     check_import(module, f"{keyword}={value!r}")
-    remedy = FORMS[keyword].remedy
     try:
         found: Any = importlib.import_module(module)
-    except ImportError as error:
-        raise ConfigError(
-            f"{keyword}={value!r}: module {module!r} cannot be imported ({error}); is its folder on PYTHONPATH?{remedy}"
-        ) from error
-    except Exception as error:  # whatever the module's own code raises
-        raise ConfigError(
-            f"{keyword}={value!r}: importing {module!r} raised {type(error).__name__}: {error}; mend the module{remedy}"
-        ) from error
+    except (Exception, SystemExit) as error:  # whatever the module's own code raises
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{module}.".startswith(f"{missing}."):
+            said = f"module {module!r} cannot be imported ({error}); is its folder on PYTHONPATH?"
+        else:
+            said = f"importing {module!r} raised {type(error).__name__}: {error}; mend the module"
+            said += f", or install {missing!r}" if missing is not None else ""
+        raise ConfigError(f"{keyword}={value!r}: {said}") from error
     for attribute in attributes.split("."):
         try:
             found = getattr(found, attribute)
         except AttributeError as error:
-            raise ConfigError(f"{keyword}={value!r}: {module!r} has no {attributes!r} ({error}){remedy}") from error
+            close = nearest(attribute, [name for name in dir(found) if not name.startswith("_")])
+            meant = f"did you mean {close!r}?" if close is not None else f"name {FORMS[keyword].what} that it has"
+            raise ConfigError(f"{keyword}={value!r}: {module!r} has no {attributes!r} ({error}); {meant}") from error
     return found
 
 
@@ -96,13 +97,7 @@ def load_plugin(keyword: str, value: str, *arguments: Any, **keywords: Any) -> A
         ConfigError: it cannot be found, has the wrong signature, lacks a method or an attribute, or raises.
         AtomMemError: its own code raises an error of this package.
     """
-    found, form = find_plugin(keyword, value), FORMS[keyword]
-    if form.arguments is None:
-        check_form(keyword, value, found)
-        return found
-    if not callable(found):
-        raise _wrong(keyword, value, f"is {found!r}, which cannot be called; name a class or a function")
-    _check_signature(keyword, value, "the call", found, form.arguments, form.keywords)
+    found, form = check_plugin(keyword, value), FORMS[keyword]
     if not form.makes:
         return found
     try:
@@ -113,6 +108,22 @@ def load_plugin(keyword: str, value: str, *arguments: Any, **keywords: Any) -> A
         raise _wrong(keyword, value, f"raised {type(error).__name__} when it was made: {error}") from error
     check_form(keyword, value, made)
     return made
+
+
+def check_plugin(keyword: str, value: str) -> Any:
+    """What ``"package.module:name"`` names, with as much of its form checked as shows before a part is made.
+
+    Raises:
+        ConfigError: it cannot be found, or has another signature or form.
+    """
+    found, form = find_plugin(keyword, value), FORMS[keyword]
+    if form.arguments is None:
+        check_form(keyword, value, found)
+    elif not callable(found):
+        raise _wrong(keyword, value, f"is {found!r}, which cannot be called; name {form.callee}")
+    else:
+        _check_signature(keyword, value, "", found, form.arguments, form.keywords)
+    return found
 
 
 def check_form(keyword: str, value: str, part: object) -> None:
@@ -135,7 +146,7 @@ def check_form(keyword: str, value: str, part: object) -> None:
             raise _wrong(keyword, value, f"has no method {name!r}")
         if inspect.iscoroutinefunction(method):
             raise _wrong(keyword, value, f"has a coroutine function as {name!r}, and nobody awaits it; use plain `def`")
-        _check_signature(keyword, value, f"{name!r}", method, (None,) * count, {})
+        _check_signature(keyword, value, f"has a method {name!r} that ", method, (None,) * count, {})
     for name, kind in form.attributes.items():
         held = getattr(part, name, None)
         whole = not isinstance(held, bool) and isinstance(held, int) and held > 0
@@ -153,9 +164,11 @@ def _check_signature(
     try:
         signature.bind(*arguments, **keywords)
     except TypeError as error:
-        takes = f"{what} takes {signature}, which does not fit {len(arguments)} argument"
+        given = f"{len(arguments)} argument{'' if len(arguments) == 1 else 's'}"
         named = f" and {', '.join(f'{name}=' for name in keywords)}" if keywords else ""
-        raise _wrong(keyword, value, f"{takes}{'' if len(arguments) == 1 else 's'}{named} ({error})") from error
+        takes = signature.replace(return_annotation=inspect.Signature.empty)
+        fault = f"{what}takes {takes} and is called with {given}{named} ({error})"
+        raise _wrong(keyword, value, fault) from error
 
 
 def _wrong(keyword: str, value: str, fault: str) -> ConfigError:

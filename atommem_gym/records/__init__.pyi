@@ -1,3 +1,5 @@
+from . import layout as layout
+from . import record as record
 from .record import Document as Document
 from .record import Evidence as Evidence
 from .record import Item as Item

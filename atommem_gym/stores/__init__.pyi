@@ -1,3 +1,4 @@
+from . import numpy_store as numpy_store
 from .lite.store import MilvusLiteStore as MilvusLiteStore
 from .loading import open_store as open_store
 from .milvus_server import MilvusServerStore as MilvusServerStore

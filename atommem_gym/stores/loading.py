@@ -70,10 +70,20 @@ def open_store(
         from atommem_gym.stores.milvus_server import MilvusServerStore
 
         return MilvusServerStore(store, dim, keep=bool(keep), embedder=embedder)
-    if is_plugin("store", store):
-        return _own_store(store, dim, store_reads, keep, embedder)
-    check_colon("store", store)
-    raise ConfigError(f"store {store!r} is unknown; valid forms: {_FORMS}")
+    check_store_name(store)
+    return _own_store(store, dim, store_reads, keep, embedder)
+
+
+def check_store_name(store: str) -> None:
+    """Refuse a name of no form that :func:`open_store` knows; nothing is opened.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    known = store in ("numpy", "milvus") or store.startswith(("milvus://", "http://", "https://"))
+    if not known and not is_plugin("store", store):
+        check_colon("store", store)
+        raise ConfigError(f"store {store!r} is unknown; valid forms: {_FORMS}")
 
 
 def _own_store(store: str, dim: int, store_reads: str, keep: bool | None, embedder: str) -> Store:

@@ -1,22 +1,5 @@
 """Traces: the versioned record of an episode, written, read, checked and explained."""
 
-from atommem_gym.traces.causes import evidence_fates, failure_causes
-from atommem_gym.traces.files import TraceWriter, count_traces, read_traces, write_traces
-from atommem_gym.traces.record import CAUSES, AgentTrace, EpisodeTrace, StepSeconds, StepTrace, TraceError
-from atommem_gym.traces.recorder import TraceRecorder
+import lazy_loader
 
-__all__ = [
-    "CAUSES",
-    "AgentTrace",
-    "EpisodeTrace",
-    "StepSeconds",
-    "StepTrace",
-    "TraceError",
-    "TraceRecorder",
-    "TraceWriter",
-    "count_traces",
-    "evidence_fates",
-    "failure_causes",
-    "read_traces",
-    "write_traces",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

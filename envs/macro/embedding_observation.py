@@ -14,7 +14,7 @@ from atommem_gym.envs.branching import shallow
 from atommem_gym.envs.macro.macro_actions import MacroActions
 from atommem_gym.envs.macro.macro_state import MacroState, Measures
 from atommem_gym.envs.macro.relevance import Array
-from atommem_gym.envs.wrappers.base import plain_base
+from atommem_gym.envs.wrappers.base import check_observations, plain_base
 from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.step import Observation, Phase
@@ -104,9 +104,10 @@ class EmbeddingObservation(gym.Wrapper[Any, Any, Observation, Any], RecordConstr
 
     def __init__(self, env: gym.Env[Observation, Any], vectors: int | None = 32) -> None:
         RecordConstructorArgs.__init__(self, vectors=vectors)
-        plain_base(self, env)
-        super().__init__(env)
+        base = plain_base(self, env)
         self._macro = _macro_actions(env)
+        check_observations(self, env, base)
+        super().__init__(env)
         dim = self._macro.macro_state.dim
         self.vectors = dim if vectors is None else check_integer("vectors", vectors, 0, or_else=", or None for all")
         self._projection = None

@@ -10,12 +10,13 @@ import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from gymnasium.utils import RecordConstructorArgs
 
 from atommem_gym.actions import Answer, Create, Delete, Operation, Read, Scratchpad, Update
 from atommem_gym.config import EnvConfig
 from atommem_gym.envs.macro.macro_state import MacroState, Piece, Stored
-from atommem_gym.envs.wrappers.base import plain_base
+from atommem_gym.envs.wrappers.base import check_actions, check_observations, plain_base
 from atommem_gym.envs.wrappers.forking import around_fork, check_forkable
 from atommem_gym.errors import ConfigError
 from atommem_gym.policies.answering import fill
@@ -89,6 +90,8 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
     def __init__(self, env: gym.Env[Observation, str], slots: int = 4) -> None:
         RecordConstructorArgs.__init__(self, slots=slots)
         self._base = plain_base(self, env)
+        check_observations(self, env, self._base)
+        check_actions(self, env)
         super().__init__(env)
         self.config = self._base.config
         _check(self.config, slots)
@@ -128,6 +131,8 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
             ResetNeeded: see ``AtomMemEnv.step``.
         """
         choices = np.asarray(action)
+        if self._base.episode.state.over:
+            raise ResetNeeded("the episode is over; call reset() before the next step()")
         if not self._choices.contains(choices.astype(self._choices.dtype)):
             raise ValueError(f"the choices {choices.tolist()} are not in {self._choices}; see MacroActions")
         done: Counter[str] = Counter()

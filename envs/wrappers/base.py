@@ -6,14 +6,26 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import gymnasium as gym
-from gymnasium.vector import VectorEnv
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.wrappers import Autoreset
+from gymnasium.wrappers.vector import DictInfoToList
 
+from atommem_gym.actions import ActionText
 from atommem_gym.envs.atommem_env import AtomMemEnv
 from atommem_gym.envs.vector_env import AtomMemVectorEnv
 from atommem_gym.envs.wrappers import vector
 from atommem_gym.errors import ConfigError
 
 VectorEnvs: TypeAlias = VectorEnv[Any, Sequence[str], Any]
+
+OUTERMOST = (Autoreset, DictInfoToList)
+"""Wrappers of Gymnasium that go outside of ours: one begins episodes unseen, the other changes the form of ``info``."""
+INSTEAD = {
+    "atommem_gym.envs.pool": "a pool takes shaping= and credit= in place of wrappers (docs/parallel.md)",
+    "atommem_gym.envs.team": "a team takes the wrappers of PettingZoo alone (docs/team.md)",
+}
+"""What to do with the environments of this family that cannot be wrapped, by the package of their class."""
 
 
 def atommem_env(env: object) -> AtomMemEnv:
@@ -39,6 +51,7 @@ def plain_base(wrapper: object, env: object) -> AtomMemEnv:
         ConfigError: it is a vector environment, or none of this family; the message says what to type instead.
     """
     name, twin = type(wrapper).__name__, _name_in_both_rooms(wrapper)
+    _check_wrappable(name, env)
     if isinstance(getattr(env, "unwrapped", None), AtomMemVectorEnv) and twin is not None:
         raise ConfigError(
             f"{name} wraps single environments, and {env} is a vector environment; "
@@ -63,10 +76,11 @@ def vector_base(wrapper: object, env: object) -> AtomMemVectorEnv:
     Raises:
         ConfigError: it is a single environment, or none of this family; the message says what to type instead.
     """
+    name, twin = type(wrapper).__name__, _name_in_both_rooms(wrapper)
+    _check_wrappable(name, env)
     base = getattr(env, "unwrapped", None)
     if isinstance(base, AtomMemVectorEnv):
         return base
-    name, twin = type(wrapper).__name__, _name_in_both_rooms(wrapper)
     if isinstance(base, AtomMemEnv) and isinstance(env, gym.Env):
         raise ConfigError(
             f"{name} wraps vector environments, and {env} is a single environment; "
@@ -76,6 +90,59 @@ def vector_base(wrapper: object, env: object) -> AtomMemVectorEnv:
         f"{env} is no AtomMem vector environment; make one with gymnasium.make_vec('AtomMem-…-v0', num_envs=…), "
         f"or put atommem_gym.envs.wrappers.{twin or name} into each environment of a SyncVectorEnv or AsyncVectorEnv"
     )
+
+
+def check_observations(
+    wrapper: object, env: gym.Env[Any, Any] | VectorEnvs, base: AtomMemEnv | AtomMemVectorEnv
+) -> None:
+    """Refuse to read observations that a wrapper in between has changed.
+
+    Args:
+        wrapper: Which one reads them.
+        env: What it is to go around.
+        base: The environment under all wrappers.
+
+    Raises:
+        ConfigError: what ``env`` observes lacks fields of what ``base`` observes.
+    """
+    space, wanted = env.observation_space, base.observation_space
+    if isinstance(space, spaces.Dict) and isinstance(wanted, spaces.Dict) and wanted.keys() <= space.keys():
+        return
+    name = type(wrapper).__name__
+    raise ConfigError(
+        f"{name} reads the observations of {base}, and {env} has others in their place; put {name} on the inner side "
+        "of the wrapper that changes them, or leave one of the two out"
+    )
+
+
+def check_actions(wrapper: object, env: gym.Env[Any, Any]) -> None:
+    """Refuse to write action texts for a wrapper that takes other actions.
+
+    Raises:
+        ConfigError: ``env`` does not take texts.
+    """
+    if not isinstance(env.action_space, ActionText):
+        name = type(wrapper).__name__
+        raise ConfigError(
+            f"{name} writes actions as text, and {env} takes {env.action_space}; put {name} on the inner side of the "
+            "wrapper that changes them, or leave one of the two out"
+        )
+
+
+def _check_wrappable(name: str, env: object) -> None:
+    """Refuse pools and teams, and wrappers of Gymnasium that only work on the outside."""
+    for package, instead in INSTEAD.items():
+        if type(getattr(env, "unwrapped", env)).__module__.startswith(f"{package}."):
+            raise ConfigError(f"{name} wraps single or vector environments, and {env} is none of them; {instead}")
+    layer = env
+    while isinstance(layer, (gym.Wrapper, VectorWrapper)):
+        if isinstance(layer, OUTERMOST):
+            outer = type(layer).__name__
+            raise ConfigError(
+                f"{name} cannot go around {env}, since {outer} hides from it what it has to see; "
+                f"put {outer} around {name}"
+            )
+        layer = layer.env
 
 
 def _name_in_both_rooms(wrapper: object) -> str | None:

@@ -15,7 +15,7 @@ from gymnasium.vector.utils import create_shared_memory
 
 from atommem_gym.actions import UnicodeText
 from atommem_gym.actions.space import no_shared_memory
-from atommem_gym.envs.wrappers.base import plain_base
+from atommem_gym.envs.wrappers.base import check_observations, plain_base
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.step import Observation
 
@@ -60,6 +60,7 @@ class PromptObservation(gym.ObservationWrapper[str, str, Observation], RecordCon
     def __init__(self, env: gym.Env[Observation, str], template: str | Path | None = None) -> None:
         RecordConstructorArgs.__init__(self, template=template)
         base = plain_base(self, env)
+        check_observations(self, env, base)
         gym.ObservationWrapper.__init__(self, env)
         self.template = PromptTemplate(base.config, template)
         self.observation_space = prompt_space()
@@ -88,6 +89,7 @@ class ChatObservation(gym.ObservationWrapper[Messages, str, Observation], Record
     def __init__(self, env: gym.Env[Observation, str], template: str | Path | None = None) -> None:
         RecordConstructorArgs.__init__(self, template=template)
         base = plain_base(self, env)
+        check_observations(self, env, base)
         gym.ObservationWrapper.__init__(self, env)
         self.template = PromptTemplate(base.config, template)
         self.observation_space = ChatSpace()

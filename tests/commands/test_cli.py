@@ -154,7 +154,10 @@ def test_demo_plays_all_agents_then_shows_one_episode_and_says_what_to_type_next
     assert "These rows measure memory and retrieval, not language." in " ".join(out.split())
     steps = [out.index(part) for part in ("step 0", "action", "memory after it", "feedback", "end of the episode")]
     assert steps == sorted(steps)
-    assert out.rstrip().splitlines()[-1].startswith("Your own data next:  atommem run HotpotQA --set source=")
+    last = [line.split(":  ")[1] for line in out.rstrip().splitlines()[-2:]]
+    assert [line.split()[1] for line in last] == ["eval", "view"]
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    assert all(f"\n{line} " in readme for line in last), "the README and the demo propose the same thing"
     # The episode that is shown makes the agent forget something and still answer.
     assert "deleted" in out
     assert "EM 1" in out

@@ -111,3 +111,45 @@ def test_docstrings_become_markdown() -> None:
     )
     assert HOOK["markdown"]("One a step (SPEC M3, R2).", {}) == "One a step ([rule M3](../semantics.md#M3), R2)."
     assert HOOK["markdown"]("A test at the end:\n>>> 1", {}).endswith("```pycon\n>>> 1\n```")
+
+
+@pytest.fixture(scope="module")
+def names() -> dict[str, Any]:
+    """``docs/hooks/names.py``."""
+    return runpy.run_path(str(ROOT / "docs" / "hooks" / "names.py"))
+
+
+def test_a_guide_links_the_first_mention_of_a_public_name(names: dict[str, Any]) -> None:
+    known = names["known_names"]()
+    page = (
+        "# `AtomMemPool`\n`AtomMemPool(…)` and `AtomMemPool`, `env`, `unknown`, [`StoreError`](x.md), ``RecordError``\n"
+        "```python\n# `ConfigError`\nfrom atommem_gym.actions import (\n    Answer,\n    parse,\n)\n```\n"
+        "`envs.Curriculum`, `wrappers.vector.Curriculum`, `tag_names`\n"
+    )
+    text = names["linked"](page, "plugins/some.md", known)
+    expected = page
+    for code, place in (
+        ("`AtomMemPool(…)`", "pool.md#atommem_gym.envs.AtomMemPool"),
+        ("`envs.Curriculum`", "vector.md#atommem_gym.envs.Curriculum"),
+        ("`wrappers.vector.Curriculum`", "vector.md#atommem_gym.envs.wrappers.vector.Curriculum"),
+    ):
+        expected = expected.replace(code, f"[{code}](../reference/{place})")
+    assert text.startswith(expected)
+    assert text.removeprefix(expected) == (
+        "\nIn the reference: [`Answer`](../reference/actions.md#atommem_gym.actions.Answer), "
+        "[`parse`](../reference/actions.md#atommem_gym.actions.parse).\n"
+    )
+
+
+def test_guides_are_linked_with_the_reference(names: dict[str, Any]) -> None:
+    known = names["known_names"]()
+    assert set(known.values()) <= {(page, name) for page, found in ENTRIES.items() for name in found}
+    pages = [path for folder in ("", "plugins") for path in (ROOT / "docs" / folder).glob("*.md")]
+    without = [
+        path.name
+        for path in pages
+        if "from atommem_gym." in (text := path.read_text(encoding="utf-8"))
+        and "reference/" not in names["linked"](text, path.name, known)
+    ]
+    assert len(pages) > 30
+    assert without == []

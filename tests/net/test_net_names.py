@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,8 @@ def test_a_public_name_is_where_it_is_said_to_be(label: str) -> None:
 
 @pytest.mark.parametrize("module", ["atommem_gym.envs", "atommem_gym.testing"])
 def test_the_list_has_all_that_a_package_offers(module: str) -> None:
-    assert set(PUBLIC[module]) == set(resolve(module + ".__all__"))  # type: ignore[call-overload]
+    offered: list[str] = resolve(module + ".__all__")  # type: ignore[assignment]
+    assert set(PUBLIC[module]) == {name for name in offered if find_spec(f"{module}.{name}") is None}  # no rooms
 
 
 @pytest.mark.parametrize(("page", "line"), sorted({*IMPORTS} - {*HEAVY}))

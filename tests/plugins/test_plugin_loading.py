@@ -18,6 +18,7 @@ import atommem_gym
 from atommem_gym import testing
 from atommem_gym.actions import load_dialect, parse
 from atommem_gym.agents import make_agent
+from atommem_gym.cli import main
 from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.errors import ConfigError
@@ -92,7 +93,10 @@ def test_A6_a_dialect_of_ones_own_reads_and_is_reported_in_its_own_words() -> No
         ("support.plugins.parts:number", ("'support.plugins.parts:number'",)),
         ("support.plugins.parts:Nothing.inside", ("'support.plugins.parts:Nothing.inside'", "has no 'Nothing.inside'")),
         ("no_such_module_of_mine:It", ("'no_such_module_of_mine:It'", "No module named", "PYTHONPATH")),
+        ("support.plugins.parts:numbr", ("has no 'numbr'", "did you mean 'number'?")),
         ("broken_module_of_mine:It", ("'broken_module_of_mine:It'", "ZeroDivisionError", "mend the module")),
+        ("leaving_module_of_mine:It", ("raised SystemExit: 3", "mend the module")),
+        ("needy_module_of_mine:It", ("No module named 'no_such_library'", "or install 'no_such_library'")),
         ("support.plugins.parts:", ("'support.plugins.parts:'",)),
         (":Store", ("':Store'",)),
         ("my-parts:Store", ("'my-parts:Store'",)),
@@ -102,6 +106,8 @@ def test_what_cannot_be_found_is_named_with_what_helps(
     keyword: str, value: str, told: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken_module_of_mine.py").write_text("1 / 0\n")
+    (tmp_path / "leaving_module_of_mine.py").write_text("raise SystemExit(3)\n")
+    (tmp_path / "needy_module_of_mine.py").write_text("import no_such_library\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError) as caught:
         LOADERS[keyword](value)
@@ -109,7 +115,9 @@ def test_what_cannot_be_found_is_named_with_what_helps(
     half_a_name = value in ("support.plugins.parts:", ":Store", "my-parts:Store")
     if keyword != "reward":
         assert not half_a_name or "'package.module:name'" in str(caught.value)
-        assert half_a_name or f"atommem_gym.testing.{FORMS[keyword].check}" in str(caught.value)
+        found = value == "support.plugins.parts:number"
+        assert not found or f"atommem_gym.testing.{FORMS[keyword].check}" in str(caught.value)
+        assert "PYTHONPATH" not in str(caught.value) or value.startswith("no_such_module_of_mine")
 
 
 @pytest.mark.parametrize(
@@ -119,9 +127,9 @@ def test_what_cannot_be_found_is_named_with_what_helps(
         ("store", "store_of_another_signature", ("takes (dim: 'int')", "keep=, embedder=")),
         ("store", "StoreThatRaises", ("OSError", "no such disk")),
         ("store", "lines", ("cannot be called",)),
-        ("embedder", "EmbedderWithOneArgument", ("'embed' takes", "2 arguments")),
+        ("embedder", "EmbedderWithOneArgument", ("has a method 'embed' that takes", "2 arguments")),
         ("embedder", "EmbedderWithoutDim", ("dim=0", "whole number of at least 1")),
-        ("embedder", "EmbedderOfAGiven", ("the call takes (model: 'str')", "name()")),
+        ("embedder", "EmbedderOfAGiven", ("it takes (model: 'str') and is called with 0 arguments", "name()")),
         ("embedder", "EmbedderOfFloat64", ("float64 [1, 27]", "float32 array [1, 27]")),
         ("embedder", "AwaitedEmbedder", ("coroutine", "'embed'")),
         ("tokenizer", "TokenizerWithoutCut", ("has no method 'cut'",)),
@@ -175,6 +183,7 @@ def test_configuring_imports_nothing() -> None:
 
 
 STANDING = """
+from atommem_gym.cli import main
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.tokenizers import load_tokenizer
 
@@ -240,3 +249,24 @@ def test_the_names_survive_a_spec_s_json_in_another_process(tmp_path: Path) -> N
         assert one.step("STORE: one fact")[0]["feedback"] == done.stdout.strip()
         one.close()
     assert atommem_gym.__version__
+
+
+@pytest.mark.parametrize("trainer", ["verl", "skyrl"])
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("embedder=hashin", "did you mean 'hashing'?"),
+        ("embedder=localhost:8000/v1", "a URL without a scheme"),
+        ("store=numpyy", "store 'numpyy' is unknown"),
+        ("reward=emm", "reward='emm' is unknown"),
+        ("store=support.plugins.parts:store_of_another_signature", "is called with 1 argument and keep=, embedder="),
+        *((f"{keyword}=no_such_module_of_mine:It", "PYTHONPATH") for keyword in LOADERS if keyword != "agent"),
+    ],
+)
+def test_finding_6_8_training_data_names_no_part_that_the_trainer_will_not_find(
+    trainer: str, setting: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["data", trainer, "Synthetic", "-o", str(tmp_path), "--train", "1", "--validation", "1", "--set", setting]
+    assert main(command) == 2
+    assert told in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())

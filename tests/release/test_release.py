@@ -85,10 +85,31 @@ def test_the_list_finds_the_names_of_both_kinds_of_faces(names: dict[str, Any]) 
     found = names["public_names"]()
     assert "AtomMemPool" in found["atommem_gym.envs"]  # a stub
     assert "TASK" in found["atommem_gym.worlds.drift"]  # declared in a stub
-    assert "read_traces" in found["atommem_gym.traces"]  # __all__
+    assert "read_run" in found["atommem_gym.evaluation"]  # __all__
+    assert found["atommem_gym"] == ["__version__"]  # rooms are no names
     assert "SnapshotError" in found["atommem_gym.errors"]
     assert "Replayer" in found["atommem_gym.traces.replay"]  # imported by the documentation
     assert "atommem_gym.terminal" not in found
+
+
+def test_every_public_name_has_a_row_with_its_link_its_path_and_a_sentence(names: dict[str, Any]) -> None:
+    page = PROMISES.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| \[`(\w+)`\]\(reference/(\w+\.md)#([\w.]+)\) \| (.+?) \| (.+) \|$", page, re.MULTILINE)
+    assert len(rows) > 200
+    for name, file, anchor, _, said in rows:
+        described = (ROOT / "docs" / "reference" / file).read_text(encoding="utf-8").splitlines()
+        assert f"::: {anchor}" in described, name
+        assert 5 < len(said) < 200, f"the first sentence of {name} says nothing, or too much: {said!r}"
+    listed = [(path, name) for name, _, _, paths, _ in rows for path in re.findall(r"`([\w.]+)`", paths)]
+    wanted = [(path, name) for path, found in names["public_names"]().items() for name in found]
+    assert sorted([*listed, ("atommem_gym", "__version__")]) == sorted(wanted)
+
+
+def test_the_first_sentence_is_a_cell_of_a_table(names: dict[str, Any]) -> None:
+    first = names["first_sentence"]
+    assert first("Reads :class:`~a.b.Item` and ``x|y`` (SPEC D2, E1). More.\n\nArgs:") == r"Reads `Item` and `x\|y`"
+    assert first("Two\nlines: ``.jsonl`` or ``.gz``.") == "Two lines: `.jsonl` or `.gz`"
+    assert first("") == ""
 
 
 def test_every_former_name_that_still_works_is_listed_and_warns() -> None:

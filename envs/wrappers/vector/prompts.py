@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium.vector.utils import batch_space
 
 from atommem_gym.envs.vector_env import Flags, Rewards, TextVectorWrapper
-from atommem_gym.envs.wrappers.base import VectorEnvs, vector_base
+from atommem_gym.envs.wrappers.base import VectorEnvs, check_observations, vector_base
 from atommem_gym.envs.wrappers.prompts import ChatSpace, Messages, prompt_space
 from atommem_gym.prompts import PromptTemplate
 from atommem_gym.step import Observation
@@ -26,6 +26,7 @@ class _Rendered(TextVectorWrapper):
 
     def __init__(self, env: VectorEnvs, template: str | Path | None) -> None:
         base = vector_base(self, env)
+        check_observations(self, env, base)
         super().__init__(env)
         self.template = PromptTemplate(base.config, template)
 

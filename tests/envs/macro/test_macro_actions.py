@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.error import ResetNeeded
 
 from atommem_gym.actions import parse
 from atommem_gym.envs import EvidenceReward
@@ -359,3 +360,13 @@ def test_choices_that_an_ablation_takes_away_are_not_in_the_action_space() -> No
         assert env.action_space == gym.spaces.MultiDiscrete(np.array([2, 2, 2, 2, 1, 3]))
     with closing(make(operations=["create", "update", "delete"])) as env:
         assert env.action_space == gym.spaces.MultiDiscrete(np.array([3, 3, 3, 3, 2, 1]))
+
+
+def test_a_step_without_an_episode_needs_a_reset(env: MacroActions) -> None:
+    with pytest.raises(ResetNeeded, match="there is no episode yet"):
+        env.step(choices())
+    env.reset(seed=0)
+    while not env.step(choices())[2]:
+        pass
+    with pytest.raises(ResetNeeded, match="the episode is over"):
+        env.step(choices())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 from contextlib import closing
 from typing import Any
@@ -111,6 +112,72 @@ def test_finding_6_3_a_wrapper_without_a_vector_form_goes_inside(wrapper: Any) -
         pytest.raises(ConfigError, match=rf"vectorization_mode='sync', wrappers=\[{wrapper.__name__}\]"),
     ):
         wrapper(made)
+
+
+READERS = ("ChatObservation", "PromptObservation")
+
+
+@pytest.mark.parametrize("name", READERS)
+@pytest.mark.parametrize("below", READERS)
+def test_finding_6_3_a_wrapper_that_reads_observations_refuses_changed_ones(name: str, below: str) -> None:
+    said = rf"^{name} reads the observations of .* put {name} on the inner side of the wrapper that changes them"
+    with closing(gym.make(ENV_ID, **SMALL)) as env, pytest.raises(ConfigError, match=said):
+        getattr(wrappers, name)(getattr(wrappers, below)(env))
+    with closing(gym.make_vec(ENV_ID, num_envs=2, **SMALL)) as made, pytest.raises(ConfigError, match=said):
+        getattr(vector, name)(getattr(vector, below)(made))
+
+
+def test_finding_6_3_wrappers_of_gymnasium_that_change_what_is_read_or_sent_are_named() -> None:
+    with closing(gym.make(ENV_ID, **SMALL)) as env:
+        some = gym.wrappers.FilterObservation(env, ["question", "chunk"])
+        macro = MacroActions(env)
+        coded = gym.wrappers.TransformAction(env, lambda action: "", gym.spaces.Discrete(2))
+        for refused, around in (
+            ("PromptObservation", lambda: wrappers.PromptObservation(some)),
+            ("MacroActions", lambda: MacroActions(some)),
+            ("MacroActions", lambda: MacroActions(wrappers.PromptObservation(env))),
+            ("MacroActions", lambda: MacroActions(macro)),
+            ("MacroActions", lambda: MacroActions(coded)),
+            ("EmbeddingObservation", lambda: EmbeddingObservation(wrappers.ChatObservation(macro))),
+            ("EmbeddingObservation", lambda: EmbeddingObservation(EmbeddingObservation(macro))),
+            ("PromptObservation", lambda: wrappers.PromptObservation(EmbeddingObservation(macro))),
+        ):
+            with pytest.raises(ConfigError, match=rf"^{refused} .*put {refused} on the inner side"):
+                around()
+        # Fields that were added disturb nobody.
+        limited = gym.wrappers.TimeLimit(env, 100)
+        prompt, _ = wrappers.PromptObservation(gym.wrappers.TimeAwareObservation(limited, flatten=False)).reset(seed=0)
+        assert "Document 1:" in prompt
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_finding_6_3_wrappers_of_gymnasium_that_hide_episodes_go_outside(name: str) -> None:
+    with closing(gym.make(ENV_ID, **SMALL)) as env:
+        with pytest.raises(ConfigError, match=rf"since Autoreset hides .* put Autoreset around {name}$"):
+            getattr(wrappers, name)(gym.wrappers.Autoreset(env), **ARGUMENTS[name])
+        gym.wrappers.Autoreset(getattr(wrappers, name)(env, **ARGUMENTS[name])).reset(seed=0)
+    with closing(gym.make_vec(ENV_ID, num_envs=2, **SMALL)) as made:
+        listed: Any = gym.wrappers.vector.DictInfoToList(made)
+        with pytest.raises(ConfigError, match=rf"since DictInfoToList hides .* put DictInfoToList around {name}$"):
+            getattr(vector, name)(listed, **ARGUMENTS[name])
+
+
+def test_finding_6_3_a_pool_and_a_team_say_what_they_take_in_place_of_wrappers() -> None:
+    pool = envs.AtomMemPool(ENV_ID, **SMALL)
+    for name, room in (("MemoryCost", wrappers), ("MemoryCost", vector)):
+        for inner in (pool, pool.env()):
+            with pytest.raises(ConfigError, match=rf"^{name} wraps .* a pool takes shaping= and credit="):
+                getattr(room, name)(inner, per_entry=0.1)
+    asyncio.run(pool.aclose())
+
+
+def test_finding_6_3_a_team_says_that_it_takes_other_wrappers() -> None:
+    pytest.importorskip("pettingzoo", reason="needs PettingZoo: pip install 'atommem-gym[team]'")
+    for form in (envs.team.parallel_env, envs.team.env, envs.team.raw_env):
+        with closing(form(ENV_ID, **SMALL)) as team:
+            for room in (wrappers, vector):
+                with pytest.raises(ConfigError, match="a team takes the wrappers of PettingZoo alone"):
+                    room.PromptObservation(team)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,2 @@
+from . import documents as documents
+from . import writing as writing

@@ -1,0 +1,15 @@
+from . import counterfactual as counterfactual
+from . import replay as replay
+from .causes import evidence_fates as evidence_fates
+from .causes import failure_causes as failure_causes
+from .files import TraceWriter as TraceWriter
+from .files import count_traces as count_traces
+from .files import read_traces as read_traces
+from .files import write_traces as write_traces
+from .record import CAUSES as CAUSES
+from .record import AgentTrace as AgentTrace
+from .record import EpisodeTrace as EpisodeTrace
+from .record import StepSeconds as StepSeconds
+from .record import StepTrace as StepTrace
+from .record import TraceError as TraceError
+from .recorder import TraceRecorder as TraceRecorder
