@@ -50,7 +50,9 @@ class Layout:
 
 @dataclass
 class DataVerl:
-    """Write train.parquet and validation.parquet for veRL: references to items, verified by hash when they are played.
+    """Write train.parquet and validation.parquet for veRL.
+
+    A row refers to an item. When the item is played, a hash shows whether it is still the same.
 
     Example: atommem data verl HotpotQA -o data --set source=/data/hotpotqa --train 4096 --validation 256
     """
@@ -58,17 +60,17 @@ class DataVerl:
     env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID")]
     """AtomMem-HotpotQA-v0 or, for short, HotpotQA; `atommem envs` lists all."""
     out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="DIR")]
-    """Folder for the two files, and verl.json with what they were made of."""
+    """The folder for both files, and for verl.json, which says what they were made of."""
     train: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """Items to train on; 0: all there are. An item that comes again has another layout."""
+    """Items to train on; 0 for all. An item that comes again has another layout."""
     validation: Annotated[int, tyro.conf.arg(metavar="N")] = 128
-    """Items to validate with, always in the same layout; 0: all there are."""
+    """Items to validate with, always in the same layout; 0 for all."""
     settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
     """Keyword arguments of the environment, such as num_docs=400 embedder=minilm."""
     validation_settings: Annotated[
         Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="validation-set", metavar="KEY=VALUE…")
     ] = ()
-    """Other ones for validation, such as source=dev.json; split=validation unless you say otherwise."""
+    """Keyword arguments for validation alone, such as source=dev.json. Its split is validation unless given."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Draws the items."""
 
@@ -150,13 +152,15 @@ class DataVerl:
 
 @dataclass
 class DataSkyRL(DataVerl):
-    """Write train.parquet and validation.parquet for SkyRL: references to items, verified by hash when they are played.
+    """Write train.parquet and validation.parquet for SkyRL.
+
+    A row refers to an item. When the item is played, a hash shows whether it is still the same.
 
     Example: atommem data skyrl HotpotQA -o data --set source=/data/hotpotqa --train 4096 --validation 256
     """
 
     out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="DIR")]
-    """Folder for the two files, and skyrl.json with what they were made of."""
+    """The folder for both files, and for skyrl.json, which says what they were made of."""
 
     layout: ClassVar[Layout] = Layout("skyrl", verl_rows.SKYRL_SCHEMA, verl_rows.skyrl_row)
 

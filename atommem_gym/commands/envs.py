@@ -12,7 +12,12 @@ from atommem_gym.terminal import Column, Table
 
 @dataclass
 class Envs:
-    """List all environments: their ids, what they ask, and where their items come from."""
+    """List all environments: their ids, what they ask, and where their items come from.
+
+    Example: atommem envs
+
+    Example: atommem --import my_task envs
+    """
 
     def run(self) -> int:
         """Print the table; the exit status."""

@@ -37,7 +37,9 @@ Repeated: TypeAlias = tuple[tuple[str, ...], ...]
 
 @dataclass
 class Run:
-    """Let scripted agents play an environment side by side and print one table.
+    """Let scripted agents play an environment side by side, and print a table of results.
+
+    Example: atommem run Synthetic --agent keep_all tidy --set num_docs=400
 
     Example: atommem run HotpotQA --set source=hotpot_dev_distractor_v1.json num_docs=400 --agent keep_all tidy
     """
@@ -45,18 +47,19 @@ class Run:
     env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID")]
     """AtomMem-HotpotQA-v0 or, for short, HotpotQA; `atommem envs` lists all."""
     agents: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="agent", metavar="NAME…")] = ()
-    """Who plays: random silent keep_all overwrite tidy oracle, or your own, package.module:name. By default all."""
+    """The agents: random, silent, keep_all, overwrite, tidy, oracle, or an agent of yours, package.module:name. By
+    default all."""
     episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 20
-    """Episodes an agent; all agents meet the same ones."""
+    """Episodes per agent; all agents meet the same ones."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Draws the episodes and seeds the agents."""
     settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
     """Keyword arguments of the environment, such as num_docs=400 embedder=minilm scratchpad=false
-    'operations=["create","read"]'. A value is JSON if it can be read so, else text."""
+    'operations=["create","read"]'. A value that is valid JSON is read as JSON, any other as text."""
     results: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None
-    """Write every episode's record to this file as JSON."""
+    """Write the record of every episode to this file, as JSON."""
     watch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Show every step as coloured text."""
+    """Show every step."""
 
     def run(self) -> int:
         """Play and print; the exit status."""

@@ -35,11 +35,11 @@ Repeated: TypeAlias = tuple[tuple[str, ...], ...]
 
 @dataclass
 class CounterfactualCommand:
-    """Play a recorded episode again with an operation left out or changed, and say what that does to the reward.
+    """Play a recorded episode again without one operation, or with it changed, and show what that does to the reward.
 
-    Without --step every operation of the episode is left out in turn. Updates and deletes mean the entries that they
-    meant in the record. Recorded answers stay what they were, so that only a frozen reader (reader=…) or an agent that
-    goes on (--continuation) can answer otherwise.
+    Without --step, each operation of the episode is left out in turn. Updates and deletes still change the entries that
+    they changed in the record. The recorded answers stay as they are; only a frozen reader (reader=…) or another agent
+    (--continuation) can answer differently.
 
     Example: atommem counterfactual traces.jsonl --episode 3 --continuation tidy
 
@@ -47,23 +47,25 @@ class CounterfactualCommand:
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Trace file: .jsonl, .jsonl.gz or .parquet."""
+    """A file of traces: .jsonl, .jsonl.gz or .parquet."""
     episode: Annotated[str, tyro.conf.arg(metavar="K|ITEM")] = "0"
     """Which episode: its number in the file, from 0, or its item's id."""
     step: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Only operations of this step, from 1, as `atommem replay` counts."""
+    """Only the operations of this step; steps count from 1, as in `atommem replay`."""
     operation: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Only this operation of the step: its position in the action, from 1."""
+    """Only this operation of the step; operations count from 1."""
     without: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Leave it out, which is what happens if nothing is said."""
+    """Leave the operation out. This is the default."""
     change: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
-    """Change it instead: an object with the fields that get another value, of kind, text, query and id."""
+    """Change the operation instead: a JSON object with new values for kind, text, query or id."""
     continuation: Annotated[str, tyro.conf.arg(metavar="NAME")] = RECORDED
-    """Who goes on behind the step: the recorded actions, or a scripted agent (tidy, oracle, …, package.module:name)."""
+    """What plays the steps after the change: recorded (the recorded actions), a scripted agent such as tidy, or an
+    agent of yours, package.module:name."""
     settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
     """Keyword arguments of the environment in place of the recorded ones, such as source=PATH or reader=URL."""
     tolerance: Annotated[float, tyro.conf.arg(metavar="X")] = 0.0
-    """How far recorded and replayed scores may be apart; neural embedders differ between machines by about 1e-6."""
+    """How far recorded and replayed similarity scores may differ; neural embedders differ between machines by about
+    1e-6."""
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")] = False
     """Print JSON instead of a table."""
 

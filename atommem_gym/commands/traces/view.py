@@ -30,29 +30,30 @@ MOST_MIB = 64
 
 @dataclass
 class View:
-    """Look at recorded episodes in the browser: atommem view runs/base runs/trained
+    """Look at recorded episodes, or at a training, in the browser.
 
-    Or at a training: atommem view --training runs/grpo
+    Writes one HTML file that holds everything: it needs no network and no server, and can be sent to somebody. With
+    --serve nothing is written, and episodes are loaded when you look at them. Press ? in the page for its keys.
 
-    Takes folders of atommem eval and files of traces. Writes one HTML file that holds everything: it needs no network
-    and no server, and may be sent to somebody. With --serve nothing is written, and episodes are loaded when they are
-    looked at. Press ? in the page for its keys.
+    Example: atommem view runs/base runs/trained
+
+    Example: atommem view --training runs/grpo
     """
 
-    traces: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUNS…")]
-    """Folders of evaluations, and files of traces (.jsonl, .jsonl.gz, .parquet); all are shown as one list."""
+    traces: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUNS…]")]
+    """Folders of evaluations, and files of traces (.jsonl, .jsonl.gz, .parquet). Their episodes form one list."""
     training: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Folder of a training (sessions.jsonl, metrics.jsonl): its figures, and the sessions of each step."""
+    """The folder of a training (sessions.jsonl, metrics.jsonl): shows its curves and the sessions of each step."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
-    """The page; by default beside the first file with the suffix .html, or view.html in the first folder."""
+    """The page to write; by default beside the first file, with the suffix .html, or view.html in the first folder."""
     open: bool = True
     """Open it in the browser."""
     limit_mib: Annotated[int | None, tyro.conf.arg(metavar="MIB")] = None
-    """A page that would be larger is not written; 64 by default."""
+    """The most MiB of a page; a larger one is not written. 64 by default."""
     serve: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Serve the page to this machine's browser until Ctrl-C, in place of writing it: for thousands of episodes."""
-    port: int | None = None
-    """Where to serve it; by default any free port."""
+    """Serve the page to the browser of this machine until Ctrl-C, for thousands of episodes; write nothing."""
+    port: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """The port to serve the page at; by default any free one."""
 
     def run(self) -> int:
         """Write or serve the page and open it; the exit status."""
