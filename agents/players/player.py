@@ -199,6 +199,6 @@ def _check(name: str) -> None:
         return
     check_colon("agent", name)
     raise ConfigError(
-        f"unknown player {name!r}; {suggestion(name, player_names())} (an agent of your own is 'package.module:name', "
-        "or registered by a module that --import names)"
+        f"unknown agent {name!r}; {suggestion(name, player_names())} (one of your own is 'package.module:name', or "
+        "registered by a module that --import names)"
     )

@@ -165,14 +165,14 @@ def _no_number(what: str) -> str | None:
     name = option.group(1)
     whole = re.search(r"invalid literal for int\(\) with base 10: ('.*')", what)
     if whole is not None:
-        return f"{name} {whole.group(1)} must be a whole number"
+        return f"{name} {whole.group(1)} must be an integer"
     real = re.search(r"could not convert string to float: ('.*')", what)
     if real is not None:
         return f"{name} {real.group(1)} must be a number"
     several = re.search(r"Could not find valid parse for arguments: \[(.*)\]", what)
     if several is not None:
         given = next((one for one in several.group(1).split(", ") if not re.fullmatch(r"'-?\d+'", one)), "")
-        return f"{name} {given} must be a whole number"
+        return f"{name} {given} must be an integer"
     count = re.search(r"input length (\d+) did not match expected argument count (\d+)", what)
     return None if count is None else f"{name} takes {count.group(2)} values, not {count.group(1)}"
 

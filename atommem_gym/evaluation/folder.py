@@ -103,6 +103,8 @@ def read_run(path: Path) -> Run:
         EvaluationError: it holds no evaluation, or a file of it is damaged.
         ConfigError: its plan is wrong.
     """
+    if path.is_file():
+        raise EvaluationError(f"{path} is a file, and the folder of an evaluation is wanted; name its folder")
     if not (path / PLAN).is_file():
         raise EvaluationError(f"{path} holds no evaluation (there is no {PLAN}); `atommem eval … -o {path}` makes one")
     check_no_links(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_choice
 from atommem_gym.evaluation.closed_book import ClosedBook, QuestionKey, gain, unknown_questions
 from atommem_gym.evaluation.folder import EvaluationError, Run
 from atommem_gym.evaluation.plan import Plan
@@ -109,9 +109,7 @@ def compare(a: Run, b: Run, metric: str = "em", agents: tuple[str, str] | None =
         EvaluationError: there is not a single pair; the message says why.
     """
     every = (*PAIRED_METRICS, *ABSTENTION_METRICS, *GAIN_METRICS)
-    if metric not in every:
-        known = ", ".join(every)
-        raise ConfigError(f"--metric {metric!r} is unknown; there are {known}")
+    check_choice("metric", metric, every)
     rows: list[PairedRow] = []
     lost_a = lost_b = 0
     matched = _agents(a, b, agents)

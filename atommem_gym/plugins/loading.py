@@ -69,7 +69,7 @@ def find_plugin(keyword: str, value: str) -> Any:
         found: Any = importlib.import_module(module)
     except ImportError as error:
         raise ConfigError(
-            f"{keyword}={value!r}: module {module!r} cannot be imported ({error}); is its folder on PYTHONPATH?{remedy}"
+            f"{keyword}={value!r}: module {module!r} cannot be imported ({error}); put its folder on PYTHONPATH{remedy}"
         ) from error
     except Exception as error:  # whatever the module's own code raises
         raise ConfigError(
@@ -101,8 +101,8 @@ def load_plugin(keyword: str, value: str, *arguments: Any, **keywords: Any) -> A
         check_form(keyword, value, found)
         return found
     if not callable(found):
-        raise _wrong(keyword, value, f"is {found!r}, which cannot be called; name a class or a function")
-    _check_signature(keyword, value, "the call", found, form.arguments, form.keywords)
+        raise _wrong(keyword, value, f"it is {found!r}, which cannot be called; name a class or a function")
+    _check_signature(keyword, value, "it", found, form.arguments, form.keywords)
     if not form.makes:
         return found
     try:
@@ -110,7 +110,7 @@ def load_plugin(keyword: str, value: str, *arguments: Any, **keywords: Any) -> A
     except AtomMemError:
         raise
     except Exception as error:  # whatever the user's code raises
-        raise _wrong(keyword, value, f"raised {type(error).__name__} when it was made: {error}") from error
+        raise _wrong(keyword, value, f"it raised {type(error).__name__} when it was made: {error}") from error
     check_form(keyword, value, made)
     return made
 
@@ -128,19 +128,19 @@ def check_form(keyword: str, value: str, part: object) -> None:
     """
     form = FORMS[keyword]
     if isinstance(part, type):
-        raise _wrong(keyword, value, f"is the class {part.__qualname__}, and an object is wanted: make one and name it")
+        raise _wrong(keyword, value, f"it is the class {part.__qualname__}, and an object is wanted: make one, name it")
     for name, count in form.methods.items():
         method = getattr(part, name, None)
         if not callable(method):
-            raise _wrong(keyword, value, f"has no method {name!r}")
+            raise _wrong(keyword, value, f"it has no method {name!r}")
         if inspect.iscoroutinefunction(method):
-            raise _wrong(keyword, value, f"has a coroutine function as {name!r}, and nobody awaits it; use plain `def`")
-        _check_signature(keyword, value, f"{name!r}", method, (None,) * count, {})
+            raise _wrong(keyword, value, f"its {name!r} is a coroutine function, and nobody awaits it; use plain `def`")
+        _check_signature(keyword, value, f"its {name!r}", method, (None,) * count, {})
     for name, kind in form.attributes.items():
         held = getattr(part, name, None)
         whole = not isinstance(held, bool) and isinstance(held, int) and held > 0
         if not (whole if kind is int else isinstance(held, kind) and (kind is not str or held != "")):
-            raise _wrong(keyword, value, f"has {name}={held!r}, which must be {_KINDS[kind]}")
+            raise _wrong(keyword, value, f"it has {name}={held!r}, which must be {_KINDS[kind]}")
 
 
 def _check_signature(
@@ -160,7 +160,7 @@ def _check_signature(
 
 def _wrong(keyword: str, value: str, fault: str) -> ConfigError:
     form: Form = FORMS[keyword]
-    return ConfigError(f"{keyword}={value!r}: it {fault}. {form.what.capitalize()} is {form.written}{form.remedy}")
+    return ConfigError(f"{keyword}={value!r}: {fault}. {form.what.capitalize()} is {form.written}{form.remedy}")
 
 
 _KINDS: dict[type, str] = {

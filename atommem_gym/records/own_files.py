@@ -240,7 +240,7 @@ def _digest(path: Path) -> bytes:
 def _documents(path: Path, name: str, notes: list[str]) -> Iterator[Document]:
     with path.open("rb") as file:
         start = file.read(1024)
-    if b"%PDF-" in start:
+    if b"%PDF-" in start or path.suffix.lower() == ".pdf":
         pages = _pdf_pages(path)
         empty = [number for number, text in enumerate(pages, 1) if not text]
         if empty:
@@ -251,6 +251,11 @@ def _documents(path: Path, name: str, notes: list[str]) -> Iterator[Document]:
                 yield Document(f"{name}, page {number}", piece)
         return
     encoding = next((encoding for mark, encoding in _BOMS if start.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in start:
+        raise DatasetUnavailableError(
+            f"{path} is no text: it holds NULs; text, Markdown, HTML and PDF files can be read, "
+            "others must be converted first"
+        )
     html = path.suffix.lower() in _HTML or start.lstrip().lower().startswith((b"<!doctype html", b"<html"))
     lines = _lines(path, encoding)
     for first, last, text in _page_passages("\n".join(lines)) if html else _passages(lines):
@@ -310,8 +315,8 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
             for number, line in enumerate(file, 1):
                 if "\0" in line:
                     raise DatasetUnavailableError(
-                        f"{path} is no text: line {number} holds a NUL; text, Markdown and PDF files can be read, "
-                        "others must be converted first"
+                        f"{path} is no text: line {number} holds a NUL; text, Markdown, HTML and PDF files can be "
+                        "read, others must be converted first"
                     )
                 yield line.rstrip("\n")
     except UnicodeDecodeError as error:

@@ -125,7 +125,10 @@ def test_settings_of_one_environment_find_it_by_label_or_id(tmp_path: Path) -> N
             "is not a URL, so it is a local model's",
         ),
         (["Synthetic", "--agent", "tidi"], "did you mean 'tidy'"),
-        (["Synthetic", "--agent", "tidy", "--traces", "csv"], "traces='csv' must be one of jsonl"),
+        (
+            ["Synthetic", "--agent", "tidy", "--traces", "csv"],
+            "--traces 'csv' is unknown; known are jsonl, jsonl.gz, none",
+        ),
         (["Synthetic", "--agent", "tidy", "--config", "nowhere.yaml"], "the plan nowhere.yaml cannot be read"),
         (["--report-only"], "holds no evaluation"),
         (["--report-only", "--docs", "5"], "--report-only plays nothing, so --docs means nothing beside it"),

@@ -121,7 +121,7 @@ def test_what_cannot_be_found_is_named_with_what_helps(
         ("store", "lines", ("cannot be called",)),
         ("embedder", "EmbedderWithOneArgument", ("'embed' takes", "2 arguments")),
         ("embedder", "EmbedderWithoutDim", ("dim=0", "whole number of at least 1")),
-        ("embedder", "EmbedderOfAGiven", ("the call takes (model: 'str')", "name()")),
+        ("embedder", "EmbedderOfAGiven", ("it takes (model: 'str')", "name()")),
         ("embedder", "EmbedderOfFloat64", ("float64 [1, 27]", "float32 array [1, 27]")),
         ("embedder", "AwaitedEmbedder", ("coroutine", "'embed'")),
         ("tokenizer", "TokenizerWithoutCut", ("has no method 'cut'",)),

@@ -153,9 +153,9 @@ def _change(text: str) -> dict[str, Any]:
     try:
         change: object = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"--change {text!r} is no JSON ({error}); write for instance '{_EXAMPLE}'") from error
-    if not isinstance(change, dict):
-        raise ConfigError(f"--change {text!r} must be an object; write for instance '{_EXAMPLE}'")
+        raise ConfigError(f"--change {text!r} is no JSON; write for instance '{_EXAMPLE}'") from error
+    if not isinstance(change, dict) or not change:
+        raise ConfigError(f"--change {text!r} must be an object that names a field; write for instance '{_EXAMPLE}'")
     return change
 
 
@@ -239,4 +239,6 @@ def _number(value: float | None, form: str = ".3f") -> str:
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=messages(), transient=True)
+    # What is no terminal would get an empty line.
+    console = messages()
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)

@@ -170,4 +170,6 @@ def _print_wrong_ids(console: Console, count: int) -> None:
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=messages(), transient=True)
+    # What is no terminal would get an empty line.
+    console = messages()
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)

@@ -62,6 +62,8 @@ class View:
         shown = self.traces if self.training is None else (*self.traces, self.training)
         runs = page_runs(self.traces, self.training)
         title = printable(title_of(runs))
+        if self.port is not None:
+            check_integer("--port", self.port, 1, 65_535)
         if self.serve:
             return self._serve(runs, title)
         if self.port is not None:
