@@ -51,6 +51,8 @@ class DataCheck:
         console = output()
         console.print(_table(report))
         for part in report.parts:
+            if not part.records and not part.malformed:
+                console.print(Text(printable(f"{part.name}: there are no records; is the file complete?"), "bold red"))
             _print_list(console, f"{part.name}: malformed records", part.malformed, "red")
             _print_list(console, f"{part.name}: ids that occur twice", part.duplicate_ids, "yellow")
             title = f"{part.name}: gold titles over several texts as likely; the earliest is taken as gold"

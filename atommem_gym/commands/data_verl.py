@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeAlias
@@ -20,12 +20,12 @@ import atommem_gym
 from atommem_gym.agents.learn.training_numbers import SessionSteps
 from atommem_gym.agents.play import draw_items
 from atommem_gym.commands.consoles import output
-from atommem_gym.commands.run import Repeated, parse_settings
+from atommem_gym.commands.run import Repeated, check_set, parse_settings
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.records import verl_rows
 from atommem_gym.records.files import files_of_split, split_name
-from atommem_gym.records.record import Item
+from atommem_gym.records.record import Item, Items
 from atommem_gym.records.verl_rows import ItemReference, references, write_rows
 from atommem_gym.registration import configure, load_items, resolve_env_id, task_of
 from atommem_gym.task import Task
@@ -87,12 +87,17 @@ class DataVerl:
         }
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            _check_sources(*(_configured(env_id, part_keywords) for part_keywords, _ in parts.values()))
+            configs = {part: self._config(part, env_id, *given) for part, given in parts.items()}
+            _check_sources(configs["train"], configs["validation"])
+            # Both are loaded before the first row is made: that takes minutes.
+            items = {part: self._items(part, env_id, config, parts[part][1]) for part, config in configs.items()}
             rows: dict[str, list[dict[str, Any]]] = {}
             questions: dict[str, set[_Asked]] = {}
             steps: dict[str, SessionSteps] = {}
             for part, (part_keywords, count) in parts.items():
-                rows[part], questions[part], steps[part] = self._rows(part, env_id, part_keywords, count)
+                indices = self._indices(items[part], count)
+                rows[part], questions[part] = self._rows(part, env_id, _absolute(part_keywords), items[part], indices)
+                steps[part] = SessionSteps.of(items[part], configs[part], indices[:: -(-len(indices) // _LOOKED_AT)])
             _check_apart(questions["train"], questions["validation"])
             written = {part: write_rows(self.out / f"{part}.parquet", rows[part], self.layout.schema) for part in parts}
             self._describe(env_id, parts, written, steps)
@@ -107,27 +112,35 @@ class DataVerl:
             output().print(Text(printable(said)), soft_wrap=True)
         return 0
 
-    def _rows(
-        self, part: str, env_id: str, keywords: Mapping[str, Any], count: int
-    ) -> tuple[list[dict[str, Any]], set[_Asked], SessionSteps]:
-        """The rows of one file, their questions, and how many steps sessions of some of them have."""
+    def _config(self, part: str, env_id: str, keywords: Mapping[str, Any], count: int) -> EnvConfig:
         if count < 0:
             raise ConfigError(f"--{part} {count} must be 0 (all items) or more")
-        keywords = _absolute(keywords)
-        config = _configured(env_id, keywords)
-        data_source = _task(env_id).name
-        items = load_items(data_source, config)
+        unknown = [key for key in keywords if key not in {one.name for one in fields(EnvConfig)}]
+        if unknown:
+            check_set(env_id, unknown)
+        return _configured(env_id, _absolute(keywords))
+
+    def _items(self, part: str, env_id: str, config: EnvConfig, count: int) -> Items:
+        items = load_items(_task(env_id).name, config)
         if count > items.num_items:
             raise ConfigError(
                 f"--{part} {count} is more than the {items.num_items} items of {items.name}; use 0 for all"
             )
-        indices = sorted(index for index, _ in draw_items(items.num_items, count or items.num_items, self.seed))
+        return items
+
+    def _indices(self, items: Items, count: int) -> list[int]:
+        return sorted(index for index, _ in draw_items(items.num_items, count or items.num_items, self.seed))
+
+    def _rows(
+        self, part: str, env_id: str, keywords: Mapping[str, Any], items: Items, indices: Sequence[int]
+    ) -> tuple[list[dict[str, Any]], set[_Asked]]:
+        """The rows of one file, and their questions."""
         rows: list[dict[str, Any]] = []
         questions: set[_Asked] = set()
         for reference, item in references(env_id, keywords, items, indices, part=part):
-            rows.append(self.layout.row(reference, item, data_source))
+            rows.append(self.layout.row(reference, item, _task(env_id).name))
             questions.update((question.question, question.answers) for question in item.questions)
-        return rows, questions, SessionSteps.of(items, config, indices[:: -(-len(indices) // _LOOKED_AT)])
+        return rows, questions
 
     def _describe(
         self, env_id: str, parts: Mapping[str, Any], written: Mapping[str, int], steps: Mapping[str, SessionSteps]

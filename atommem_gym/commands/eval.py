@@ -12,10 +12,11 @@ import tyro
 from rich.console import Console
 from rich.text import Text
 
+from atommem_gym.agents.players.player import player_keywords
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.options import check_places, server_of_environment
-from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings
+from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings, refuse_agents
 from atommem_gym.endpoints import lacks_scheme
 from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.evaluation.folder import PLAN, RESULTS, EvaluationError, Run, read_run
@@ -29,6 +30,7 @@ from atommem_gym.evaluation.report import Report, make_report
 from atommem_gym.evaluation.runner import evaluate
 from atommem_gym.evaluation.tables import markdown, notes, terminal_tables, to_csv
 from atommem_gym.evaluation.work import work_lines
+from atommem_gym.prompts.render import check_template_file
 from atommem_gym.registration import resolve_env_id
 from atommem_gym.terminal import printable
 from atommem_gym.trust import BASE_URL, check_import, check_plan, check_template, masked
@@ -124,6 +126,7 @@ class Eval:
             return self._report(read_run(self.out))
         if self.lock is not None:
             self._check_alone("--lock", _OF_LOCKS)
+        refuse_agents(self.envs, "eval")
         plan = self.plan()
         console = messages()
         if self.lock is not None:
@@ -189,11 +192,21 @@ class Eval:
         self._check_places(options)
         values["agents"] = _with_options(values["agents"], options)
         self._add_server(values)
+        if self.model_option and not any(
+            isinstance(one, dict) and one.get("name") in ROLES for one in values["agents"]
+        ):
+            raise ConfigError(
+                f"--model-option {' '.join(chain.from_iterable(self.model_option))} is for agents with a "
+                "language model, and none of them plays"
+            )
         plan = Plan.from_values(values)
         for where, template in plan.templates():
             check_template(template, where)
+            check_template_file(template)
         for where, module in plan.code():
             check_import(module, where)
+        for agent in plan.agents:
+            player_keywords(agent.name)  # says if there is none of the name, and what was meant
         for where, keywords in plan.places():
             check_plan(keywords, where)
         return plan
@@ -241,6 +254,11 @@ class Eval:
         common = [text for text in chain.from_iterable(self.settings) if "." not in text.partition("=")[0]]
         if common:
             given["settings"] = parse_settings(common)
+            if "num_docs" in given["settings"]:
+                count = given["settings"]["num_docs"]
+                raise ConfigError(
+                    f"--set num_docs={count}: `atommem eval` takes documents by --docs; write --docs {count}"
+                )
         if self.model is not None or self.model_name is not None:
             given["model"] = self._model()
         options = parse_settings(list(chain.from_iterable(self.model_option)), "--model-option")
@@ -349,10 +367,15 @@ def _grid(texts: list[str]) -> dict[str, list[Any]]:
 
     >>> _grid(["depth=0,0.5", "kind=single,multi_key"])
     {'depth': [0, 0.5], 'kind': ['single', 'multi_key']}
+
+    Raises:
+        ConfigError: one is not written so.
     """
     grid: dict[str, list[Any]] = {}
     for text in texts:
-        name, _, values = text.partition("=")
+        name, equals, values = text.partition("=")
+        if not (name and equals and values):
+            raise ConfigError(f"--grid {text!r} is not KEY=V,V,…; write for instance --grid depth=0,0.5,1")
         grid[name] = [parse_settings([f"{name}={value}"], "--grid")[name] for value in values.split(",")]
     return grid
 

@@ -85,7 +85,7 @@ class MemoryCommand:
             actions = _OF_ACTIONS.get(one.name, (self.action,))
             if self.action not in actions and getattr(self, one.name) != one.default:
                 option = f"--{one.name.replace('_', '-')}"
-                raise ConfigError(f"memory {self.action} takes no {option}, which belongs to {' and '.join(actions)}")
+                raise ConfigError(f"memory {self.action} takes no {option}, which belongs to {', '.join(actions)}")
         console = output()
         if self.action == "export":
             print_json(self._exported())

@@ -417,11 +417,28 @@ def _identity(values: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def _shown(value: Any) -> str:
+    """A value for people: what is named and nothing else stands by its name.
+
+    >>> _shown([{"name": "tidy", "label": "tidy"}]), _shown(None), _shown("numpy")
+    ("['tidy']", 'not given', "'numpy'")
+    """
+    if value is None:
+        return "not given"
+    if isinstance(value, list):
+        values = list(value)
+        for place, one in enumerate(value):
+            if isinstance(one, dict) and len(set(map(str, one.values()))) == 1:
+                values[place] = next(iter(one.values()))
+        return repr(values)
+    return repr(value)
+
+
 def _differences(name: str, mine: Any, other: Any) -> list[str]:
     if mine == other:
         return []
     if isinstance(mine, dict) and isinstance(other, dict):
         keys = dict.fromkeys([*mine, *other])
         return [line for key in keys for line in _differences(f"{name}.{key}", mine.get(key), other.get(key))]
-    there, now = ("not given" if one is None else repr(one) for one in (mine, other))
+    there, now = map(_shown, (mine, other))
     return [f"{name}: {there}; now {now}"]

@@ -189,7 +189,7 @@ def test_resume_needs_nothing_but_the_folder(tmp_path: Path, capsys: Capture) ->
     assert main(arguments) == 2
     assert "has results already; go on with them by --resume" in " ".join(capsys.readouterr().err.split())
     assert main([*arguments, "--resume", "--episodes", "3"]) == 2
-    assert "episodes: 2 is not 3" in capsys.readouterr().err
+    assert "episodes: 2; now 3" in capsys.readouterr().err
 
 
 def test_without_matplotlib_there_are_tables_and_a_hint(
