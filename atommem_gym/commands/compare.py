@@ -140,7 +140,7 @@ def _known(value: Any) -> Any:
 
 def _notes(comparison: Comparison) -> Sequence[str]:
     lost_a, lost_b = comparison.unpaired
-    alone = f"; {lost_a} episodes of A and {lost_b} of B have no partner" if lost_a or lost_b else ""
+    alone = f"; without a partner: {counted(lost_a, 'episode')} of A, {lost_b} of B" if lost_a or lost_b else ""
     return (
         f"{counted(comparison.pairs, 'pair')}, matched by environment, documents, item, layout and questions; an "
         f"agent's seeds are averaged first{alone}.",

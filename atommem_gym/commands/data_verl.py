@@ -22,7 +22,7 @@ from atommem_gym.agents.play import draw_items
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.run import Repeated, check_set, parse_settings
 from atommem_gym.config import EnvConfig
-from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError, counted
 from atommem_gym.records import verl_rows
 from atommem_gym.records.files import files_of_split, split_name
 from atommem_gym.records.record import Item, Items
@@ -106,8 +106,8 @@ class DataVerl:
         for part, count in written.items():
             known = steps[part]
             said = (
-                f"wrote {self.out / part}.parquet: {count} items; {known.chunks:.1f} chunks and {known.least:.1f} to "
-                f"{known.most:.1f} steps a session, each step a row for the trainer"
+                f"wrote {self.out / part}.parquet: {counted(count, 'item')}; {known.chunks:.1f} chunks and "
+                f"{known.least:.1f} to {known.most:.1f} steps per session, each step a row for the trainer"
             )
             output().print(Text(printable(said)), soft_wrap=True)
         return 0
@@ -124,7 +124,7 @@ class DataVerl:
         items = load_items(_task(env_id).name, config)
         if count > items.num_items:
             raise ConfigError(
-                f"--{part} {count} is more than the {items.num_items} items of {items.name}; use 0 for all"
+                f"--{part} {count} is more than the {counted(items.num_items, 'item')} of {items.name}; use 0 for all"
             )
         return items
 
@@ -224,6 +224,6 @@ def _check_apart(train: set[_Asked], validation: set[_Asked]) -> None:
     shared = train & validation
     if shared:
         raise ConfigError(
-            f"train and validation share {len(shared)} questions, such as {min(shared)[0]!r}: validation would "
-            "flatter; name another file or split with --validation-set source=… split=…"
+            f"train and validation share {counted(len(shared), 'question')}, such as {min(shared)[0]!r}: validation "
+            "would flatter; name another file or split with --validation-set source=… split=…"
         )

@@ -18,7 +18,7 @@ from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.options import check_places, server_of_environment
 from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings, refuse_agents
 from atommem_gym.endpoints import lacks_scheme
-from atommem_gym.errors import ConfigError, check_integer
+from atommem_gym.errors import ConfigError, check_integer, counted
 from atommem_gym.evaluation.folder import PLAN, RESULTS, EvaluationError, Run, read_run
 from atommem_gym.evaluation.grids import expand
 from atommem_gym.evaluation.limits import LimitReachedError, Limits
@@ -225,7 +225,9 @@ class Eval:
         except OSError as error:
             raise EvaluationError(f"the protocol cannot be written to {file} ({error.strerror})") from error
         items = sum(map(len, protocol.items.values()))
-        output().print(Text(f"{items} items of the protocol {protocol.title} written to {file}"), soft_wrap=True)
+        output().print(
+            Text(f"{counted(items, 'item')} of the protocol {protocol.title} written to {file}"), soft_wrap=True
+        )
         return 0
 
     def _base(self) -> dict[str, Any]:

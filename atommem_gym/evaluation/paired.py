@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from atommem_gym.errors import ConfigError, check_choice
+from atommem_gym.errors import ConfigError, check_choice, counted
 from atommem_gym.evaluation.closed_book import ClosedBook, QuestionKey, gain, unknown_questions
 from atommem_gym.evaluation.folder import EvaluationError, Run
 from atommem_gym.evaluation.plan import Plan
@@ -300,7 +300,7 @@ def _warnings(a: Run, b: Run, matched: Sequence[tuple[str, str]]) -> Iterable[st
         yield f"versions differ: {' / '.join(sorted(versions[0]))} and {' / '.join(sorted(versions[1]))}"
     for run, name in ((a, "A"), (b, "B")):
         if run.failures:
-            yield f"{len(run.failures)} episodes of {name} ({run.path}) failed and are in no pair"
+            yield f"{counted(len(run.failures), 'episode')} of {name} ({run.path}) failed, outside all pairs"
 
 
 def _setting_differences(a: Plan, b: Plan, matched: Sequence[tuple[str, str]]) -> Iterable[str]:

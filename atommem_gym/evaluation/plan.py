@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from atommem_gym.agents.players.roles import ROLES
-from atommem_gym.errors import AtomMemError, ConfigError, check_choice, check_integer, reason_of, suggestion
+from atommem_gym.errors import AtomMemError, ConfigError, check_choice, check_integer, counted, reason_of, suggestion
 from atommem_gym.plugins.loading import module_of, plugins_in
 from atommem_gym.readers.options import ORACLE
 from atommem_gym.readers.protocol import POLICY
@@ -90,7 +90,9 @@ class Cell:
     @property
     def text(self) -> str:
         """As progress shows it."""
-        return f"{self.env}, {self.docs} documents, {self.agent}" if self.docs else f"{self.env}, {self.agent}"
+        return (
+            f"{self.env}, {counted(self.docs, 'document')}, {self.agent}" if self.docs else f"{self.env}, {self.agent}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -210,9 +210,9 @@ def test_failed_episodes_are_reported_and_change_the_exit_status(tmp_path: Path,
     (out / "failures.jsonl").write_text(line + '"steps": 2, "error": "StoreError", "message": "full", "at": ""}\n')
     assert main(["eval", "--report-only", "-o", str(out)]) == 1
     printed = capsys.readouterr().out
-    assert "1 episodes failed and are in no mean (1 × StoreError; the last: full)" in printed
+    assert "1 episode failed and counts in no mean (1 × StoreError; the last: full)" in printed
     assert "3 +1 failed" in printed
-    assert "**1 episodes failed" in (out / "report.md").read_text()
+    assert "**1 episode failed" in (out / "report.md").read_text()
 
 
 class _Clock:

@@ -21,7 +21,7 @@ from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.commands.consoles import messages, output, print_json
 from atommem_gym.commands.run import parse_settings
 from atommem_gym.commands.traces.replay import find_episode
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, counted
 from atommem_gym.readers.protocol import POLICY
 from atommem_gym.terminal import Column, Table, on_one_line, printable
 from atommem_gym.traces import EpisodeTrace, TraceError
@@ -81,7 +81,7 @@ class CounterfactualCommand:
             print_json(self._json(trace, number, found))
             return 0
         console = output()
-        heading = f"episode {number} · item {trace.item} · {trace.agent.name} · {len(trace.steps)} steps"
+        heading = f"episode {number} · item {trace.item} · {trace.agent.name} · {counted(len(trace.steps), 'step')}"
         console.print(Text(printable(f"{heading} · reward {trace.reward:.3f}")))
         if self.operation is not None:
             _show_one(console, trace, found[0])

@@ -87,7 +87,7 @@ class Export:
             )
         exported = export_minari(self.files, self.out)
         console = output()
-        console.print(f"{exported.steps} steps of {exported.episodes} episodes")
+        console.print(f"{counted(exported.steps, 'step')} of {counted(exported.episodes, 'episode')}")
         for name, value in exported.withheld:
             if is_plugin(name.partition(".")[0], value):
                 remedy = f"if you trust its code, add --import {module_of(value)}"

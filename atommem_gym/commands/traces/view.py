@@ -16,7 +16,7 @@ from rich.text import Text
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.traces.comparison import runs_compared
 from atommem_gym.commands.traces.runs import page_runs
-from atommem_gym.errors import ConfigError, check_integer
+from atommem_gym.errors import ConfigError, check_integer, counted
 from atommem_gym.evaluation.folder import PLAN
 from atommem_gym.terminal import printable
 from atommem_gym.viewer.library import Library
@@ -96,7 +96,9 @@ class View:
             closing(Library(runs, title, partial(self._fronts, runs))) as library,
             PageServer(library, self.port or 0) as server,
         ):
-            output().print(Text(f"{len(library.rows):,} episodes at {server.url} (Ctrl-C ends it)"), soft_wrap=True)
+            output().print(
+                Text(f"{counted(len(library.rows), 'episode')} at {server.url} (Ctrl-C ends it)"), soft_wrap=True
+            )
             if self.open:
                 open_page(server.url, "open the address yourself")
             try:
@@ -159,7 +161,8 @@ def say_size(size: PageSize, page: Path) -> None:
     """Say what went into the page, and where it is."""
     output().print(
         Text(
-            f"{size.episodes:,} episodes, {size.steps:,} steps, {size.trace_bytes / MEBIBYTE:.1f} MiB of traces in "
+            f"{counted(size.episodes, 'episode')}, {counted(size.steps, 'step')}, "
+            f"{size.trace_bytes / MEBIBYTE:.1f} MiB of traces in "
             f"a page of {size.page_bytes / MEBIBYTE:.1f} MiB: {printable(str(page))}"
         ),
         soft_wrap=True,
