@@ -59,5 +59,5 @@ def _source(task: Task) -> str:
 def _items(task: Task) -> str:
     """How many episodes a split has, where that needs no download."""
     if task.dataset is not None:
-        return "of a context" if task.contexts else "a record each"
+        return "per context" if task.contexts else "per record"
     return f"{task.load_items(task.config({})).num_items:,}"
