@@ -62,8 +62,6 @@ class View:
         shown = self.traces if self.training is None else (*self.traces, self.training)
         runs = page_runs(self.traces, self.training)
         title = printable(title_of(runs))
-        if self.port is not None:
-            check_integer("--port", self.port, 1, 65_535)
         if self.serve:
             return self._serve(runs, title)
         if self.port is not None:
@@ -92,9 +90,10 @@ class View:
             raise ConfigError("--serve writes no page; leave out -o, or --serve")
         if self.limit_mib is not None:
             raise ConfigError("--limit-mib bounds a page that is written, and --serve writes none; leave one out")
+        port = check_integer("--port", self.port or 0, 0, 65_535)
         with (
             closing(Library(runs, title, partial(self._fronts, runs))) as library,
-            PageServer(library, self.port or 0) as server,
+            PageServer(library, port) as server,
         ):
             output().print(
                 Text(f"{counted(len(library.rows), 'episode')} at {server.url} (Ctrl-C ends it)"), soft_wrap=True
