@@ -180,7 +180,7 @@ def make_player(name: str, model: LanguageModel | None = None, **options: Any) -
         make_agent(name)  # what is wrong with it is an error now, not in the middle of the first episode
         return lambda: ScriptedPlayer(make_agent(name))
     if model is None:
-        raise ConfigError(f"the player {name!r} needs a language model, such as an OpenAI-compatible server's URL")
+        raise ConfigError(f"the agent {name!r} needs a language model, such as an OpenAI-compatible server's URL")
     import importlib
 
     # Only who plays with a language model pays for loading its players.
