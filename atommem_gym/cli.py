@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from atommem_gym.commands.data import Data
 from atommem_gym.commands.demo import Demo
 from atommem_gym.commands.envs import Envs
 from atommem_gym.commands.eval import Eval
-from atommem_gym.commands.help import known_options, named_commands, page
+from atommem_gym.commands.help import named_commands, page
 from atommem_gym.commands.imports import find_modules, import_modules
 from atommem_gym.commands.info import Info
 from atommem_gym.commands.mcp import Mcp
@@ -34,7 +33,8 @@ from atommem_gym.commands.traces.export import Export
 from atommem_gym.commands.traces.replay import Replay
 from atommem_gym.commands.traces.rescore import Rescore
 from atommem_gym.commands.traces.view import View
-from atommem_gym.errors import AtomMemError, nearest, suggestion
+from atommem_gym.commands.wrong import lacks_value, unboxed, wrong
+from atommem_gym.errors import AtomMemError, suggestion
 from atommem_gym.terminal import make_streams_encodable, printable
 from atommem_gym.terminal.diversion import diverted_output
 from atommem_gym.trust import command_line, masked, said_modules
@@ -64,30 +64,25 @@ READ_AS = (OmitArgPrefixes, OmitSubcommandPrefixes, CascadeSubcommandArgs)
 """How the command line is read."""
 _QUIET = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 """What keeps the lines and bars of other libraries out of ours; who sets them otherwise sees them."""
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-
-_OF_THE_LIBRARY = (
-    (re.compile(r"no type matching .* Got errors: .*- (?:<class '\w+'>|[\w.]+(?:\[.*?\])?): "), ""),
-    (re.compile(r"\[/?bold\]"), ""),
-    (
-        re.compile(r"input length (\d+) did not match expected argument count (\d+) of `.*`"),
-        r"it takes \2 values, not \1",
-    ),
-    (re.compile(r"\.? \(required\)"), ";"),
-)
-"""What the library that reads the command line says of itself, and what is said in its place."""
 
 
 @dataclass
 class CommandLine:
-    """Reinforcement-learning environments for learnable agent memory. atommem --version prints the version."""
+    """Reinforcement-learning environments for learnable agent memory.
+
+    Example: atommem demo
+
+    Example: atommem run Synthetic --agent keep_all tidy
+
+    Example: atommem --version
+    """
 
     command: Command
     imports: Annotated[tuple[str, ...], UseAppendAction, arg(name="import", metavar="MODULE")] = ()
-    """Import this module first: it has tasks, agents or parts of your own. It may lie in the working directory."""
+    """Import this module first: it holds tasks, agents or plug-ins of yours. It may lie in the working directory."""
     trust: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="URL|PATH")] = ()
-    """A URL, folder or template that a plan, trace or database names and that you mean too: the URL is called and gets
-    your key, the folder and the template are read."""
+    """Allow a URL, folder or template that a plan, trace or database names: the URL is called with your key, the
+    folder or template is read."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -131,6 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _read(arguments: Sequence[str]) -> CommandLine | None:
     """What was typed; ``None`` if it is wrong, which is said."""
+    lacking = lacks_value(CommandLine, arguments)
+    if lacking is not None:
+        _say(lacking)
+        return None
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said), _no_wrapping():
@@ -143,7 +142,7 @@ def _read(arguments: Sequence[str]) -> CommandLine | None:
     except SystemExit as stop:
         if stop.code in (None, 0):
             raise
-        _say(wrong(arguments, unboxed(said.getvalue())))
+        _say(wrong(CommandLine, arguments, unboxed(said.getvalue())))
         return None
 
 
@@ -158,73 +157,6 @@ def _no_wrapping() -> Iterator[None]:
         os.environ.pop("COLUMNS")
         if columns is not None:
             os.environ["COLUMNS"] = columns
-
-
-def wrong(arguments: Sequence[str], said: str) -> str:
-    """What is wrong with a command line.
-
-    Args:
-        arguments: What was typed.
-        said: What the library that reads it says.
-    """
-    path, known = known_options(CommandLine, arguments)
-    typed = [one.partition("=")[0] for one in arguments if one.startswith("--") and one != "--"]
-    unknown = [one for one in typed if one.replace("_", "-") not in known]
-    if unknown:
-        # The dashes, which all have, make nothing alike.
-        long = {one[2:]: one for one in known if one.startswith("--")}
-        meant = suggestion(unknown[0][2:], long, meant=long)
-        return f"unknown option {unknown[0]} of `{path}`; {meant} (`{path} --help` tells more)"
-    said = re.split("For full helptext|Argument helptext", said)[0]
-    what = " ".join(said.replace("'command.", "'").split())
-    for pattern, instead in _OF_THE_LIBRARY:
-        what = pattern.sub(instead, what)
-    return f"{_with_meant(what.rstrip(' .;'))} (`{path} --help` tells more)"
-
-
-def _with_meant(what: str) -> str:
-    """What the library says of a wrong value, with what was meant.
-
-    >>> _with_meant("invalid choice 'lst' for argument 'action'. Expected one of ('ls', 'show')")
-    "invalid choice 'lst' for argument 'action'; did you mean 'ls'? Expected one of ('ls', 'show')"
-    >>> _with_meant("Error parsing --docs: Could not find valid parse for arguments: ['2O']")
-    "--docs '2O' is no such value: it takes whole numbers; write for instance --docs 200"
-    """
-    choice = re.fullmatch(r"invalid choice '(.*?)'( for argument '.*?')\. Expected one of (\(.*\))", what)
-    if choice is not None:
-        given, where, listed = choice.groups()
-        meant = _SYNONYMS.get(given) or nearest(given, re.findall(r"'([^']+)'", listed))
-        said = f"; did you mean {meant!r}?" if meant is not None else "."
-        return f"invalid choice {given!r}{where}{said} Expected one of {listed}"
-    commands = re.fullmatch(r"Unrecognized options: (\S+?)(?:,.*)? Available subcommands: (.*)", what)
-    if commands is not None:
-        given, listed = commands.groups()
-        return f"unknown subcommand {given!r}; {suggestion(given, listed.split(', '))}"
-    number = re.fullmatch(r"Error parsing (--docs|--seeds): Could not find valid parse for arguments: \[(.*)\]", what)
-    if number is not None:
-        option, given = number.groups()
-        example = {"--docs": "200", "--seeds": "0 1"}[option]
-        return f"{option} {given} is no such value: it takes whole numbers; write for instance {option} {example}"
-    return what
-
-
-_SYNONYMS = {"list": "ls", "delete": "rm", "remove": "rm", "find": "search", "dump": "export"}
-"""What other programs call an action."""
-
-
-def unboxed(text: str) -> str:
-    r"""What stands in a box of lines, or under a title between lines where no box can be drawn.
-
-    >>> print(unboxed("╭─ Title ─╮\n│ one     │\n│ ─────── │\n│     two │\n╰─────────╯"))
-    one
-    two
-    >>> print(unboxed(" Title \n ----- \n  one \n  --- "))
-    one
-    """
-    lines = [_COLOUR.sub("", line) for line in text.splitlines()]
-    inside = [line.strip(" │") for line in lines if not line.startswith(("╭", "╰"))]
-    kept = [line for line in inside if line.strip("─- ")]
-    return "\n".join(kept if any(line.startswith("╭") for line in lines) else kept[1:])
 
 
 def _say(fault: str) -> None:

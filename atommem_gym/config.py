@@ -11,13 +11,14 @@ import numpy as np
 from atommem_gym.actions import KINDS, STORAGE_KINDS, Kind, parse
 from atommem_gym.actions.dialects import check_dialect_name
 from atommem_gym.embedders.options import EmbedderOptions
-from atommem_gym.errors import ConfigError, check_integer, suggestion
+from atommem_gym.errors import ConfigError, check_choice, check_integer, suggestion
 from atommem_gym.plugins.loading import is_plugin
 from atommem_gym.readers.options import check_reader, reader_name
 from atommem_gym.readers.protocol import POLICY, FrozenReader
 from atommem_gym.records.layout import ORDERS, QuestionsPerEpisode, check_questions
 from atommem_gym.replies.thinking import Pairs, checked_pairs
 from atommem_gym.scoring import Scorer
+from atommem_gym.stores.loading import check_store_name
 
 _MINIMUM = {
     "num_docs": 1,
@@ -254,8 +255,7 @@ class EnvConfig:
                 continue
             check_integer(name, value, minimum)
         for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must be one of {', '.join(map(repr, choices))}")
+            check_choice(name, getattr(self, name), choices)
         check_dialect_name(self.dialect)
         for name in _FLAGS:
             if not isinstance(getattr(self, name), bool):
@@ -264,6 +264,7 @@ class EnvConfig:
             value = getattr(self, name)
             if not isinstance(value, str) or (not value and name != "initial_query"):
                 raise ConfigError(f"{name}={value!r} must be a non-empty string")
+        check_store_name(self.store)
         if not (self.template is None or (isinstance(self.template, str) and self.template)):
             raise ConfigError(f"template={self.template!r} must be the path of a Jinja2 file, 'shared_prefix', or None")
         EmbedderOptions.from_mapping(self.embedder_options)
@@ -371,6 +372,6 @@ def _operations(value: object) -> tuple[Kind, ...]:
     unknown = [name for name in value if name not in STORAGE_KINDS]
     if unknown:
         raise ConfigError(
-            f"operations={sorted(map(str, value))} holds {unknown[0]!r}; known are {', '.join(STORAGE_KINDS)}"
+            f"operations={sorted(map(str, value))} holds {unknown[0]!r}; {suggestion(unknown[0], STORAGE_KINDS)}"
         )
     return tuple(kind for kind in STORAGE_KINDS if kind in value)

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import httpx
 import tenacity
 
-from atommem_gym.errors import AtomMemError, ConfigError, is_integer
+from atommem_gym.errors import AtomMemError, ConfigError, check_number, is_integer
 from atommem_gym.exchange import LARGEST_REPLY, BlockingClient, TooSlowError, UnreadableReplyError
 from atommem_gym.refusals import Refusal, too_long
 from atommem_gym.trust import MASK, checked_key, masked, secret
@@ -254,11 +254,10 @@ def check_positive(url: str, **numbers: float) -> None:
     """Refuse a setting of a server that makes no sense.
 
     Raises:
-        ConfigError: one of them is not positive.
+        ConfigError: one of them is no number above 0.
     """
     for name, value in numbers.items():
-        if value <= 0:
-            raise ConfigError(f"{name}={value} of the server {masked(url)} must be positive")
+        check_number(name, value, above=True, of=f" of the server {masked(url)}")
 
 
 def authorization(url: str, api_key: str | None) -> dict[str, str]:

@@ -1,11 +1,12 @@
 """Every exception that the package raises on purpose; each message names the value, the rule and the remedy.
 
-What many of them say alike has its one wording here: :func:`suggestion` and :func:`check_integer`.
+What many of them say alike has its one wording here: :func:`suggestion`, :func:`check_choice`, :func:`check_integer`.
 """
 
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Collection, Iterable, Mapping
 from numbers import Integral
 from typing import Any, TypeGuard
@@ -187,6 +188,66 @@ def counted(count: int, one: str, several: str | None = None) -> str:
     ('1 file', '1,200 files', '0 entries')
     """
     return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
+def check_choice(name: str, value: object, choices: Iterable[str], *, or_else: str = "") -> None:
+    """An argument that must be one of some names.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        choices: The names.
+        or_else: What else the caller takes, for the message.
+
+    >>> check_choice("order", "given", ["given", "shuffled"])
+    >>> check_choice("order", "shufled", ["given", "shuffled"])
+    Traceback (most recent call last):
+    atommem_gym.errors.ConfigError: order='shufled' must be one of 'given', 'shuffled'; did you mean 'shuffled'?
+
+    Raises:
+        ConfigError: it is none of them; the message proposes the one that is spelt most alike.
+    """
+    names = list(choices)
+    if isinstance(value, str) and value in names:
+        return
+    meant = nearest(value, names) if isinstance(value, str) else None
+    proposed = "" if meant is None else f"; did you mean {meant!r}?"
+    raise ConfigError(f"{name}={value!r} must be one of {', '.join(map(repr, names))}{or_else}{proposed}")
+
+
+def reason_of(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file of text cannot be read, without its name and without numbers of the system.
+
+    >>> reason_of(FileNotFoundError(2, "No such file or directory", "plan.yaml"))
+    'No such file or directory'
+    >>> reason_of(UnicodeDecodeError("utf-8", b"?", 0, 1, "invalid start byte"))
+    'it is no UTF-8 text'
+    """
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no UTF-8 text"
+    return error.strerror or str(error)
+
+
+def check_number(name: str, value: object, *, above: bool = False, of: str = "") -> None:
+    """An argument that must be a finite number of at least 0.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        above: Whether 0 itself is too little.
+        of: What it is an argument of, for the message.
+
+    >>> check_number("timeout", 2.5, above=True)
+    >>> check_number("timeout", "x", above=True, of=" of the server")
+    Traceback (most recent call last):
+    atommem_gym.errors.ConfigError: timeout='x' of the server must be a finite number above 0
+
+    Raises:
+        ConfigError: it is no number, or out of range.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not (number and (value > 0 if above else value >= 0)):  # type: ignore[operator]  # a number by now
+        raise ConfigError(f"{name}={value!r}{of} must be a finite number {'above' if above else 'of at least'} 0")
 
 
 def is_integer(value: object) -> TypeGuard[int]:

@@ -177,10 +177,17 @@ def resolve_env_id(name: str) -> str:
     found = known.get(name.casefold())
     if found is None:
         raise ConfigError(
-            f"unknown environment {name!r}; {suggestion(name.casefold(), known, meant=known)} "
+            f"unknown environment {name!r}; {_proposed(name, known)} "
             "(`atommem envs` describes them; `--import MODULE` adds your own)"
         )
     return found
+
+
+def _proposed(name: str, known: Mapping[str, str]) -> str:
+    parts = name.replace(" ", "").split(",")
+    if len(parts) > 1 and all(part.casefold() in known for part in parts):
+        return f"several are separated by spaces: {' '.join(parts)}"
+    return suggestion(name.casefold(), known, meant=known)
 
 
 def task_of(env_id: str) -> Task | None:

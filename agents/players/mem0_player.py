@@ -70,7 +70,7 @@ class Mem0Player(LanguageModelPlayer):
         super().__init__(name, model, **options)
         if not is_installed():
             raise ConfigError(
-                f"the player {name!r} needs the package mem0ai, which is not installed: pip install 'atommem-gym[mem0]'"
+                f"the agent {name!r} needs the package mem0ai, which is not installed: pip install 'atommem-gym[mem0]'"
             )
         self._memory: OtherMemory | None = None
 

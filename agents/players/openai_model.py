@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -30,7 +31,14 @@ from atommem_gym.endpoints import (
     shown,
     try_again,
 )
-from atommem_gym.errors import ConfigError, LanguageModelError, ModelUnavailableError, is_integer
+from atommem_gym.errors import (
+    ConfigError,
+    LanguageModelError,
+    ModelUnavailableError,
+    check_integer,
+    check_number,
+    is_integer,
+)
 from atommem_gym.exchange import exchange, open_client
 from atommem_gym.refusals import Refusal, unknown_parameter
 from atommem_gym.trust import masked
@@ -118,9 +126,14 @@ class OpenAIModel:
         opens_think: bool | str = False,
     ) -> None:
         http_url(url)
-        check_positive(url, timeout=timeout, concurrency=concurrency)
-        if patience < 0:
-            raise ConfigError(f"patience={patience} of the server {masked(url)} must be at least 0 seconds")
+        check_positive(url, timeout=timeout)
+        check_integer("concurrency", concurrency, 1)
+        # It may be endless.
+        check_number("patience", 0 if patience == math.inf else patience, of=f" of the server {masked(url)}")
+        if not (extra_body is None or isinstance(extra_body, Mapping)):
+            raise ConfigError(f"extra_body={extra_body!r} must be a dictionary, such as {{'min_p': 0.1}}, or None")
+        if not isinstance(opens_think, (bool, str)):
+            raise ConfigError(f"opens_think={opens_think!r} must be True, False, or the text that opens reasoning")
         self.url = masked(url.rstrip("/"))
         """The base URL for messages, with a password masked."""
         self._url = url.rstrip("/")

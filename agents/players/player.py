@@ -185,7 +185,7 @@ def make_player(name: str, model: LanguageModel | None = None, **options: Any) -
         make_agent(name)  # raises now, not in the middle of the first episode, if something is wrong with it
         return lambda: ScriptedPlayer(make_agent(name))
     if model is None:
-        raise ConfigError(f"the player {name!r} needs a language model, such as an OpenAI-compatible server's URL")
+        raise ConfigError(f"the agent {name!r} needs a language model, such as an OpenAI-compatible server's URL")
     import importlib
 
     # Imported here, so that scripted agents do not load the players of language models.
@@ -204,6 +204,6 @@ def _check(name: str) -> None:
         return
     check_colon("agent", name)
     raise ConfigError(
-        f"unknown player {name!r}; {suggestion(name, player_names())} (an agent of your own is 'package.module:name', "
-        "or registered by a module that --import names)"
+        f"unknown agent {name!r}; {suggestion(name, player_names())} (one of your own is 'package.module:name', or "
+        "registered by a module that --import names)"
     )

@@ -7,12 +7,20 @@ import itertools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from atommem_gym.agents.players.batching import Batcher
 from atommem_gym.agents.players.language_model import Completion, Messages, Sampling, ToolSchemas, encodable
-from atommem_gym.errors import ConfigError, ContextLengthError, LanguageModelError
+from atommem_gym.errors import (
+    ConfigError,
+    ContextLengthError,
+    LanguageModelError,
+    check_choice,
+    check_integer,
+    check_number,
+)
 from atommem_gym.files.model_hub import why_not_there
 from atommem_gym.records.layout import stable_rng
 from atommem_gym.replies.thinking import KNOWN
@@ -75,10 +83,18 @@ class TransformersModel:
         max_wait_ms: float = 20.0,
         chat_template_kwargs: Mapping[str, Any] | None = None,
     ) -> None:
-        if max_batch < 1 or max_wait_ms < 0:
-            raise ConfigError(f"max_batch={max_batch} must be at least 1 and max_wait_ms={max_wait_ms} at least 0")
-        if dtype not in ("auto", "float32", "bfloat16", "float16"):
-            raise ConfigError(f"dtype={dtype!r} must be 'auto', 'float32', 'bfloat16' or 'float16'")
+        check_integer("max_batch", max_batch, 1)
+        check_number("max_wait_ms", max_wait_ms)
+        check_choice("dtype", dtype, ("auto", "float32", "bfloat16", "float16"))
+        if not (chat_template_kwargs is None or isinstance(chat_template_kwargs, Mapping)):
+            raise ConfigError(f"chat_template_kwargs={chat_template_kwargs!r} must be a dictionary, or None")
+        # Asked first: the imports take seconds, and nobody waits for them to hear of a misspelt name.
+        missing = why_not_there([str(model)]) if find_spec("transformers") is not None else None
+        if missing is not None:
+            raise ConfigError(
+                f"the model {str(model)!r} cannot be loaded: {missing}; check the name, name a folder with "
+                "config.json, weights and tokenizer, or download it first (`hf download NAME`)"
+            )
         try:
             import torch
             import transformers
@@ -87,12 +103,6 @@ class TransformersModel:
                 f"the local model {str(model)!r} needs torch and transformers: pip install 'atommem-gym[llm]' "
                 "(a server's URL in its place needs neither)"
             ) from error
-        missing = why_not_there([str(model)])
-        if missing is not None:
-            raise ConfigError(
-                f"the model {str(model)!r} cannot be loaded: {missing}; check the name, name a folder with "
-                "config.json, weights and tokenizer, or download it first (`hf download NAME`)"
-            )
         self.name = str(model)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         try:

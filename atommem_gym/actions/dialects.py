@@ -8,7 +8,7 @@ from typing import Protocol
 from atommem_gym.actions import crud, tools
 from atommem_gym.actions import released_tags as released
 from atommem_gym.actions.operations import KINDS, Invalid, Operation, check_formattable
-from atommem_gym.errors import ConfigError, suggestion
+from atommem_gym.errors import ConfigError, check_choice
 from atommem_gym.plugins.forms import FORMS
 from atommem_gym.plugins.loading import check_colon, is_plugin, load_plugin, module_of
 from atommem_gym.replies.thinking import Pairs, without_thinking
@@ -96,8 +96,7 @@ def check_dialect_name(name: object) -> None:
     if not isinstance(name, str) or (name not in DIALECTS and not is_plugin("dialect", name)):
         if isinstance(name, str):
             check_colon("dialect", name)
-        choices = ", ".join(map(repr, (*DIALECTS, "package.module:name")))
-        raise ConfigError(f"dialect={name!r} must be one of {choices}; {suggestion(name, DIALECTS)}")
+        check_choice("dialect", name, DIALECTS, or_else=", 'package.module:name'")
 
 
 def dialect_template(name: str) -> str | None:

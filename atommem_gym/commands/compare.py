@@ -27,35 +27,39 @@ from atommem_gym.viewer.page import MEBIBYTE, write_runs
 class Compare:
     """Compare two evaluations item by item: B minus A, with intervals and tests.
 
+    To compare two agents of one evaluation, name its folder twice.
+
     Example: atommem compare runs/base runs/trained --metric f1
 
-    Within one folder: atommem compare runs/first runs/first --agents keep_all tidy
+    Example: atommem compare runs/first runs/first --agents keep_all tidy
     """
 
     a: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="A")]
-    """Folder of an evaluation."""
+    """The folder of an evaluation."""
     b: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="B")]
-    """Folder of another one, or the same."""
-    metric: Literal[
-        "em",
-        "gain",
-        "em_unknown",
-        "em_answerable",
-        "abstention_recall",
-        "f1",
-        "reward",
-        "evidence_recall",
-        "evidence_recall_exact",
-        "steps",
-        "tokens",
-        "operations",
+    """The folder of another evaluation, or the same."""
+    metric: Annotated[
+        Literal[
+            "em",
+            "gain",
+            "em_unknown",
+            "em_answerable",
+            "abstention_recall",
+            "f1",
+            "reward",
+            "evidence_recall",
+            "evidence_recall_exact",
+            "steps",
+            "tokens",
+            "operations",
+        ],
+        tyro.conf.arg(metavar="NAME"),
     ] = "em"
-    """What is compared."""
+    """The metric to compare."""
     agents: Annotated[tuple[str, str] | None, tyro.conf.arg(metavar="A B")] = None
-    """Whose episodes of A with whose of B; by default those of equal name, or the only ones."""
+    """The agent of A and the agent of B to compare; by default those of equal name, or the only ones."""
     html: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Write the comparison as a page of the viewer, too: each item that is better or worse, both episodes side by
-    side."""
+    """Write the comparison as a page of the viewer, too. It leads from each better or worse item to both episodes."""
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")] = False
     """Print JSON instead of a table."""
 
@@ -136,7 +140,7 @@ def _known(value: Any) -> Any:
 
 def _notes(comparison: Comparison) -> Sequence[str]:
     lost_a, lost_b = comparison.unpaired
-    alone = f"; {lost_a} episodes of A and {lost_b} of B have no partner" if lost_a or lost_b else ""
+    alone = f"; without a partner: {counted(lost_a, 'episode')} of A, {lost_b} of B" if lost_a or lost_b else ""
     return (
         f"{counted(comparison.pairs, 'pair')}, matched by environment, documents, item, layout and questions; an "
         f"agent's seeds are averaged first{alone}.",

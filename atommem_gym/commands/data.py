@@ -29,17 +29,19 @@ _Dataset: TypeAlias = Literal[
 
 @dataclass
 class DataCheck:
-    """Check files or folders of records before you play them: atommem data check PATH…
+    """Check files of records before you play them.
 
-    Reads JSON, JSON Lines, Parquet and Arrow files of HotpotQA, 2WikiMultiHopQA, MuSiQue, LoCoMo, FactConsolidation and
-    LongMemEval shape, and records of your own (question, answer, documents), to their end. Exit status 1 if a record is
-    malformed, or a context is in two splits.
+    Reads JSON, JSON Lines, Parquet and Arrow files to their end: records in the shape of HotpotQA, 2WikiMultiHopQA,
+    MuSiQue, LoCoMo, FactConsolidation or LongMemEval, and records of your own (question, answer, documents). The exit
+    status is 1 if a record is malformed, or if two splits share a context.
+
+    Example: atommem data check train.jsonl validation.jsonl
     """
 
     paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH…")]
-    """Files or folders; several splits of one data set are compared with each other."""
-    dataset: _Dataset | None = None
-    """The data set, if the files' first records do not tell."""
+    """Files or folders. Several splits of one data set are compared with each other."""
+    dataset: Annotated[_Dataset | None, tyro.conf.arg(metavar="NAME")] = None
+    """The data set, if the first records of the files do not show it."""
 
     def run(self) -> int:
         """Print the report; the exit status."""
@@ -49,6 +51,8 @@ class DataCheck:
         console = output()
         console.print(_table(report))
         for part in report.parts:
+            if not part.records and not part.malformed:
+                console.print(Text(printable(f"{part.name}: there are no records; is the file complete?"), "bold red"))
             _print_list(console, f"{part.name}: malformed records", part.malformed, "red")
             _print_list(console, f"{part.name}: ids that occur twice", part.duplicate_ids, "yellow")
             title = f"{part.name}: gold titles over several texts as likely; the earliest is taken as gold"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeAlias
@@ -20,18 +20,17 @@ import atommem_gym
 from atommem_gym.agents.learn.training_numbers import SessionSteps
 from atommem_gym.agents.play import draw_items
 from atommem_gym.commands.consoles import output
-from atommem_gym.commands.run import Repeated, parse_settings
+from atommem_gym.commands.run import Repeated, check_set, parse_settings
 from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import check_model_name
-from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError, counted
 from atommem_gym.plugins.loading import check_plugin, plugins_in
 from atommem_gym.records import verl_rows
 from atommem_gym.records.files import files_of_split, split_name
-from atommem_gym.records.record import Item
+from atommem_gym.records.record import Item, Items
 from atommem_gym.records.verl_rows import ItemReference, references, write_rows
 from atommem_gym.registration import configure, load_items, resolve_env_id, task_of
 from atommem_gym.scoring import load_scorer
-from atommem_gym.stores.loading import check_store_name
 from atommem_gym.task import Task
 from atommem_gym.terminal import printable
 from atommem_gym.trust import is_built_in_template
@@ -54,7 +53,9 @@ class Layout:
 
 @dataclass
 class DataVerl:
-    """Write train.parquet and validation.parquet for veRL: references to items, verified by hash when they are played.
+    """Write train.parquet and validation.parquet for veRL.
+
+    A row refers to an item. When the item is played, a hash shows whether it is still the same.
 
     Example: atommem data verl HotpotQA -o data --set source=/data/hotpotqa --train 4096 --validation 256
     """
@@ -62,17 +63,17 @@ class DataVerl:
     env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID")]
     """AtomMem-HotpotQA-v0 or, for short, HotpotQA; `atommem envs` lists all."""
     out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="DIR")]
-    """Folder for the two files, and verl.json with what they were made of."""
+    """The folder for both files, and for verl.json, which says what they were made of."""
     train: Annotated[int, tyro.conf.arg(metavar="N")] = 0
-    """Items to train on; 0: all there are. An item that comes again has another layout."""
+    """Items to train on; 0 for all. An item that comes again has another layout."""
     validation: Annotated[int, tyro.conf.arg(metavar="N")] = 128
-    """Items to validate with, always in the same layout; 0: all there are."""
+    """Items to validate with, always in the same layout; 0 for all."""
     settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
     """Keyword arguments of the environment, such as num_docs=400 embedder=minilm."""
     validation_settings: Annotated[
         Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="validation-set", metavar="KEY=VALUE…")
     ] = ()
-    """Other ones for validation, such as source=dev.json; split=validation unless you say otherwise."""
+    """Keyword arguments for validation alone, such as source=dev.json. Its split is validation unless given."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Draws the items."""
 
@@ -89,12 +90,17 @@ class DataVerl:
         }
         try:
             self.out.mkdir(parents=True, exist_ok=True)
-            _check_sources(*(_configured(env_id, part_keywords) for part_keywords, _ in parts.values()))
+            configs = {part: self._config(part, env_id, *given) for part, given in parts.items()}
+            _check_sources(configs["train"], configs["validation"])
+            # Both are loaded before the first row is made: that takes minutes.
+            items = {part: self._items(part, env_id, config, parts[part][1]) for part, config in configs.items()}
             rows: dict[str, list[dict[str, Any]]] = {}
             questions: dict[str, set[_Asked]] = {}
             steps: dict[str, SessionSteps] = {}
             for part, (part_keywords, count) in parts.items():
-                rows[part], questions[part], steps[part] = self._rows(part, env_id, part_keywords, count)
+                indices = self._indices(items[part], count)
+                rows[part], questions[part] = self._rows(part, env_id, _absolute(part_keywords), items[part], indices)
+                steps[part] = SessionSteps.of(items[part], configs[part], indices[:: -(-len(indices) // _LOOKED_AT)])
             _check_apart(questions["train"], questions["validation"])
             written = {part: write_rows(self.out / f"{part}.parquet", rows[part], self.layout.schema) for part in parts}
             self._describe(env_id, parts, written, steps)
@@ -103,33 +109,41 @@ class DataVerl:
         for part, count in written.items():
             known = steps[part]
             said = (
-                f"wrote {self.out / part}.parquet: {count} items; {known.chunks:.1f} chunks and {known.least:.1f} to "
-                f"{known.most:.1f} steps a session, each step a row for the trainer"
+                f"wrote {self.out / part}.parquet: {counted(count, 'item')}; {known.chunks:.1f} chunks and "
+                f"{known.least:.1f} to {known.most:.1f} steps per session, each step a row for the trainer"
             )
             output().print(Text(printable(said)), soft_wrap=True)
         return 0
 
-    def _rows(
-        self, part: str, env_id: str, keywords: Mapping[str, Any], count: int
-    ) -> tuple[list[dict[str, Any]], set[_Asked], SessionSteps]:
-        """The rows of one file, their questions, and how many steps sessions of some of them have."""
+    def _config(self, part: str, env_id: str, keywords: Mapping[str, Any], count: int) -> EnvConfig:
         if count < 0:
             raise ConfigError(f"--{part} {count} must be 0 (all items) or more")
-        keywords = _absolute(keywords)
-        config = _configured(env_id, keywords)
-        data_source = _task(env_id).name
-        items = load_items(data_source, config)
+        unknown = [key for key in keywords if key not in {one.name for one in fields(EnvConfig)}]
+        if unknown:
+            check_set(env_id, unknown)
+        return _configured(env_id, _absolute(keywords))
+
+    def _items(self, part: str, env_id: str, config: EnvConfig, count: int) -> Items:
+        items = load_items(_task(env_id).name, config)
         if count > items.num_items:
             raise ConfigError(
-                f"--{part} {count} is more than the {items.num_items} items of {items.name}; use 0 for all"
+                f"--{part} {count} is more than the {counted(items.num_items, 'item')} of {items.name}; use 0 for all"
             )
-        indices = sorted(index for index, _ in draw_items(items.num_items, count or items.num_items, self.seed))
+        return items
+
+    def _indices(self, items: Items, count: int) -> list[int]:
+        return sorted(index for index, _ in draw_items(items.num_items, count or items.num_items, self.seed))
+
+    def _rows(
+        self, part: str, env_id: str, keywords: Mapping[str, Any], items: Items, indices: Sequence[int]
+    ) -> tuple[list[dict[str, Any]], set[_Asked]]:
+        """The rows of one file, and their questions."""
         rows: list[dict[str, Any]] = []
         questions: set[_Asked] = set()
         for reference, item in references(env_id, keywords, items, indices, part=part):
-            rows.append(self.layout.row(reference, item, data_source))
+            rows.append(self.layout.row(reference, item, _task(env_id).name))
             questions.update((question.question, question.answers) for question in item.questions)
-        return rows, questions, SessionSteps.of(items, config, indices[:: -(-len(indices) // _LOOKED_AT)])
+        return rows, questions
 
     def _describe(
         self, env_id: str, parts: Mapping[str, Any], written: Mapping[str, int], steps: Mapping[str, SessionSteps]
@@ -154,13 +168,15 @@ class DataVerl:
 
 @dataclass
 class DataSkyRL(DataVerl):
-    """Write train.parquet and validation.parquet for SkyRL: references to items, verified by hash when they are played.
+    """Write train.parquet and validation.parquet for SkyRL.
+
+    A row refers to an item. When the item is played, a hash shows whether it is still the same.
 
     Example: atommem data skyrl HotpotQA -o data --set source=/data/hotpotqa --train 4096 --validation 256
     """
 
     out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="DIR")]
-    """Folder for the two files, and skyrl.json with what they were made of."""
+    """The folder for both files, and for skyrl.json, which says what they were made of."""
 
     layout: ClassVar[Layout] = Layout("skyrl", verl_rows.SKYRL_SCHEMA, verl_rows.skyrl_row)
 
@@ -180,7 +196,6 @@ def _configured(env_id: str, keywords: Mapping[str, Any]) -> EnvConfig:
     """
     defaults = {name: value for name, value in gym.spec(env_id).kwargs.items() if name != "task"}
     config = configure(_task(env_id).name, {**defaults, **keywords})
-    check_store_name(config.store)
     check_model_name(config.embedder)
     if isinstance(config.reward, str) and config.reward != "judge":  # whose key the trainer's machine may have alone
         load_scorer(config.reward)
@@ -222,6 +237,6 @@ def _check_apart(train: set[_Asked], validation: set[_Asked]) -> None:
     shared = train & validation
     if shared:
         raise ConfigError(
-            f"train and validation share {len(shared)} questions, such as {min(shared)[0]!r}: validation would "
-            "flatter; name another file or split with --validation-set source=… split=…"
+            f"train and validation share {counted(len(shared), 'question')}, such as {min(shared)[0]!r}: validation "
+            "would flatter; name another file or split with --validation-set source=… split=…"
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
+import tyro
 from rich.text import Text
 
 from atommem_gym.agents import AGENTS, make_agent
@@ -11,7 +13,7 @@ from atommem_gym.agents.play import play_episode
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.contest import Contest
 from atommem_gym.commands.run import INTERRUPTED, make_agents, open_env, printer
-from atommem_gym.errors import counted
+from atommem_gym.errors import check_integer, counted
 
 ENV_ID = "AtomMem-Synthetic-v0"
 EPISODE = {"num_docs": 8, "chunk_tokens": 280, "max_entries": 4, "top_k": 2}
@@ -24,17 +26,24 @@ NEXT = "Next:  atommem eval Synthetic --agent keep_all tidy --episodes 10 -o run
 
 @dataclass
 class Demo:
-    """Watch memory agents read long streams over Milvus Lite: one table, then one episode step by step."""
+    """Watch scripted agents play a generated world: a table of results, then one episode step by step.
+
+    Entries are stored in Milvus Lite. It takes less than a minute and needs no network.
+
+    Example: atommem demo --episodes 5
+    """
 
     episodes: int = 20
-    """Episodes an agent."""
+    """Episodes per agent."""
     num_docs: int = 200
-    """Documents an episode."""
-    seed: int = 0
+    """Documents per episode."""
+    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Draws the episodes and seeds the agents."""
 
     def run(self) -> int:
         """Play and print; the exit status."""
+        for name, value in (("--episodes", self.episodes), ("--num-docs", self.num_docs)):
+            check_integer(name, value, 1)
         console = output()
         console.print(
             f"{len(AGENTS)} scripted agents read {counted(self.episodes, 'stream')} of "

@@ -12,7 +12,12 @@ from atommem_gym.terminal import Column, Table
 
 @dataclass
 class Envs:
-    """List all environments: their ids, what they ask, and where their items come from."""
+    """List all environments: their ids, what they ask, and where their items come from.
+
+    Example: atommem envs
+
+    Example: atommem --import my_task envs
+    """
 
     def run(self) -> int:
         """Print the table; the exit status."""
@@ -54,5 +59,5 @@ def _source(task: Task) -> str:
 def _items(task: Task) -> str:
     """How many episodes a split has, where that needs no download."""
     if task.dataset is not None:
-        return "of a context" if task.contexts else "a record each"
+        return "per context" if task.contexts else "per record"
     return f"{task.load_items(task.config({})).num_items:,}"

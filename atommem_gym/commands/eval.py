@@ -6,18 +6,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
 from rich.text import Text
 
+from atommem_gym.agents.players.player import player_keywords
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.options import check_places, server_of_environment
-from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings
+from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings, refuse_agents
 from atommem_gym.endpoints import lacks_scheme
-from atommem_gym.errors import ConfigError, check_integer
+from atommem_gym.errors import ConfigError, check_integer, counted
 from atommem_gym.evaluation.folder import PLAN, RESULTS, EvaluationError, Run, read_run
 from atommem_gym.evaluation.grids import expand
 from atommem_gym.evaluation.limits import LimitReachedError, Limits
@@ -29,6 +30,7 @@ from atommem_gym.evaluation.report import Report, make_report
 from atommem_gym.evaluation.runner import evaluate
 from atommem_gym.evaluation.tables import markdown, notes, terminal_tables, to_csv
 from atommem_gym.evaluation.work import work_lines
+from atommem_gym.prompts.render import check_template_file
 from atommem_gym.registration import resolve_env_id
 from atommem_gym.terminal import printable
 from atommem_gym.trust import BASE_URL, check_import, check_plan, check_template, masked
@@ -48,68 +50,74 @@ LIMITED = 3
 
 @dataclass
 class Eval:
-    """Evaluate agents: every environment at every document count, by every agent with every seed.
+    """Evaluate agents: each agent plays each environment at each number of documents, once with each seed.
+
+    A cell is one such combination. Tables, plots and traces go into a folder; --resume continues a run that stopped.
+    What the command line gives wins over a plan.
 
     Example: atommem eval HotpotQA MuSiQue --source HotpotQA=hotpot.jsonl MuSiQue=musique.jsonl --docs 200 400
     --agent keep_all tidy --episodes 50 -o runs/first
 
-    Or from a file: atommem eval --config plan.yaml -o runs/first. What else is given wins over the file.
+    Example: atommem eval --config plan.yaml -o runs/first
+
+    Example: atommem eval Needle --grid depth=0,0.5,1 length=4000,16000 --agent keep_all tidy
     """
 
-    envs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID…")] = ()
+    envs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[ENV_ID…]")] = ()
     """AtomMem-HotpotQA-v0 or, for short, HotpotQA; `atommem envs` lists all."""
-    out: Annotated[Path, tyro.conf.arg(aliases=("-o",), metavar="DIR")] = Path("runs/eval")
-    """The folder for plan, results, traces, tables and plots."""
+    out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="DIR")] = Path("runs/eval")
+    """The folder for the plan, results, traces, tables and plots."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """A plan as YAML."""
     protocol: Annotated[str | None, tyro.conf.arg(metavar="NAME|FILE")] = None
-    """A fixed protocol in place of environments, documents, seeds and settings: streams-v1, or a file that --lock
-    made. Refused if the records differ from its hashes."""
+    """A fixed protocol, which says what environments, documents, seeds and settings are: streams-v1, or a file that
+    --lock wrote. Records that differ from its hashes are refused."""
     lock: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Play nothing; write the plan's items with their hashes into a file, as a protocol of that name."""
+    """Play nothing; write the items of the plan, with their hashes, to this file: a protocol of that name."""
     agents: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="agent", metavar="NAME…")] = ()
-    """Who plays: random silent keep_all overwrite tidy oracle, or with a language model crud add_only overwrite_llm
-    long_context retrieve_then_read mem0; or an agent of your own, package.module:name."""
+    """The agents: random, silent, keep_all, overwrite, tidy, oracle; with a language model crud, add_only,
+    overwrite_llm, long_context, retrieve_then_read, mem0; or an agent of yours, package.module:name."""
     docs: Annotated[tuple[int, ...], tyro.conf.arg(metavar="N…")] = ()
-    """Documents an episode; 200 by default."""
+    """Documents per episode, one number or several; 200 by default."""
     seeds: Annotated[tuple[int, ...], tyro.conf.arg(metavar="S…")] = ()
-    """Seeds of the agents; each plays every item once with each. 0 by default."""
+    """Seeds of the agents; 0 by default. An agent plays every item once with each seed."""
     episodes: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Items a cell, the same for all agents, document counts and seeds; 50 by default."""
+    """Items per cell, the same for all agents, documents and seeds; 50 by default."""
     items_seed: Annotated[int | None, tyro.conf.arg(metavar="S")] = None
     """Draws the items; 0 by default."""
     source: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="ENV=PATH…")] = ()
-    """Records of an environment, as in HotpotQA=hotpot_dev_distractor_v1.json."""
+    """The records of an environment, as in HotpotQA=hotpot_dev_distractor_v1.json."""
     settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
-    """Keyword arguments of all environments, such as embedder=minilm chunk_tokens=2000; those of one alone as
+    """Keyword arguments of all environments, such as embedder=minilm chunk_tokens=2000; of one alone as in
     HotpotQA.split=validation."""
     grid: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=V,V,…")] = ()
-    """Every environment once for every combination of these values; two numeric ones give a heat map, as in
-    `atommem eval Needle --grid depth=0,0.5,1 length=4000,16000 --agent keep_all tidy`."""
+    """Play each environment once for each combination of these values, such as depth=0,0.5,1 length=4000,16000. Two
+    keys with numbers give a heat map."""
     model: Annotated[str | None, tyro.conf.arg(metavar="URL|NAME")] = None
     """The language model: the URL of an OpenAI-compatible server, or a name or folder for transformers. By default the
-    server at OPENAI_BASE_URL, if that is set."""
+    server at OPENAI_BASE_URL."""
     model_name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """What the server calls its model."""
+    """The server's name of the model, if it serves several."""
     option: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE…")] = ()
-    """Options of all agents with a language model, such as temperature=0.7 max_tokens=1024."""
+    """Options of agents with a language model, such as temperature=0.7 max_tokens=1024."""
     model_option: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE…")] = ()
-    """Settings of the model: of a server timeout patience concurrency extra_body opens_think, as in timeout=60
-    'extra_body={"chat_template_kwargs": {"enable_thinking": false}}'; of a local model dtype device max_batch."""
+    """Settings of the model, such as timeout=60 'extra_body={"chat_template_kwargs": {"enable_thinking": false}}'. A
+    server takes timeout, patience, concurrency, extra_body, opens_think; a local model dtype, device, max_batch."""
     token_limit: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """End when this start has used so many tokens of language models, counted as episodes end; --resume goes on."""
+    """Stop when this run has used so many tokens of language models, counted when episodes end; --resume continues."""
     time_limit: Annotated[float | None, tyro.conf.arg(metavar="SECONDS")] = None
-    """End after so many seconds; --resume goes on."""
+    """Stop after so many seconds; --resume continues."""
     concurrency: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Episodes in flight; by default 4 if all agents are scripted and the embedder is built in, else 32."""
-    traces: Annotated[str | None, tyro.conf.arg(metavar="jsonl|jsonl.gz|none")] = None
-    """How whole episodes are recorded; jsonl by default."""
+    """Episodes played at the same time; by default 4 if all agents are scripted and the embedder is built in, else
+    32."""
+    traces: Annotated[Literal["jsonl", "jsonl.gz", "none"] | None, tyro.conf.arg(metavar="FORMAT")] = None
+    """How whole episodes are recorded: jsonl, jsonl.gz or none; jsonl by default."""
     give_up_after: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Stop after so many episodes failed with none finished in between; 20 by default."""
+    """Stop after so many failed episodes in a row; 20 by default."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Go on with what the folder holds."""
+    """Continue the run in the folder."""
     report_only: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Play nothing; make tables and plots of what the folder holds."""
+    """Play nothing; make tables and plots of the results in the folder."""
 
     def run(self) -> int:
         """Play and report; the exit status."""
@@ -118,6 +126,7 @@ class Eval:
             return self._report(read_run(self.out))
         if self.lock is not None:
             self._check_alone("--lock", _OF_LOCKS)
+        refuse_agents(self.envs, "eval")
         plan = self.plan()
         console = messages()
         if self.lock is not None:
@@ -183,11 +192,21 @@ class Eval:
         self._check_places(options)
         values["agents"] = _with_options(values["agents"], options)
         self._add_server(values)
+        if self.model_option and not any(
+            isinstance(one, dict) and one.get("name") in ROLES for one in values["agents"]
+        ):
+            raise ConfigError(
+                f"--model-option {' '.join(chain.from_iterable(self.model_option))} is for agents with a "
+                "language model, and none of them plays"
+            )
         plan = Plan.from_values(values)
         for where, template in plan.templates():
             check_template(template, where)
+            check_template_file(template)
         for where, module in plan.code():
             check_import(module, where)
+        for agent in plan.agents:
+            player_keywords(agent.name)  # says if there is none of the name, and what was meant
         for where, keywords in plan.places():
             check_plan(keywords, where)
         return plan
@@ -206,7 +225,9 @@ class Eval:
         except OSError as error:
             raise EvaluationError(f"the protocol cannot be written to {file} ({error.strerror})") from error
         items = sum(map(len, protocol.items.values()))
-        output().print(Text(f"{items} items of the protocol {protocol.title} written to {file}"), soft_wrap=True)
+        output().print(
+            Text(f"{counted(items, 'item')} of the protocol {protocol.title} written to {file}"), soft_wrap=True
+        )
         return 0
 
     def _base(self) -> dict[str, Any]:
@@ -235,6 +256,11 @@ class Eval:
         common = [text for text in chain.from_iterable(self.settings) if "." not in text.partition("=")[0]]
         if common:
             given["settings"] = parse_settings(common)
+            if "num_docs" in given["settings"]:
+                count = given["settings"]["num_docs"]
+                raise ConfigError(
+                    f"--set num_docs={count}: `atommem eval` takes documents by --docs; write --docs {count}"
+                )
         if self.model is not None or self.model_name is not None:
             given["model"] = self._model()
         options = parse_settings(list(chain.from_iterable(self.model_option)), "--model-option")
@@ -343,10 +369,15 @@ def _grid(texts: list[str]) -> dict[str, list[Any]]:
 
     >>> _grid(["depth=0,0.5", "kind=single,multi_key"])
     {'depth': [0, 0.5], 'kind': ['single', 'multi_key']}
+
+    Raises:
+        ConfigError: one is not written so.
     """
     grid: dict[str, list[Any]] = {}
     for text in texts:
-        name, _, values = text.partition("=")
+        name, equals, values = text.partition("=")
+        if not (name and equals and values):
+            raise ConfigError(f"--grid {text!r} is not KEY=V,V,…; write for instance --grid depth=0,0.5,1")
         grid[name] = [parse_settings([f"{name}={value}"], "--grid")[name] for value in values.split(",")]
     return grid
 

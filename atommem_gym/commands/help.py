@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -23,15 +22,30 @@ from atommem_gym.terminal import UNBOUNDED, wrapped
 
 LEFT = 24
 """Columns for what is typed; what is longer has its text on the next line."""
+_EXAMPLE = "Example: "
+"""How the paragraph of a docstring begins that is a right command line."""
 
 
 @dataclass(frozen=True)
 class Argument:
     """What can be typed, and what it does."""
 
-    typed: str
+    names: tuple[str, ...]
+    """What it is called: none where the place says which it is."""
+    value: str
+    """How its value is written, empty for a flag."""
     text: str
-    positional: bool = False
+    choices: tuple[str, ...] = ()
+
+    @property
+    def positional(self) -> bool:
+        """Whether the place says which it is."""
+        return not self.names
+
+    @property
+    def typed(self) -> str:
+        """What is typed, with all its names."""
+        return " ".join(filter(None, (", ".join(self.names), self.value)))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """See ``rich``."""
@@ -67,16 +81,16 @@ def page(root: type, arguments: Sequence[str]) -> RenderableType:
         root: The dataclass of the whole command line, whose options every command has.
         arguments: What was typed.
     """
-    path, command = _meant(root, arguments)
+    path, command = meant_command(root, arguments)
     below, own = subcommands(command), list(arguments_of(command))
     positional = [one for one in own if one.positional]
     options = [one for one in own if not one.positional]
-    everywhere = [*arguments_of(root), Argument("-h, --help", "Show this page.")]
+    everywhere = [*arguments_of(root), Argument(("-h", "--help"), "", "Show this page.")]
     usage = [path, *(one.typed for one in positional), "COMMAND" if below else "", "[options]"]
     parts: list[RenderableType] = [Text.assemble(("usage: ", "bold"), " ".join(filter(None, usage)))]
     parts += _description(command)
     parts += _section("Arguments", positional)
-    parts += _section("Commands", [Argument(name, _summary(one)) for name, one in below.items()])
+    parts += _section("Commands", [Argument((), name, _summary(one)) for name, one in below.items()])
     if command is not root:
         parts += _section("Options", options)
     parts += _section("Options" if command is root else "Options of every command", everywhere)
@@ -87,9 +101,8 @@ def page(root: type, arguments: Sequence[str]) -> RenderableType:
 
 def known_options(root: type, arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The command that a command line means, such as ``atommem data check``, and the names of all its options."""
-    path, command = _meant(root, arguments)
-    typed = [one.typed for of in (command, root) for one in arguments_of(of) if not one.positional]
-    names = [name for one in typed for name in re.findall(r"(?<![\w-])--?[a-z][\w-]*", one)]
+    path, command = meant_command(root, arguments)
+    names = [name for of in dict.fromkeys((command, root)) for one in arguments_of(of) for name in one.names]
     return path, [*names, "-h", "--help", *(["--version"] if command is root else [])]
 
 
@@ -105,21 +118,23 @@ def arguments_of(command: type) -> Iterator[Argument]:
         config = next((m for m in meta if hasattr(m, "metavar")), None)
         metavar = (config and config.metavar) or _metavar(kind, one.name)
         text = " ".join([texts.get(one.name, ""), *_additions(one, kind, meta, texts.get(one.name, ""))]).strip()
+        choices = tuple(_choices(kind))
         if Positional in meta:
-            yield Argument(metavar, text, positional=True)
+            yield Argument((), metavar, text, choices)
             continue
         name = "--" + ((config and config.name) or one.name.replace("_", "-"))
         names = [*((config and config.aliases) or ()), name]
         if kind is bool or kind == "bool":
             names += [] if FlagCreatePairsOff in meta else [f"--no-{name[2:]}"]
-            yield Argument(", ".join(names), text)
+            yield Argument(tuple(names), "", text)
         else:
-            yield Argument(f"{', '.join(names)} {metavar}", text)
+            yield Argument(tuple(names), metavar, text, choices)
 
 
-def _meant(root: type, arguments: Sequence[str]) -> tuple[str, type]:
+def meant_command(root: type, arguments: Sequence[str]) -> tuple[str, type]:
+    """The command that a command line means, by its whole name and its dataclass."""
     path, command = ["atommem"], root
-    takes_value = {one.typed.split()[0] for one in arguments_of(root) if " " in one.typed}
+    takes_value = {name for one in arguments_of(root) if one.value for name in one.names}
     for before, argument in zip(["", *arguments], arguments, strict=False):
         if before not in takes_value and argument in subcommands(command):
             path.append(argument)
@@ -189,14 +204,22 @@ def _summary(command: type) -> str:
     return _paragraphs(command)[0]
 
 
+def example(command: type) -> str | None:
+    """A right command line of a command, if its docstring has one."""
+    examples = [one.removeprefix(_EXAMPLE) for one in _paragraphs(command) if one.startswith(_EXAMPLE)]
+    return examples[0] if examples else None
+
+
 def _description(command: type) -> Iterator[RenderableType]:
-    for paragraph in _paragraphs(command):
-        yield Text("")
-        before, example, line = paragraph.partition("Example: ")
-        if example and not before:
-            yield Text.assemble(("Example:", "bold"), f"\n  {line}")
-        else:
-            yield Text(paragraph)
+    """The paragraphs of the docstring, and its examples under one title."""
+    paragraphs = _paragraphs(command)
+    examples = [one.removeprefix(_EXAMPLE) for one in paragraphs if one.startswith(_EXAMPLE)]
+    for paragraph in paragraphs:
+        if not paragraph.startswith(_EXAMPLE):
+            yield from (Text(""), Text(paragraph))
+    if examples:
+        yield from (Text(""), Text("Example:" if len(examples) == 1 else "Examples:", style="bold"))
+        yield from (Text(f"  {line}") for line in examples)
 
 
 def _section(title: str, arguments: Sequence[Argument]) -> list[RenderableType]:

@@ -41,7 +41,10 @@ _PURPOSES = {
 
 @dataclass
 class Info:
-    """Show versions, what is installed, what is not and how to get it."""
+    """Show versions, which optional packages are installed, and how to install the others.
+
+    Example: atommem info
+    """
 
     def run(self) -> int:
         """Print both tables; the exit status."""

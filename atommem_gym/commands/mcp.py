@@ -17,25 +17,28 @@ from atommem_gym.errors import ConfigError
 
 @dataclass
 class Mcp:
-    """Give an assistant a memory: atommem mcp --memory notes.db [--read-only]
+    """Give an assistant a kept memory as tools, by the Model Context Protocol.
 
-    Serves the tools look, create, read, update, delete and scratchpad over standard input and output, by the Model
-    Context Protocol. An assistant starts this command itself; its settings name it. The memory goes on from one
-    conversation to the next, and is the one that `atommem ask --memory` and `atommem memory` know.
+    The tools are look, create, read, update, delete and scratchpad. The assistant starts this command itself, as its
+    settings say, and talks to it over standard input and output. The memory stays from one conversation to the next;
+    `atommem ask --memory` and `atommem memory` use the same databases.
+
+    Example: atommem mcp --memory notes.db --read-only
     """
 
     memory: Annotated[str, tyro.conf.arg(metavar="DATABASE")]
-    """The folder of the database (or http://host:19530); what is not there yet is made."""
+    """The database, a folder or http://host:19530. A folder that is not there yet is made."""
     read_only: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Refuse all that would change the memory."""
+    """Refuse everything that would change the memory."""
     key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
-    """Which memory to go on with, if the database keeps several; `atommem memory ls` lists them."""
+    """Which memory to continue, if the database keeps several; its beginning is enough. `atommem memory ls` lists
+    them."""
     new_memory: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Begin another memory in the database, instead of going on with one."""
+    """Begin a new memory in the database, instead of continuing one."""
     settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
-    """What the memory allows, such as embedder=minilm top_k=12 max_entries=1000."""
+    """Settings of the memory, such as embedder=minilm top_k=12 max_entries=1000."""
     hold: Annotated[float, tyro.conf.arg(metavar="SECONDS")] = HOLD_S
-    """Seconds without a call after which other processes can use the database; 0 gives it back after every call."""
+    """Seconds without a call after which other processes can use the database; 0 releases it after every call."""
 
     def run(self) -> int:
         """Serve until the input ends; the exit status."""

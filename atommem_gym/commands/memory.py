@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal
 
 import tyro
@@ -19,37 +19,57 @@ from atommem_gym.stores.purging import export_memory, purge
 from atommem_gym.terminal import Column, Table, on_one_line, printable
 from atommem_gym.trust import masked
 
+TOP_K = 6
+"""Entries that a search shows."""
+_OF_ACTIONS = {
+    "key": ("show", "search", "export", "rm", "purge"),
+    "entry": ("rm",),
+    "yes": ("purge",),
+    "top_k": ("search",),
+    "embedder": ("search",),
+    "embedder_options": ("search",),
+}
+"""The actions that an option belongs to; purge says by itself why it takes no key."""
+
 
 @dataclass
 class MemoryCommand:
-    """Look into a kept memory, or delete it: atommem memory ls|show|search|export|rm|purge notes.db
+    """Look into a kept memory, search it, export it or delete it.
 
-    ls lists the memories of a database, show prints all entries of one, search finds those most like a query, ranked as
-    a read of the environment ranks them. export prints all memories, or one, as JSON, also out of a damaged database.
-    These never change it. rm deletes one memory, or with --entry one entry of it; purge deletes all. What was deleted
-    is gone from the disk.
+    ls lists the memories of a database. show prints all entries of one. search finds the entries most similar to a
+    query, ranked as a read of the environment ranks them. export prints all memories, or one, as JSON, even from a
+    damaged database. These actions never change the database.
+
+    rm deletes one memory, or with --entry one entry of it. purge deletes all memories. What is deleted is gone from the
+    disk.
+
+    Example: atommem memory ls notes.db
+
+    Example: atommem memory search notes.db "Who decided it?"
+
+    Example: atommem memory rm notes.db --key 4d35 --entry 7
     """
 
     action: Annotated[Literal["ls", "show", "search", "export", "rm", "purge"], tyro.conf.Positional]
     """What to do."""
     database: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="DATABASE")]
-    """The folder of a kept database (what `atommem ask --memory` or store=milvus:///… made), or http://host:19530."""
+    """A kept database: the folder that `atommem ask --memory` or store=milvus:///… made, or http://host:19530."""
     query: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[QUERY]")] = None
-    """For search: what to look for."""
+    """For search: the query."""
     key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
-    """Which memory, if there are several; its beginning is enough."""
+    """Which memory, if the database keeps several; its beginning is enough. `atommem memory ls` lists them."""
     entry: Annotated[int | None, tyro.conf.arg(metavar="ID")] = None
-    """For rm: delete this entry alone."""
+    """For rm: delete only this entry."""
     yes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
     """For purge: really delete all memories."""
-    top_k: Annotated[int, tyro.conf.arg(metavar="K")] = 6
+    top_k: Annotated[int, tyro.conf.arg(metavar="K")] = TOP_K
     """For search: how many entries to show."""
     embedder: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """For search: where the embedder is that the database was written with, if that was a model behind a server."""
+    """For search: the URL of the embedder that the database was written with, if it is a model on a server."""
     embedder_options: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
-    """For search: settings of that embedder which the database does not tell, such as '{"instruction": "query: "}'."""
-    json: bool = False
-    """Print JSON."""
+    """For search: settings of that embedder which the database does not record, such as '{"dimensions": 256}'."""
+    as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")] = False
+    """Print JSON instead of text."""
 
     def run(self) -> int:
         """Print what was asked for; the exit status."""
@@ -61,8 +81,11 @@ class MemoryCommand:
             )
         if self.top_k < 1:
             raise ConfigError(f"--top-k {self.top_k} must be at least 1")
-        if self.entry is not None and self.action != "rm":
-            raise ConfigError(f"memory {self.action} takes no --entry; rm deletes one")
+        for one in fields(self):
+            actions = _OF_ACTIONS.get(one.name, (self.action,))
+            if self.action not in actions and getattr(self, one.name) != one.default:
+                option = f"--{one.name.replace('_', '-')}"
+                raise ConfigError(f"memory {self.action} takes no {option}, which belongs to {', '.join(actions)}")
         console = output()
         if self.action == "export":
             print_json(self._exported())
@@ -93,7 +116,10 @@ class MemoryCommand:
         try:
             options = json.loads(self.embedder_options)
         except (ValueError, RecursionError) as error:
-            raise ConfigError(f"--embedder-options {self.embedder_options} is no JSON: {error}") from None
+            raise ConfigError(
+                f"--embedder-options {self.embedder_options!r} is no JSON; write for instance "
+                "--embedder-options '{\"dimensions\": 256}'"
+            ) from error
         if not isinstance(options, dict):
             raise ConfigError(
                 f"--embedder-options {self.embedder_options} is no JSON object; write for instance "
@@ -111,8 +137,8 @@ class MemoryCommand:
         ]
         if len(found) != 1:
             raise ConfigError(
-                f"--key {self.key!r} fits {len(found)} of {len(memories)} memories in {self.database}; name another: "
-                + ", ".join(one["key"] for one in memories[:8])
+                f"--key {self.key!r} fits {len(found)} of {counted(len(memories), 'memory', 'memories')} in "
+                f"{self.database}; name another: " + ", ".join(one["key"] for one in memories[:8])
             )
         return found
 
@@ -137,7 +163,7 @@ class MemoryCommand:
         return {"deleted": 1, "key": key, "entry": self.entry}, Text(f"{what} is deleted")
 
     def _print(self, console: Console, value: Any, *lines: Text | Table) -> None:
-        if self.json:
+        if self.as_json:
             print_json(value)
             return
         for line in lines:

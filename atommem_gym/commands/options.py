@@ -60,6 +60,15 @@ def check_places(given: Mapping[str, Iterable[str]], own: Collection[str] = (), 
                     raise ConfigError(f"{option} {key}=…: {key} is {what}; write {other} {key}=…{command}")
 
 
+def places_of(key: str) -> list[tuple[str, str]]:
+    """Which of the three options take a key, and what it is there.
+
+    >>> places_of("temperature")
+    [('--option', 'an option of agents with a language model')]
+    """
+    return [(option, what) for option, (what, names) in _PLACES.items() if key in names()]
+
+
 def _by_keyword(module: str, kind: str) -> list[str]:
     made = getattr(importlib.import_module(f"atommem_gym.agents.players.{module}"), kind)
     parameters = inspect.signature(made).parameters.values()

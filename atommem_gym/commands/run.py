@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import chain
 from pathlib import Path
@@ -37,7 +37,9 @@ Repeated: TypeAlias = tuple[tuple[str, ...], ...]
 
 @dataclass
 class Run:
-    """Let scripted agents play an environment side by side and print one table.
+    """Let scripted agents play an environment side by side, and print a table of results.
+
+    Example: atommem run Synthetic --agent keep_all tidy --set num_docs=400
 
     Example: atommem run HotpotQA --set source=hotpot_dev_distractor_v1.json num_docs=400 --agent keep_all tidy
     """
@@ -45,21 +47,23 @@ class Run:
     env_id: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="ENV_ID")]
     """AtomMem-HotpotQA-v0 or, for short, HotpotQA; `atommem envs` lists all."""
     agents: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="agent", metavar="NAME…")] = ()
-    """Who plays: random silent keep_all overwrite tidy oracle, or your own, package.module:name. By default all."""
+    """The agents: random, silent, keep_all, overwrite, tidy, oracle, or an agent of yours, package.module:name. By
+    default all."""
     episodes: Annotated[int, tyro.conf.arg(metavar="N")] = 20
-    """Episodes an agent; all agents meet the same ones."""
+    """Episodes per agent; all agents meet the same ones."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Draws the episodes and seeds the agents."""
     settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
     """Keyword arguments of the environment, such as num_docs=400 embedder=minilm scratchpad=false
-    'operations=["create","read"]'. A value is JSON if it can be read so, else text."""
+    'operations=["create","read"]'. A value that is valid JSON is read as JSON, any other as text."""
     results: Annotated[Path | None, tyro.conf.arg(name="json", metavar="FILE")] = None
-    """Write every episode's record to this file as JSON."""
+    """Write the record of every episode to this file, as JSON."""
     watch: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Show every step as coloured text."""
+    """Show every step."""
 
     def run(self) -> int:
         """Play and print; the exit status."""
+        refuse_agents([self.env_id], "run")
         agents = make_agents(dict.fromkeys(chain.from_iterable(self.agents)) or AGENTS)
         if self.episodes < 1:
             raise ConfigError(f"--episodes {self.episodes} must be at least 1")
@@ -70,10 +74,7 @@ class Run:
         env_id, keywords = resolve_env_id(self.env_id), parse_settings(list(chain.from_iterable(self.settings)))
         unknown = [key for key in keywords if key not in {one.name for one in fields(EnvConfig)}]
         if unknown:
-            # What it takes for models is loaded only to say where such a key belongs.
-            from atommem_gym.commands.options import check_places
-
-            check_places({"--set": unknown}, _own(env_id), " of `atommem eval`")
+            check_set(env_id, unknown)
         console = output()
         with open_env(env_id, keywords, watch=self.watch) as env:
             contest = Contest(env, agents, self.episodes, self.seed)
@@ -88,11 +89,36 @@ class Run:
         return INTERRUPTED if contest.interrupted else int(bool(contest.failures))
 
 
+def check_set(env_id: str, keys: Collection[str]) -> None:
+    """Refuse keys behind ``--set`` that belong to an option of another command.
+
+    Raises:
+        ConfigError: one does; the message says to which.
+    """
+    # What it takes for models is loaded only to say where such a key belongs.
+    from atommem_gym.commands.options import check_places
+
+    check_places({"--set": keys}, _own(env_id), " of `atommem eval`")
+
+
 def _own(env_id: str) -> list[str]:
     """The keyword arguments of the environment's task."""
     task = task_of(env_id)
     kind = None if task is None or task.options is None else load_attribute(task.options, f"options of {task.name}")
     return [] if kind is None else [one.name for one in fields(kind)]
+
+
+def refuse_agents(env_ids: Iterable[str], command: str) -> None:
+    """Refuse names of agents where environments are wanted.
+
+    Raises:
+        ConfigError: one of the names is an agent's.
+    """
+    for name in env_ids:
+        if name in AGENTS or name in ROLES:
+            raise ConfigError(
+                f"{name!r} is an agent, and an ENV_ID is wanted; write: atommem {command} Synthetic --agent {name}"
+            )
 
 
 def check_writable(path: Path) -> None:

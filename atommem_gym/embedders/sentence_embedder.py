@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -61,19 +62,20 @@ class SentenceEmbedder:
             ConfigError: sentence-transformers is not installed, or an option is beyond what the model can do.
             EmbedderError: the model cannot be loaded.
         """
+        # Asked first: the import takes seconds, and nobody waits for them to hear of a misspelt name.
+        names = [name] if "/" in name else [name, f"sentence-transformers/{name}"]
+        missing = None if folder or find_spec("sentence_transformers") is None else why_not_there(names)
+        if missing is not None:
+            raise EmbedderError(
+                f"embedder={name!r}: {missing}. Check the name, download it first (`hf download NAME`), or use "
+                "'hashing' or 'minilm', which need no network"
+            )
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise ConfigError(
                 f"embedder={name!r} needs sentence-transformers and torch ({error}): {_INSTALL}"
             ) from error
-        names = [name] if "/" in name else [name, f"sentence-transformers/{name}"]
-        missing = None if folder else why_not_there(names)
-        if missing is not None:
-            raise EmbedderError(
-                f"embedder={name!r}: {missing}. Check the name, download it first (`hf download NAME`), or use "
-                "'hashing' or 'minilm', which need no network"
-            )
         _check_process(name)
         options = options or EmbedderOptions()
         source = str(folder or name)

@@ -108,6 +108,8 @@ def read_run(path: Path) -> Run:
         ConfigError: its plan is wrong.
         AtomMemError: a row is damaged or of another version.
     """
+    if path.is_file():
+        raise EvaluationError(f"{path} is a file, and the folder of an evaluation is wanted; name its folder")
     if not (path / PLAN).is_file():
         raise EvaluationError(f"{path} holds no evaluation (there is no {PLAN}); `atommem eval … -o {path}` makes one")
     check_no_links(path)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_choice, counted
 from atommem_gym.evaluation.closed_book import ClosedBook, QuestionKey, gain, unknown_questions
 from atommem_gym.evaluation.folder import EvaluationError, Run
 from atommem_gym.evaluation.plan import Plan
@@ -132,9 +132,7 @@ def compare(a: Run, b: Run, metric: str = "em", agents: tuple[str, str] | None =
         EvaluationError: there is no pair; the message says why.
     """
     every = (*PAIRED_METRICS, *ABSTENTION_METRICS, *GAIN_METRICS)
-    if metric not in every:
-        known = ", ".join(every)
-        raise ConfigError(f"--metric {metric!r} is unknown; there are {known}")
+    check_choice("metric", metric, every)
     rows: list[PairedRow] = []
     lost_a = lost_b = 0
     matched = _agents(a, b, agents)
@@ -342,7 +340,7 @@ def _warnings(a: Run, b: Run, matched: Sequence[tuple[str, str]]) -> Iterable[st
         yield f"versions differ: {' / '.join(sorted(versions[0]))} and {' / '.join(sorted(versions[1]))}"
     for run, name in ((a, "A"), (b, "B")):
         if run.failures:
-            yield f"{len(run.failures)} episodes of {name} ({run.path}) failed and are in no pair"
+            yield f"{counted(len(run.failures), 'episode')} of {name} ({run.path}) failed, outside all pairs"
 
 
 def _setting_differences(a: Plan, b: Plan, matched: Sequence[tuple[str, str]]) -> Iterable[str]:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 
 from atommem_gym.agents.players.roles import ROLES
-from atommem_gym.errors import AtomMemError, ConfigError, check_integer, suggestion
+from atommem_gym.errors import AtomMemError, ConfigError, check_choice, check_integer, counted, reason_of, suggestion
 from atommem_gym.plugins.loading import module_of, plugins_in
 from atommem_gym.readers.options import ORACLE
 from atommem_gym.readers.protocol import POLICY
@@ -91,7 +91,9 @@ class Cell:
     @property
     def text(self) -> str:
         """As progress shows it."""
-        return f"{self.env}, {self.docs} documents, {self.agent}" if self.docs else f"{self.env}, {self.agent}"
+        return (
+            f"{self.env}, {counted(self.docs, 'document')}, {self.agent}" if self.docs else f"{self.env}, {self.agent}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,8 +246,7 @@ class Plan:
         for name, least in (("episodes", 1), ("give_up_after", 1), ("concurrency", 1), ("items_seed", 0)):
             if name != "concurrency" or self.concurrency is not None:
                 check_integer(name, getattr(self, name), least)
-        if self.traces not in TRACES:
-            raise ConfigError(f"traces={self.traces!r} must be one of {', '.join(TRACES)}")
+        check_choice("traces", self.traces, TRACES)
         if not isinstance(self.protocol, str):
             raise ConfigError(f"protocol={self.protocol!r} must be name and hash of a protocol, or be left out")
         _distinct("docs", self.docs, "give each document count once")
@@ -279,11 +280,12 @@ def read_values(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the plan {path} cannot be read ({error}); name a YAML file") from error
+        raise ConfigError(f"the plan {path} cannot be read ({reason_of(error)}); name a YAML file") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"the plan {path} is not YAML: {error}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"the plan {path} holds a {type(values).__name__}; write a mapping with envs, agents, docs …")
+        what = "nothing" if values is None else "a list" if isinstance(values, list) else "a text or number"
+        raise ConfigError(f"the plan {path} holds {what}; write a mapping with envs, agents, docs …")
     return values
 
 
@@ -422,10 +424,28 @@ def _identity(values: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
+def _shown(value: Any) -> str:
+    """A value for people: what is named and nothing else stands by its name.
+
+    >>> _shown([{"name": "tidy", "label": "tidy"}]), _shown(None), _shown("numpy")
+    ("['tidy']", 'not given', "'numpy'")
+    """
+    if value is None:
+        return "not given"
+    if isinstance(value, list):
+        values = list(value)
+        for place, one in enumerate(value):
+            if isinstance(one, dict) and len(set(map(str, one.values()))) == 1:
+                values[place] = next(iter(one.values()))
+        return repr(values)
+    return repr(value)
+
+
 def _differences(name: str, mine: Any, other: Any) -> list[str]:
     if mine == other:
         return []
     if isinstance(mine, dict) and isinstance(other, dict):
         keys = dict.fromkeys([*mine, *other])
         return [line for key in keys for line in _differences(f"{name}.{key}", mine.get(key), other.get(key))]
-    return [f"{name}: {mine!r} is not {other!r}"]
+    there, now = map(_shown, (mine, other))
+    return [f"{name}: {there}; now {now}"]

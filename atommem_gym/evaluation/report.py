@@ -72,8 +72,8 @@ class Report:
         if self.failed:
             errors = ", ".join(f"{count} × {error}" for error, count in self.failures.items())
             lines.append(
-                f"{self.failed} episodes failed and are in no mean ({errors}; the last: {self.last_failure}); all are "
-                "in failures.jsonl, and --resume plays them again"
+                f"{counted(self.failed, 'episode')} failed and {'counts' if self.failed == 1 else 'count'} in no mean "
+                f"({errors}; the last: {self.last_failure}); all are in failures.jsonl, and --resume plays them again"
             )
         if self.bugs:
             lines.append(

@@ -54,11 +54,12 @@ def work_lines(sessions: Sequence[Mapping[str, Any]]) -> list[str]:
         if wall == KILLED:
             lines.append(f"{started}: killed")
             continue
+        played = f"{episodes} {'episode' if episodes == '1' else 'episodes'}"
         drawn = f", {tokens} tokens a second" if tokens != "–" else ""
         seconds, _, detail = worked.removesuffix(")").partition(" (")
         work = ": ".join(part for part in (f"{a_step} ms a step", detail) if part)
         lines.append(
-            f"{started}: {episodes} episodes in {wall} s ({rate} a second{drawn}); agents {agents} s, waits for "
+            f"{started}: {played} in {wall} s ({rate} a second{drawn}); agents {agents} s, waits for "
             f"environments {waits} s; environments worked {seconds} s ({work}), recording {recording} s"
         )
     return lines

@@ -21,6 +21,16 @@ _WRONG = (jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, Re
 _EXTENDS = re.compile(r"\{%[-+]?\s*extends\b")
 
 
+def check_template_file(path: str | Path) -> None:
+    """Refuse a template that is not there.
+
+    Raises:
+        ConfigError: it is no built-in one and no file.
+    """
+    if not is_built_in_template(str(path)) and not Path(path).is_file():
+        raise ConfigError(f"there is no prompt template {str(path)!r}; name a Jinja2 file, or 'shared_prefix'")
+
+
 class PromptTemplate:
     """The prompt of an environment: a system text, which depends on its configuration, and a user text per observation.
 
@@ -64,6 +74,7 @@ class PromptTemplate:
                     f"dialect={config.dialect!r} does not extend it; write a template of your own"
                 )
         elif path is not None:
+            check_template_file(path)
             name = Path(path).name
             loaders.insert(0, FolderLoader(Path(path)))
         loader = jinja2.ChoiceLoader(loaders)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from atommem_gym.errors import ConfigError, check_integer, options_by_name, suggestion
+from atommem_gym.errors import ConfigError, check_choice, check_integer, check_number, options_by_name
 from atommem_gym.plugins.loading import check_colon, is_plugin
 from atommem_gym.readers.protocol import POLICY, FrozenReader
 
 ORACLE = "oracle"
 """The value of ``reader=`` that gives the gold answer where its evidence is in sight."""
-_FORMS = "'policy', 'oracle', 'http://host:port/v1', 'package.module:name', or a callable"
+_OTHERS = ", 'http://host:port/v1', 'package.module:name', or a callable"
+_FORMS = f"'{POLICY}', '{ORACLE}'{_OTHERS}"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -63,8 +63,8 @@ class ReaderOptions:
             )
         for name in ("max_tokens", "tries", "concurrency"):
             check_integer(f"the reader option {name}", getattr(options, name), 1)
-        _check_number("temperature", options.temperature, 0.0)
-        _check_number("timeout", options.timeout, 0.0, above=True)
+        check_number("the reader option temperature", options.temperature)
+        check_number("the reader option timeout", options.timeout, above=True)
         extra: object = options.extra_body
         if not (extra is None or (isinstance(extra, Mapping) and all(isinstance(name, str) for name in extra))):
             raise ConfigError(f"the reader option extra_body={extra!r} must be a dictionary of JSON values, or None")
@@ -88,7 +88,7 @@ def check_reader(reader: object, options: object) -> None:
         if reader in (POLICY, ORACLE) or is_url(reader) or is_plugin("reader", reader):
             return
         check_colon("reader", reader)
-        raise ConfigError(f"unknown reader {reader!r}; {suggestion(reader, (POLICY, ORACLE))}; it may be {_FORMS}")
+        check_choice("reader", reader, (POLICY, ORACLE), or_else=_OTHERS)
     if not (isinstance(reader, FrozenReader) or callable(reader)):
         raise ConfigError(f"reader={reader!r} must be {_FORMS}")
 
@@ -109,10 +109,3 @@ def reader_name(reader: Any) -> str:
     if isinstance(reader, FrozenReader):
         return reader.name
     return f"{reader.__module__}:{getattr(reader, '__qualname__', type(reader).__qualname__)}"
-
-
-def _check_number(name: str, value: object, least: float, *, above: bool = False) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not (number and (value > least if above else value >= least)):  # type: ignore[operator]  # a number by now
-        rule = f"above {least:g}" if above else f"of at least {least:g}"
-        raise ConfigError(f"the reader option {name}={value!r} must be a finite number {rule}")

@@ -9,9 +9,9 @@ from itertools import chain, combinations
 from os import PathLike
 from pathlib import Path
 
-from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
+from atommem_gym.errors import DatasetUnavailableError, RecordError, check_choice
 from atommem_gym.records.corpus import OWN, normalised_hash
-from atommem_gym.records.files import group_files
+from atommem_gym.records.files import group_files, no_file
 from atommem_gym.records.formats import hotpotqa, twowiki
 from atommem_gym.records.formats import paragraphs as sentences
 from atommem_gym.records.formats.mentions import YES_NO, occurs, plain
@@ -95,8 +95,8 @@ def audit(paths: str | PathLike[str] | Sequence[str | PathLike[str]], dataset: s
         ConfigError: ``dataset`` is unknown.
         DatasetUnavailableError: a path does not exist, cannot be read, or is a folder without record files.
     """
-    if dataset is not None and dataset not in DATASETS:
-        raise ConfigError(f"dataset={dataset!r} is unknown: it must be one of {', '.join(map(repr, DATASETS))}")
+    if dataset is not None:
+        check_choice("dataset", dataset, DATASETS)
     given = [paths] if isinstance(paths, str | PathLike) else list(paths)
     documents: dict[str, set[int]] = {}
     streams: dict[str, dict[int, str]] = {}
@@ -118,7 +118,7 @@ def _files(path: Path) -> Iterable[tuple[str, list[Path]]]:
     if path.is_file():
         return [(str(path), [path])]
     if not path.is_dir():
-        raise DatasetUnavailableError(f"{path} does not exist (looked at {path.absolute()}): give a file or a folder")
+        raise DatasetUnavailableError(f"{path} {no_file(path)}: give a file or a folder")
     groups = group_files(path)
     if not groups:
         raise DatasetUnavailableError(f"{path} holds no record files: give a .json, .jsonl, .parquet or .arrow file")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from atommem_gym.errors import ConfigError, DatasetUnavailableError
+from atommem_gym.errors import ConfigError, DatasetUnavailableError, check_choice
 from atommem_gym.records.reading import SUFFIXES
 
 SPLITS = ("train", "validation", "test")
@@ -24,8 +24,7 @@ def split_name(split: str) -> str:
         ConfigError: it is another name.
     """
     name = _SYNONYMS.get(split, split)
-    if name not in SPLITS:
-        raise ConfigError(f"split={split!r} is unknown: it must be train, validation (or dev) or test")
+    check_choice("split", name, SPLITS, or_else=", or 'dev'")
     return name
 
 
@@ -34,6 +33,13 @@ def named_split(name: str) -> str | None:
     words = {_SYNONYMS.get(word, word) for word in _WORD.findall(name.lower())}
     found = [split for split in SPLITS if split in words]
     return found[0] if len(found) == 1 else None
+
+
+def no_file(path: Path) -> str:
+    """What to say of a path that is neither a file nor a folder."""
+    if path.exists():
+        return "is a pipe or device, and files are read"
+    return f"does not exist (looked at {path.absolute()})"
 
 
 def files_of_split(path: Path, split: str) -> list[Path]:
@@ -48,9 +54,7 @@ def files_of_split(path: Path, split: str) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise DatasetUnavailableError(
-            f'source="{path}" does not exist (looked at {path.absolute()}): give an existing file or folder, or "hub"'
-        )
+        raise DatasetUnavailableError(f'source="{path}" {no_file(path)}: give a file or folder, or "hub"')
     if (path / _SAVED).is_file():
         return _shards(path)
     groups = by_split(path).get(split, {})

@@ -9,7 +9,7 @@ from typing import Literal, Protocol, TypeAlias, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_choice
 
 ORDERS = ("shuffled", "gold_first", "gold_last", "gold_spread", "gold_together", "given")
 """The document orders of SPEC E9."""
@@ -113,8 +113,7 @@ def in_given_order(records: Iterable[Iterable[T]], chosen: Collection[T], rest: 
 
 def check_order(order: str) -> None:
     """Raise ``ConfigError`` unless ``order`` is one of ``ORDERS``."""
-    if order not in ORDERS:
-        raise ConfigError(f"order={order!r} is unknown: it must be one of {', '.join(map(repr, ORDERS))}")
+    check_choice("order", order, ORDERS)
 
 
 class Partition(Sequence[Indices]):

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atommem_gym.errors import ConfigError, DatasetUnavailableError
+from atommem_gym.errors import ConfigError, DatasetUnavailableError, counted
 from atommem_gym.files.html_text import Block, blocks_of
 from atommem_gym.records.record import Document, Item, Record
 
@@ -240,17 +240,23 @@ def _digest(path: Path) -> bytes:
 def _documents(path: Path, name: str, notes: list[str]) -> Iterator[Document]:
     with path.open("rb") as file:
         start = file.read(1024)
-    if b"%PDF-" in start:
+    if b"%PDF-" in start or path.suffix.lower() == ".pdf":
         pages = _pdf_pages(path)
         empty = [number for number, text in enumerate(pages, 1) if not text]
         if empty:
             listed = ", ".join(map(str, empty[:8])) + (" …" if len(empty) > 8 else "")
-            notes.append(f"{path}: {len(empty)} of {len(pages)} pages have no text ({listed})")
+            verb = "has" if len(empty) == 1 else "have"
+            notes.append(f"{path}: {len(empty)} of {counted(len(pages), 'page')} {verb} no text ({listed})")
         for number, text in enumerate(pages, 1):
             for piece in _pieces(text):
                 yield Document(f"{name}, page {number}", piece)
         return
     encoding = next((encoding for mark, encoding in _BOMS if start.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in start:
+        raise DatasetUnavailableError(
+            f"{path} is no text: it holds NULs; text, Markdown, HTML and PDF files can be read, "
+            "others must be converted first"
+        )
     html = path.suffix.lower() in _HTML or start.lstrip().lower().startswith((b"<!doctype html", b"<html"))
     lines = _lines(path, encoding)
     for first, last, text in _page_passages("\n".join(lines)) if html else _passages(lines):
@@ -294,9 +300,14 @@ def _pdf_pages(path: Path) -> list[str]:
             f"{path} is damaged or no PDF ({type(error).__name__}: {error}); open it in a viewer and print it to a new "
             f"file, or try `qpdf {path} repaired.pdf`"
         ) from error
+    if not pages:
+        raise DatasetUnavailableError(
+            f"{path} is damaged: it has no pages; open it in a viewer and print it to a new file, or try "
+            f"`qpdf {path} repaired.pdf`"
+        )
     if not any(pages):
         raise DatasetUnavailableError(
-            f"{path} has no text on its {len(pages)} pages: they are probably scanned images; recognise their text "
+            f"{path} has no text on its {counted(len(pages), 'page')}, probably scanned images; recognise their text "
             f"first, for instance with `ocrmypdf {path} text.pdf`"
         )
     return pages
@@ -310,8 +321,8 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
             for number, line in enumerate(file, 1):
                 if "\0" in line:
                     raise DatasetUnavailableError(
-                        f"{path} is no text: line {number} holds a NUL; text, Markdown and PDF files can be read, "
-                        "others must be converted first"
+                        f"{path} is no text: line {number} holds a NUL; text, Markdown, HTML and PDF files can be "
+                        "read, others must be converted first"
                     )
                 yield line.rstrip("\n")
     except UnicodeDecodeError as error:

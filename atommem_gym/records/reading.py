@@ -81,6 +81,10 @@ def _is_list(path: Path) -> bool:
     return False
 
 
+def _fault(error: Exception) -> str:
+    return "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
 def _json_lines(path: Path) -> Iterator[RawRecord]:
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -92,7 +96,7 @@ def _json_lines(path: Path) -> Iterator[RawRecord]:
             try:
                 value = json.loads(line)
             except (JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-                yield RawRecord(path, place, {}, f"not valid JSON ({error})")
+                yield RawRecord(path, place, {}, f"not valid JSON ({_fault(error)})")
             else:
                 yield _entry(path, place, value)
 
@@ -112,7 +116,7 @@ def _json_list(path: Path) -> Iterator[RawRecord]:
                 value = window.value()
             except (JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
                 # What follows a syntax error in a list cannot be told apart: this is the last entry.
-                yield RawRecord(path, place, {}, f"not valid JSON ({error})")
+                yield RawRecord(path, place, {}, f"not valid JSON ({_fault(error)})")
                 return
             yield _entry(path, place, value)
 

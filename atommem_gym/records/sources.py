@@ -12,7 +12,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.progress import Progress
 
-from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError, nearest
+from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError, check_choice, nearest
 from atommem_gym.files.cache import cache_key, cached_folder
 from atommem_gym.records.corpus import (
     DOCUMENTS_FILE,
@@ -110,8 +110,7 @@ def load_split(dataset: str, source: str, split: str, corrections: str | None = 
         DatasetUnavailableError: the source cannot be read or has no records; nothing else is tried in its place.
         RecordError: a record is malformed; the message names file, line and field.
     """
-    if dataset not in DATASETS:
-        raise ConfigError(f"dataset={dataset!r} is unknown: it must be one of {', '.join(map(repr, DATASETS))}")
+    check_choice("dataset", dataset, DATASETS)
     split = split_name(split)
     if source == "hub" and dataset not in HUB:
         raise ConfigError(f"source='hub' has no {dataset!r} records; give the path of a file")
@@ -184,6 +183,8 @@ def records_of(dataset: str, raw: RawRecord, **options: Any) -> tuple[Record, ..
 def _check_shape(dataset: str, raw: RawRecord) -> None:
     if raw.problem:
         raise raw.error(raw.problem)
+    if _is_trace(raw.fields):
+        raise raw.error(no_shape(raw.fields))
     found = shape(raw.fields)
     if found is not None and found != dataset:
         use = "use the environment of " + found
@@ -204,7 +205,7 @@ def shape(fields: Raw) -> str | None:
         return musique.NAME
     if "evidences" in fields:
         return twowiki.NAME
-    if "documents" in fields:
+    if "documents" in fields and not _is_trace(fields):
         return own_records.NAME
     return hotpotqa.NAME if "level" in fields else None
 
@@ -217,8 +218,14 @@ def detect(fields: Raw) -> str | None:
     return found
 
 
+def _is_trace(fields: Raw) -> bool:
+    return "steps" in fields and "env" in fields
+
+
 def no_shape(fields: Raw) -> str:
     """What is wrong with a record that no data set has; a misspelt field is named."""
+    if _is_trace(fields):
+        return "this is a recorded episode and no record; `atommem replay` and `atommem view` take files of traces"
     names = sorted(map(str, fields))
     said = f"fields {names} are of no known shape; one of your own has question, answer and documents"
     missing = [name for name in ("question", "answer", "documents") if name not in fields]

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_choice
 from atommem_gym.plugins.loading import load_plugin
 from atommem_gym.scoring.answers import exact_match, f1, sub_exact_match
 from atommem_gym.scoring.boxed_match import released_match
@@ -47,6 +47,7 @@ class FunctionScorer:
         return score
 
 
+_OR_ELSE = ", 'package.module:function', or a callable"
 _BUILT_IN: dict[str, RewardFunction] = {
     "em": lambda prediction, answers, question: exact_match(prediction, answers),
     "f1": lambda prediction, answers, question: f1(prediction, answers),
@@ -89,10 +90,10 @@ def load_scorer(spec: str | RewardFunction | Scorer) -> Scorer:
 def _import_function(spec: str) -> RewardFunction:
     module, _, name = spec.partition(":")
     if not (module and name):
-        raise ConfigError(f"reward={spec!r} is unknown; use {_choices()}")
+        check_choice("reward", spec, (*_BUILT_IN, "judge"), or_else=_OR_ELSE)
     function: RewardFunction = load_plugin("reward", spec)
     return function
 
 
 def _choices() -> str:
-    return ", ".join(repr(name) for name in (*_BUILT_IN, "judge")) + ", 'package.module:function', or a callable"
+    return ", ".join(repr(name) for name in (*_BUILT_IN, "judge")) + _OR_ELSE

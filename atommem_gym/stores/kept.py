@@ -312,7 +312,7 @@ def _server(url: str) -> Iterator[KeptDatabase]:
         finally:
             client.close()
     except MilvusException as error:
-        raise StoreError(f"the Milvus server {url} cannot be read: {error}; check that it runs") from error
+        raise StoreError(f"the Milvus server {url} cannot be read: {error.message}; check that it runs") from error
     if VECTOR not in fields or not meta:
         raise StoreError(f"the collection {_KEPT!r} at {url} was not written by this package")
     embedder, _ = read_meta(meta[0][TEXT], url)

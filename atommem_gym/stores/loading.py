@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import os
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_choice, nearest
 from atommem_gym.memory.protocols import Store
 from atommem_gym.plugins.loading import check_colon, is_plugin, load_plugin
 
+_NAMES = ("milvus", "numpy")
 _FORMS = (
     '"milvus" (Milvus Lite, embedded, temporary), "milvus:///path/to.db" (Milvus Lite, kept), '
     '"http://host:19530" or "https://…" (a Milvus server), "numpy" (in memory), "package.module:name" (your own)'
 )
+
+
+def check_store_name(store: object) -> None:
+    """Refuse a value that names no store; nothing is opened or imported.
+
+    Raises:
+        ConfigError: it is neither a built-in form nor ``"package.module:name"``; the message proposes a form.
+    """
+    if not isinstance(store, str):
+        raise ConfigError(f"store={store!r} must be a string: {_FORMS}")
+    if store in _NAMES or store.startswith(("milvus://", "http://", "https://")) or is_plugin("store", store):
+        return
+    check_colon("store", store)
+    meant = None if ":" in store else nearest(store, _NAMES)
+    if meant is not None:
+        raise ConfigError(f"unknown store {store!r}; did you mean {meant!r}?")
+    raise ConfigError(f"unknown store {store!r}; known are {_FORMS}")
 
 
 def open_store(
@@ -36,12 +54,10 @@ def open_store(
         StoreLockedError: another process holds the database.
         StoreError: the database cannot be opened, cannot be reached, or holds vectors of another dimension.
     """
-    if not isinstance(store, str):
-        raise ConfigError(f"store {store!r} is not a string; valid forms: {_FORMS}")
+    check_store_name(store)
     if not isinstance(dim, int) or isinstance(dim, bool) or dim < 1:
         raise ConfigError(f"dim {dim!r} is not a positive integer; give the embedder's `dim`")
-    if store_reads not in ("mirror", "milvus"):
-        raise ConfigError(f'store_reads {store_reads!r} is unknown; valid values: "mirror", "milvus"')
+    check_choice("store_reads", store_reads, ("mirror", "milvus"))
     if store == "numpy":
         if store_reads == "milvus":
             raise ConfigError('store_reads="milvus" contradicts store="numpy", which has no Milvus; use store="milvus"')
@@ -70,20 +86,7 @@ def open_store(
         from atommem_gym.stores.milvus_server import MilvusServerStore
 
         return MilvusServerStore(store, dim, keep=bool(keep), embedder=embedder)
-    check_store_name(store)
     return _own_store(store, dim, store_reads, keep, embedder)
-
-
-def check_store_name(store: str) -> None:
-    """Refuse a name of no form that :func:`open_store` knows; nothing is opened.
-
-    Raises:
-        ConfigError: it has none.
-    """
-    known = store in ("numpy", "milvus") or store.startswith(("milvus://", "http://", "https://"))
-    if not known and not is_plugin("store", store):
-        check_colon("store", store)
-        raise ConfigError(f"store {store!r} is unknown; valid forms: {_FORMS}")
 
 
 def _own_store(store: str, dim: int, store_reads: str, keep: bool | None, embedder: str) -> Store:

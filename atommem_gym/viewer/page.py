@@ -174,9 +174,7 @@ def _write_file(
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        raise AtomMemError(
-            f"the page {path} cannot be written ({error.strerror}); name another file with -o"
-        ) from error
+        raise AtomMemError(f"the page {path} cannot be written ({error.strerror}); name another file") from error
     return PageSize(count, steps, trace_bytes, path.stat().st_size)
 
 

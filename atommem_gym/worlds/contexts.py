@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_choice
 from atommem_gym.records.layout import QuestionsPerEpisode, check_questions, partition, stable_rng
 from atommem_gym.records.record import Document, Item, Record
 from atommem_gym.worlds.dice import Dice
@@ -40,8 +40,7 @@ class GeneratedContexts(ABC):
         Raises:
             ConfigError: the split is unknown, or an item may need more questions than a context has.
         """
-        if split not in SPLITS:
-            raise ConfigError(f"split={split!r} is unknown: it must be one of {', '.join(map(repr, SPLITS))}")
+        check_choice("split", split, SPLITS)
         most = check_questions(questions_per_episode)[1]
         if most > questions:
             raise ConfigError(

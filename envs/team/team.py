@@ -33,7 +33,7 @@ from atommem_gym.envs.team.episode import (
     reader_names,
     sampled_kinds,
 )
-from atommem_gym.errors import ConfigError, check_integer, counted
+from atommem_gym.errors import ConfigError, check_choice, check_integer, counted
 from atommem_gym.records.record import Item, Items
 from atommem_gym.registration import TASKS, configure, load_items, resolve_env_id, task_of
 from atommem_gym.step import Observation, Phase, StepResult
@@ -147,8 +147,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         **keywords: Any,
     ) -> None:
         readers = check_integer("readers", readers, 1)
-        if parts not in PARTS:
-            raise ConfigError(f"parts={parts!r} must be one of {', '.join(map(repr, PARTS))}")
+        check_choice("parts", parts, PARTS)
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ConfigError(f"render_mode={render_mode!r} must be None, 'ansi' or 'human'")
         if keywords.get("preset") == "released":

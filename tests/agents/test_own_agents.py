@@ -87,7 +87,7 @@ def test_a_run_s_report_needs_none_of_its_agents(capsys: pytest.CaptureFixture[s
     assert "hoarder" in said(capsys)
     Path("run/results.jsonl").write_text("")
     assert main(["eval", "--resume", "-o", "run"]) == 2
-    assert "unknown player 'hoarder'" in said(capsys)
+    assert "unknown agent 'hoarder'" in said(capsys)
 
 
 def test_a_plan_may_name_a_registered_agent(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,7 +101,7 @@ def test_a_plan_may_name_a_registered_agent(capsys: pytest.CaptureFixture[str]) 
     ("arguments", "told"),
     [
         (["run", "Synthetic", "--agent", "tidi"], "unknown agent 'tidi'; did you mean 'tidy'?"),
-        ([*PLAYED, "--agent", "tidi", "-o", "run"], "unknown player 'tidi'; did you mean 'tidy'?"),
+        ([*PLAYED, "--agent", "tidi", "-o", "run"], "unknown agent 'tidi'; did you mean 'tidy'?"),
         ([*PLAYED, "--agent", "hoardr", "-o", "run", "--import", "own_agents"], "did you mean 'hoarder'?"),
         (["run", "Synthetic", "--agent", "hoardr", "--import", "own_agents"], "did you mean 'hoarder'?"),
         (["ask", "notes.txt", "-q", "Who?", "--agent", "tidi"], "did you mean 'tidy'?"),

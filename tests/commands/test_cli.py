@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import json
 import os
 import re
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -85,16 +87,36 @@ def test_finding_6_9_a_default_is_said_once(capsys: Capture) -> None:
         ("run Synthetic --episods 3", "unknown option --episods of `atommem run`; did you mean '--episodes'?"),
         ("run Synthetic --delay 0", "unknown option --delay of `atommem run`; known are --agent, --episodes, "),
         ("data check --datasett x", "unknown option --datasett of `atommem data check`; did you mean '--dataset'?"),
-        ("run", "Missing from atommem run: ENV_ID AtomMem-HotpotQA-v0 or, for short, HotpotQA"),
+        ("run Synthetic --model x", "--model of `atommem run`; it is an option of `atommem eval` and `atommem ask` ("),
+        ("eval Synthetic --embedder x", "embedder is a keyword argument of the environment: write --set embedder=…"),
+        ("ask --timeout 3", "timeout is a setting of the model: write --model-option timeout=…"),
+        ("ask x --top-k 3", "write --option top_k=… or --set top_k=…"),
+        ("run Synthetic -z", "unknown option -z of `atommem run`; known are --agent, "),
+        ("run", "`atommem run` needs ENV_ID; for instance: atommem run Synthetic --agent keep_all tidy"),
+        ("compare run", "`atommem compare` needs B; for instance: atommem compare runs/base runs/trained"),
+        ("rescore", "`atommem rescore` needs FILE, --reward NAME and -o FILE; for instance: atommem rescore traces"),
+        ("memory", "`atommem memory` needs ACTION and DATABASE; for instance: atommem memory ls notes.db"),
+        ("mcp kept.db", "`atommem mcp` needs --memory DATABASE; for instance: atommem mcp --memory notes.db"),
+        ("data", "`atommem data` needs a command; known are check, verl, skyrl (`atommem data --help` tells more)"),
+        ("run Synthetic --episodes x", "error: --episodes 'x' must be an integer (`atommem run --help`"),
+        ("eval Synthetic --episodes 1.5", "error: --episodes '1.5' must be an integer (`atommem eval --help`"),
+        ("mcp --memory kept.db --hold x", "error: --hold 'x' must be a number (`atommem mcp --help`"),
+        ("view x --port z", "error: --port 'z' must be an integer (`atommem view --help`"),
+        ("compare a a --agents keep_all", "error: --agents takes 2 values, not 1 (`atommem compare"),
+        ("memory rmm kept.db", "error: ACTION 'rmm' is unknown; did you mean 'rm'? ("),
+        ("compare a a --metric emm", "error: --metric 'emm' is unknown; did you mean 'em'? ("),
         (
-            "run Synthetic --episodes x",
-            "Error parsing --episodes: invalid literal for int() with base 10: 'x' (`atommem",
+            "data check x --dataset zzz",
+            "error: --dataset 'zzz' is unknown; known are hotpotqa, 2wikimultihopqa, musique, ",
         ),
-        ("memory rmm kept.db", "invalid choice 'rmm' for argument 'action'; did you mean 'rm'? Expected"),
-        ("data", "Expected one of {check, verl, skyrl} (`atommem data --help` tells more)"),
-        ("compare a a --agents keep_all", "error: Error parsing --agents: it takes 2 values, not 1 (`atommem compare"),
-        ("view x --port z", "error: Error parsing --port: invalid literal for int() with base 10: 'z' (`atommem view"),
-        ("memory", "{ls,show,search,export,rm,purge} What to do; DATABASE The folder of a kept database"),
+        ("eval Synthetic --traces jsn", "error: --traces 'jsn' is unknown; did you mean 'jsonl'? ("),
+        ("run Synthetic Drift", "error: nothing takes the argument 'Drift'; usage: atommem run ENV_ID [options]"),
+        ("run Synthetic --watch=yes", "error: --watch takes no value; write --watch alone"),
+        ("run Synthetic --set", "error: --set needs a value: --set KEY=VALUE… ("),
+        ("run Synthetic --agent --watch", "error: --agent needs a value: --agent NAME… ("),
+        ("eval Synthetic --agent tidy --docs", "error: --docs needs a value: --docs N… ("),
+        ("ask x -q", "error: -q needs a value: -q TEXT ("),
+        ("--trust", "error: --trust needs a value: --trust URL|PATH ("),
         ("--import demo run --nonsense", "unknown option --nonsense of `atommem run`;"),
     ],
 )
@@ -366,17 +388,110 @@ def test_settings_are_json_or_text() -> None:
         ("run Synthetic --agent tidy,keep_all", "several are separated by spaces: tidy keep_all"),
         ("run Synthetic --set temperature=3", "an option of agents with a language model; write --option"),
         ("run Needle --set haystak=3", "did you mean 'haystack'?"),
-        ("data chek x", "unknown subcommand 'chek'; did you mean 'check'?"),
+        ("data chek x", "unknown command 'chek'; did you mean 'check'?"),
         ("memory list x", "did you mean 'ls'?"),
-        ("eval Synthetic --agent tidy --docs 2O", "--docs '2O' is no such value: it takes whole numbers; write"),
+        ("eval Synthetic --agent tidy --docs 2O", "--docs '2O' must be an integer"),
         ("eval --config .", "the plan . is a folder, and a plan is a file"),
-        ("ask x -q who --agent tydi", "did you mean 'tidy'?"),
+        ("ask x -q who --agent tydi", "unknown agent 'tydi'; did you mean 'tidy'?"),
+        ("eval Synthetic --agent tydi", "unknown agent 'tydi'; did you mean 'tidy'?"),
+        ("run --agent tidy", "'tidy' is an agent, and an ENV_ID is wanted; write: atommem run Synthetic --agent tidy"),
+        ("eval Synthetic crud", "'crud' is an agent, and an ENV_ID is wanted; write: atommem eval"),
+        ("eval Synthetic,Drift --agent tidy", "several are separated by spaces: Synthetic Drift"),
+        ("eval Synthetic --agent tidy --grid x", "--grid 'x' is not KEY=V,V,…; write for instance --grid depth=0,0.5"),
+        ("eval Synthetic --agent tidy --grid store=numpy,milvuz", "unknown store 'milvuz'; did you mean 'milvus'?"),
+        ("eval Synthetic --agent tidy --set num_docs=3", "documents by --docs; write --docs 3"),
+        ("eval Synthetic --agent tidy --model-option timeout=3", "for agents with a language model, and none of them"),
+        ("eval Synthetic --agent crud --option template=no.j2", "there is no prompt template 'no.j2'; name a Jinja2"),
+        ("eval --config no.yaml", "the plan no.yaml cannot be read (No such file or directory); name a YAML file"),
+        ("eval --protocol stream-v1", "there is no protocol and no file 'stream-v1'; did you mean 'streams-v1'? ("),
+        ("demo --episodes 0", "--episodes=0 must be an integer of at least 1"),
+        ("memory ls kept.db --yes", "memory ls takes no --yes, which belongs to purge"),
+        ("memory show kept.db --top-k 3", "memory show takes no --top-k, which belongs to search"),
+        ("export traces.jsonl -o sft --dev 2", "--dev 2 must be a number from 0 to below 1"),
+        ("data verl Synthetic -o x --set timeout=3", "timeout is a setting of the model; write --model-option"),
         ("ask x -q who --agent tidy,keep_all", "one agent answers, and --agent 'tidy,keep_all' names several"),
     ],
 )
 def test_a_slip_is_answered_with_what_was_meant(line: str, says: str, capsys: Capture) -> None:
     assert main(line.split()) == FAILED
     assert says in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("store=milvuz", "unknown store 'milvuz'; did you mean 'milvus'?"),
+        (
+            "dialect=crd",
+            "dialect='crd' must be one of 'crud', 'released', 'tools', 'package.module:name'; did you mean",
+        ),
+        ("reward=emm", "or a callable; did you mean 'em'?"),
+        ("order=shufled", "did you mean 'shuffled'?"),
+        ("preset=releasd", "preset='releasd' must be one of 'paper', 'released'; did you mean 'released'?"),
+        ("reader=oracl", "did you mean 'oracle'?"),
+        ("split=trian", "split='trian' must be one of 'train', 'validation', 'test'; did you mean 'train'?"),
+        ("embedder=hashin", "unknown embedder 'hashin'; did you mean 'hashing'?"),
+        ('operations=["creat"]', "holds 'creat'; did you mean 'create'?"),
+    ],
+)
+def test_finding_6_9_a_misspelt_choice_is_told_what_was_meant(setting: str, says: str, capsys: Capture) -> None:
+    assert main(["run", "Synthetic", "--set", setting]) == FAILED
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("timeout=x", "timeout='x' of the server http://localhost:1/v1 must be a finite number above 0"),
+        ("patience=x", "patience='x' of the server http://localhost:1/v1 must be a finite number of at least 0"),
+        ("concurrency=x", "concurrency='x' must be an integer of at least 1"),
+        ("extra_body=x", "extra_body='x' must be a dictionary"),
+        ("opens_think=3", "opens_think=3 must be True, False, or the text"),
+    ],
+)
+def test_finding_6_4_a_wrong_setting_of_a_server_is_named(option: str, says: str, capsys: Capture) -> None:
+    assert main(["ask", "x", "-q", "?", "--model", "http://localhost:1/v1", "--model-option", option]) == FAILED
+    assert says in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("package", "line"),
+    [
+        ("sentence_transformers", ["run", "Synthetic", "--set", "embedder=no/such", "store=numpy"]),
+        ("transformers", ["ask", "x", "-q", "?", "--model", "no/such"]),
+    ],
+)
+def test_finding_6_7_a_misspelt_model_is_told_before_its_library_is_imported(
+    package: str, line: list[str], capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = types.ModuleType(package)  # whoever takes something from it raises an ImportError
+    there.__spec__ = importlib.machinery.ModuleSpec(package, None)
+    monkeypatch.setitem(sys.modules, package, there)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    asked = {
+        "atommem_gym.embedders.sentence_embedder": "no model",
+        "atommem_gym.agents.players.transformers_model": "no model",
+    }
+    for module, answer in asked.items():
+        monkeypatch.setattr(f"{module}.why_not_there", lambda names, answer=answer: answer)
+    assert main(line) == FAILED
+    assert "no model" in capsys.readouterr().err
+
+
+def test_what_is_no_file_of_records_is_said(tmp_path: Path, capsys: Capture) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "none.jsonl").write_text("")
+    (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe{")
+    (tmp_path / "traces.jsonl").write_text(json.dumps({"env": {}, "steps": [], "documents": []}) + "\n")
+    assert main(["run", "HotpotQA", "--set", f"source={tmp_path / 'fifo'}"]) == FAILED
+    assert "is a pipe or device, and files are read" in capsys.readouterr().err
+    for name, says in (
+        ("none.jsonl", "there are no records; is the file complete?"),
+        ("bytes.jsonl", "line 1: not valid JSON (it is no UTF-8 text)"),
+        ("traces.jsonl", "this is a recorded episode and no record; `atommem replay` and `atommem view` take files of"),
+    ):
+        assert main(["data", "check", str(tmp_path / name)]) == 1
+        assert says in capsys.readouterr().out
 
 
 def test_own_records_are_told_from_others_and_a_misspelt_field_is_named(tmp_path: Path, capsys: Capture) -> None:

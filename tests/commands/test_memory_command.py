@@ -253,7 +253,9 @@ def test_finding_3_3_search_knows_the_dimensions_of_the_embedder_and_takes_its_o
     path = str(tmp_path / "small.db")
     fill(f"milvus://{path}", 1, embedder_options={"dimensions": 256})
     assert json.loads(printed(capsys, "search", path, "fisherman", "--json"))["hits"]
-    assert "--embedder-options [1 is no JSON" in refused(capsys, "search", path, "x", "--embedder-options", "[1")
+    assert "--embedder-options '[1' is no JSON; write for instance" in refused(
+        capsys, "search", path, "x", "--embedder-options", "[1"
+    )
     assert "is no JSON object" in refused(capsys, "search", path, "x", "--embedder-options", "3")
     said = refused(capsys, "search", path, "x", "--embedder-options", '{"dimension": 3}')
     assert "did you mean 'dimensions'" in said

@@ -147,7 +147,7 @@ def test_reset_options_are_checked() -> None:
         ({"preset": "relased"}, "preset='relased' must be one of"),
         ({"chunk_tokens": 50, "chunk_overlap": 50}, "chunk_overlap=50 contradicts chunk_tokens=50"),
         ({"storage": False, "operations": ["read"]}, "contradicts storage=False"),
-        ({"operations": ["creat"]}, "'creat'; known are create"),
+        ({"operations": ["creat"]}, "'creat'; did you mean 'create'"),
         ({"operations": "create"}, "must be a list"),
         ({"dialect": "released", "addressing": "id"}, "addressing='id' contradicts dialect='released'"),
         ({"store": "numpy", "store_reads": "milvus"}, "store_reads='milvus' contradicts store='numpy'"),

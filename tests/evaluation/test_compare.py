@@ -140,7 +140,7 @@ def test_metrics() -> None:
         5,
         0,
     )
-    with pytest.raises(ConfigError, match="--metric 'bleu' is unknown"):
+    with pytest.raises(ConfigError, match="metric='bleu' must be one of 'em'"):
         compare(a, b, "bleu")
     with pytest.raises(EvaluationError, match="tokens is not known on both sides"):
         compare(a, a_run(ems([1, 1, 1]), "b"), "tokens")
@@ -158,7 +158,7 @@ def test_differing_settings_are_warned_of() -> None:
         "settings differ: embedder of HotpotQA: 'minilm' and 'default'",
         "settings differ: top_k of HotpotQA: 'default' and 3",
         "versions differ:",
-        "1 episodes of B (b) failed and are in no pair",
+        "1 episode of B (b) failed, outside all pairs",
     ):
         assert line in warnings
     assert "store" not in warnings

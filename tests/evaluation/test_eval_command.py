@@ -125,7 +125,10 @@ def test_settings_of_one_environment_find_it_by_label_or_id(tmp_path: Path) -> N
             "is not a URL, so it is a local model's",
         ),
         (["Synthetic", "--agent", "tidi"], "did you mean 'tidy'"),
-        (["Synthetic", "--agent", "tidy", "--traces", "csv"], "traces='csv' must be one of jsonl"),
+        (
+            ["Synthetic", "--agent", "tidy", "--traces", "csv"],
+            "--traces 'csv' is unknown; known are jsonl, jsonl.gz, none",
+        ),
         (["Synthetic", "--agent", "tidy", "--config", "nowhere.yaml"], "the plan nowhere.yaml cannot be read"),
         (["--report-only"], "holds no evaluation"),
         (["--report-only", "--docs", "5"], "--report-only plays nothing, so --docs means nothing beside it"),
@@ -186,7 +189,7 @@ def test_resume_needs_nothing_but_the_folder(tmp_path: Path, capsys: Capture) ->
     assert main(arguments) == 2
     assert "has results already; go on with them by --resume" in " ".join(capsys.readouterr().err.split())
     assert main([*arguments, "--resume", "--episodes", "3"]) == 2
-    assert "episodes: 2 is not 3" in capsys.readouterr().err
+    assert "episodes: 2; now 3" in capsys.readouterr().err
 
 
 def test_without_matplotlib_there_are_tables_and_a_hint(
@@ -207,9 +210,9 @@ def test_failed_episodes_are_reported_and_change_the_exit_status(tmp_path: Path,
     (out / "failures.jsonl").write_text(line + '"steps": 2, "error": "StoreError", "message": "full", "at": ""}\n')
     assert main(["eval", "--report-only", "-o", str(out)]) == 1
     printed = capsys.readouterr().out
-    assert "1 episodes failed and are in no mean (1 × StoreError; the last: full)" in printed
+    assert "1 episode failed and counts in no mean (1 × StoreError; the last: full)" in printed
     assert "3 +1 failed" in printed
-    assert "**1 episodes failed" in (out / "report.md").read_text()
+    assert "**1 episode failed" in (out / "report.md").read_text()
 
 
 class _Clock:

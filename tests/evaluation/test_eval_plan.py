@@ -88,7 +88,7 @@ def test_every_agent_with_a_language_model_has_one() -> None:
         ({"episodes": "many"}, "episodes='many' must be an integer"),
         ({"episode": 3}, "unknown field 'episode'; did you mean 'episodes'"),
         ({"concurrency": 0}, "concurrency=0 must be"),
-        ({"traces": True}, "traces=True must be one of jsonl"),
+        ({"traces": True}, "traces=True must be one of 'jsonl'"),
         ({"settings": {"num_docs": 5}}, "settings hold num_docs=5; write it as docs"),
         ({"settings": {"chunk_token": 5}}, "did you mean 'chunk_tokens'"),
         ({"settings": ["store"]}, "must be a mapping"),
@@ -114,7 +114,7 @@ def test_an_unknown_agent_and_a_contradiction_are_found_before_anything_is_playe
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("envs: [", "is not YAML"), ("- a", "holds a list; write a mapping"), ("", "holds a NoneType")],
+    [("envs: [", "is not YAML"), ("- a", "holds a list; write a mapping"), ("", "holds nothing; write")],
 )
 def test_a_file_that_is_no_plan(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(text)
@@ -138,11 +138,11 @@ def test_differences_name_what_changes_results_and_nothing_else() -> None:
     assert plan.differences(moved) == []
     other = small_plan(model={"name": "n"}, episodes=4, settings={"store": "milvus"})
     assert plan.differences(other) == [
-        "episodes: 3 is not 4",
-        "settings.store: 'numpy' is not 'milvus'",
-        "model.name: 'm' is not 'n'",
+        "episodes: 3; now 4",
+        "settings.store: 'numpy'; now 'milvus'",
+        "model.name: 'm'; now 'n'",
     ]
-    assert plan.differences(small_plan()) == ["model: {'name': 'm'} is not None"]
+    assert plan.differences(small_plan()) == ["model: {'name': 'm'}; now not given"]
 
 
 def test_more_episodes_in_flight_only_where_they_are_of_use() -> None:

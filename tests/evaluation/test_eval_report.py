@@ -124,7 +124,7 @@ def test_a_report_says_what_failed_and_what_is_missing() -> None:
     ]
     assert (report.episodes, report.failed, report.missing, len(report.empty)) == (14, 1, 17, 4)
     warnings = " ".join(report.warnings())
-    assert "1 episodes failed and are in no mean (1 × ModelUnavailableError; the last: gone)" in warnings
+    assert "1 episode failed and counts in no mean (1 × ModelUnavailableError; the last: gone)" in warnings
     assert "17 of 32 episodes have not been played" in warnings
     assert "6 completions ended at their token limit" in warnings
     assert "in 12 steps the model was not shown everything" in warnings

@@ -101,7 +101,7 @@ def test_another_encoding_is_an_error_with_the_remedy(tmp_path: Path) -> None:
 
 def test_binary_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"PK\x03\x04\0\0")
-    with pytest.raises(DatasetUnavailableError, match="no text: line 1 holds a NUL"):
+    with pytest.raises(DatasetUnavailableError, match="no text: it holds NULs"):
         read_files([tmp_path / "a.bin"])
 
 
@@ -162,7 +162,7 @@ def test_a_pdf_is_read_page_by_page(make_pdf: MakePdf) -> None:
         Document("report.pdf, page 1", "The bridge is old."),
         Document("report.pdf, page 3", "The ferry is new."),
     )
-    assert any("1 of 3 pages have no text (2)" in note for note in files.notes)
+    assert any("1 of 3 pages has no text (2)" in note for note in files.notes)
 
 
 def test_a_pdf_of_images_is_an_error_with_the_remedy(make_pdf: MakePdf) -> None:

@@ -274,11 +274,12 @@ def test_a_closed_store_says_so(kind: str, milvus_url: str) -> None:  # noqa: F8
 @pytest.mark.parametrize(
     ("store", "keywords", "message"),
     [
-        ("sqlite", {}, "valid forms"),
-        ("milvus:/x", {}, "valid forms"),
+        ("sqlite", {}, "unknown store 'sqlite'; known are \"milvus\" .Milvus Lite"),
+        ("milvus:/x", {}, "unknown store 'milvus:/x'; known are"),
+        ("milvuz", {}, "unknown store 'milvuz'; did you mean 'milvus'.$"),
         ("milvus://", {}, "names no path"),
         ("numpy", {"store_reads": "milvus"}, "no Milvus"),
-        ("milvus", {"store_reads": "disk"}, '"mirror", "milvus"'),
+        ("milvus", {"store_reads": "disk"}, "store_reads='disk' must be one of 'mirror', 'milvus'"),
         ("numpy", {"keep": True}, "temporary"),
         ("milvus", {"keep": True}, "temporary"),
         ("milvus:///x.db", {"keep": False}, "kept"),

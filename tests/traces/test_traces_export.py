@@ -265,7 +265,7 @@ def test_json_lines_can_be_read_by_anything(tmp_path: Path) -> None:
 def test_an_export_of_nothing_says_why(tmp_path: Path) -> None:
     path = tmp_path / "traces.jsonl"
     write_traces(path, [written([WRONG])])
-    with pytest.raises(TraceError, match=r"no step of 1 episodes is left.*question failed: 2"):
+    with pytest.raises(TraceError, match=r"no step of 1 episode is left.*question failed: 2"):
         export([path], tmp_path / "sft")
     assert not (tmp_path / "sft").exists()
     for wrong in ({"dev_share": 1.0}, {"form": "sharegpt"}, {"selection": Selection(threshold=2)}):

@@ -286,9 +286,9 @@ def test_D3_num_docs_below_the_worst_case_of_gold_is_an_error_with_numbers() -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"split": "dev"}, "split='dev' is unknown: it must be one of 'train', 'validation', 'test'"),
-        ({"shape": "squad"}, "shape='squad' is unknown: it must be one of 'hotpotqa'"),
-        ({"order": "sorted"}, "order='sorted' is unknown"),
+        ({"split": "dev"}, "split='dev' must be one of 'train', 'validation', 'test'"),
+        ({"shape": "squad"}, "shape='squad' must be one of 'hotpotqa'"),
+        ({"order": "sorted"}, "order='sorted' must be one of 'shuffled'"),
         ({"questions_per_episode": (3, 2)}, "questions_per_episode"),
         ({"questions_per_episode": 0}, "questions_per_episode"),
         ({"num_items": 0}, "num_items=0"),

@@ -55,50 +55,54 @@ _FIXED = {
 
 @dataclass
 class Ask:
-    """Ask questions about your own documents: atommem ask report.pdf notes/ -q "Who decided it?" -q "When?"
+    """Ask questions about your own documents.
 
-    A policy reads the files chunk by chunk, keeps what it will need in memory, and answers from memory alone. With
-    --model a language model plays; without, a scripted agent stores passages and quotes the sentences that share most
-    words with the question. --memory keeps what was remembered, and goes on with it next time, with further files or
-    with none.
+    An agent reads the files chunk by chunk, stores in memory what it will need, and answers from memory alone. With
+    --model the agent uses a language model. Without, a scripted agent stores passages and quotes the sentences that
+    share most words with the question. --memory keeps the memory, and continues it next time, with more files or none.
+
+    Example: atommem ask report.pdf notes/ -q "Who decided it?" -q "When?"
+
+    Example: atommem ask -q "Why?" --memory notes.db
     """
 
-    files: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE…")] = ()
-    """Text, Markdown, HTML and PDF files, folders of such, or patterns in quotes; read in this order."""
+    files: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[FILE…]")] = ()
+    """Text, Markdown, HTML and PDF files, folders of these, or patterns in quotes; read in this order."""
     questions: Annotated[
         tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(name="question", aliases=("-q",), metavar="TEXT")
     ] = ()
-    """A question; several are answered in their order."""
+    """A question. Several are answered in their order."""
     agent: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """Who plays: keep_all, tidy or overwrite, which quote; package.module:name, an agent of your own; with --model
-    crud, add_only, overwrite_llm, long_context or retrieve_then_read. By default keep_all, with a model crud."""
+    """The agent: keep_all, tidy or overwrite, which quote; with --model crud, add_only, overwrite_llm, long_context or
+    retrieve_then_read; or an agent of yours, package.module:name. By default keep_all, with --model crud."""
     model: Annotated[str | None, tyro.conf.arg(metavar="URL|NAME")] = None
     """The language model: the URL of an OpenAI-compatible server, or a name or folder for transformers. By default, for
     an agent that needs one, the server at OPENAI_BASE_URL."""
     model_name: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """What the server calls its model."""
+    """The server's name of the model, if it serves several."""
     option: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE…")] = ()
-    """Options of an agent with a language model, such as temperature=0.7 max_tokens=1024."""
+    """Options of agents with a language model, such as temperature=0.7 max_tokens=1024."""
     model_option: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(metavar="KEY=VALUE…")] = ()
-    """Settings of the model: of a server timeout patience concurrency extra_body opens_think, as in timeout=60
-    'extra_body={"chat_template_kwargs": {"enable_thinking": false}}'; of a local model dtype device max_batch."""
+    """Settings of the model, such as timeout=60 'extra_body={"chat_template_kwargs": {"enable_thinking": false}}'. A
+    server takes timeout, patience, concurrency, extra_body, opens_think; a local model dtype, device, max_batch."""
     memory: Annotated[str | None, tyro.conf.arg(metavar="DATABASE")] = None
-    """Keep the memory in this folder (or behind http://host:19530), and go on with it if there is one already."""
+    """Keep the memory in this database, a folder or http://host:19530. A memory that is there already is continued."""
     key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
-    """Which memory to go on with, if the database keeps several; `atommem memory ls` lists them."""
+    """Which memory to continue, if the database keeps several; its beginning is enough. `atommem memory ls` lists
+    them."""
     new_memory: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Begin another memory in the database, instead of going on with one."""
+    """Begin a new memory in the database, instead of continuing one."""
     chunk_tokens: Annotated[int, tyro.conf.arg(metavar="N")] = 4000
-    """Tokens that are read at a time."""
+    """Tokens per chunk."""
     settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
     """Keyword arguments of the environment, such as embedder=minilm top_k=12."""
     trace: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Append the whole record to this file of traces, for `atommem view`."""
+    """Append the episode to this file of traces, for `atommem view`."""
     quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(aliases=("-Q",))] = False
-    """Print the answers alone; on the standard error only what could not be read, and the server's name if it is
-    OPENAI_BASE_URL's."""
+    """Print only questions and answers. Standard error still names files that cannot be read, and the server if
+    OPENAI_BASE_URL names it."""
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")] = False
-    """Print questions, answers and what was in sight as JSON."""
+    """Print JSON: questions, answers, and what the agent saw when it answered."""
 
     def run(self) -> int:
         """Read, answer, print; the exit status."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from atommem_gym.errors import counted
 from atommem_gym.evaluation.folder import EvaluationError, read_run
 from atommem_gym.evaluation.paired import Comparison, Pair, compare, item_pairs
 from atommem_gym.evaluation.statistics import LEVEL, RESAMPLES, p_text
@@ -52,9 +53,9 @@ def comparison_front(
             for agents, pair in pairs
         ],
         "notes": [
-            f"{comparison.pairs} pairs, matched by environment, documents, item, layout and questions; seeds are "
-            f"averaged first. In brackets {LEVEL:.0%} percentile bootstrap intervals over items ({RESAMPLES:,} "
-            "resamples); better, worse and equal count items."
+            f"{counted(comparison.pairs, 'pair')}, matched by environment, documents, item, layout and questions; "
+            f"seeds are averaged first. In brackets {LEVEL:.0%} percentile bootstrap intervals over items "
+            f"({RESAMPLES:,} resamples); better, worse and equal count items."
         ],
     }
 

@@ -21,7 +21,7 @@ from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.commands.consoles import messages, output, print_json
 from atommem_gym.commands.run import parse_settings
 from atommem_gym.commands.traces.replay import find_episode
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, counted
 from atommem_gym.readers.protocol import POLICY
 from atommem_gym.terminal import Column, Table, on_one_line, printable
 from atommem_gym.traces import EpisodeTrace, TraceError
@@ -35,11 +35,11 @@ Repeated: TypeAlias = tuple[tuple[str, ...], ...]
 
 @dataclass
 class CounterfactualCommand:
-    """Play a recorded episode again with an operation left out or changed, and say what that does to the reward.
+    """Play a recorded episode again without one operation, or with it changed, and show what that does to the reward.
 
-    Without --step every operation of the episode is left out in turn. Updates and deletes mean the entries that they
-    meant in the record. Recorded answers stay what they were, so that only a frozen reader (reader=…) or an agent that
-    goes on (--continuation) can answer otherwise.
+    Without --step, each operation of the episode is left out in turn. Updates and deletes still change the entries that
+    they changed in the record. The recorded answers stay as they are; only a frozen reader (reader=…) or another agent
+    (--continuation) can answer differently.
 
     Example: atommem counterfactual traces.jsonl --episode 3 --continuation tidy
 
@@ -47,23 +47,25 @@ class CounterfactualCommand:
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Trace file: .jsonl, .jsonl.gz or .parquet."""
+    """A file of traces: .jsonl, .jsonl.gz or .parquet."""
     episode: Annotated[str, tyro.conf.arg(metavar="K|ITEM")] = "0"
     """Which episode: its number in the file, from 0, or its item's id."""
     step: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Only operations of this step, from 1, as `atommem replay` counts."""
+    """Only the operations of this step; steps count from 1, as in `atommem replay`."""
     operation: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
-    """Only this operation of the step: its position in the action, from 1."""
+    """Only this operation of the step; operations count from 1."""
     without: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Leave it out, which is what happens if nothing is said."""
+    """Leave the operation out. This is the default."""
     change: Annotated[str | None, tyro.conf.arg(metavar="JSON")] = None
-    """Change it instead: an object with the fields that get another value, of kind, text, query and id."""
+    """Change the operation instead: a JSON object with new values for kind, text, query or id."""
     continuation: Annotated[str, tyro.conf.arg(metavar="NAME")] = RECORDED
-    """Who goes on behind the step: the recorded actions, or a scripted agent (tidy, oracle, …, package.module:name)."""
+    """What plays the steps after the change: recorded (the recorded actions), a scripted agent such as tidy, or an
+    agent of yours, package.module:name."""
     settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
     """Keyword arguments of the environment in place of the recorded ones, such as source=PATH or reader=URL."""
     tolerance: Annotated[float, tyro.conf.arg(metavar="X")] = 0.0
-    """How far recorded and replayed scores may be apart; neural embedders differ between machines by about 1e-6."""
+    """How far recorded and replayed similarity scores may differ; neural embedders differ between machines by about
+    1e-6."""
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")] = False
     """Print JSON instead of a table."""
 
@@ -79,7 +81,7 @@ class CounterfactualCommand:
             print_json(self._json(trace, number, found))
             return 0
         console = output()
-        heading = f"episode {number} · item {trace.item} · {trace.agent.name} · {len(trace.steps)} steps"
+        heading = f"episode {number} · item {trace.item} · {trace.agent.name} · {counted(len(trace.steps), 'step')}"
         console.print(Text(printable(f"{heading} · reward {trace.reward:.3f}")))
         if self.operation is not None:
             _show_one(console, trace, found[0])
@@ -151,9 +153,9 @@ def _change(text: str) -> dict[str, Any]:
     try:
         change: object = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"--change {text!r} is no JSON ({error}); write for instance '{_EXAMPLE}'") from error
-    if not isinstance(change, dict):
-        raise ConfigError(f"--change {text!r} must be an object; write for instance '{_EXAMPLE}'")
+        raise ConfigError(f"--change {text!r} is no JSON; write for instance '{_EXAMPLE}'") from error
+    if not isinstance(change, dict) or not change:
+        raise ConfigError(f"--change {text!r} must be an object that names a field; write for instance '{_EXAMPLE}'")
     return change
 
 
@@ -237,4 +239,6 @@ def _number(value: float | None, form: str = ".3f") -> str:
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=messages(), transient=True)
+    # What is no terminal would get an empty line.
+    console = messages()
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)

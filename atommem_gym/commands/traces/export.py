@@ -21,45 +21,50 @@ from atommem_gym.trust import masked
 
 @dataclass
 class Export:
-    """Turn traces into supervised fine-tuning data: one chat a step, rejected question by question.
+    """Turn traces into data for supervised fine-tuning: one chat per step, of questions that were answered well.
 
-    Records of scripted agents, which saw no prompt, are rendered through the environment's own, so the oracle's become
-    demonstrations. Train and dev share neither a question nor a gold document. --format minari writes all episodes as
-    they were played, for offline reinforcement learning; there is nothing to select then.
+    Scripted agents saw no prompt; their steps are rendered through the environment's prompt, so that an oracle's
+    episodes become demonstrations. Train and dev share neither questions nor gold documents. --format minari writes all
+    episodes as they were played, for offline reinforcement learning.
 
     Example: atommem export traces.jsonl.gz -o sft --format verl --threshold 1
     """
 
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE…")]
-    """Trace files: .jsonl, .jsonl.gz or .parquet."""
+    """Files of traces: .jsonl, .jsonl.gz or .parquet."""
     out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="DIR")]
-    """Folder for train and dev, and export.json with what they were made of."""
+    """The folder for train and dev, and for export.json, which says what they were made of."""
     format: Literal["verl", "trl", "messages", "minari"] = "verl"
     """verl: Parquet with a column `messages`. trl: JSONL with conversational `prompt` and `completion`. messages: JSONL
     with `messages` (the chat format of Hugging Face) and what they are about. minari: the dataset atommem/traces-v0."""
     threshold: float = 1.0
-    """The score from which a question counts as passed; answering steps of others are left out."""
+    """A question passes with a score of at least this. Answering steps of questions that do not pass are left out."""
     reading_share: float = 0.5
-    """Share of an episode's questions that must have passed for its reading steps to be kept."""
-    scorer: str | None = None
-    """Go by the scores of this rescoring (`atommem rescore`) in place of the episode's own."""
+    """The share of an episode's questions that must pass for its reading steps to be kept."""
+    scorer: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Use the scores that `atommem rescore --reward NAME` wrote, in place of the episode's own."""
     drop_rejected: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Leave out steps in which an operation was rejected or cut."""
+    """Leave out steps with an operation that was rejected or cut."""
     thinking: Literal["keep", "strip"] = "keep"
-    """Whether reasoning stays in the responses."""
+    """Whether to keep or strip reasoning in the responses."""
     render: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Render prompts anew, also where the records hold the messages that the model saw."""
-    template: Path | None = None
-    """A prompt template of your own, where prompts are rendered. One that a record names is not read."""
+    """Render all prompts anew, even where the records hold the messages that the model saw."""
+    template: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """Render prompts with this Jinja template. A template that a record names is not read."""
     dev: Annotated[float, tyro.conf.arg(metavar="SHARE")] = 0.1
-    """Share of the examples that go to dev, about; 0 for none."""
+    """About which share of the examples goes to dev; 0 for none."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
     """Draws what goes to dev."""
 
     def run(self) -> int:
         """Export and print what was written; the exit status."""
         if not self.files:
-            raise ConfigError("no file is named; try atommem export traces.jsonl -o sft")
+            raise ConfigError("no FILE given; name files of traces: atommem export traces.jsonl -o sft")
+        for option, share in (("--threshold", self.threshold), ("--reading-share", self.reading_share)):
+            if not 0 <= share <= 1:
+                raise ConfigError(f"{option} {share:g} must be a number from 0 to 1")
+        if not 0 <= self.dev < 1:
+            raise ConfigError(f"--dev {self.dev:g} must be a number from 0 to below 1")
         selection = Selection(
             threshold=self.threshold,
             reading_share=self.reading_share,
@@ -82,7 +87,7 @@ class Export:
             )
         exported = export_minari(self.files, self.out)
         console = output()
-        console.print(f"{exported.steps} steps of {exported.episodes} episodes")
+        console.print(f"{counted(exported.steps, 'step')} of {counted(exported.episodes, 'episode')}")
         for name, value in exported.withheld:
             if is_plugin(name.partition(".")[0], value):
                 remedy = f"if you trust its code, add --import {module_of(value)}"

@@ -31,34 +31,35 @@ Repeated: TypeAlias = tuple[tuple[str, ...], ...]
 
 @dataclass
 class Replay:
-    """Step through one episode of a trace file, or check whole files; every difference is an error.
+    """Step through a recorded episode, or check that recorded episodes can be played again.
 
-    A check plays the recorded actions again in a fresh environment and compares operations, memory, observations,
-    rewards and infos to the bit. Keys in a terminal: n next, p previous, g first, G last, q quit.
+    A check plays the recorded actions in a new environment. Operations, memory, observations, rewards and infos must be
+    equal bit for bit. Keys in a terminal: n next, p previous, g first, G last, q quit.
 
     Example: atommem replay traces.jsonl --episode 3
 
-    Example: atommem replay results/*.jsonl.gz --check
+    Example: atommem replay runs/*/traces.jsonl --check
     """
 
     files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE…")]
-    """Trace files: .jsonl, .jsonl.gz or .parquet."""
+    """Files of traces: .jsonl, .jsonl.gz or .parquet."""
     episode: Annotated[str, tyro.conf.arg(metavar="K|ITEM")] = "0"
     """Which episode to step through: its number in the file, from 0, or its item's id."""
     check: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Check all episodes of all files and show nothing but what differs."""
+    """Check all episodes of all files, and show only what differs."""
     no_check: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Only show; the environment is not made and its data not needed."""
+    """Only show the episode, without playing it again; its records are not needed."""
     settings: Annotated[Repeated, tyro.conf.UseAppendAction, tyro.conf.arg(name="set", metavar="KEY=VALUE…")] = ()
-    """Keyword arguments of the environment in place of the recorded ones, such as source=PATH or store=milvus; by
-    default entries are kept in memory."""
+    """Keyword arguments of the environment in place of the recorded ones, such as source=PATH. By default the store is
+    numpy."""
     tolerance: Annotated[float, tyro.conf.arg(metavar="X")] = 0.0
-    """How far recorded and replayed scores may be apart; neural embedders differ between machines by about 1e-6."""
+    """How far recorded and replayed similarity scores may differ; neural embedders differ between machines by about
+    1e-6."""
 
     def run(self) -> int:
         """Show or check; the exit status."""
         if not self.files:
-            raise ConfigError("no file is named; try atommem replay traces.jsonl")
+            raise ConfigError("no FILE given; name a file of traces: atommem replay traces.jsonl")
         if self.check and self.no_check:
             raise ConfigError("--check contradicts --no-check; leave one out")
         if not self.tolerance >= 0:
@@ -169,4 +170,6 @@ def _print_wrong_ids(console: Console, count: int) -> None:
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=messages(), transient=True)
+    # What is no terminal would get an empty line.
+    console = messages()
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)

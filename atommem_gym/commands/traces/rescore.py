@@ -27,21 +27,23 @@ from atommem_gym.traces.rescore import recorded_scores, rescore
 
 @dataclass
 class Rescore:
-    """Score recorded answers anew, without model and environment; the old numbers stay in the records.
+    """Score recorded answers with another scorer. The records keep the old scores beside the new ones.
 
-    The judge is described by the environment variables ATOMMEM_JUDGE_URL and ATOMMEM_JUDGE_MODEL.
+    Neither the model nor the environment is needed. For the scorer judge, set the environment variables
+    ATOMMEM_JUDGE_URL and ATOMMEM_JUDGE_MODEL.
 
     Example: atommem rescore traces.jsonl --reward f1 -o traces.f1.jsonl
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Trace file: .jsonl, .jsonl.gz or .parquet."""
+    """A file of traces: .jsonl, .jsonl.gz or .parquet."""
     reward: Annotated[str, tyro.conf.arg(metavar="NAME")]
-    """em, f1, released, judge, or package.module:function of (prediction, answers, question)."""
+    """The scorer: em, f1, subem, released, judge, or a function of yours, package.module:function, called with
+    (prediction, answers, question)."""
     out: Annotated[Path, tyro.conf.arg(name="output", aliases=("-o",), metavar="FILE")]
-    """Where the records go, with the new scores beside the old ones."""
+    """The file to write the rescored records to."""
     resume: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Go on with an output that was not finished (JSONL only)."""
+    """Continue an output that was not finished (JSON Lines only)."""
 
     def run(self) -> int:
         """Rescore, write, and print the means; the exit status."""
@@ -143,4 +145,6 @@ class Means:
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=messages(), transient=True)
+    # What is no terminal would get an empty line.
+    console = messages()
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)

@@ -16,7 +16,7 @@ from rich.text import Text
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.traces.comparison import runs_compared
 from atommem_gym.commands.traces.runs import page_runs
-from atommem_gym.errors import ConfigError, check_integer
+from atommem_gym.errors import ConfigError, check_integer, counted
 from atommem_gym.evaluation.folder import PLAN
 from atommem_gym.terminal import printable
 from atommem_gym.viewer.library import Library
@@ -30,29 +30,30 @@ MOST_MIB = 64
 
 @dataclass
 class View:
-    """Look at recorded episodes in the browser: atommem view runs/base runs/trained
+    """Look at recorded episodes, or at a training, in the browser.
 
-    Or at a training: atommem view --training runs/grpo
+    Writes one HTML file that holds everything: it needs no network and no server, and can be sent to somebody. With
+    --serve nothing is written, and episodes are loaded when you look at them. Press ? in the page for its keys.
 
-    Takes folders of atommem eval and files of traces. Writes one HTML file that holds everything: it needs no network
-    and no server, and may be sent to somebody. With --serve nothing is written, and episodes are loaded when they are
-    looked at. Press ? in the page for its keys.
+    Example: atommem view runs/base runs/trained
+
+    Example: atommem view --training runs/grpo
     """
 
-    traces: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUNS…")]
-    """Folders of evaluations, and files of traces (.jsonl, .jsonl.gz, .parquet); all are shown as one list."""
+    traces: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUNS…]")]
+    """Folders of evaluations, and files of traces (.jsonl, .jsonl.gz, .parquet). Their episodes form one list."""
     training: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Folder of a training (sessions.jsonl, metrics.jsonl): its figures, and the sessions of each step."""
+    """The folder of a training (sessions.jsonl, metrics.jsonl): shows its curves and the sessions of each step."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
-    """The page; by default beside the first file with the suffix .html, or view.html in the first folder."""
+    """The page to write; by default beside the first file, with the suffix .html, or view.html in the first folder."""
     open: bool = True
     """Open it in the browser."""
     limit_mib: Annotated[int | None, tyro.conf.arg(metavar="MIB")] = None
-    """A page that would be larger is not written; 64 by default."""
+    """The most MiB of a page; a larger one is not written. 64 by default."""
     serve: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """Serve the page to this machine's browser until Ctrl-C, in place of writing it: for thousands of episodes."""
-    port: int | None = None
-    """Where to serve it; by default any free port."""
+    """Serve the page to the browser of this machine until Ctrl-C, for thousands of episodes; write nothing."""
+    port: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """The port to serve the page at; by default any free one."""
 
     def run(self) -> int:
         """Write or serve the page and open it; the exit status."""
@@ -89,11 +90,14 @@ class View:
             raise ConfigError("--serve writes no page; leave out -o, or --serve")
         if self.limit_mib is not None:
             raise ConfigError("--limit-mib bounds a page that is written, and --serve writes none; leave one out")
+        port = check_integer("--port", self.port or 0, 0, 65_535)
         with (
             closing(Library(runs, title, partial(self._fronts, runs))) as library,
-            PageServer(library, self.port or 0) as server,
+            PageServer(library, port) as server,
         ):
-            output().print(Text(f"{len(library.rows):,} episodes at {server.url} (Ctrl-C ends it)"), soft_wrap=True)
+            output().print(
+                Text(f"{counted(len(library.rows), 'episode')} at {server.url} (Ctrl-C ends it)"), soft_wrap=True
+            )
             if self.open:
                 open_page(server.url, "open the address yourself")
             try:
@@ -156,7 +160,8 @@ def say_size(size: PageSize, page: Path) -> None:
     """Say what went into the page, and where it is."""
     output().print(
         Text(
-            f"{size.episodes:,} episodes, {size.steps:,} steps, {size.trace_bytes / MEBIBYTE:.1f} MiB of traces in "
+            f"{counted(size.episodes, 'episode')}, {counted(size.steps, 'step')}, "
+            f"{size.trace_bytes / MEBIBYTE:.1f} MiB of traces in "
             f"a page of {size.page_bytes / MEBIBYTE:.1f} MiB: {printable(str(page))}"
         ),
         soft_wrap=True,

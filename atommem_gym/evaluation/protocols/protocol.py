@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from atommem_gym.agents.play import draw_items
-from atommem_gym.errors import ConfigError, suggestion
+from atommem_gym.errors import ConfigError, reason_of, suggestion
 from atommem_gym.evaluation.plan import EnvPlan, Plan
 from atommem_gym.records.identity import documents_hash, identity
 from atommem_gym.records.record import Item
@@ -179,13 +179,13 @@ def load_protocol(name: str) -> FixedProtocol:
     path = Path(name)
     if not path.is_file():
         raise ConfigError(
-            f"there is no protocol {name!r}, nor such a file; {suggestion(name, known_protocols())}; "
-            "`atommem eval … --lock FILE` makes one of a plan"
+            f"there is no protocol and no file {name!r}; {suggestion(name, known_protocols())} "
+            "(`atommem eval … --lock FILE` makes one of a plan)"
         )
     try:
         return parse_protocol(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"the protocol {path} cannot be read ({error})") from error
+        raise ConfigError(f"the protocol {path} cannot be read ({reason_of(error)})") from error
 
 
 def parse_protocol(text: str, where: str) -> FixedProtocol:
@@ -205,7 +205,10 @@ def parse_protocol(text: str, where: str) -> FixedProtocol:
         protocol = FixedProtocol(values["name"], values["plan"], values["rules"], items)
         fits = protocol.hash == said
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{where} is no protocol ({type(error).__name__}: {error})") from error
+        raise ConfigError(
+            f"{where} is no protocol ({type(error).__name__}: {error}); name a file that `atommem eval … --lock FILE` "
+            "wrote"
+        ) from error
     if version != VERSION:
         raise ConfigError(f"the protocol {where} is of version {version!r} and this package reads {VERSION}")
     if not fits:

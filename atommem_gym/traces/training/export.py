@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import atommem_gym
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_choice, counted
 from atommem_gym.traces.files import read_traces
 from atommem_gym.traces.record import EpisodeTrace, TraceError
 from atommem_gym.traces.training.sft import Example, Selection, Tally, examples
@@ -83,8 +83,7 @@ def export(
         TraceError: a file cannot be read or written, or nothing is left after the selection.
         ConfigError: an argument is out of its range.
     """
-    if form not in FORMATS:
-        raise ConfigError(f"format {form!r} is unknown; choose one of {', '.join(FORMATS)}")
+    check_choice("format", form, FORMATS)
     if not 0 <= dev_share < 1:
         raise ConfigError(f"dev_share={dev_share} must be at least 0 and below 1")
     for name in ("threshold", "reading_share"):
@@ -97,7 +96,9 @@ def export(
         sizes.append(sum(1 for _ in examples(trace, selection, tally)))
     if not sum(sizes):
         reasons = ", ".join(f"{reason}: {count}" for reason, count in tally.dropped.most_common()) or "no steps at all"
-        raise TraceError(f"no step of {tally.episodes} episodes is left to train on ({reasons}); lower the threshold?")
+        raise TraceError(
+            f"no step of {counted(tally.episodes, 'episode')} is left to train on ({reasons}); lower the threshold?"
+        )
     in_dev = dev_part(tied, sizes, dev_share, seed)
     exported = _write(sources, folder, form, selection, tied, in_dev, tally)
     about = {

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_choice
 from atommem_gym.records.layout import GeneratorDraws, QuestionsPerEpisode, check_questions, draw_questions, stable_rng
 from atommem_gym.records.record import Document, Evidence, Item, Record
 from atommem_gym.records.stream import LazyDocuments, as_streamed
@@ -120,8 +120,7 @@ class NeedleItems:
         Raises:
             ConfigError: an argument is unknown or out of range, or contradicts another one.
         """
-        if split not in SPLITS:
-            raise ConfigError(f"split={split!r} is unknown: it must be one of {', '.join(map(repr, SPLITS))}")
+        check_choice("split", split, SPLITS)
         if num_items < 1:
             raise ConfigError(f"num_items={num_items} is invalid: it must be at least 1")
         self.options = options or NeedleOptions()

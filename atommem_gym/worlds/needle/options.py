@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.errors import ConfigError, check_integer
+from atommem_gym.errors import ConfigError, check_choice, check_integer
 
 NEEDLE_KINDS: Final = ("single", "multi_key", "multi_value", "multi_query")
 """What ``kind=`` may be."""
@@ -51,8 +51,7 @@ class NeedleOptions:
 
     def __post_init__(self) -> None:
         for name, choices in (("kind", NEEDLE_KINDS), ("haystack", HAYSTACKS), ("value_type", VALUE_TYPES)):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name}={getattr(self, name)!r} must be one of {', '.join(map(repr, choices))}")
+            check_choice(name, getattr(self, name), choices)
         if (self.text is not None) != (self.haystack == "text"):
             raise ConfigError(
                 f"text={self.text!r} contradicts haystack={self.haystack!r}: give haystack='text' and text='FILE'"

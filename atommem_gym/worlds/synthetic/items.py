@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from atommem_gym.config import EnvConfig
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, check_choice
 from atommem_gym.records.layout import (
     QuestionsPerEpisode,
     arrange,
@@ -90,8 +90,8 @@ class SyntheticItems:
             ConfigError: an argument is unknown or out of range, or ``num_docs`` cannot hold the gold documents of the
                 largest possible item.
         """
-        _check_choice("shape", shape, tuple(SHAPES))
-        _check_choice("split", split, SPLITS)
+        check_choice("shape", shape, tuple(SHAPES))
+        check_choice("split", split, SPLITS)
         check_order(order)
         most = check_questions(questions_per_episode)
         if num_items < 1:
@@ -276,8 +276,3 @@ def _taken(plans: list[QuestionPlan]) -> dict[str, dict[Value, Entity | None]]:
 
 def _values(relation: str, value: Value) -> tuple[str, ...]:
     return tuple(one.title for one in value) if isinstance(value, tuple) else (shown(value, relation),)
-
-
-def _check_choice(name: str, value: str, valid: tuple[str, ...]) -> None:
-    if value not in valid:
-        raise ConfigError(f"{name}={value!r} is unknown: it must be one of {', '.join(map(repr, valid))}")
