@@ -1,1 +1,1 @@
-"""What an agent memory is: entries, a scratchpad, the store that keeps them, the embedder that finds them (SPEC M)."""
+"""The agent's memory: its state machine, the protocols of embedders and stores, the ranking of a read (SPEC M)."""

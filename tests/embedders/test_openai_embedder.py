@@ -337,7 +337,7 @@ def test_M18_a_server_that_cuts_in_silence_is_caught_by_its_usage(server: OpenAI
     assert vectors[1].tolist() == unit("y" * in_part[1])
     # The short ones share a request, since they surely fit.
     server.answer = embeds
-    with pytest.raises(EmbedderError, match=r"counts no usage\.prompt_tokens.*max_tokens=100"):
+    with pytest.raises(EmbedderError, match=r"reports no usage\.prompt_tokens.*max_tokens=100"):
         embedder.embed(["x" * 99], "document")
     assert embedder.embed(["x" * 90, "y"], "document").shape == (2, 3)
 
