@@ -1,4 +1,4 @@
-"""Traces: the versioned record of an episode, written, read, checked and explained."""
+"""Traces: versioned records of episodes, which can be written, read, replayed and explained."""
 
 from atommem_gym.traces.causes import evidence_fates, failure_causes
 from atommem_gym.traces.files import TraceWriter, count_traces, read_traces, write_traces
