@@ -106,7 +106,7 @@ class Episode:
 
     @property
     def evidence_recall(self) -> float:
-        """Share of the evidence seen so far while answering, exactly or by the lenient heuristic; 1 if there is none."""
+        """Share of the evidence seen so far while answering, exactly or by the lenient heuristic; else 1."""
         needed = sum(len(question.evidence) for question in self.item.questions)
         return len(self.state.found) / needed if needed else 1.0
 
