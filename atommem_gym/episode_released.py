@@ -1,8 +1,8 @@
 """The control flow of the paper's released code, where it differs from the default (``preset="released"``).
 
-``RELEASED n`` cites the numbered facts about that code: its reads count only while consecutive, its update deletes
-and adds, a malformed operation ends the action, and an action may close several questions. An empty text is executed:
-an update to nothing deletes, an empty scratchpad clears it, an empty query keeps the last one, and counts as a read.
+Only consecutive reads count, an update deletes and adds, a malformed operation ends the action, and an action may close
+several questions. Empty texts are executed: an empty update deletes, an empty scratchpad clears it, and an empty query
+keeps the last one and counts as a read. See ``docs/released.md``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class ReleasedEpisode(Episode):
 
     def _apply(self, step: Step, position: int, op: Operation | Invalid) -> None:
         if step.outcomes and any(report.reason in ("bad_id", "aborted") for report in step.outcomes[-1].reports):
-            # RELEASED D4b: the rest of the action is lost and the chunk does not advance.
+            # As in the released code, the rest of the action is lost and the chunk does not advance.
             step.reject(position, op, "aborted", "a malformed operation before it ended the action")
             step.wrote = False
             return
