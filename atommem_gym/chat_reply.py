@@ -169,7 +169,7 @@ def _refusal(refusal: Any) -> str:
     """The refusal of a model (OpenAI), which counts as its text."""
     if refusal is None or isinstance(refusal, str):
         return refusal or ""
-    raise OddReplyError(f"one whose refusal is no text but {shown(refusal)}")
+    raise OddReplyError(f"one whose refusal is not a string but {shown(refusal)}")
 
 
 def _tool_calls(message: Mapping[str, Any]) -> tuple[str, ...]:

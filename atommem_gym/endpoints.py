@@ -387,12 +387,12 @@ def http_url(url: str) -> httpx.URL:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError) as error:
         raise ConfigError(
-            f"{masked(str(url))!r} is no URL ({masked(str(error))}); write it as http://host:port/v1"
+            f"{masked(str(url))!r} is not a URL ({masked(str(error))}); write it as http://host:port/v1"
         ) from None
     if lacks_scheme(url):
         raise ConfigError(f"{masked(url)!r} is a URL without a scheme; write http://{masked(url)}")
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigError(f"{masked(url)!r} is no HTTP URL; write it as http://host:port/v1")
+        raise ConfigError(f"{masked(url)!r} is not an HTTP URL; write it as http://host:port/v1")
     if parsed.userinfo == MASK.encode():
         raise ConfigError(f"the password of {url!r} was not written down; name the URL with its password again")
     return parsed
@@ -444,7 +444,7 @@ def _start(response: httpx.Response) -> str:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 _SHORT = reprlib.Repr()

@@ -125,8 +125,8 @@ def checked_key(key: str, where: str) -> str:
     stripped = key.strip() if isinstance(key, str) else None
     if stripped is None or not (stripped.isascii() and stripped.isprintable()) or " " in stripped:
         raise ConfigError(
-            f"{where} holds no key: it is no text, or has a space, a control character or a letter beyond ASCII inside "
-            "(it is not shown here); copy the key again"
+            f"{where} holds no key: it is not text, or has a space, a control character or a letter beyond ASCII "
+            "inside (it is not shown here); copy the key again"
         )
     if stripped and not stripped.strip("*"):
         raise ConfigError(f"{where} is a mask and not the key itself, which is never written down; give the key again")

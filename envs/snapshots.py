@@ -85,7 +85,7 @@ def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> Sav
         raise SnapshotError("the snapshot is of a team; restore it into the same team (atommem_gym.envs.team)")
     if not isinstance(snapshot, dict) or "version" not in snapshot:
         raise SnapshotError(
-            f"this {type(snapshot).__name__} is no snapshot (it has no version); take one with snapshot()"
+            f"this {type(snapshot).__name__} is not a snapshot (it has no version); take one with snapshot()"
         )
     version = snapshot["version"]
     if type(version) is not int or not 1 <= version <= VERSION:

@@ -58,7 +58,7 @@ def moment_of(date: str) -> datetime:
             raise ValueError("it must be such as 2023-05-08 or 2023-05-08T13:56")
         return datetime.fromisoformat(date.replace("Z", "+00:00")).replace(tzinfo=None)
     except ValueError as error:
-        raise RecordError(f"the date {date[:60]!r} is no ISO 8601: {error}") from None
+        raise RecordError(f"the date {date[:60]!r} is not in ISO 8601 format: {error}") from None
 
 
 def _before(moment: datetime, date: str, earlier: str) -> bool:

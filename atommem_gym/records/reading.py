@@ -64,7 +64,7 @@ def read(path: Path) -> Iterator[RawRecord]:
         else:
             yield from _json_lines(path)
     except pa.ArrowInvalid as error:
-        raise RecordError(f"{path} is no readable {suffix} file: {error}; download or convert it again") from error
+        raise RecordError(f"{path} is not a readable {suffix} file: {error}; download or convert it again") from error
     except OSError as error:
         raise DatasetUnavailableError(f"{path} cannot be read: {error}; check the path and its permissions") from error
 

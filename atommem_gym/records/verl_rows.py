@@ -183,13 +183,13 @@ class ItemReference:
 
         Raises:
             ConfigError: the row names a server, folder, file, model or settings of a reader, and the user does not;
-                or it names a parameter of the pool, which is no keyword argument of an environment.
+                or it names a parameter of the pool, which is not a keyword argument of an environment.
         """
         for name in self.env_keywords:
             if name in POOL_PARAMETERS:
                 raise ConfigError(
-                    f"the row of {self.item!r} names {name}={self.env_keywords[name]!r}, which is no keyword argument "
-                    "of an environment; write the data with `atommem data verl` or `atommem data skyrl`"
+                    f"the row of {self.item!r} names {name}={self.env_keywords[name]!r}, which is not a keyword "
+                    "argument of an environment; write the data with `atommem data verl` or `atommem data skyrl`"
                 )
         given = {name for name, value in named.items() if value is not None}
         # They may name the environment variable of a key, and data to send to the server.

@@ -46,7 +46,7 @@ def plain(value: object) -> Json:
         return _SPLIT_PAIR.sub(_joined, value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise TraceError(f"{value} is no JSON number; a record holds finite numbers only")
+            raise TraceError(f"{value} is not a JSON number; a record holds finite numbers only")
         return float(value)
     if isinstance(value, (np.ndarray, np.generic)):
         return plain(value.tolist())
@@ -104,10 +104,10 @@ def loads(line: str | bytes, where: str = "the record") -> EpisodeTrace:
     try:
         value = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise TraceError(f"{where} is no JSON ({error}); every line must be one episode") from error
+        raise TraceError(f"{where} is not JSON ({error}); every line must be one episode") from error
     if not isinstance(value, dict) or "version" not in value or "steps" not in value:
         raise TraceError(
-            f"{where} is no record of an episode: it has no version and steps; `atommem run` writes others"
+            f"{where} is not a record of an episode: it has no version and steps; `atommem run` writes others"
         )
     version = value["version"]
     if type(version) is not int or version not in READ_VERSIONS:
@@ -119,7 +119,7 @@ def loads(line: str | bytes, where: str = "the record") -> EpisodeTrace:
         trace = msgspec.convert(value, EpisodeTrace)
     except msgspec.ValidationError as error:
         raise TraceError(
-            f"{where} is no record of version {version}: {_mismatch(value, str(error))}; it was changed by hand?"
+            f"{where} is not a record of version {version}: {_mismatch(value, str(error))}; was it changed by hand?"
         ) from None
     _check_version(value, where)
     return trace
@@ -141,7 +141,7 @@ def _check_version(values: dict[str, Json], where: str) -> None:
         for name in names:
             if name in part:
                 raise TraceError(
-                    f"{where} is no record of version 1: it has the field {name!r}, which came with version 2; "
+                    f"{where} is not a record of version 1: it has the field {name!r}, which came with version 2; "
                     f"give it version={TRACE_VERSION}"
                 )
 
@@ -187,12 +187,12 @@ def _writer(value: dict[str, Any]) -> str:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _key(key: object) -> str:
     if not isinstance(key, str):
-        raise TraceError(f"the key {key!r} is no text; JSON objects have text keys only")
+        raise TraceError(f"the key {key!r} is not a string; keys of JSON objects are strings")
     return _SPLIT_PAIR.sub(_joined, key)
 
 

@@ -130,7 +130,7 @@ def _opened(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
         raise TraceError(
-            f"{path} is no whole Parquet file ({error}); write what must survive a kill as .jsonl"
+            f"{path} is not a complete Parquet file ({error}); write what must survive a kill as .jsonl"
         ) from error
 
 

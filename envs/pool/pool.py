@@ -460,7 +460,7 @@ def _env_class(env_id: str | None) -> tuple[type[AtomMemEnv], dict[str, Any]]:
     spec = gym.spec(env_id)
     creator: object = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
     if not (isinstance(creator, type) and issubclass(creator, AtomMemEnv)):
-        raise ConfigError(f"env_id={env_id!r} is no AtomMem environment; `atommem envs` lists them")
+        raise ConfigError(f"env_id={env_id!r} is not an AtomMem environment; `atommem envs` lists them")
     return creator, dict(spec.kwargs)
 
 

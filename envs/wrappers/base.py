@@ -24,7 +24,7 @@ def atommem_env(env: object) -> AtomMemEnv:
     """
     base = getattr(env, "unwrapped", None)
     if not isinstance(base, AtomMemEnv):
-        raise ConfigError(f"{env} is no AtomMem environment; make one with gymnasium.make('AtomMem-…-v0')")
+        raise ConfigError(f"{env} is not an AtomMem environment; make one with gymnasium.make('AtomMem-…-v0')")
     return base
 
 
@@ -73,7 +73,7 @@ def vector_base(wrapper: object, env: object) -> AtomMemVectorEnv:
             f"take atommem_gym.envs.wrappers.{twin or name}"
         )
     raise ConfigError(
-        f"{env} is no AtomMem vector environment; make one with gymnasium.make_vec('AtomMem-…-v0', num_envs=…), "
+        f"{env} is not an AtomMem vector environment; make one with gymnasium.make_vec('AtomMem-…-v0', num_envs=…), "
         f"or put atommem_gym.envs.wrappers.{twin or name} into each environment of a SyncVectorEnv or AsyncVectorEnv"
     )
 

@@ -67,7 +67,7 @@ def _documents(facts: str) -> tuple[Document, ...]:
     found = [fact for fact in found if re.match(r"\d+\. ", fact)]
     if not found:
         raise RecordError(
-            "field 'context' is no numbered list of facts, one a line, such as '0. Ada was born in London.'"
+            "field 'context' is not a numbered list of facts, one a line, such as '0. Ada was born in London.'"
         )
     runs = (found[at : at + FACTS_A_DOCUMENT] for at in range(0, len(found), FACTS_A_DOCUMENT))
     return tuple(document(_title(run), "\n".join(run), "field 'context'") for run in runs)

@@ -110,7 +110,7 @@ def _evidence(entry: Raw, found: Document, where: str) -> list[str]:
     pieces = [given] if isinstance(given, str) else _strings(entry, "evidence", where)
     for piece in pieces:
         if not piece.strip() or piece.strip() not in found.text:
-            raise RecordError(f"{where}: the evidence {shown(piece)} is no part of the document's text")
+            raise RecordError(f"{where}: the evidence {shown(piece)} is not part of the document's text")
     if pieces and gold is False:
         raise RecordError(f'{where} has evidence, but "gold": false; leave one of the two out')
     if gold and not pieces and not found.text:
