@@ -1,4 +1,4 @@
-"""Actions: text to operations and back, in three dialects or one of your own (SPEC A)."""
+"""Actions: text to operations and back, in three dialects or a custom one (SPEC A)."""
 
 from atommem_gym.actions.dialects import DIALECTS, Dialect, format_action, load_dialect, parse, tag_names
 from atommem_gym.actions.operations import (

@@ -25,7 +25,7 @@ from atommem_gym.replies.thinking import TAG, Pairs, delimiters
 
 _NAMES: dict[str, Kind] = {kind: kind for kind in KINDS}
 tag_names: Mapping[str, str] = {}
-"""It calls the operations as they are called."""
+"""Empty: each tag has the name of its operation."""
 _ATTRIBUTE = re.compile(r"""([^\s=/"']+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"']+(?=\s|$)))?""")
 _INTEGER = re.compile(rf"-?[0-9]{{1,{MAX_ID_DIGITS}}}")
 
@@ -47,7 +47,7 @@ def parse(text: str, thinking: Pairs | None = None) -> list[Operation | Invalid]
 
 
 def _id(attributes: str) -> int | None:
-    """The first ``id`` among a tag's attributes; linear, also in attributes of megabytes."""
+    """The first ``id`` among a tag's attributes, in time linear in their length."""
     for attribute in _ATTRIBUTE.finditer(attributes):
         if attribute[1].lower() == "id":
             value = attribute[2] or ""

@@ -20,11 +20,11 @@ class Syntax(Protocol):
 
     @property
     def tag_names(self) -> Mapping[str, str]:
-        """What it calls the operations, by kind, where that is another name than the kind; may be empty."""
+        """The tag of each kind of operation whose tag is not the kind itself; may be empty."""
         ...
 
     def parse(self, text: str) -> Sequence[Operation | Invalid]:
-        """The operations of an action in the order in which they are written; what is malformed comes as ``Invalid``.
+        """The operations of an action in the order in which they are written; malformed ones are ``Invalid``.
 
         No text raises, and time is linear in its length (SPEC A3).
         """
@@ -33,18 +33,18 @@ class Syntax(Protocol):
     def format_operations(self, operations: Sequence[Operation]) -> str:
         r"""Write operations, so that ``parse(format_operations(ops)) == ops`` (SPEC A6).
 
-        Every operation whose text is one line of words can be written. Actions may be joined with ``\n``: what is
-        written one by one and joined is read as what is written at once.
+        Every operation whose text is one line of words can be written. Operations that are written one by one and
+        joined with ``\n`` are read like those that are written at once.
 
         Raises:
             ValueError: a text cannot be written.
-            TypeError: something else than an operation, or an operation of wrong types.
+            TypeError: an element is not an operation, or has a field of a wrong type.
         """
         ...
 
 
 class Dialect(Syntax, Protocol):
-    """A dialect of the user's own: a module or an object that ``dialect="package.module:name"`` names."""
+    """A custom dialect: a module or an object that ``dialect="package.module:name"`` names."""
 
     @property
     def template(self) -> str:
@@ -67,14 +67,14 @@ _loaded: dict[str, Dialect] = {}
 
 
 def load_dialect(name: str) -> Syntax:
-    """The dialect that ``dialect=name`` means.
+    """The dialect that ``dialect=name`` selects.
 
     Args:
         name: A key of ``DIALECTS``, or ``"package.module:name"``.
 
     Raises:
-        ConfigError: there is none, or a custom one has another form (:mod:`atommem_gym.plugins`) or may not be
-            imported (:mod:`atommem_gym.trust`).
+        ConfigError: there is no such dialect, or a custom one has the wrong form (:mod:`atommem_gym.plugins`) or may
+            not be imported (:mod:`atommem_gym.trust`).
     """
     check_dialect_name(name)
     if name in DIALECTS:
@@ -88,10 +88,10 @@ def load_dialect(name: str) -> Syntax:
 
 
 def check_dialect_name(name: object) -> None:
-    """Refuse what no dialect can be called; nothing is imported.
+    """Refuse a value that names no dialect; nothing is imported.
 
     Raises:
-        ConfigError: it is neither a key of ``DIALECTS`` nor ``"package.module:name"``.
+        ConfigError: the value is neither a key of ``DIALECTS`` nor ``"package.module:name"``.
     """
     if not isinstance(name, str) or (name not in DIALECTS and not is_plugin("dialect", name)):
         if isinstance(name, str):
@@ -101,7 +101,7 @@ def check_dialect_name(name: object) -> None:
 
 
 def dialect_template(name: str) -> str | None:
-    """The prompt template that a dialect of the user's own brings, as a text; ``None`` for the built-in ones.
+    """The text of the prompt template of a custom dialect; ``None`` for the built-in ones.
 
     Raises:
         ConfigError: see :func:`load_dialect`.
@@ -111,7 +111,7 @@ def dialect_template(name: str) -> str | None:
 
 
 def tag_names(dialect: str) -> Mapping[str, str]:
-    """What a dialect calls the operations, where that differs from their kind.
+    """The tags of a dialect by kind of operation, where the tag is not the kind itself.
 
     >>> tag_names("released")["create"]
     'add_memory'
@@ -120,7 +120,7 @@ def tag_names(dialect: str) -> Mapping[str, str]:
 
 
 def parse(text: str, dialect: str = "crud", thinking: Pairs | None = None) -> list[Operation | Invalid]:
-    """The operations of an action in the order in which they are written; what is malformed comes as ``Invalid``.
+    """The operations of an action in the order in which they are written; malformed ones are ``Invalid``.
 
     No text raises, and time is linear in its length (SPEC A3).
 
@@ -138,7 +138,7 @@ def parse(text: str, dialect: str = "crud", thinking: Pairs | None = None) -> li
     builtin = DIALECTS.get(dialect)
     if builtin is not None:
         return list(builtin.parse(text, thinking))
-    # A dialect of the user's own reads reasoning in delimiters of its own, unless the environment names them.
+    # A custom dialect removes reasoning itself, unless the environment names the delimiters.
     return list(_syntax(dialect).parse(text if thinking is None else without_thinking(text, thinking)))
 
 
@@ -152,7 +152,7 @@ def format_action(operations: Sequence[Operation], dialect: str = "crud") -> str
 
     Raises:
         ValueError: a text is empty, has white space around it, or holds a delimiter of the dialect; an id is too long.
-        TypeError: something else than an operation, or an operation whose text is no string or whose id no integer.
+        TypeError: an element is not an operation, or its text is not a string or its id not an integer.
         ConfigError: there is no such dialect.
     """
     syntax = _syntax(dialect)
@@ -163,7 +163,7 @@ def format_action(operations: Sequence[Operation], dialect: str = "crud") -> str
 
 
 def _syntax(name: str) -> Syntax:
-    """At every step, so nothing is checked again."""
+    """Called at every step, so a loaded dialect is not checked again."""
     return DIALECTS.get(name) or _loaded.get(name) or load_dialect(name)
 
 

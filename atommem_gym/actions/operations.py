@@ -1,4 +1,4 @@
-"""The vocabulary of actions: six operations, and what becomes of text that meant to be one (SPEC A1, A3)."""
+"""The six operations, and ``Invalid`` for text that fails to be one (SPEC A1, A3)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import ClassVar, Literal, TypeAlias
 Kind = Literal["create", "read", "update", "delete", "scratchpad", "answer"]
 """The name of an operation."""
 KINDS: tuple[Kind, ...] = ("create", "read", "update", "delete", "scratchpad", "answer")
-"""All names of operations, in the order in which prompts and tables list them."""
+"""All kinds of operations, in the order in which prompts and tables list them."""
 STORAGE_KINDS: tuple[Kind, ...] = ("create", "read", "update", "delete")
 """The operations on the vector store; ``operations=`` switches them off one by one (SPEC M12)."""
 
 MAX_ID_DIGITS = 18
-"""Longer numbers are no ids: they would not fit a store's 64-bit field."""
+"""An id with more digits is malformed: it would not fit a store's 64-bit field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Create:
 
     kind: ClassVar[Kind] = "create"
     text: str
+    """The text of the entry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,54 +33,61 @@ class Read:
 
     kind: ClassVar[Kind] = "read"
     query: str
+    """The text that entries are compared with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """Replace the text of an entry (SPEC M8). ``id`` is a position in the memories shown in dialect ``released``."""
+    """Replace the text of an entry (SPEC M8)."""
 
     kind: ClassVar[Kind] = "update"
     id: int
+    """The id of the entry; in dialect ``released`` its position among the memories that are shown, from 1."""
     text: str
+    """The new text of the entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """Remove an entry (SPEC M8). ``id`` is a position in the memories shown in dialect ``released``."""
+    """Remove an entry (SPEC M8)."""
 
     kind: ClassVar[Kind] = "delete"
     id: int
+    """The id of the entry; in dialect ``released`` its position among the memories that are shown, from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scratchpad:
-    """Replace the scratchpad whole (SPEC M9)."""
+    """Replace the whole scratchpad (SPEC M9)."""
 
     kind: ClassVar[Kind] = "scratchpad"
     text: str
+    """The new scratchpad."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Close the open question with an answer (SPEC E3), or with an empty one, which abstains (SPEC A1, R5)."""
+    """Close the open question (SPEC E3)."""
 
     kind: ClassVar[Kind] = "answer"
     text: str
+    """The answer; an empty one abstains (SPEC A1, R5)."""
 
 
 Operation: TypeAlias = Create | Read | Update | Delete | Scratchpad | Answer
-"""What a well-formed part of an action becomes."""
+"""Any well-formed operation."""
 
 Reason = Literal["empty", "unclosed", "unknown_tag", "bad_id", "bad_json"]
 
 
 @dataclass(frozen=True, slots=True)
 class Invalid:
-    """Text that meant to be an operation and is none; it is rejected and reported (SPEC M11, A3)."""
+    """Text that is recognised as an operation and is malformed; it is rejected and reported (SPEC M11, A3)."""
 
     kind: Kind
-    """The operation that was meant, as far as can be told."""
+    """The operation that the text most likely stands for."""
     reason: Reason
+    """What is wrong, as a word that statistics count."""
     detail: str
     """One short sentence for the policy: what is wrong and what is right."""
 
@@ -90,7 +98,7 @@ def operation(kind: Kind, text: str, address: int | None) -> Operation | Invalid
     Args:
         kind: The operation's name.
         text: Its text or query; stripped here. Unused by ``delete``.
-        address: The id (or position) it names, ``None`` if missing or malformed. Used by ``update`` and ``delete``.
+        address: Its id or position; ``None`` if missing or malformed. Used by ``update`` and ``delete``.
     """
     text = text.strip()
     if kind in ("update", "delete") and address is None:
@@ -113,13 +121,13 @@ def operation(kind: Kind, text: str, address: int | None) -> Operation | Invalid
 
 
 def unclosed(kind: Kind, tag: str) -> Invalid:
-    """What becomes of an operation whose tag is never closed."""
+    """The ``Invalid`` of an operation whose tag is never closed."""
     return _invalid(kind, "unclosed", f"<{tag}> is never closed by </{tag}>")
 
 
 @lru_cache(maxsize=64)
 def _invalid(kind: Kind, reason: Reason, detail: str) -> Invalid:
-    """One object for all alike: an action may hold millions of them."""
+    """Equal ones share one object: an action may hold millions of them."""
     return Invalid(kind, reason, detail)
 
 
@@ -131,14 +139,15 @@ def text_of(op: Operation) -> str | None:
 
 
 def check_formattable(op: Operation) -> None:
-    """Raise unless the operation can be written in a dialect at all (SPEC A6).
+    """Raise if no dialect can write the operation (SPEC A6).
 
     Raises:
-        TypeError: it is no operation, its text no string or its id no integer.
-        ValueError: its text is empty (but for an answer's) or has white space around it, or its id is too long.
+        TypeError: it is not an operation, or its text is not a string or its id not an integer.
+        ValueError: its text is empty (which only an answer's may be) or has white space around it, or its id is too
+            long.
     """
     if not isinstance(op, (Create, Read, Update, Delete, Scratchpad, Answer)):
-        raise TypeError(f"{op!r} is no operation that can be written; use {', '.join(KINDS)}")
+        raise TypeError(f"{op!r} is not an operation; use {', '.join(KINDS)}")
     text: object = text_of(op)
     if text is not None and not isinstance(text, str):
         raise TypeError(f"{op.kind} text {text!r} must be a string")

@@ -34,16 +34,16 @@ _KINDS: dict[str, Kind] = {
 }
 TAGS: dict[Kind, str] = {kind: tag for tag, kind in _KINDS.items()}
 tag_names: Mapping[str, str] = {str(kind): tag for kind, tag in TAGS.items()}
-"""What it calls the operations."""
+"""The tag of each kind of operation."""
 _ADDRESS = re.compile(rf"\s*memory\s*([0-9]{{1,{MAX_ID_DIGITS}}})(?!\w|[.,][0-9])\s*", re.IGNORECASE)
 
 
 def parse(text: str, thinking: Pairs | None = None) -> list[Operation | Invalid]:
     """Read an action; see :func:`atommem_gym.actions.parse`.
 
-    Every closed tag hides what is inside it, whatever its name, and unknown names are ignored (RELEASED item 11). The
-    whole answer is looked at for its box, so that a long one keeps it (RELEASED D16). Reads, updates, scratchpads and
-    answers may be empty: what that means is for the episode to say.
+    As in the released code, no tag counts inside a closed tag of any name, and unknown names are ignored. Unlike there,
+    the box of an answer counts anywhere in the answer (docs/released.md, *Differences from the released code*). Reads,
+    updates, scratchpads and answers may be empty; the episode decides what that means.
     """
     found: list[Operation | Invalid] = []
     for name, _, content, _ in scan(text, _KINDS, thinking=delimiters(thinking), others_enclose=True):
@@ -53,7 +53,7 @@ def parse(text: str, thinking: Pairs | None = None) -> list[Operation | Invalid]
         elif kind in ("update", "delete"):
             found.append(_addressed(kind, content))
         elif kind == "answer":
-            # An answer without a box still closes its question; it can match nothing (RELEASED item 18).
+            # An answer without a box still closes its question; it matches nothing.
             found.append(Answer((boxed(content) or "").strip()))
         elif kind == "read":
             found.append(Read(content.strip()))

@@ -1,4 +1,4 @@
-"""Spaces of text: any string up to a length, and actions of a dialect (SPEC A7, E10)."""
+"""Spaces of texts: any string up to a length, and actions in a dialect (SPEC A7, E10)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _WORDS = tuple(
 
 
 class UnicodeText(spaces.Text):
-    r"""Every ``str`` of at most ``max_length`` characters; membership is decided by length alone.
+    r"""Every ``str`` of at most ``max_length`` characters.
 
-    ``gymnasium.spaces.Text`` knows a finite charset, looks at every character (1 ms for 16 kB) and draws samples of
-    up to ``max_length`` characters; text of documents needs none of it. Samples here are a few words.
+    Unlike ``gymnasium.spaces.Text`` it has no charset, so membership depends on the length alone and costs the same for
+    a text of any length. Samples are a few words.
 
     Args:
-        max_length: Characters, at least 0.
-        seed: Of the samples.
+        max_length: The most characters of a text, at least 0.
+        seed: Seeds the samples.
 
     Raises:
         ConfigError: ``max_length`` is negative.
@@ -58,13 +58,13 @@ class UnicodeText(spaces.Text):
         return " ".join(_WORDS[int(i)] for i in self.np_random.integers(len(_WORDS), size=count))
 
     def __eq__(self, other: object, /) -> bool:
-        """Two spaces are equal if they are of one class and length."""
+        """Whether both spaces have the same class and length."""
         return type(other) is type(self) and isinstance(other, UnicodeText) and other.max_length == self.max_length
 
     __hash__ = None  # type: ignore[assignment]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> UnicodeText:
-        """A space with a generator of its own; a vector environment makes some for each of its members."""
+        """A copy with its own generator; a vector environment makes one for each of its members."""
         twin = object.__new__(type(self))
         twin.__dict__.update(self.__dict__)
         twin._np_random = copy.deepcopy(self._np_random, memo)
@@ -72,7 +72,7 @@ class UnicodeText(spaces.Text):
 
     @property
     def is_np_flattenable(self) -> bool:
-        """Strings without a charset do not flatten to arrays."""
+        """``False``: strings without a charset do not flatten to arrays."""
         return False
 
     def __repr__(self) -> str:
@@ -80,7 +80,7 @@ class UnicodeText(spaces.Text):
         return f"{type(self).__name__}({self.max_length})"
 
 
-# Gymnasium would make arrays of one number for every character that a text might have: 8 GiB for each field.
+# Gymnasium would make arrays with a number for each possible character of a text: 8 GiB for each field.
 @space_utils.flatdim.register(UnicodeText)
 @space_utils.flatten.register(UnicodeText)
 @space_utils.flatten_space.register(UnicodeText)
@@ -95,10 +95,10 @@ def _no_array(space: UnicodeText, *args: object) -> NoReturn:  # type: ignore[mi
 
 @create_shared_memory.register(UnicodeText)
 def no_shared_memory(space: spaces.Space[Any], *args: object, **kwargs: object) -> NoReturn:
-    """What ``create_shared_memory`` does for spaces of texts.
+    """Refuse shared memory for spaces of texts.
 
     Raises:
-        ConfigError: always; the message says what to type.
+        ConfigError: always; the message names the alternatives.
     """
     raise ConfigError(
         f"{space} holds texts of any characters, which do not fit into shared memory; say shared_memory=False: "
@@ -109,10 +109,10 @@ def no_shared_memory(space: spaces.Space[Any], *args: object, **kwargs: object) 
 
 
 class ActionText(UnicodeText):
-    """Actions: any text up to ``max_length`` characters; samples are well-formed actions of a dialect.
+    """Actions: any text of at most ``max_length`` characters; samples are well-formed actions in a dialect.
 
     Raises:
-        ConfigError: there is no such dialect, or ``kinds`` is empty or names no operation.
+        ConfigError: there is no such dialect, or ``kinds`` is empty or holds something that is not an operation.
 
     >>> space = ActionText(200, dialect="crud", seed=3)
     >>> action = space.sample()
@@ -137,9 +137,9 @@ class ActionText(UnicodeText):
         self.kinds = tuple(kinds)
 
     def sample(self, mask: Any = None, probability: Any = None) -> str:
-        """One to three random operations (masks are not supported); as many of them as fit ``max_length``.
+        """One to three random operations, or as many of them as fit ``max_length`` (masks are not supported).
 
-        Where none of them fits there is a single one with one word; the empty action only where that is too long too.
+        If none of them fits, the sample is one operation with one word; if that is too long as well, the empty action.
         """
         if mask is not None or probability is not None:
             raise ValueError("ActionText.sample takes neither mask nor probability: its strings have no charset")
@@ -165,7 +165,7 @@ class ActionText(UnicodeText):
         return format_action([made], self.dialect)
 
     def __eq__(self, other: object, /) -> bool:
-        """Two action spaces are equal if length, dialect and operations are."""
+        """Whether both spaces have the same length, dialect and operations."""
         return (
             super().__eq__(other)
             and isinstance(other, ActionText)
@@ -173,5 +173,5 @@ class ActionText(UnicodeText):
         )
 
     def __repr__(self) -> str:
-        """The class, the length, the dialect and the operations that are drawn."""
+        """The class, the length, the dialect and the operations of samples."""
         return f"ActionText({self.max_length}, dialect={self.dialect!r}, kinds={self.kinds!r})"

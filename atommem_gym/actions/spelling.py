@@ -1,4 +1,4 @@
-"""Which unknown names are misspelt names of operations, so that a slip is reported and ``<head>`` is not (SPEC A3)."""
+"""Recognises misspelt names of operations, so that ``<creat>`` is reported and ``<head>`` is not (SPEC A3)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _NAMES: dict[str, Kind] = {kind: kind for kind in KINDS}
 _NO_LETTERS = re.compile(r"[^a-z]+")
 _SHORTEST, _LONGEST = 3, 32
 _FEW_LETTERS = 4
-"""Names this short are one letter away from too many words (head, lead, road, real)."""
+"""Names this short are one wrong letter away from too many words (head, lead, road, real)."""
 
 
 def near_miss(name: str) -> Kind | None:
-    """The operation that a misspelt name meant, ``None`` if it is a name itself or resembles none.
+    """The operation that a misspelt name stands for; ``None`` for a correct name and for one that resembles none.
 
-    A near miss is one slip away: a letter missing, one too many or a wrong one, or two neighbours swapped; digits and
-    signs (``scratch_pad``, ``create1``) count for nothing.
+    A near miss differs by one slip: a missing, added or wrong letter, or two swapped neighbours. Digits and signs are
+    ignored (``scratch_pad``, ``create1``).
 
     >>> near_miss("creat"), near_miss("head")
     ('create', None)
@@ -40,4 +40,4 @@ def _slips(name: str) -> set[str]:
 
 
 _SLIPS: dict[str, Kind] = {slip: kind for kind in KINDS for slip in _slips(kind)} | {"scratch": "scratchpad"}
-"""Some 2,500 spellings: looking one up costs the same whatever an action is made of."""
+"""Some 2,500 spellings: to look one up takes constant time."""

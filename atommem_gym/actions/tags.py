@@ -1,4 +1,4 @@
-"""Tags in free text, in one linear scan: which are outermost, closed, or reasoning, which is left out (SPEC A2, A3)."""
+"""Finds the outermost tags of a free text in one linear scan, without those in reasoning (SPEC A2, A3)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from atommem_gym.replies.thinking import CLOSING, ENDING, KNOWN_DELIMITERS, OPENING, SELF_CLOSING, Delimiters
 
 _ELEMENT = re.compile(r"<([A-Za-z_][A-Za-z0-9_.:-]*)(?![\w.:-])([^<>]*)>(?:(?<=/>)|([^<]*)</\1>)")
-"""A self-closing tag, or one with its closing tag and no ``<`` between: all that there is in an ordinary action."""
+"""A self-closing tag, or one with its closing tag and no ``<`` in between: ordinary actions have no others."""
 
 
 class Element(NamedTuple):
@@ -19,11 +19,11 @@ class Element(NamedTuple):
     name: str
     """In lower case."""
     attributes: str = ""
-    """What stands between name and ``>``, without the slash of a self-closing tag; empty for an unclosed one."""
+    """The text between name and ``>``, without the slash of a self-closing tag; empty for an unclosed one."""
     text: str | None = None
     """``None`` if the tag is never closed."""
     begun: str = ""
-    """What follows a tag that is never closed, up to the next of its name, if :func:`scan` was asked for it."""
+    """The text after a tag that is never closed, up to the next tag of its name; only with ``keep_begun``."""
 
 
 def scan(
@@ -39,15 +39,15 @@ def scan(
 
     Args:
         text: The action.
-        names: The dialect's names, in lower case. No tag counts inside their elements.
+        names: The names of the dialect's tags, in lower case. No tag counts inside their elements.
         thinking: Delimiters of reasoning.
-        suspect: Says which other names are reported besides, although they enclose nothing (misspellings).
-        others_enclose: Whether no tag counts inside the elements of any other name either, if they are closed.
-        keep_begun: Whether to say what follows a tag that is never closed.
+        suspect: Tells which other names are reported as well, although they enclose nothing (misspellings).
+        others_enclose: Whether closed elements of any other name hide the tags inside them, too.
+        keep_begun: Whether to return the text after a tag that is never closed.
 
-    Everything inside ``<think>…</think>`` is ignored, an unclosed ``<think>`` ignores the rest, and a ``</think>``
-    without an opening one ignores all before it. One inside a closed element is part of its text. So it is with every
-    pair of delimiters, and each opening is closed by its own closing alone.
+    Everything inside ``<think>…</think>`` is ignored. An unclosed ``<think>`` hides the rest, and a ``</think>``
+    without an opening one hides everything before it. One inside a closed element is part of its text. The same holds
+    for every pair of delimiters; an opening is closed only by its own closing.
     """
     plain = _plain(text, names, thinking, suspect, others_enclose)
     if plain is not None:
@@ -100,9 +100,9 @@ def _plain(
     suspect: Callable[[str], bool] | None,
     others_enclose: bool,
 ) -> list[Element] | None:
-    """The elements of an ordinary action in one pass: all closed, and no ``<`` in any or beside them; else ``None``.
+    """The elements of an ordinary action: all are closed, and there is no other ``<`` in the text; else ``None``.
 
-    What :func:`scan` finds without this, several times as fast: nearly all actions are ordinary.
+    The result is that of the full scan, several times as fast; nearly all actions are ordinary.
     """
     if not thinking.only_tags(text):
         return None
@@ -125,10 +125,10 @@ def _plain(
 
 
 class _Tags(NamedTuple):
-    """Parallel columns, one row a tag of interest: at 10 MB of tags, objects would take gigabytes."""
+    """Parallel columns with one row per tag of interest; for 10 MB of tags, objects would take gigabytes."""
 
     names: list[str]
-    """First one without a letter for each pair of delimiters of reasoning."""
+    """First an empty name for each pair of delimiters of reasoning."""
     codes: array[int]
     """Indices into ``names``."""
     shapes: bytearray
@@ -168,10 +168,10 @@ def _tags(
 
 
 def _links(tags: _Tags, pairs: int) -> tuple[array[int], array[int]]:
-    """For every tag the next one of its name, and the next closing of reasoning that none opens.
+    """For every tag, the index of the next one of its name, and that of the next closing of reasoning without opening.
 
-    For a delimiter of reasoning, the former is the next of its pair that ends it. The latter is seen from just after
-    the tag, outside of reasoning. Where there is none, the number of tags stands.
+    For a delimiter of reasoning, the first is the next one of its pair that ends it. The second looks from just after
+    the tag, outside of reasoning. Where there is no such tag, the number of tags stands.
     """
     codes, shapes = tags.codes, tags.shapes
     end = len(shapes)

@@ -27,12 +27,12 @@ from atommem_gym.errors import is_integer
 from atommem_gym.replies.thinking import TAG, Pairs, delimiters
 
 tag_names: Mapping[str, str] = {}
-"""It calls the operations as they are called."""
+"""Empty: each function has the name of its operation."""
 _CALL = "tool_call"
 _NAMES: dict[str, Kind] = {kind: kind for kind in KINDS}
 _NAMED = re.compile(r"""["']name["']\s*:\s*["']([A-Za-z0-9_-]{1,40})["']""")
 _NO_KIND: Kind = "answer"
-"""Stands where a call names no operation: the one kind that no ablation switches off, so the reason is reported."""
+"""The kind of a call that names no operation. No ablation switches answers off, so the reason is always reported."""
 _INTEGER = re.compile(rf"-?[0-9]{{1,{MAX_ID_DIGITS}}}")
 _DESCRIPTIONS: dict[Kind, str] = {
     "create": "Store a new entry in long-term memory. Its id is reported in the next observation.",
@@ -59,7 +59,7 @@ def tool_schemas(kinds: Sequence[Kind] = KINDS) -> list[dict[str, Any]]:
     """OpenAI function schemas of the operations, as chat templates take them under ``tools``.
 
     Args:
-        kinds: The operations that are on, such as ``env.unwrapped.config.kinds``; one schema each, in this order.
+        kinds: The enabled operations, such as ``env.unwrapped.config.kinds``; one schema each, in this order.
 
     >>> [schema["function"]["name"] for schema in tool_schemas(["create", "answer"])]
     ['create', 'answer']
@@ -112,7 +112,7 @@ def _call(body: str) -> Operation | Invalid:
 
 
 def _parse_int(digits: str) -> int | None:
-    """Longer numbers are no ids, and reading them takes quadratic time or raises, depending on the Python."""
+    """``None`` for numbers too long for an id: to read one takes quadratic time, or raises in newer Pythons."""
     return int(digits) if _INTEGER.fullmatch(digits) else None
 
 
@@ -120,7 +120,7 @@ _decode = json.JSONDecoder(parse_int=_parse_int).decode
 
 
 def _meant(body: str) -> Kind:
-    """The operation that a malformed or unclosed call names, also where the name is misspelt."""
+    """The operation that a malformed or unclosed call names, even misspelt."""
     named = _NAMED.search(body)
     name = named[1].lower() if named else ""
     return _NAMES.get(name) or near_miss(name) or _NO_KIND

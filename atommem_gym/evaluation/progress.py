@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from atommem_gym.errors import counted
@@ -17,7 +16,7 @@ from atommem_gym.evaluation.folder import Run
 from atommem_gym.evaluation.plan import Cell, Plan
 from atommem_gym.evaluation.results import EpisodeResult, FailedEpisode
 from atommem_gym.evaluation.summary import interval, mean_played, size_text
-from atommem_gym.terminal import Column, Table, printable
+from atommem_gym.terminal import Column, SafeConsole, SafeLive, Table, printable
 
 LIVE_RESAMPLES = 1000
 """Resamples of intervals that change at every episode; the report draws ten times as many."""
@@ -121,10 +120,10 @@ class Board:
 class LiveProgress:
     """Redraws the board in a terminal; a listener and a context manager."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: SafeConsole) -> None:
         self.console = console
         self.board = Board()
-        self._live = Live(get_renderable=self._draw, console=console, refresh_per_second=4, transient=True)
+        self._live = SafeLive(self._draw, console)
 
     def begin(self, plan: Plan, earlier: Run) -> None:
         """See ``Listener``."""
@@ -190,7 +189,7 @@ class LiveProgress:
 class PlainProgress:
     """Prints a line when a cell is complete, for a failure, and now and then how far it has come."""
 
-    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, console: SafeConsole, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
         self.board = Board(clock)
         self._clock = clock
@@ -232,7 +231,7 @@ class PlainProgress:
         self.console.print(printable(line), markup=False, soft_wrap=True)
 
 
-def progress(console: Console) -> LiveProgress | PlainProgress:
+def progress(console: SafeConsole) -> LiveProgress | PlainProgress:
     """What suits the console."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
 

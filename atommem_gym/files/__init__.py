@@ -1,1 +1,1 @@
-"""How the package writes files of its own: lines of JSON, and the cache folder."""
+"""Reads and writes files: JSON lines, the cache folder, HTML pages, models of the Hugging Face hub."""

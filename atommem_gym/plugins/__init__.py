@@ -1,1 +1,1 @@
-"""What plugs in by name: code of the user's own that a keyword argument names as ``"package.module:name"``."""
+"""Custom parts that a keyword argument names as ``"package.module:name"``."""

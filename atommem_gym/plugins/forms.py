@@ -1,6 +1,6 @@
-"""What each pluggable part must look like: how it is called, its methods and attributes, and the check that proves it.
+"""The form of each pluggable part: how it is called, its methods and attributes, and the function that checks it.
 
-A part that becomes pluggable is one more :class:`Form` here.
+A new kind of pluggable part is one more :class:`Form` here.
 """
 
 from __future__ import annotations
@@ -12,27 +12,28 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The form of what one keyword argument names."""
+    """The form of the part that a keyword argument names."""
 
     what: str
-    """With its article, for messages: ``a store``."""
+    """The name of the part with its article, for messages: ``a store``."""
     written: str
     """The signature as users write it."""
     arguments: tuple[Any, ...] | None = None
-    """Examples of the arguments by position that it is called with; ``None``: it is an object, which nobody calls."""
+    """Examples of the positional arguments of the call; ``None`` if the part is an object that is not called."""
     keywords: Mapping[str, Any] = field(default_factory=dict)
-    """Examples of the arguments by name."""
+    """Examples of the keyword arguments of the call."""
     makes: bool = True
-    """Whether the call makes the part; else the function itself is the part."""
+    """Whether the call returns the part; otherwise the function itself is the part."""
     methods: Mapping[str, int] = field(default_factory=dict)
-    """The arguments that each method is called with, beside ``self``."""
+    """How many arguments each method is called with, without ``self``."""
     attributes: Mapping[str, type] = field(default_factory=dict)
+    """The type of each attribute."""
     check: str = ""
-    """The function of ``atommem_gym.testing`` that proves it; empty if there is none."""
+    """The function of ``atommem_gym.testing`` that checks it; empty if there is none."""
 
     @property
     def remedy(self) -> str:
-        """How to find out what is wrong, for the end of a message."""
+        """Which function finds out what is wrong, for the end of a message."""
         return f"; atommem_gym.testing.{self.check} proves {self.what}" if self.check else ""
 
 

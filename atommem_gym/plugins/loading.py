@@ -1,4 +1,4 @@
-"""Loads what ``"package.module:name"`` names and checks its form, the same way for every part that plugs in by name."""
+"""Loads the custom part that ``"package.module:name"`` names, and checks its form."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from atommem_gym.plugins.forms import FORMS, Form
 from atommem_gym.trust import check_import, names_attribute
 
 _NOT_OURS = {"tokenizer": ("tiktoken:",)}
-"""Beginnings of values that look like ``module:name`` and are none."""
+"""Beginnings of values that look like ``module:name`` and do not name a custom part."""
 
 
 def is_plugin(keyword: str, value: object) -> bool:
-    """Whether the value of a keyword argument names a part of the user's own.
+    """Whether the value of a keyword argument names a custom part.
 
     >>> is_plugin("store", "mine:Store"), is_plugin("store", "milvus"), is_plugin("tokenizer", "tiktoken:cl100k_base")
     (True, False, False)
@@ -31,7 +31,7 @@ def module_of(value: str) -> str:
 
 
 def plugins_in(keywords: Mapping[str, Any]) -> dict[str, str]:
-    """The keyword arguments that name parts of the user's own, with their values.
+    """The keyword arguments that name custom parts, with their values.
 
     >>> plugins_in({"store": "mine:Store", "embedder": "hashing", "num_docs": 8})
     {'store': 'mine:Store'}
@@ -40,10 +40,10 @@ def plugins_in(keywords: Mapping[str, Any]) -> dict[str, str]:
 
 
 def check_colon(keyword: str, value: str) -> None:
-    """Refuse a value that was meant as ``"package.module:name"`` and is not written so.
+    """Refuse a value with a colon that is not of the form ``"package.module:name"``.
 
     Raises:
-        ConfigError: it has a colon, and is neither a URL nor a path, nor a name with both parts.
+        ConfigError: it has a colon, and is neither a URL, a path nor a name with both parts.
     """
     if ":" not in value or is_plugin(keyword, value) or value.startswith(_NOT_OURS.get(keyword, ())):
         return
@@ -56,7 +56,7 @@ def check_colon(keyword: str, value: str) -> None:
 
 
 def find_plugin(keyword: str, value: str) -> Any:
-    """What ``"package.module:name"`` names, as it is; the module is imported.
+    """Import the module of ``"package.module:name"`` and return the named attribute, unchecked.
 
     Raises:
         ConfigError: the module may not be imported (:func:`atommem_gym.trust.check_import`) or cannot be, or has no
@@ -84,17 +84,17 @@ def find_plugin(keyword: str, value: str) -> Any:
 
 
 def load_plugin(keyword: str, value: str, *arguments: Any, **keywords: Any) -> Any:
-    """The part that ``"package.module:name"`` names, made if it has to be, with its form checked.
+    """The part that ``"package.module:name"`` names, with its form checked; it is called first if it makes the part.
 
     Args:
         keyword: A key of ``FORMS``.
-        value: What the keyword argument names.
-        *arguments: What it is called with by position, if it is called.
-        **keywords: What it is called with by name.
+        value: The value of the keyword argument.
+        *arguments: The positional arguments of the call, if it is called.
+        **keywords: The keyword arguments of the call.
 
     Raises:
-        ConfigError: it cannot be found, has another signature, lacks a method or an attribute, or making it failed.
-        AtomMemError: what its own code raises of this package's errors.
+        ConfigError: it cannot be found, has the wrong signature, lacks a method or an attribute, or raises.
+        AtomMemError: its own code raises an error of this package.
     """
     found, form = find_plugin(keyword, value), FORMS[keyword]
     if form.arguments is None:
@@ -120,11 +120,11 @@ def check_form(keyword: str, value: str, part: object) -> None:
 
     Args:
         keyword: A key of ``FORMS``.
-        value: What names it, for messages.
+        value: The value of the keyword argument, for messages.
         part: The part itself.
 
     Raises:
-        ConfigError: one is missing, or another kind of thing than it must be.
+        ConfigError: one is missing or has the wrong type.
     """
     form = FORMS[keyword]
     if isinstance(part, type):

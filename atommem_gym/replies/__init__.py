@@ -1,1 +1,1 @@
-"""What language models and their servers reply, as text."""
+"""Reads and quotes the texts that language models and their servers reply."""

@@ -1,7 +1,7 @@
-"""Where reasoning begins and ends in the text of a model: in the known spellings, or in those that are named (SPEC A8).
+"""Finds the reasoning in the text of a model, by known or by given delimiters (SPEC A8).
 
-Reasoning in a spelling that nobody knows would be executed: its drafts of operations look like operations. So the
-delimiters of the common families of models are known, and ``thinking=`` names others.
+Reasoning often drafts operations, which would be executed if its delimiters were not recognised. The delimiters of the
+common families of models are known; ``thinking=`` names others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeAlias
 from atommem_gym.errors import ConfigError
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
-"""Openings, each with its own closing."""
+"""Pairs of an opening and its closing delimiter."""
 
 KNOWN: Pairs = (
     ("<think>", "</think>"),  # Qwen3, DeepSeek-R1 and most others
@@ -26,11 +26,11 @@ KNOWN: Pairs = (
     ("<mm:think>", "</mm:think>"),  # MiniMax
     ("<|inner_prefix|>", "<|inner_suffix|>"),  # Apertus
 )
-"""What is recognised by default, besides the channels of gpt-oss: as in the parsers of vLLM 0.11 and SGLang 0.5.
+"""The default pairs, from the parsers of vLLM 0.11 and SGLang 0.5. The channels of gpt-oss are recognised as well.
 
-Those write ``<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…``: reasoning is what
-stands in the channel ``analysis``, up to its end or to the next channel. An ``<|end|>`` that ends no analysis ends no
-reasoning, either: other models end their turns with it.
+Its models write ``<|channel|>analysis<|message|>…<|end|><|start|>assistant<|channel|>final<|message|>…``. Reasoning is
+the text of the channel ``analysis``, up to its end or to the next channel. An ``<|end|>`` outside the channel
+``analysis`` is ignored, because other models end their turns with it.
 """
 
 TAG = re.compile(r"<(?P<slash>/?)(?P<name>[A-Za-z_][A-Za-z0-9_.:-]*)(?![\w.:-])(?P<rest>[^<>]*)>")
@@ -54,7 +54,7 @@ _LONGEST = 200
 
 
 class Delimiters:
-    """Pairs of delimiters, ready to be looked for."""
+    """Searches texts for pairs of delimiters."""
 
     def __init__(self, pairs: Pairs, *, channels: bool = False) -> None:
         """Prepare the pairs.
@@ -62,12 +62,12 @@ class Delimiters:
         Args:
             pairs: ``<name>`` with ``</name>`` is a tag, in any case and with any attributes; every other delimiter is
                 a text that is found exactly as it is written.
-            channels: Whether the channels of gpt-oss are looked for, too.
+            channels: Whether to recognise the channels of gpt-oss as well.
         """
         self.count = len(pairs) + channels
-        """Of pairs; the channels are one."""
+        """The number of pairs; the channels count as one."""
         self.tags: dict[str, int] = {}
-        """Names of tags, in lower case, and the pair that each delimits."""
+        """The number of the pair by the lower-case name of its tag."""
         self._texts: dict[str, tuple[int, int]] = {}
         for number, (opening, closing) in enumerate(pairs):
             name = _tag_name(opening, closing)
@@ -94,7 +94,7 @@ class Delimiters:
         return True
 
     def find(self, text: str) -> Iterator[tuple[re.Match[str], int, int]]:
-        """Every tag and every delimiter of a text: where it stands, the pair that it delimits or -1, and its shape.
+        """Every tag and delimiter of a text: its match, the number of its pair or -1, and its shape.
 
         Takes time linear in the length of the text.
         """
@@ -174,11 +174,10 @@ def delimiters(pairs: Pairs | None) -> Delimiters:
 
 
 def without_thinking(text: str, thinking: Pairs | None = None) -> str:
-    """What is left of a reply without its reasoning, stripped.
+    """A reply without its reasoning, stripped.
 
-    An opening without its closing takes all that follows with it, a closing that closes nothing all before it. Other
-    tags are not looked at, so ``<think>`` inside an operation's text, which is part of that text in an action, goes as
-    well.
+    An opening without a closing removes everything after it, a closing without an opening everything before it. Other
+    tags are ignored: a ``<think>`` inside the text of an operation is removed, too, while :func:`parse` keeps it.
 
     >>> without_thinking("<think>Paris or Rome?</think> Rome")
     'Rome'
@@ -195,13 +194,13 @@ def without_thinking(text: str, thinking: Pairs | None = None) -> str:
 
 
 def checked_pairs(value: object) -> Pairs:
-    """Pairs of delimiters as a user names them: one pair, or a list of pairs.
+    """Check pairs of delimiters that a user gives: one pair or a list of pairs.
 
     >>> checked_pairs(["<think>", "</think>"])
     (('<think>', '</think>'),)
 
     Raises:
-        ConfigError: it is something else, or the delimiters cannot be told apart.
+        ConfigError: the value is something else, or two delimiters are equal.
     """
     pairs = [value] if _is_pair(value) else value
     if not isinstance(pairs, (list, tuple)) or not pairs or not all(map(_is_pair, pairs)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from atommem_gym.errors import counted
 from atommem_gym.scoring.answers import exact_match, normalize
 from atommem_gym.scoring.protocol import Scorer, ScoreRequest
 
@@ -70,7 +71,7 @@ def score_all(scorer: Scorer, requests: Sequence[ScoreRequest]) -> list[float]:
     found = [float(score) for score in scorer.score(asked)] if asked else []
     if len(found) != len(asked) or not all(0.0 <= score <= 1.0 for score in found):
         raise ValueError(
-            f"the scorer {scorer.name!r} returned {found} for {len(asked)} answers; "
+            f"the scorer {scorer.name!r} returned {found} for {counted(len(asked), 'answer')}; "
             "it must return one number in [0, 1] for each"
         )
     rest = iter(found)

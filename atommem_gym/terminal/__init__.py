@@ -8,7 +8,7 @@ the terminal: file names, labels and texts come from strangers.
 
 from __future__ import annotations
 
-from atommem_gym.terminal.console import SafeConsole, drawn, make_streams_encodable, terminal_width
+from atommem_gym.terminal.console import SafeConsole, SafeLive, drawn, make_streams_encodable, terminal_width
 from atommem_gym.terminal.table import Column, Table
 from atommem_gym.terminal.texts import UNBOUNDED, Excerpt, Heading, Line, on_one_line, printable, wrapped
 
@@ -19,6 +19,7 @@ __all__ = [
     "Heading",
     "Line",
     "SafeConsole",
+    "SafeLive",
     "Table",
     "drawn",
     "make_streams_encodable",

@@ -6,10 +6,12 @@ import codecs
 import io
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from threading import RLock
 from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.live import Live
 from rich.segment import Segment
 from rich.text import Text
 
@@ -66,6 +68,7 @@ class SafeConsole(Console):
         found = terminal_width(file)
         if width is None and (found is None or os.environ.get("TERM", "") in ("dumb", "unknown")):
             width = UNBOUNDED if found is None else found
+        self.printing = RLock()
         # Elsewhere the width is asked for at every print: windows change.
         super().__init__(stderr=stderr, width=width, highlight=False, **keywords)
 
@@ -73,7 +76,8 @@ class SafeConsole(Console):
         """See ``Console.print``; what would wrap or cut otherwise than the policy has it is not an option."""
         for name in ("soft_wrap", "crop", "overflow", "no_wrap"):
             options.pop(name, None)
-        super().print(*objects, crop=False, **options)
+        with self.printing:
+            super().print(*objects, crop=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """See ``Console.render``; texts break between words."""
@@ -85,6 +89,20 @@ class SafeConsole(Console):
             options = options.update(no_wrap=True, overflow="ignore")
         for segment in super().render(renderable, options):
             yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
+class SafeLive(Live):
+    """Lines at the foot of a terminal, redrawn four times a second and erased at the end.
+
+    Args:
+        draw: Returns what these lines show now.
+        console: Where they stand; what it prints meanwhile appears above them.
+    """
+
+    def __init__(self, draw: Callable[[], RenderableType], console: SafeConsole) -> None:
+        super().__init__(get_renderable=draw, console=console, refresh_per_second=4, transient=True)
+        # With a lock of its own, a redraw between the two halves of a print (erase, write) leaves old lines standing.
+        self._lock = console.printing
 
 
 def drawn(*parts: RenderableType) -> str:

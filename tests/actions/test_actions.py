@@ -193,7 +193,7 @@ def test_A3_an_unclosed_tag_is_rejected_and_the_rest_still_counts(action: str, e
 
 
 def test_A3_an_unclosed_tag_swallows_no_operation() -> None:
-    """RELEASED D9, in all dialects."""
+    """In all dialects."""
     crud = "use <create> to store. Then: <create>X</create>"
     assert brief(crud) == ["create:unclosed", Create("X")]
     assert brief(crud.replace("create", "add_memory"), "released") == ["create:unclosed", Create("X")]

@@ -78,8 +78,8 @@ def test_M11_a_rejected_operation_says_what_is_wrong_and_what_is_right(
 @pytest.mark.parametrize(
     ("op", "error", "parts"),
     [
-        ("x", TypeError, ("'x'", "no operation", *KINDS)),
-        (Invalid("read", "empty", "x"), TypeError, ("Invalid(", "no operation", *KINDS)),
+        ("x", TypeError, ("'x'", "not an operation", *KINDS)),
+        (Invalid("read", "empty", "x"), TypeError, ("Invalid(", "not an operation", *KINDS)),
         (Create(3), TypeError, ("create", "text", "3", "string")),  # type: ignore[arg-type]
         (Read(""), ValueError, ("read", "text", "''", *BARE)),
         (Answer(" a"), ValueError, ("answer", "text", "' a'", *BARE)),

@@ -51,7 +51,7 @@ def test_A4_the_canonical_tags_mean_nothing_here_nor_these_there() -> None:
      "Entry 3"],
 )  # fmt: skip
 def test_A3_a_missing_or_non_integer_position_is_rejected_and_the_rest_still_counts(address: str) -> None:
-    """RELEASED D4 (b): in the released code one malformed operation aborts those after it."""
+    """In the released code one malformed operation aborts those after it."""
     action = (
         f"<modify_memory>{address}: text</modify_memory><delete_memory>{address}</delete_memory>"
         "<add_memory>a</add_memory>"
@@ -65,7 +65,7 @@ def test_A4_an_update_needs_a_colon(body: str) -> None:
 
 
 def test_A4_memory_0_is_kept_as_position_0_for_the_episode_to_reject() -> None:
-    """RELEASED D5: never the last entry."""
+    """In the released code it is the last entry."""
     assert parse("<delete_memory>Memory 0</delete_memory><modify_memory>Memory 0: a</modify_memory>") == [
         Delete(0),
         Update(0, "a"),
@@ -108,7 +108,7 @@ def test_A4_the_last_whole_box_is_the_answer(inside: str, answer: str) -> None:
 
 @pytest.mark.parametrize("length", [292, 293, 300, 5000])
 def test_A6_a_long_answer_keeps_its_box(length: int) -> None:
-    """RELEASED D16: in the released code it loses it."""
+    """In the released code it loses it."""
     ops = [Answer("x" * length)]
     assert parse(format_action(ops, "released")) == ops
     assert parse(rf"<final_answer>\boxed{{a}}{'b' * length}</final_answer>") == [Answer("a")]

@@ -5,26 +5,19 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import conformance
 from support.conformance import KEYWORDS, MODEL, Played, Reference, assert_same, serve
+from support.conformance import reference as reference
 from support.openai_server import OpenAIServer, Reply, Request, server  # noqa: F401  (a fixture)
 
 conformance.require("inspect", "inspect_ai")
 
 import inspect_ai  # noqa: E402
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def reference() -> Iterable[Reference]:
-    made = Reference(range(64))
-    yield made
-    made.env.close()
 
 
 @pytest.fixture(autouse=True)

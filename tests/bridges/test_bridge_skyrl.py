@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from support import conformance
 from support.conformance import ENV_ID, KEYWORDS, Messages, Played, Reference, action, as_json, assert_same
+from support.conformance import reference as reference
 
 conformance.require("skyrl PYTHON=python3.12", "skyrl")
 
@@ -110,13 +111,6 @@ def sampled_ids(text: str) -> list[int]:
 
 def log_probs_of(ids: Sequence[int]) -> list[float]:
     return [-(one % 7) / 4 for one in ids]
-
-
-@pytest.fixture(scope="module")
-def reference() -> Iterable[Reference]:
-    made = Reference(range(64))
-    yield made
-    made.env.close()
 
 
 def config(*more: str) -> Any:
@@ -277,13 +271,8 @@ def differently(engine: Engine) -> None:
     engine.generate = generate  # type: ignore[method-assign]
 
 
-def right(reference: Reference, number: int) -> list[int]:
-    """Items that the rule answers rightly."""
-    return [index for index in range(64) if reference.play(index).reward == 1.0][:number]
-
-
 def test_the_trainer_of_skyrl_gives_every_step_the_advantage_of_its_session(reference: Reference) -> None:
-    engine, indices = Engine(reference.answers), right(reference, 3)
+    engine, indices = Engine(reference.answers), reference.right(3)
     differently(engine)
     cfg = config(*sizes(3, 3), "trainer.algorithm.advantage_estimator=grpo")
     output, data, bare = trained_on(cfg, engine, prompts(indices), 3)
@@ -312,7 +301,7 @@ def test_the_trainer_of_skyrl_gives_every_step_the_advantage_of_its_session(refe
 def test_A9_a_sample_that_is_not_complete_takes_its_group_out_of_training(
     reference: Reference, stop_reason: str | None
 ) -> None:
-    engine, (broken, whole) = Engine(reference.answers), right(reference, 2)
+    engine, (broken, whole) = Engine(reference.answers), reference.right(2)
     differently(engine)
     engine.fault = lambda session, call: stop_reason if (session, call) == (f"{broken}_2", 1) else "stop"
     cfg = config(*sizes(2, 3), "trainer.algorithm.advantage_estimator=grpo")
@@ -406,7 +395,7 @@ def test_A9_a_call_of_one_group_that_failed_whole_is_one_sample_without_loss_unt
 
 
 def test_A9_an_evaluation_goes_on_where_a_batch_failed_whole(reference: Reference) -> None:
-    (gone, one, other), engine, cfg = right(reference, 3), Engine(reference.answers), config()
+    (gone, one, other), engine, cfg = reference.right(3), Engine(reference.answers), config()
     engine.fault = lambda session, call: "abort" if session.startswith(f"{gone}_") else "stop"
 
     async def go() -> Any:
@@ -495,7 +484,7 @@ def test_log_probabilities_are_there_if_they_are_asked_for(reference: Reference)
 
 def test_outputs_of_groups_are_joined_as_the_asynchronous_trainer_joins_them(reference: Reference) -> None:
     engine = Engine(reference.answers)
-    outputs = [generate(generator(engine), batch(prompts([index]), 2)) for index in right(reference, 2)]
+    outputs = [generate(generator(engine), batch(prompts([index]), 2)) for index in reference.right(2)]
     joined = concatenate_generator_outputs(outputs, step_wise=True)
     assert joined["rollout_metrics"]["environment/mean_em"] == 1.0
     assert joined["rollout_metrics"]["environment/failed_sessions"] == 0.0

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from support import conformance
 from support.conformance import ENV_ID, KEYWORDS, Messages, Played, Reference, action, assert_same
+from support.conformance import reference as reference
 from support.openai_server import OpenAIServer, Reply, Request
 from support.openai_server import server as server
 from support.tiny_model import tiny_model as tiny_model
@@ -49,13 +50,6 @@ from atommem_gym.registration import configure, load_items, task_of  # noqa: E40
 WAITS_S = conformance.WAITS_S
 Fault = Callable[[Messages, int], Any]
 """The finish reason, by prompt and how often it came before; it may raise, or return a whole reply."""
-
-
-@pytest.fixture(scope="module")
-def reference() -> Iterable[Reference]:
-    made = Reference(range(32))
-    yield made
-    made.env.close()
 
 
 @pytest.fixture(scope="module")
@@ -304,16 +298,11 @@ def test_requests_are_those_of_trls_own_worker(
     assert len(set(seeds)) == len(seeds)
 
 
-def right(reference: Reference, number: int) -> list[int]:
-    """Items that the rule answers rightly."""
-    return [index for index in range(32) if reference.play(index).reward == 1.0][:number]
-
-
 def test_every_step_has_the_advantage_of_its_session(
     make: Any, server: OpenAIServer, tokenizer: Any, reference: Reference
 ) -> None:
     serve(server, tokenizer, reference.answers, differently=True)
-    worker = make(rows(right(reference, 2)), args={"num_generations": 4})
+    worker = make(rows(reference.right(2)), args={"num_generations": 4})
     found = collected(worker, 0, 1)
     for group in (0, 1):
         rewards = [steps[-1].metrics["reward"] for steps in found[group]]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import conformance
 from support.conformance import ENV_ID, KEYWORDS, MODEL, Played, Reference, assert_same, serve
+from support.conformance import reference as reference
 from support.openai_server import OpenAIServer, Reply, Request, server  # noqa: F401  (a fixture)
 
 conformance.require("verifiers", "verifiers")
@@ -19,13 +19,6 @@ from verifiers.v1.cli.eval.runner import run_eval  # noqa: E402
 from verifiers.v1.configs.cli.eval import EvalConfig  # noqa: E402
 from verifiers.v1.trace import WireTrace  # noqa: E402
 from verifiers.v1.utils.trace_store import read_episodes  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def reference() -> Iterable[Reference]:
-    made = Reference(range(64))
-    yield made
-    made.env.close()
 
 
 def evaluate(

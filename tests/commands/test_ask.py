@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 from support.openai_server import OpenAIServer, Reply, Request, server  # noqa: F401
 from support.tiny_model import tiny_model  # noqa: F401
 
@@ -17,6 +16,7 @@ from atommem_gym.cli import FAILED, main
 from atommem_gym.commands.ask import memory as ask_memory
 from atommem_gym.commands.ask.display import Display, Growth
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
+from atommem_gym.terminal import SafeConsole
 from atommem_gym.traces import EpisodeTrace, TraceError, TraceWriter, read_traces
 
 Capture = pytest.CaptureFixture[str]
@@ -302,7 +302,7 @@ def test_a_terminal_gets_a_picture_that_no_text_can_steer() -> None:
     import gymnasium as gym
 
     env = gym.make("AtomMem-Synthetic-v0", num_docs=20, store="numpy", chunk_tokens=400).unwrapped
-    console = Console(force_terminal=True, width=80, record=True)
+    console = SafeConsole(force_terminal=True, width=80, record=True)
     display = Display(console, lambda: env.episode)
     observation, info = env.reset(seed=1)
     display.on_step(None, observation, info)

@@ -20,7 +20,7 @@ from support.commands.terminals import Commands, Shown
 
 from atommem_gym.cli import CommandLine
 from atommem_gym.commands.help import subcommands
-from atommem_gym.terminal import UNBOUNDED, Column, SafeConsole, Table, on_one_line, printable, wrapped
+from atommem_gym.terminal import UNBOUNDED, Column, SafeConsole, SafeLive, Table, on_one_line, printable, wrapped
 
 pytest.importorskip("pty", reason="pseudo-terminals are Unix's")
 pytestmark = pytest.mark.xdist_group("terminals")
@@ -279,6 +279,33 @@ def printed(renderable: Any, columns: int | None, **keywords: Any) -> list[str]:
     file = io.StringIO()
     SafeConsole(file=file, width=columns, **keywords).print(renderable)
     return file.getvalue().splitlines()
+
+
+def test_a_redraw_waits_for_a_print_to_end() -> None:
+    """As two threads meet now and then: one redraws the lines at the foot while another prints above them."""
+    import io
+    import threading
+
+    redrawn: list[threading.Thread] = []
+
+    class Slow:
+        def __rich_console__(self, *_: Any) -> Iterator[str]:
+            redrawn.append(threading.Thread(target=live.refresh))
+            redrawn[0].start()
+            redrawn[0].join(0.2)
+            yield "printed"
+
+    console = SafeConsole(
+        file=io.StringIO(), width=40, force_terminal=True, legacy_windows=False, _environ={"TERM": "xterm"}
+    )
+    live = SafeLive(lambda: Text("at the foot"), console)
+    live.auto_refresh = False
+    with live:
+        console.print(Slow())
+        redrawn[0].join()
+    screen = pyte.Screen(40, 24)
+    pyte.Stream(screen).feed(console.file.getvalue().replace("\n", "\r\n"))  # type: ignore[attr-defined]
+    assert [row.rstrip() for row in screen.display if row.strip()] == ["printed"]
 
 
 def test_a_word_that_is_wider_stands_alone_and_whole() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,18 @@ def test_R5_every_scorer_takes_an_abstention_alone_for_a_question_without_answer
 def test_R5_abstaining_on_an_answerable_question_is_wrong(name: str) -> None:
     asked = [ScoreRequest("q", text, ("no", "unknown soldier", "information"), True) for text in LISTED]
     assert score_all(load_scorer(name), asked) == [0.0] * len(LISTED)
+
+
+@pytest.mark.parametrize("given", [[], [0.0, 1.0], [1.5], [-0.1], [float("nan")]])
+def test_R2_what_a_scorer_returns_is_one_number_in_0_to_1_for_each_answer(given: list[float]) -> None:
+    class Scorer:
+        name = "odd"
+
+        def score(self, requests: Sequence[ScoreRequest]) -> list[float]:
+            return given
+
+    with pytest.raises(ValueError, match=r"the scorer 'odd' returned .* for 1 answer; it must return one number"):
+        score_all(Scorer(), [ScoreRequest("q", "Bob", ("Bob",))])
 
 
 def test_R5_a_gold_answer_that_reads_like_an_abstention_is_still_the_answer() -> None:

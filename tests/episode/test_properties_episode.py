@@ -384,7 +384,7 @@ def test_R2_exact_match_is_equality_after_normalisation(prediction: str, answers
 @given(st.lists(hostile_texts() | actions("released"), min_size=1, max_size=12), st.integers(1, 3))
 @budget(25)
 def test_released_invariants_hold_for_any_actions(databases: Databases, played: list[str], count: int) -> None:  # noqa: F811
-    """Never RELEASED D1 and D13 to D15: memories are isolated, the reward is aligned and at most 1, nothing raises."""
+    """What the released code gets wrong: memories are isolated, the reward is aligned and at most 1, nothing raises."""
     backend = databases.backend("mirror", preset="released", chunk_overlap=0)
     with Play(backend, item(count)) as other, Play(backend, item(count)) as play:
         other.do(Create("bees"), Create("x"))

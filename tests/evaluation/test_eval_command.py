@@ -12,7 +12,6 @@ from unittest import mock
 
 import pytest
 import yaml
-from rich.console import Console
 from support.evaluations import play, row, small_plan
 from support.openai_server import OpenAIServer, Reply, Request, server
 from support.tiny_model import tiny_model
@@ -25,6 +24,7 @@ from atommem_gym.evaluation.plan import Cell
 from atommem_gym.evaluation.plots import write_plots
 from atommem_gym.evaluation.progress import LiveProgress, PlainProgress, Row
 from atommem_gym.evaluation.results import FailedEpisode
+from atommem_gym.terminal import SafeConsole
 from atommem_gym.traces import read_traces
 
 __all__ = ["server", "tiny_model"]  # fixtures
@@ -219,7 +219,7 @@ class _Clock:
         return self.now
 
 
-def progressing(kind: Any, console: Console) -> str:
+def progressing(kind: Any, console: SafeConsole) -> str:
     """What a progress shows of an evaluation of two cells with a failure, a hundred seconds long."""
     clock = _Clock()
     plan = small_plan(envs=["HotpotQA"], agents=["tidy", "crud"], docs=200, seeds=0, episodes=4, model="m")
@@ -240,7 +240,7 @@ def progressing(kind: Any, console: Console) -> str:
 
 
 def test_plain_progress() -> None:
-    text = progressing(PlainProgress, Console(width=120, record=True, file=io.StringIO()))
+    text = progressing(PlainProgress, SafeConsole(width=120, record=True, file=io.StringIO()))
     for line in (
         "going on after 1 of 8 episodes",
         "2/8 episodes · 3.0 episodes/min · 2:00 left",
@@ -252,7 +252,7 @@ def test_plain_progress() -> None:
 
 
 def test_live_progress() -> None:
-    console = Console(width=120, height=30, record=True, force_terminal=True, file=io.StringIO())
+    console = SafeConsole(width=120, height=30, record=True, force_terminal=True, file=io.StringIO())
     text = progressing(LiveProgress, console)
     assert "4/4  0.75 (0.25–1.00)" in text
     assert "1/4  1.00" in text
@@ -270,7 +270,7 @@ def test_a_long_cell_is_not_summed_up_at_every_episode() -> None:
 
 
 def test_live_progress_of_more_rows_than_the_terminal_has() -> None:
-    console = Console(width=120, height=12, record=True, force_terminal=True, file=io.StringIO())
+    console = SafeConsole(width=120, height=12, record=True, force_terminal=True, file=io.StringIO())
     plan = small_plan(envs=["HotpotQA"], agents=["tidy"], docs=list(range(1, 41)), seeds=0, episodes=4)
     live = LiveProgress(console)
     live.begin(plan, Run(Path("run"), plan, (row(docs=33),), (), ()))

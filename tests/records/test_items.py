@@ -1,4 +1,4 @@
-"""Episodes of records: partition, documents, layout (SPEC D3, E4, E8, E9; RELEASED.md D20)."""
+"""Episodes of records: partition, documents, layout (SPEC D3, E4, E8, E9)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The released code's match: what becomes of every spelling of a formula, and which box counts (RELEASED item 18)."""
+"""The released code's match: what becomes of every spelling of a formula, and which box counts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scoring (SPEC R1, R2; RELEASED item 18): what each scorer gives, and what it must not give (RELEASED D13 to D17)."""
+"""Scoring (SPEC R1, R2): what each scorer gives, and what it must not give."""
 
 from __future__ import annotations
 

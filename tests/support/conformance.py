@@ -16,7 +16,7 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,7 @@ class Reference:
     def __init__(self, indices: Sequence[int], **keywords: Any) -> None:
         self.env: Any = gym.make(ENV_ID, **{**KEYWORDS, **keywords}).unwrapped
         self.prompt = PromptTemplate(self.env.config)
+        self.indices = indices
         self.answers = {
             question.question: question.answer for index in indices for question in self.env.items.item(index).questions
         }
@@ -108,6 +109,10 @@ class Reference:
         if index not in self._played:
             self._played[index] = self._play(index)
         return self._played[index]
+
+    def right(self, number: int) -> list[int]:
+        """The first items that the rule answers rightly."""
+        return [index for index in self.indices if self.play(index).reward == 1.0][:number]
 
     def _play(self, index: int) -> Played:
         observation, info = self.env.reset(options={"index": index, "shuffle_seed": 0})
@@ -121,6 +126,14 @@ class Reference:
             over = terminated or truncated
         played.metrics = as_json(info["episode_metrics"])
         return played
+
+
+@pytest.fixture(scope="module")
+def reference() -> Iterator[Reference]:
+    """The plain environment over 64 items."""
+    made = Reference(range(64))
+    yield made
+    made.env.close()
 
 
 def as_json(value: Any) -> Any:

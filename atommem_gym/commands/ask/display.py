@@ -9,15 +9,14 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
-from rich.live import Live
+from rich.console import Group, RenderableType
 from rich.text import Text
 
 from atommem_gym.agents.players.player import Turn
 from atommem_gym.episode import Episode
 from atommem_gym.errors import counted
 from atommem_gym.step import Observation, Phase
-from atommem_gym.terminal import Excerpt, Heading, Line, printable
+from atommem_gym.terminal import Excerpt, Heading, Line, SafeConsole, SafeLive, printable
 
 BAR = 40
 """Columns of the bar."""
@@ -57,7 +56,7 @@ class Display:
         quiet: Show nothing.
     """
 
-    def __init__(self, console: Console, episode: Callable[[], Episode], *, quiet: bool = False) -> None:
+    def __init__(self, console: SafeConsole, episode: Callable[[], Episode], *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._console = console
         self._episode = episode
@@ -66,7 +65,7 @@ class Display:
         self._step = 0
         self._observation: Observation | None = None
         self._rejected: list[str] = []
-        self._live = Live(get_renderable=self._picture, console=console, refresh_per_second=4, transient=True)
+        self._live = SafeLive(self._picture, console)
 
     @property
     def begun(self) -> bool:
