@@ -117,11 +117,7 @@ def in_given_order(records: Iterable[Iterable[T]], chosen: Collection[T], rest: 
 
 
 def check_order(order: str) -> None:
-    """Check that ``order`` is one of ``ORDERS``.
-
-    Raises:
-        ConfigError: it is not.
-    """
+    """Raise ``ConfigError`` unless ``order`` is one of ``ORDERS``."""
     if order not in ORDERS:
         raise ConfigError(f"order={order!r} is unknown: it must be one of {', '.join(map(repr, ORDERS))}")
 

@@ -311,8 +311,8 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
             for number, line in enumerate(file, 1):
                 if "\0" in line:
                     raise DatasetUnavailableError(
-                        f"{path} is not a text file: line {number} holds a NUL; text, Markdown and PDF files can be "
-                        "read, others must be converted first"
+                        f"{path} is no text: line {number} holds a NUL; text, Markdown and PDF files can be read, "
+                        "others must be converted first"
                     )
                 yield line.rstrip("\n")
     except UnicodeDecodeError as error:

@@ -113,7 +113,7 @@ def _json_list(path: Path) -> Iterator[RawRecord]:
                     window.take(",")
                 value = window.value()
             except (JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-                # After a syntax error the borders of entries are unknown: this is the last entry.
+                # What follows a syntax error in a list cannot be told apart: this is the last entry.
                 yield RawRecord(path, place, {}, f"not valid JSON ({error})")
                 return
             yield _entry(path, place, value)

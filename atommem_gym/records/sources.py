@@ -227,7 +227,7 @@ def detect(fields: Raw) -> str | None:
 
 
 def no_shape(fields: Raw) -> str:
-    """The message for a record of no known shape; it names a misspelt field."""
+    """What is wrong with a record that no data set has; a misspelt field is named."""
     names = sorted(map(str, fields))
     said = f"fields {names} are of no known shape; a custom record has question, answer and documents"
     missing = [name for name in ("question", "answer", "documents") if name not in fields]

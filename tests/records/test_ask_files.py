@@ -101,7 +101,7 @@ def test_another_encoding_is_an_error_with_the_remedy(tmp_path: Path) -> None:
 
 def test_binary_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(b"PK\x03\x04\0\0")
-    with pytest.raises(DatasetUnavailableError, match="not a text file: line 1 holds a NUL"):
+    with pytest.raises(DatasetUnavailableError, match="no text: line 1 holds a NUL"):
         read_files([tmp_path / "a.bin"])
 
 
