@@ -1,6 +1,6 @@
 """Reinforcement-learning environments for learnable agent memory; importing registers every id with Gymnasium.
 
-The rooms below (``atommem_gym.envs``, ``atommem_gym.testing``, …) are loaded when something of them is used.
+The subpackages (``atommem_gym.envs``, ``atommem_gym.testing``, …) are loaded at their first use.
 """
 
 from importlib.metadata import version

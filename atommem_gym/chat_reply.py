@@ -1,6 +1,6 @@
-"""Reads chat completions strictly: a reply is whole and of a known shape, or it is odd and asked for again (SPEC A9).
+"""Reads chat completions strictly: a reply is complete and of a known form, or it is requested again (SPEC A9).
 
-Players, the judge and training sessions all judge by the one table of finish reasons here.
+Players, the judge and training sessions all use the table of finish reasons in this module.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from atommem_gym.endpoints import OddReplyError, decoded, shown
 from atommem_gym.errors import is_integer
 
 Ending: TypeAlias = Literal["stop", "length", "tool_calls"]
-"""How a reply ended that counts: by itself or at a stop string, at the length limit, or with a tool call."""
+"""How a valid reply ended: by itself or at a stop string, at the length limit, or with a tool call."""
 
 ENDINGS: Mapping[str, Ending] = {
     # OpenAI, vLLM, SGLang, llama.cpp, Ollama
@@ -39,7 +39,7 @@ ENDINGS: Mapping[str, Ending] = {
     # veRL's name for a stop or the length limit
     "completed": "stop",
 }
-"""Every finish reason with which a reply counts, in lower case."""
+"""Every finish reason of a valid reply, in lower case."""
 
 _TEXT_PARTS = frozenset({"text", "output_text"})
 _REASONING_PARTS = frozenset(
@@ -47,12 +47,12 @@ _REASONING_PARTS = frozenset(
 )
 _REASONING_KEYS = ("thinking", "reasoning", "reasoning_content", "text", "content", "summary")
 _MOST_TOKENS = 2**53
-"""A larger count is no count; traces and their Parquet columns hold it exactly."""
+"""Larger counts are ignored; traces and their Parquet columns hold smaller ones exactly."""
 _HINT = "is this an OpenAI-compatible server for chat completions?"
 
 
 def ending(finish_reason: object) -> Ending | None:
-    """How a reply ended, ``None`` if it does not count: an error, an abort, a filter, missing, null or unknown.
+    """How a reply ended; ``None`` if it is not valid: an error, an abort, a filter, missing, null or unknown.
 
     >>> ending("stop"), ending("MAX_TOKENS"), ending("error"), ending(None)
     ('stop', 'length', None, None)
@@ -65,27 +65,29 @@ class ChatReply:
     """The first choice of a chat completion."""
 
     content: str
-    """Its text parts joined; empty where the model wrote nothing."""
+    """The text parts, joined; empty if the model wrote nothing."""
     reasoning: str
-    """What the server returned apart from the text."""
+    """Reasoning that the server returned apart from the text."""
     tool_calls: tuple[str, ...]
-    """Structured tool calls, each as the JSON text ``{"name": …, "arguments": …}``. Arguments that are no JSON stay a
-    string in it, which is the model's fault and not the server's."""
+    """Structured tool calls, each as JSON text ``{"name": …, "arguments": …}``. Arguments that are not valid JSON stay
+    a string in it, since the model is to blame and not the server."""
     ended: Ending
+    """How it ended."""
     may_lack_stop: bool
-    """Whether it may have ended at a stop string that the server took off."""
+    """Whether it may have ended at a stop string that the server removed."""
     stop_reason: str | None
-    """The stop string, where the server names it (vLLM does)."""
+    """The stop string, if the server names it (as vLLM does)."""
     prompt_tokens: int | None
+    """Tokens of the prompt; ``None`` if the server does not count."""
     completion_tokens: int | None
-    """``None`` where the server does not count."""
+    """Tokens of the completion; ``None`` if the server does not count."""
 
 
 def read_chat(body: Any) -> ChatReply:
-    """The first choice of a decoded chat completion.
+    """Read the first choice of a decoded chat completion.
 
     Raises:
-        OddReplyError: its shape is none that a server should send, or its server did not end it as a stop, at the
+        OddReplyError: it has another form than a chat completion, or its server did not end it as a stop, at the
             length limit or with a tool call.
     """
     choices = body.get("choices") if isinstance(body, dict) else None
@@ -107,7 +109,7 @@ def read_chat(body: Any) -> ChatReply:
     usage = body.get("usage")
     return ChatReply(
         content=content or _refusal(message.get("refusal")),
-        # vLLM and DeepSeek say reasoning_content, newer vLLM and OpenRouter reasoning, Mistral parts of the content.
+        # vLLM and DeepSeek use reasoning_content, newer vLLM and OpenRouter reasoning, Mistral parts of the content.
         reasoning=reasoning[0] or reasoning[1] or thought,
         tool_calls=_tool_calls(message),
         ended=ended,
@@ -134,7 +136,7 @@ def _content(content: Any) -> tuple[str, str]:
         elif kind == "refusal" and isinstance(part.get("refusal"), str):
             texts.append(part["refusal"])
         else:
-            # Not even a part with a text: of an unknown type, that may be a draft that must not be acted on.
+            # Also a part with a text: if its type is unknown, it may be a draft that must not be acted on.
             raise OddReplyError(f"one whose content has the part {shown(part)}, which is neither text nor reasoning")
     return "".join(texts), "".join(thoughts)
 
@@ -164,10 +166,10 @@ def _thought(part: Any, where: str) -> str:
 
 
 def _refusal(refusal: Any) -> str:
-    """What a model says instead of a reply (OpenAI); its own words, and so its text."""
+    """The refusal of a model (OpenAI), which counts as its text."""
     if refusal is None or isinstance(refusal, str):
         return refusal or ""
-    raise OddReplyError(f"one whose refusal is no text but {shown(refusal)}")
+    raise OddReplyError(f"one whose refusal is not a string but {shown(refusal)}")
 
 
 def _tool_calls(message: Mapping[str, Any]) -> tuple[str, ...]:

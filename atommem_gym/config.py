@@ -1,4 +1,4 @@
-"""The keyword arguments of every environment: their defaults, presets and contradictions, decided once at ``make``."""
+"""The keyword arguments of all environments: defaults, presets and contradictions, resolved once at ``make``."""
 
 from __future__ import annotations
 
@@ -60,34 +60,34 @@ RELEASED: dict[str, Any] = {
     "max_entry_tokens": 4096,
     "max_scratchpad_tokens": 4096,
 }
-"""What ``preset="released"`` changes; an explicit keyword wins, and what an ablation leaves without sense is left out.
-Its control flow is ``ReleasedEpisode``."""
+"""The keyword arguments that ``preset="released"`` sets, unless they are given explicitly or an ablation makes them
+meaningless. Its control flow is ``ReleasedEpisode``."""
 
 
 NO_KEYWORDS = ("options", "abstention")
-"""Fields that are no keyword arguments."""
+"""Fields that are not keyword arguments."""
 OF_ITEMS = ("num_docs", "questions_per_episode", "order", "options")
-"""What a difficulty may set: it changes items and nothing else."""
+"""The fields that a difficulty may set: it changes only items."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EnvConfig:
     """Every keyword argument of an environment, with its value.
 
-    ``gymnasium.make`` and the other forms take these keywords and make an ``EnvConfig`` of them, which
-    ``env.unwrapped.config`` shows. A task's own keywords are given beside them and are kept in ``options``.
+    ``gymnasium.make`` and the other forms take these keyword arguments and make an ``EnvConfig`` of them, which
+    ``env.unwrapped.config`` shows. A task's own keyword arguments are given beside them and are kept in ``options``.
     """
 
     source: str = "hub"
     """``"hub"``, ``"synthetic"``, or the path of a file or folder of records."""
     split: str = "train"
-    """``"train"``, ``"validation"`` (or ``"dev"``) or ``"test"``; generated records have splits of any name."""
+    """``"train"``, ``"validation"`` (for files and the hub also ``"dev"``) or ``"test"``."""
     num_docs: int = 200
-    """Documents per episode; 0 where contexts come whole (SPEC E14)."""
+    """Documents per episode; 0 for contexts, which are always complete (SPEC E14)."""
     questions_per_episode: QuestionsPerEpisode = 1
     """A number; a range ``[low, high]``, drawn uniformly; or ``"released"``: 1 with probability ½, else 2 to 10."""
     chunk_tokens: int = 4000
-    """Tokens of the stream that one step shows."""
+    """Tokens of the stream per chunk, and so per reading step."""
     chunk_overlap: int = 0
     """Tokens repeated on either side of a chunk."""
     tokenizer: str = "words"
@@ -96,47 +96,47 @@ class EnvConfig:
     """``"hashing"``, ``"random"``, ``"minilm"``, a sentence-transformers name or folder, ``"http://host:port/v1"``, or
     ``"package.module:name"``."""
     embedder_options: Mapping[str, Any] | None = None
-    """Settings of the embedder, by name: ``instruction`` (put before queries), ``dimensions``, ``max_tokens``."""
+    """Settings of the embedder, by name: ``instruction`` (before queries), ``dimensions``, ``max_tokens``."""
     store: str = "milvus"
     """``"milvus"``, ``"milvus:///path/to.db"``, ``"http://host:19530"``, ``"numpy"`` or
     ``"package.module:name"``."""
     store_reads: str = "mirror"
     """What answers reads of the embedded store: its exact ``"mirror"`` in memory, or ``"milvus"`` itself."""
     keep_memory: bool | None = None
-    """Whether episodes stay in the database after their end; ``None``: only with a ``milvus:///`` path, or if a store
-    of your own says so."""
+    """Whether episodes stay in the database after their end; ``None``: only with a ``milvus:///`` path, or if a custom
+    store decides so."""
     top_k: int = 6
-    """Entries that a read shows, at most."""
+    """Most entries that a read shows."""
     operations: tuple[Kind, ...] = STORAGE_KINDS
-    """The operations on the store that are allowed, of create, read, update and delete."""
+    """The allowed operations on the store, among create, read, update and delete."""
     scratchpad: bool = True
     """Whether there is a scratchpad."""
     storage: bool = True
-    """Whether there is a vector store; without it, its four operations are not allowed either."""
+    """Whether there is a vector store; without it, its four operations are disabled."""
     dialect: str = "crud"
     """How actions are written: ``"crud"`` tags, ``"tools"`` calls, the tags of the ``"released"`` code, or
     ``"package.module:name"``."""
     thinking: Pairs | None = None
-    """Delimiters of reasoning, which is ignored: a pair or a list of pairs; ``None``: ``<think>`` and the other known
-    ones."""
+    """Delimiters of reasoning, which is ignored: a pair or a list of pairs; ``None``: ``<think>`` and other known
+    spellings."""
     template: str | None = None
-    """A Jinja2 file that replaces the dialect's prompt, or ``"shared_prefix"``: the dialect's prompt, beginning with
-    what a group shares. Wrappers and players read it; the environment does not."""
+    """A Jinja2 file that replaces the dialect's prompt, or ``"shared_prefix"``: the dialect's prompt, which begins with
+    the part that a group shares. Only wrappers and players use it."""
     preset: str = "paper"
-    """``"paper"``, or ``"released"``, which keeps the semantics of the paper's released code, so that its checkpoint
-    can be evaluated."""
+    """``"paper"``, or ``"released"``: the semantics of the paper's released code, so that its checkpoint can be
+    evaluated."""
     addressing: str = "id"
-    """Which entries can be updated or deleted: by ``"id"`` all, or only those ``"visible"`` in the observation."""
+    """Which entries can be updated or deleted: all by ``"id"``, or only those ``"visible"`` in the observation."""
     sticky_query: bool = False
     """Whether the last query is evaluated again at every step until it is replaced."""
     initial_query: str = ""
-    """A query that stands before the first read; empty for none."""
+    """A query that is searched before the first read; empty for none."""
     advance: str = "always"
-    """When the next chunk is shown: ``"always"`` at the next step, or ``"on_write"``, only after a create or a
+    """When the next chunk is shown: ``"always"`` at the next step, or ``"on_write"``: only after a create or a
     well-formed update."""
     order: str = "shuffled"
-    """Of documents: ``"shuffled"``, ``"gold_first"``, ``"gold_last"``, ``"gold_spread"``, ``"gold_together"``, or
-    ``"given"``: as the records have them, the only one of dated streams."""
+    """Document order: ``"shuffled"``, ``"gold_first"``, ``"gold_last"``, ``"gold_spread"``, ``"gold_together"``, or
+    ``"given"``: the order of the records, the only one for dated streams."""
     question_visible: str = "always"
     """When the questions are shown: ``"always"``, or at the ``"end"``, after the last chunk."""
     early_answer: bool = False
@@ -145,31 +145,31 @@ class EnvConfig:
     """``"em"``, ``"f1"``, ``"subem"``, ``"judge"``, ``"released"``, ``"package.module:function"``, a callable or a
     ``Scorer``."""
     reader: str | Callable[[str, list[dict[str, Any]], str], str] | FrozenReader = POLICY
-    """Who answers a question that is closed with an empty answer: the ``"policy"`` itself, so that it abstains, the
+    """What answers a question that is closed with an empty answer: the ``"policy"`` itself, so that it abstains, the
     ``"oracle"``, a server ``"http://host:port/v1"``, ``"package.module:name"``, a function
     ``(question, memories, scratchpad) -> str``, or a ``FrozenReader``."""
     reader_options: Mapping[str, Any] | None = None
     """Settings of a reader on a server, by name: ``model``, ``api_key_env``, ``max_tokens`` and others."""
     max_steps: int | None = None
-    """Steps per episode; ``None``: chunks + 4 per question."""
+    """Most steps per episode; ``None``: chunks + 4 per question."""
     max_entry_tokens: int = 512
-    """Tokens of an entry; a longer one is cut."""
+    """Most tokens of an entry; a longer one is cut."""
     max_scratchpad_tokens: int = 2048
-    """Tokens of the scratchpad; a longer one is cut."""
+    """Most tokens of the scratchpad; a longer one is cut."""
     max_entries: int | None = None
-    """Live entries; a create beyond that is rejected; ``None``: no limit."""
+    """Most live entries; a create beyond them is rejected; ``None``: no limit."""
     max_memory_tokens: int = 4096
-    """Tokens that a read shows, at most, over all its entries."""
+    """Most tokens that a read shows, over all its entries."""
     max_reads_per_question: int = 3
-    """Reads per question; one more closes the question unanswered."""
+    """Most reads per question; one more closes the question unanswered."""
     max_action_chars: int = 65_536
-    """Characters of an action; a longer one is cut."""
+    """Most characters of an action; a longer one is cut."""
     difficulty: float | None = None
-    """From 0 to 1: sets the task's knobs, except those that are given; ``num_docs`` is then that of difficulty 1."""
+    """From 0 to 1: sets keyword arguments of the task that are not given; ``num_docs`` then means difficulty 1."""
     options: Any = None
-    """The task's own keyword arguments, in its own dataclass; ``None`` if it has none. Itself no keyword argument."""
+    """The task's own keyword arguments, in its dataclass; ``None`` if it has none. Not itself a keyword argument."""
     abstention: bool = False
-    """Whether questions of the task may have no answer (SPEC R5). The task says so; it is no keyword argument."""
+    """Whether questions of the task may have no answer (SPEC R5). The task decides it; not a keyword argument."""
 
     @classmethod
     def from_keywords(
@@ -180,10 +180,10 @@ class EnvConfig:
         options: type[Any] | None = None,
         rule: DifficultyRule | None = None,
     ) -> EnvConfig:
-        """Resolve keyword arguments: explicit ones, over the preset's, over the task's, over the defaults.
+        """Resolve keyword arguments: explicit ones override the preset's, then the task's, then the defaults.
 
         Args:
-            keywords: The explicit ones, those of the task among them.
+            keywords: The explicit keyword arguments, including the task's own.
             task_defaults: The task's defaults.
             options: A frozen dataclass of the task's own keyword arguments; it raises ``ConfigError`` for bad values.
             rule: What a difficulty means for the task.
@@ -243,7 +243,7 @@ class EnvConfig:
         return replace(top, difficulty=difficulty, **{name: getattr(found, name) for name in OF_ITEMS})
 
     def as_keywords(self) -> dict[str, Any]:
-        """Every keyword argument with its value, the task's own among them."""
+        """Every keyword argument with its value, including the task's own."""
         own = fields(self.options) if self.options is not None else ()
         values = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in NO_KEYWORDS}
         return {**values, **{field.name: getattr(self.options, field.name) for field in own}}
@@ -310,7 +310,8 @@ class EnvConfig:
             )
         if self.dialect == "released" and self.addressing == "id":
             raise ConfigError(
-                "addressing='id' contradicts dialect='released', which names entries by their place among those shown"
+                "addressing='id' contradicts dialect='released', which names entries by position; "
+                "leave addressing out, or use another dialect"
             )
         for delimiter in (text for pair in self.thinking or () for text in pair):
             if not is_plugin("dialect", self.dialect) and parse(delimiter, self.dialect, ()):
@@ -331,12 +332,12 @@ class EnvConfig:
 
     @property
     def policy_answers(self) -> bool:
-        """Whether the policy answers by itself, and no frozen reader in its place (SPEC E13)."""
+        """Whether the policy answers itself, without a frozen reader (SPEC E13)."""
         return self.reader == POLICY
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """The operations that this environment knows at all (SPEC M12)."""
+        """The kinds of operations that are not disabled (SPEC M12)."""
         absent = {kind for kind in STORAGE_KINDS if kind not in self.operations}
         if not self.scratchpad:
             absent.add("scratchpad")
@@ -344,14 +345,14 @@ class EnvConfig:
 
 
 DifficultyRule: TypeAlias = Callable[[float, EnvConfig], Mapping[str, Any]]
-"""What a difficulty means: its keyword arguments, from the difficulty and the configuration without it."""
+"""What a difficulty means: keyword arguments, computed from it and the configuration without it."""
 
 
 def check_difficulty(value: object) -> float:
-    """A difficulty as a ``float``.
+    """Check a difficulty and return it as a ``float``.
 
     Raises:
-        ConfigError: it is no number from 0 to 1.
+        ConfigError: it is not a number from 0 to 1.
     """
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not number or not 0.0 <= float(value) <= 1.0:  # type: ignore[arg-type]  # a number by now

@@ -1,4 +1,4 @@
-"""A task of one's own in a few lines: own records, own scorer, own prompt, under an id of its own."""
+"""Custom tasks in a few lines: records, a scorer and a prompt, under a new id."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ OwnRecords: TypeAlias = Iterable[Record | Mapping[str, Any]]
 """Records, or dictionaries with ``question``, ``documents`` (``atommem_gym.records.formats.own_records``)."""
 
 REGISTERED = "registered"
-"""The ``source`` that stands for the records the task was registered with."""
+"""The value of ``source`` for the records that the task was registered with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CustomTask:
-    """A member of the family over records of one's own; :meth:`register` makes it known to Gymnasium.
+    """A task over custom records; :meth:`register` registers it with Gymnasium.
 
-    Episodes are made of the records as those of HotpotQA are (SPEC D3, E8, E9): every record once an epoch, all its
-    gold documents, its own distractors, then others of the split up to ``num_docs``, in an order that depends on item
-    and ``shuffle_seed`` alone. All keyword arguments of the family apply. Documents with dates stay in the order of
+    Episodes are made of the records as for HotpotQA (SPEC D3, E8, E9): each record once per epoch, all its
+    gold documents, its own distractors, then others of the split up to ``num_docs``, in an order that depends only on
+    item and ``shuffle_seed``. All keyword arguments of the family apply. Documents with dates stay in the order of
     their records and need ``defaults={"order": "given"}`` (SPEC D7).
 
     >>> import gymnasium as gym
@@ -58,31 +58,31 @@ class CustomTask:
     """
 
     name: str
-    """Makes the id: ``AtomMem-{name}-v{version}``."""
+    """The name; the id is ``AtomMem-{name}-v{version}``."""
     records: str | Path | OwnRecords | Callable[[str], OwnRecords]
-    """A file or folder (own or official shape); or a function of the split's name that gives the records; or the
-    records themselves, which then are those of the default split and of no other."""
+    """A file or folder (in the custom or an official format); a function from the split's name to the records; or the
+    records themselves, which then belong to the default split only."""
     scorer: str | Callable[..., float] | Scorer = "em"
     """The default of ``reward``: a name, a function ``(prediction, answers, question) -> float``, or a ``Scorer``."""
     template: str | Path | None = None
     """The default of ``template``: a Jinja2 file in place of the dialect's prompt, or ``"shared_prefix"``."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Further keyword defaults, such as ``num_docs``."""
-    summary: str = "records of one's own"
+    """Further defaults of keyword arguments, for example ``num_docs``."""
+    summary: str = "custom records"
     """One line for ``atommem envs``."""
     version: int = 0
-    """Raise it with every change that makes scores incomparable."""
+    """The version in the id; raise it with every change that makes scores incomparable."""
     abstention: bool = False
-    """Whether questions may have no answer (``"answerable": false``, SPEC R5): then prompts say so."""
+    """Whether questions may have no answer (``"answerable": false``, SPEC R5); if so, prompts say so."""
     contexts: bool = False
-    """Whether records have a ``context``, whose documents they share: an item then is one context, whole and in its
+    """Whether records have a ``context``, whose documents they share: an item is then one complete context in its own
     order, with ``questions_per_episode`` of its questions (SPEC E14)."""
 
     def register(self) -> str:
-        """Register the task and return its id; registering it again, changed, replaces it.
+        """Register the task and return its id; registering a changed task again replaces it.
 
         Raises:
-            ConfigError: the name is taken or no part of an id, a default is wrong, or the template cannot be used.
+            ConfigError: the name is taken or cannot be part of an id, a default or the template is invalid.
         """
         in_file = isinstance(self.records, str | Path)
         template = None if self.template is None else str(self.template)
@@ -105,13 +105,13 @@ class CustomTask:
             abstention=self.abstention,
             contexts=self.contexts,
         )
-        # What is wrong is said here, with the user's line in the traceback, and not at the first `make`.
+        # Errors are raised here, with the user's line in the traceback, and not at the first `make`.
         PromptTemplate(task.config(defaults))
         return register_task(task)
 
 
 class _Splits:
-    """The splits of a custom task, each read once in a process."""
+    """The splits of a custom task, each read once per process."""
 
     def __init__(self, task: CustomTask) -> None:
         self._task = task
@@ -119,7 +119,7 @@ class _Splits:
         self._lock = threading.Lock()
 
     def items(self, config: EnvConfig) -> Items:
-        # Registering must be quick: it loads no pyarrow.
+        # Imported here, since registering must be quick and not load pyarrow.
         from atommem_gym.records.contexts import ContextItems, warn_of_shared
         from atommem_gym.records.items import RecordItems
 
@@ -140,7 +140,7 @@ class _Splits:
         )
 
     def _others(self, config: EnvConfig) -> list[Split]:
-        """The other splits, as far as they are at hand: those of a folder, and those that were read."""
+        """The other splits that are available: those of a folder, or those that were read before."""
         from atommem_gym.records.contexts import loadable
         from atommem_gym.records.sources import other_splits
 
@@ -151,7 +151,7 @@ class _Splits:
         return loadable(others, lambda name: self._from_file(replace(config, split=name)))
 
     def fewer_documents(self, difficulty: float, config: EnvConfig) -> Mapping[str, Any]:
-        """From just above the most gold that an episode can have to ``num_docs``."""
+        """What ``difficulty=`` sets: ``num_docs``, from just above the most gold of an episode."""
         most = check_questions(config.questions_per_episode)[1]
         gold = int(np.sort(self._split(config).gold_counts)[-most:].sum())
         least = min(config.num_docs, gold + 1)

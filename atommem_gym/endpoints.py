@@ -1,4 +1,4 @@
-"""Calls OpenAI-compatible servers with timeouts, retries and clear errors; embedders, judge and readers stand on it."""
+"""Calls OpenAI-compatible servers with timeouts, retries and clear errors, for embedders, the judge and readers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from atommem_gym.refusals import Refusal, too_long
 from atommem_gym.trust import MASK, checked_key, masked, secret
 
 LONGEST_WAIT = 60.0
-"""Seconds between two tries at most, also when a server's ``Retry-After`` asks for more."""
+"""Most seconds between two tries, also if a server's ``Retry-After`` asks for more."""
 
 ODD_TRIES = 5
-"""How many odd replies one call may get: a passing fault has passed by then, and another one will not mend itself."""
+"""Most unusable replies to one call; a temporary fault has passed by then, and any other will not."""
 
 REACHABLE = "Is the server running and reachable from here, and is the URL right?"
-"""What to look at when nothing usable came."""
+"""The remedy in messages when no usable reply came."""
 
 _RETRIED_STATUS = frozenset({408, 409, 425, 429})
 _Job = TypeVar("_Job")
@@ -38,35 +38,35 @@ _Result = TypeVar("_Result")
 
 
 class TryAgainError(Exception):
-    """A failure that another try may mend."""
+    """A failure after which another try may succeed."""
 
     def __init__(self, reason: str, wait: float = 0.0) -> None:
-        """Say why, and how many seconds the server asks to wait."""
+        """Keep the reason, and the seconds that the server asks to wait."""
         super().__init__(reason)
         self.wait = wait
 
 
 class OddReplyError(TryAgainError):
-    """A reply that no server should send; the message says what came instead of one that can be used.
+    """An unusable reply; the message says what came instead.
 
-    Another try may bring a right one, but ``ODD_TRIES`` tell; then the call fails with the project's error.
+    Another try may bring a usable one; after ``ODD_TRIES`` of them the call fails.
     """
 
 
 class Retries:
-    """When one call is tried again, and when it is given up: the same rule for all servers.
+    """Decides when a call is tried again and when it fails: the same rule for all servers.
 
-    A failure that another try may mend (:class:`TryAgainError`) is tried again after an exponentially growing wait with
-    jitter, or after the server's ``Retry-After`` if that is longer, and ``LONGEST_WAIT`` at most; an odd reply until
-    ``ODD_TRIES`` have come. Besides, tries end after a number of them, or after a time. One object serves one call.
+    After a :class:`TryAgainError` the call is tried again after an exponentially growing wait with
+    jitter, or the server's ``Retry-After`` if that is longer, and at most ``LONGEST_WAIT``; after an unusable reply
+    until ``ODD_TRIES`` have come. Tries also end after a number of tries or a time. One object serves one call.
 
     Args:
-        jitter: Draws; one for each server and process.
+        jitter: The random generator of the jitter; one per server and process.
         first_wait: Seconds before the second try; doubled before each further one.
-        longest_wait: The longest of these.
-        tries: In all, if they are counted.
-        patience: Seconds since the first failure, if they are; no wait goes beyond.
-        note: Is told of every failure.
+        longest_wait: The longest of these waits, in seconds.
+        tries: Most tries in all; ``None``: no limit.
+        patience: Most seconds since the first failure; ``None``: no limit. Waits end with it.
+        note: Called with every failure.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Retries:
         note: Callable[[TryAgainError], None] = lambda failure: None,
     ) -> None:
         self.odd = 0
-        """Odd replies so far."""
+        """Unusable replies so far."""
         self.tries = 0
         """Failed tries so far."""
         self._jitter = jitter
@@ -93,7 +93,7 @@ class Retries:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """For ``tenacity.Retrying`` and ``tenacity.AsyncRetrying``."""
+        """Keyword arguments for ``tenacity.Retrying`` and ``tenacity.AsyncRetrying``."""
         again = tenacity.retry_if_exception_type(TryAgainError)
         # Tenacity calls "after" first.
         return {"after": self._failed, "wait": self._wait, "stop": self._give_up, "retry": again, "reraise": True}
@@ -115,7 +115,7 @@ class Retries:
         return min(max(asked, growing * self._jitter.uniform(0.5, 1.0)), self._left())
 
     def _left(self) -> float:
-        """Seconds of patience."""
+        """Seconds of patience that are left."""
         if self._patience is None or self._failing_since is None:
             return math.inf
         return max(0.0, self._failing_since + self._patience - time.monotonic())
@@ -128,10 +128,10 @@ def _failure_of(state: tenacity.RetryCallState) -> TryAgainError:
 
 
 class Endpoint:
-    """One OpenAI-compatible server: JSON out, JSON in, tried again while that may help.
+    """One OpenAI-compatible server: sends and receives JSON, with retries where they may help.
 
     Connection errors, timeouts, HTTP 408, 409, 425, 429 and 5xx are tried again, after an exponentially growing wait
-    with jitter or the server's ``Retry-After``; so is an odd reply, until ``ODD_TRIES`` have come. Every other HTTP
+    with jitter or the server's ``Retry-After``; so are unusable replies, until ``ODD_TRIES`` have come. Any other HTTP
     error raises at once with the server's message. It may be used by several threads at a time.
     """
 
@@ -151,25 +151,25 @@ class Endpoint:
         """Describe the server at ``url``; nothing is sent yet.
 
         Args:
-            url: Base URL, such as ``http://localhost:8000/v1``.
-            error: What to raise when a call fails for good.
-            api_key: Sent as bearer token; by default the environment variable ``OPENAI_API_KEY``, if it is set and the
-                URL is the user's own word (:mod:`atommem_gym.trust`).
-            timeout: Seconds for one try, from connecting to the last byte of the answer.
-            tries: How often a call is tried in all. So it ends within ``tries`` times ``timeout`` and as many waits of
-                ``LONGEST_WAIT`` at most.
+            url: Base URL, for example ``http://localhost:8000/v1``.
+            error: The type of error to raise when a call fails.
+            api_key: The bearer token; by default the environment variable ``OPENAI_API_KEY``, if it is set and the
+                user named the URL (:mod:`atommem_gym.trust`).
+            timeout: Seconds per try, from connecting to the last byte of the reply.
+            tries: Most tries per call. So a call ends within ``tries`` times ``timeout`` and as many waits of
+                at most ``LONGEST_WAIT``.
             backoff: Seconds to wait before the second try; doubled before each further one, up to ``LONGEST_WAIT``.
-            concurrency: Requests under way at a time at most.
-            largest: Bytes of an answer at most, also after inflation.
+            concurrency: Most requests at a time.
+            largest: Most bytes of a reply, also after inflation.
             explain: A better error for a refusal, if it knows one.
 
         Raises:
-            ConfigError: ``url`` is no HTTP URL, or a number is out of range.
+            ConfigError: ``url`` is not an HTTP URL, or a number is out of range.
         """
         http_url(url)
         check_positive(url, timeout=timeout, tries=tries, concurrency=concurrency)
         self.url = masked(url.rstrip("/"))
-        """For messages; a password in it is masked."""
+        """The URL for messages, with user and password masked."""
         self._url = url.rstrip("/")
         self.concurrency = concurrency
         self._error = error
@@ -182,14 +182,14 @@ class Endpoint:
         self._jitter = jitter_of(url)
 
     def get(self, path: str, read: Callable[[Any], _Result]) -> _Result:
-        """What ``read`` makes of the JSON that ``GET url/path`` answers.
+        """Send ``GET url/path`` and return what ``read`` makes of the JSON reply.
 
         Args:
-            path: Begins with a slash.
-            read: Raises ``OddReplyError`` if it cannot use the reply, which is then asked for again.
+            path: The path, which begins with a slash.
+            read: Converts the reply, or raises ``OddReplyError`` if it is unusable; the request is then sent again.
 
         Raises:
-            AtomMemError: of the type given as ``error``, after the last try or at an answer that no retry mends.
+            AtomMemError: an error of the type ``error``, after the last try or after a refusal.
         """
         return self._call("GET", path, None, read)
 
@@ -200,14 +200,21 @@ class Endpoint:
         read: Callable[[Any], _Result],
         note: Callable[[TryAgainError], None] = lambda failure: None,
     ) -> _Result:
-        """What ``read`` makes of the JSON that ``POST url/path`` answers to ``body``; as ``get`` does.
+        """Send ``POST url/path`` and return what ``read`` makes of the JSON reply.
 
-        ``note`` is told of every try that failed.
+        Args:
+            path: The path, which begins with a slash.
+            body: The body, sent as JSON.
+            read: As in :meth:`get`.
+            note: Called with every failed try.
+
+        Raises:
+            AtomMemError: as in :meth:`get`.
         """
         return self._call("POST", path, body, read, note)
 
     def map(self, function: Callable[[_Job], _Result], jobs: Sequence[_Job]) -> list[_Result]:
-        """``function`` of every job, in order, ``concurrency`` of them at a time; the first failure is raised."""
+        """Call ``function`` with each job, ``concurrency`` at a time; results are in order, a failure is raised."""
         if len(jobs) <= 1:
             return [function(job) for job in jobs]
         with ThreadPoolExecutor(min(self.concurrency, len(jobs)), thread_name_prefix="endpoint") as pool:
@@ -251,7 +258,7 @@ class Endpoint:
 
 
 def check_positive(url: str, **numbers: float) -> None:
-    """Refuse a setting of a server that makes no sense.
+    """Check that settings of a server are positive.
 
     Raises:
         ConfigError: one of them is no number above 0.
@@ -261,11 +268,11 @@ def check_positive(url: str, **numbers: float) -> None:
 
 
 def authorization(url: str, api_key: str | None) -> dict[str, str]:
-    """The header that goes with every request to a server: with the key, or else the one of the environment.
+    """The authorization header of requests to a server; empty if there is no key.
 
     Args:
         url: The server.
-        api_key: As given; ``None``: ``OPENAI_API_KEY``, if the URL is the user's own word.
+        api_key: The key; ``None``: ``OPENAI_API_KEY``, if the user named the URL.
 
     Raises:
         ConfigError: the key cannot be sent.
@@ -275,7 +282,7 @@ def authorization(url: str, api_key: str | None) -> dict[str, str]:
 
 
 def jitter_of(url: str) -> random.Random:
-    """What waits are drawn from; it differs between processes, or all would try again at the same moment."""
+    """The generator of waits; it differs between processes, so that they do not all try again at the same moment."""
     return random.Random(f"{url} {os.getpid()}")
 
 
@@ -284,20 +291,20 @@ def json_of(
     error: type[AtomMemError],
     explain: Callable[[Refusal], AtomMemError | None] = lambda refusal: None,
 ) -> Any:
-    """The JSON of an answer.
+    """Decode the JSON of a reply.
 
-    An error in the body of a reply with status 200 is treated as the status that it names (as gateways pass on that
+    An error in the body of a reply with status 200 counts as the status that it names (as gateways pass on the status
     of the server behind them).
 
     Args:
-        response: Read to its end.
-        error: What to raise where another try would not help.
+        response: The reply, read to its end.
+        error: The type of error to raise if another try would not help.
         explain: A better error for a refusal, if it knows one.
 
     Raises:
-        OddReplyError: the answer is no JSON, or an error that names no status.
+        OddReplyError: the reply is not JSON, or an error without a status.
         TryAgainError: the server is busy or broken; another try may help.
-        AtomMemError: of type ``error``, or what ``explain`` says: the request was refused.
+        AtomMemError: the request was refused; an error of the type ``error``, or the one of ``explain``.
     """
     body, fault = None, ""
     try:
@@ -320,7 +327,7 @@ def json_of(
         raise OddReplyError(f"HTTP {response.status_code} with an error that names no status: {refusal.message}")
     status = status or 400
     inside = "" if status == response.status_code else f" inside a reply with HTTP {response.status_code}"
-    # A prompt that is too long stays so, also where llama.cpp calls it its own fault (500).
+    # A prompt that is too long stays so, also if llama.cpp reports it as a server error (500).
     if (status in _RETRIED_STATUS or status >= 500) and not too_long(refusal):
         raise TryAgainError(f"HTTP {status}{inside}: {refusal.message}", _retry_after(response))
     where = f"{response.request.method} {masked(str(response.request.url))}"
@@ -332,11 +339,11 @@ def json_of(
 
 
 def decoded(text: str | bytes) -> Any:
-    """The value of a JSON text that nobody vouches for.
+    """Decode an untrusted JSON text.
 
     Raises:
-        ValueError: it is no JSON as the standard has it: no UTF-8, ``NaN`` or ``Infinity``, a number of more digits or
-            nested more deeply than Python reads, or no JSON at all.
+        ValueError: it is not standard JSON: not UTF-8, with ``NaN`` or ``Infinity``, with a number of more digits or
+            nested more deeply than Python reads, or not JSON at all.
     """
     try:
         return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text, parse_constant=_no_constant)
@@ -345,18 +352,18 @@ def decoded(text: str | bytes) -> Any:
 
 
 def shown(value: object) -> str:
-    """The start of a decoded value for a message, however long, deep or large it is."""
+    """The beginning of a decoded value for a message; it may be long, deep or large."""
     return _SHORT.repr(value)[:300]
 
 
 FAILED_EXCHANGE = (httpx.RequestError, TooSlowError, UnreadableReplyError)
-"""What :func:`~atommem_gym.exchange.exchange` raises."""
+"""The errors of :func:`~atommem_gym.exchange.exchange`."""
 
 
 def try_again(error: Exception) -> TryAgainError:
-    """The failure of an exchange as one that another try may mend.
+    """Convert the error of an exchange to a :class:`TryAgainError`.
 
-    It is odd if a reply came, but is too large or cannot be decoded (its ``Content-Encoding`` is not true).
+    It is an :class:`OddReplyError` if a reply came that is too large or cannot be decoded.
     """
     why = f"{type(error).__name__}: {error}"
     if isinstance(error, (httpx.TransportError, TooSlowError)):
@@ -365,26 +372,26 @@ def try_again(error: Exception) -> TryAgainError:
 
 
 def odd_replies(where: str, count: int, last: OddReplyError) -> str:
-    """The message of a call that got so many odd replies and no other."""
+    """The message of a call that got ``count`` unusable replies and no other."""
     return f"{where} sent {count} {'reply' if count == 1 else 'replies'} that cannot be used, the last one: {last}"
 
 
 def http_url(url: str) -> httpx.URL:
-    """The URL, parsed.
+    """Parse and check a URL.
 
     Raises:
-        ConfigError: it is no HTTP URL.
+        ConfigError: it is not an HTTP URL, or its password is masked.
     """
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, TypeError) as error:
         raise ConfigError(
-            f"{masked(str(url))!r} is no URL ({masked(str(error))}); write it as http://host:port/v1"
+            f"{masked(str(url))!r} is not a URL ({masked(str(error))}); write it as http://host:port/v1"
         ) from None
     if lacks_scheme(url):
         raise ConfigError(f"{masked(url)!r} is a URL without a scheme; write http://{masked(url)}")
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ConfigError(f"{masked(url)!r} is no HTTP URL; write it as http://host:port/v1")
+        raise ConfigError(f"{masked(url)!r} is not an HTTP URL; write it as http://host:port/v1")
     if parsed.userinfo == MASK.encode():
         raise ConfigError(f"the password of {url!r} was not written down; name the URL with its password again")
     return parsed
@@ -409,7 +416,7 @@ _NO_SCHEME = re.compile(
 
 
 def _refusal(response: httpx.Response, body: Any, fault: str) -> Refusal | None:
-    """The error that an answer reports, ``None`` if it reports none."""
+    """The error that a reply reports; ``None`` if it reports none."""
     error = body.get("error", body) if isinstance(body, dict) else body
     details: Mapping[str, Any] = error if isinstance(error, dict) else {}
     said = details.get("message", error)
@@ -424,19 +431,19 @@ def _refusal(response: httpx.Response, body: Any, fault: str) -> Refusal | None:
 
 
 def _error_status(code: object) -> int | None:
-    """The HTTP status of an error that a code means; ``None`` for any other code."""
+    """The HTTP error status in a code; ``None`` for any other code."""
     if isinstance(code, str) and len(code) == 3 and code.isascii() and code.isdecimal():
         code = int(code)
     return code if is_integer(code) and 400 <= code <= 599 else None
 
 
 def _start(response: httpx.Response) -> str:
-    # Not response.text: that believes whatever charset a server names.
+    # Not response.text, which trusts the charset that the server names.
     return response.content[:500].decode(errors="replace")[:200]
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number in JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 _SHORT = reprlib.Repr()
@@ -457,7 +464,7 @@ def _remedy(status: int, request: httpx.Request) -> str:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds that the server asks to wait, as a number or as a date; 0 if it does not say."""
+    """Seconds that the server asks to wait, given as a number or a date; 0 if it does not say."""
     value = response.headers.get("retry-after", "").strip()
     if value.isdecimal():
         seconds = float(value)

@@ -46,10 +46,19 @@ from atommem_gym.tokenizers import Tokenizer
 
 
 class Episode:
-    """One episode of one item, by the rules of a config; does no I/O and knows neither store nor embedder."""
+    """One episode of one item, by the rules of a configuration; it does no I/O and knows neither store nor embedder.
+
+    Args:
+        config: The configuration.
+        item: The questions and documents.
+        stream: The documents, cut into chunks.
+        tokenizer: Counts the tokens of entries and of the scratchpad.
+        memory: The memory to begin with; ``None``: an empty one.
+        state: The state to continue with; ``None``: a new one.
+    """
 
     _empty_texts = False
-    """Whether reads, updates and scratchpads may be empty, where a dialect hands them on (SPEC A1)."""
+    """Whether reads, updates and scratchpads with an empty text are executed (SPEC A1)."""
 
     def __init__(
         self,
@@ -69,16 +78,16 @@ class Episode:
         self._tokenizer = tokenizer
         self._limits = limits_of(config, item)
         self.outcomes: tuple[OperationOutcome, ...] = ()
-        """What became of each operation of the last action; empty after a reset, and after a restored snapshot. A fork
-        has those of the episode that it was forked from."""
+        """The result of each operation of the last action; empty after a reset or a restored snapshot. A fork has those
+        of its parent."""
         self.readings: tuple[Reading, ...] = ()
-        """What a frozen reader saw and said in the last step; empty as ``outcomes`` are."""
+        """Requests and answers of the frozen reader in the last step; empty when ``outcomes`` is."""
         self.past: Past | None = None
-        """Set by a recorder that watches this episode, or taken over from what this was forked from."""
+        """Set by a recorder that watches this episode, or taken over from its parent."""
         self.ledger: Past | None = None
-        """What is known for hindsight credit (``atommem_gym.envs.credit``), where somebody asks for it (SPEC R7)."""
+        """The ledger of hindsight credit (``atommem_gym.envs.credit``), if it is in use (SPEC R7)."""
         self.intervention: Intervention | None = None
-        """Set in a fork that asks what would have come of other operations; no part of a snapshot."""
+        """Set in a fork that plays a counterfactual; not part of a snapshot."""
 
     @property
     def phase(self) -> Phase:
@@ -87,7 +96,7 @@ class Episode:
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """Id and hashes of the item, which a snapshot is known again by (SPEC M14)."""
+        """Id and hashes of the item, by which a snapshot recognises it (SPEC M14)."""
         return identity(self.item, self.stream.documents_hash)
 
     @property
@@ -97,14 +106,14 @@ class Episode:
 
     @property
     def evidence_recall(self) -> float:
-        """Share of all evidence seen so far while answering, exactly or by the lenient heuristic (SPEC E12)."""
+        """Share of the evidence seen so far while answering, exactly or by the lenient heuristic; else 1."""
         needed = sum(len(question.evidence) for question in self.item.questions)
         return len(self.state.found) / needed if needed else 1.0
 
     def fork(self) -> Episode:
-        """An episode in the same state, which goes on by itself (SPEC M14); they share the item and its stream."""
+        """A copy in the same state that continues independently (SPEC M14); both share the item and the stream."""
         twin = object.__new__(type(self))
-        # All that changes is in the state; the rest is never changed in place.
+        # Everything that changes is in the state; the rest is never changed in place.
         twin.__dict__.update(self.__dict__)
         twin.state = self.state.copy()
         twin.past = None if self.past is None else self.past.branch()
@@ -112,19 +121,23 @@ class Episode:
         return twin
 
     def open(self, draft: Draft | None = None) -> Step:
-        """The step before the first observation; it searches ``initial_query`` if there is one."""
+        """The step before the first observation; it searches ``initial_query`` if there is one.
+
+        Args:
+            draft: Where to write, if several episodes share a memory; by default the episode's own memory.
+        """
         return Step(self._draft() if draft is None else draft, query=self.config.initial_query, opening=True)
 
     def begin(self, action: str, draft: Draft | None = None) -> Step:
-        """Decide what an action does; nothing changes before :meth:`finish`.
+        """Decide what an action does; nothing changes until :meth:`finish`.
 
         Args:
-            action: Any text, in the dialect of the config.
-            draft: Where to write, if several episodes share a memory; by default its own.
+            action: Any text, in the dialect of the configuration.
+            draft: Where to write, if several episodes share a memory; by default the episode's own memory.
 
         Raises:
             ResetNeeded: the episode is over.
-            TypeError: the action is no string.
+            TypeError: the action is not a string.
         """
         if self.state.over:
             raise ResetNeeded("the episode is over; call reset() before the next step()")
@@ -152,18 +165,18 @@ class Episode:
         return step
 
     def finish(self, step: Step, scores: Sequence[float], hits: Sequence[tuple[int, float]]) -> StepResult:
-        """Do what was decided, and build the observation.
+        """Apply what was decided, and build the observation.
 
         Args:
-            step: What :meth:`begin` or :meth:`open` returned.
-            scores: One per ``step.requests``, in [0, 1].
+            step: The step from :meth:`begin` or :meth:`open`.
+            scores: One per request in ``step.requests``, in [0, 1].
             hits: Ids and cosine similarities of the entries most similar to ``step.query``, best first.
         """
         step.draft.commit()
         self._settle(step, scores, hits)
         return self._result(step)
 
-    # The operations, one method each; ReleasedEpisode overrides what the released code does otherwise.
+    # The operations, one method each; ReleasedEpisode overrides what the released code does differently.
 
     def _apply(self, step: Step, position: int, op: Operation | Invalid) -> None:
         if op.kind not in self._kinds:
@@ -224,12 +237,12 @@ class Episode:
 
     def _score_answer(self, step: Step, op: Answer) -> None:
         if self._holds_erased():
-            # Whatever the answer is, it does not count, and no scorer is asked (SPEC D9).
+            # Such an answer does not count, and no scorer is called (SPEC D9).
             self._close_question(step, Closing("not_erased", op.text))
             return
         question = self.item.questions[self.open_question + len(step.closings)]
         if not (question.answerable or op.text) and self.config.dialect == "released":
-            # There an answer without a box, not an abstention (SPEC A1).
+            # In this dialect it is an answer without a box, not an abstention (SPEC A1).
             self._close_question(step, Closing("unscored"))
             return
         if not (op.text or self.config.policy_answers):
@@ -238,7 +251,7 @@ class Episode:
         self._close_question(step, Closing("answered", op.text))
 
     def _holds_erased(self) -> bool:
-        """Whether memory, as it was before this step, keeps an erased code or an entry that ever held one (SPEC D9)."""
+        """Whether the memory before this step holds an erased code, or an entry that ever held one (SPEC D9)."""
         if not self._limits.watched:
             return False
         entries = self.state.memory.entries.values()
@@ -246,7 +259,7 @@ class Episode:
         return any(entry.held for entry in entries) or any(map(self._limits.codes_in, texts))
 
     def _scratchpads(self) -> list[str]:
-        """All scratchpads that the episode's memory has."""
+        """All scratchpads of the episode's memory."""
         return [self.state.memory.scratchpad]
 
     def _close_question(self, step: Step, closing: Closing) -> None:
@@ -254,7 +267,7 @@ class Episode:
         step.reads = 0
 
     def _resolve(self, step: Step, position: int, op: Update | Delete) -> int | None:
-        """The id that an operation addresses; reports and returns ``None`` if it may not address it."""
+        """The id that an operation addresses; if it may not be addressed, report that and return ``None``."""
         entry_id = self._named(step, position, op)
         if self.config.dialect == "released":
             if entry_id in self.state.addressable:
@@ -274,7 +287,7 @@ class Episode:
         return entry_id
 
     def _named(self, step: Step, position: int, op: Update | Delete) -> int | None:
-        """The id that an operation names, alive or not; ``None`` if it names none."""
+        """The id that an operation names, live or not; ``None`` if it names none."""
         if self.intervention is not None:
             return self.intervention.addressed(step, position, op)
         if self.config.dialect == "released":
@@ -288,12 +301,12 @@ class Episode:
         return Draft(self.state.memory, self._limits, self._tokenizer)
 
     def _settle(self, step: Step, scores: Sequence[float], hits: Sequence[tuple[int, float]]) -> None:
-        """All that a step changes but the entries."""
+        """Apply everything that a step changes except the entries."""
         state = self.state
         state.peak_entries = max(state.peak_entries, len(state.memory.entries))
         self.outcomes = tuple(step.outcomes)
         self.readings = step.readings
-        # Where a reader answers, an action closes one question at most (SPEC E3).
+        # If a reader answers, an action closes at most one question (SPEC E3).
         state.reader.add(self.open_question, step.readings)
         for kind, count in step.applied.items():
             state.applied[kind] += count
@@ -320,7 +333,7 @@ class Episode:
             self.state.closings.append(closing)
 
     def _show(self, hits: Sequence[tuple[int, float]]) -> None:
-        """Show whole entries, best first, as long as they fit ``max_memory_tokens`` (SPEC M10)."""
+        """Show whole entries, best first, as long as they fit into ``max_memory_tokens`` (SPEC M10)."""
         room = self.config.max_memory_tokens
         shown = []
         for entry_id, score in hits:
@@ -351,7 +364,7 @@ class Episode:
         return StepResult(self.observation(), reward, terminated, truncated, info)
 
     def _info(self, step: Step) -> dict[str, Any]:
-        """What every step reports (SPEC E11)."""
+        """The ``info`` of every step (SPEC E11)."""
         return {
             "applied": {kind: step.applied.get(kind, 0) for kind in self._kinds},
             "rejected": [
@@ -363,11 +376,11 @@ class Episode:
         }
 
     def _note_evidence(self, first_open: int, truncated: bool) -> None:
-        """Remember what evidence the answering phase shows, and what the scratchpad holds when a question is closed.
+        """Note the evidence that the answering phase shows, and that of the scratchpad when a question is closed.
 
         Args:
             first_open: The first question that was open when the step began.
-            truncated: Whether this step ends the episode, so that no question stays open.
+            truncated: Whether this step truncates the episode, so that no question stays open.
         """
         scratchpad = [self.state.memory.scratchpad] if self.config.scratchpad else []
         questions = len(self.item.questions)
@@ -413,7 +426,7 @@ class Episode:
         counted = [answers[number] for number in self.counted]
         needed = sum(len(question.evidence) for question, _ in pairs)
         return {
-            # Absent where no question counts.
+            # None if no question counts.
             "em": float(np.mean([answer["em"] for answer in counted])) if counted else None,
             "f1": float(np.mean([answer["f1"] for answer in counted])) if counted else None,
             "answers": answers,
@@ -421,7 +434,7 @@ class Episode:
             "rejected": state.rejected,
             "peak_entries": state.peak_entries,
             "final_entries": len(state.memory.entries),
-            # Absent where nothing says what the answers rest on.
+            # None if no question names evidence.
             "evidence_recall": self.evidence_recall if needed else None,
             "evidence_recall_exact": len(state.found_exactly) / needed if needed else None,
             "steps": state.steps,
@@ -431,7 +444,7 @@ class Episode:
 
     @cached_property
     def counted(self) -> Sequence[int]:
-        """Places of the questions that count: where the oracle reads, those that have an answer (SPEC R5)."""
+        """Indices of the questions that count: all, or with the oracle reader those with an answer (SPEC R5)."""
         questions = range(len(self.item.questions))
         if self.config.reader != ORACLE:
             return questions
@@ -443,7 +456,7 @@ class Episode:
 
     @cached_property
     def _may_abstain(self) -> bool:
-        """Whether questions of this task, or at least of this item, may have no answer (SPEC R5)."""
+        """Whether questions of this task, or of this item, may have no answer (SPEC R5)."""
         return self.config.abstention or not all(question.answerable for question in self.item.questions)
 
     @property
@@ -469,7 +482,7 @@ class Episode:
         }
 
     def _question_text(self) -> str:
-        """The open question; while reading all that are open, with their numbers if the episode has several."""
+        """The open question; while reading, all open questions, numbered if the episode has several."""
         questions = [question.question for question in self.item.questions]
         if self.phase is Phase.ANSWERING:
             return questions[self.open_question] if self.open_question < len(questions) else ""
@@ -481,7 +494,7 @@ class Episode:
 
 
 def limits_of(config: EnvConfig, item: Item) -> Limits:
-    """What memory may hold in an episode (SPEC M10), and the erased codes that it is watched for (SPEC D9)."""
+    """The limits of memory in an episode (SPEC M10), and the erased codes to watch for (SPEC D9)."""
     erased = tuple(map(squeezed, item.erased))
     return Limits(config.max_entry_tokens, config.max_scratchpad_tokens, config.max_entries, erased)
 
@@ -490,7 +503,7 @@ _ONE_QUESTION = "an action closes at most one question, and this one has"
 
 
 def encodable(op: Operation | Invalid) -> Operation | Invalid:
-    """The operation with lone surrogates replaced (by U+FFFD): no store, model or file could encode them."""
+    """The operation with lone surrogates replaced by U+FFFD, since no store, model or file can encode them."""
     if isinstance(op, (Invalid, Delete)):
         return op
     text = op.query if isinstance(op, Read) else op.text

@@ -1,8 +1,8 @@
 """The control flow of the paper's released code, where it differs from the default (``preset="released"``).
 
-``RELEASED n`` cites the numbered facts about that code: its reads count only while consecutive, its update deletes
-and adds, a malformed operation ends the action, and an action may close several questions. An empty text is carried
-out: an update to nothing deletes, an empty scratchpad clears it, an empty query keeps the one that stands, and counts.
+Only consecutive reads count, an update deletes and adds, a malformed operation ends the action, and an action may close
+several questions. Empty texts are executed: an empty update deletes, an empty scratchpad clears it, and an empty query
+keeps the last one and counts as a read. See ``docs/released.md``.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from atommem_gym.step import Closing, Phase, Shown, Step
 
 
 class ReleasedEpisode(Episode):
-    """An episode as the released checkpoint was trained on, with isolated memory and aligned answers."""
+    """An episode with the control flow of the released code, but with isolated memory and aligned answers."""
 
     _empty_texts = True
 
     def _apply(self, step: Step, position: int, op: Operation | Invalid) -> None:
         if step.outcomes and any(report.reason in ("bad_id", "aborted") for report in step.outcomes[-1].reports):
-            # RELEASED D4b: the rest of the action is lost and the chunk does not advance.
+            # As in the released code, the rest of the action is lost and the chunk does not advance.
             step.reject(position, op, "aborted", "a malformed operation before it ended the action")
             step.wrote = False
             return
@@ -61,7 +61,7 @@ class ReleasedEpisode(Episode):
             step.note(position, op, Outcome(True, twin))
 
     def _addressed_text(self, step: Step, position: int, op: Update | Delete) -> str | None:
-        """The text that the addressed entry had when it was shown; reports and returns ``None`` if there is none."""
+        """The text of the addressed entry when it was shown; if there is none, report that and return ``None``."""
         entry_id = self._resolve(step, position, op)
         if entry_id is None:
             return None
@@ -72,12 +72,12 @@ class ReleasedEpisode(Episode):
         return entry.text
 
     def _forget(self, step: Step, text: str) -> int | None:
-        """Delete the first live entry with this text; its id, ``None`` if there is none."""
+        """Delete the first live entry with this text and return its id; ``None`` if there is none."""
         twin = step.draft.find(text)
         return twin if twin is not None and step.draft.delete(twin).applied else None
 
     def _read(self, step: Step, position: int, op: Read) -> None:
-        """The fourth consecutive read gives the open question up, also while reading."""
+        """One read more than ``max_reads_per_question`` in a row closes the open question, also while reading."""
         if self._all_closed(step):
             step.reject(position, op, "question_closed", "no question is open")
         elif step.reads >= self.config.max_reads_per_question:
@@ -90,7 +90,7 @@ class ReleasedEpisode(Episode):
             step.note(position, op, Outcome(True))
 
     def _answer(self, step: Step, position: int, op: Answer) -> None:
-        """Every answer moves on to the next question; only the sole answer of an action is scored."""
+        """Each answer closes a question; it is scored only if it is the only answer of its action."""
         if self.phase is Phase.READING and not self.config.early_answer:
             step.reject(position, op, "not_yet", "questions are answered after the last chunk")
         elif self._all_closed(step):
@@ -103,14 +103,14 @@ class ReleasedEpisode(Episode):
                 self._close_question(step, Closing("unscored", op.text))
 
     def _is_empty(self, op: Operation | Invalid) -> bool:
-        """Whether it is an empty answer, which came after that code; in its own tags it is one without a box (A1)."""
+        """Whether it is an empty answer, unknown to that code; in its own dialect that is one without a box (A1)."""
         return isinstance(op, Answer) and not op.text and self.config.dialect != "released"
 
     def _all_closed(self, step: Step) -> bool:
         return self.open_question + len(step.closings) >= len(self.item.questions)
 
     def _show(self, hits: Sequence[tuple[int, float]]) -> None:
-        """The text shown is cut to ``max_memory_tokens``, yet all entries found can be named."""
+        """Cut the text shown to ``max_memory_tokens``; all entries found can be addressed."""
         room = self.config.max_memory_tokens
         shown = []
         for entry_id, score in hits:
@@ -123,7 +123,7 @@ class ReleasedEpisode(Episode):
         self.state.addressable = tuple(entry_id for entry_id, _ in hits)
 
     def _question_text(self) -> str:
-        """While reading all questions, unnumbered, one a line."""
+        """While reading, all questions, unnumbered, one per line."""
         if self.phase is Phase.READING and self.config.question_visible == "always":
             return "\n".join(question.question for question in self.item.questions)
         return super()._question_text()

@@ -1,4 +1,4 @@
-"""Whether texts hold a question's evidence, exactly or by a lenient heuristic (SPEC E12)."""
+"""Decides whether texts contain a question's evidence, exactly or by a lenient heuristic (SPEC E12)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from atommem_gym.scoring import normalize
 
 @lru_cache(maxsize=4096)
 def _padded(text: str) -> str:
-    """The normalised text between spaces, so that containment respects words; raw lower case if nothing is left."""
+    """The normalised text between spaces, so that containment means whole words; raw lower case if nothing is left."""
     return f" {normalize(text) or text.casefold().strip()} "
 
 
 def _verbatim(piece: str, text: str) -> bool:
-    """Whether the text holds the piece to the letter, and no word goes on over its edges.
+    """Whether the text contains the piece literally, not within longer words.
 
-    Where a data set glues sentences ("in 2002.Commonwealth") normalising makes one word of two.
+    Needed where a data set joins sentences ("in 2002.Commonwealth"), since normalising then makes one word of two.
     """
     start = text.find(piece) if piece else -1
     while start >= 0:
@@ -33,7 +33,7 @@ def _within_word(text: str, place: int) -> bool:
 
 
 def holds(evidence: Evidence, text: str) -> bool:
-    """Exact: the evidence is contained in the text, as normalised words or to the letter; the oracle reader's rule.
+    """Exact: the text contains the evidence, as normalised words or literally; the rule of the oracle reader.
 
     >>> piece = Evidence("Commonwealth Bank", "Commonwealth Bank sponsored it.", "2002")
     >>> holds(piece, "It began in 2002.Commonwealth Bank sponsored it.")
@@ -43,18 +43,18 @@ def holds(evidence: Evidence, text: str) -> bool:
 
 
 def held(evidence: Sequence[Evidence], text: str) -> list[bool]:
-    """:func:`holds` for many pieces and one long text, such as a prompt, of which no copy stays in memory."""
+    """:func:`holds` for many pieces and one long text, for example a prompt, which is not cached."""
     padded = _padded.__wrapped__(text)
     return [_padded(piece.text) in padded or _verbatim(piece.text.strip(), text) for piece in evidence]
 
 
 def suggests(evidence: Evidence, text: str) -> bool:
-    """Lenient: title and hop answer both occur in the text. A heuristic for policies that paraphrase."""
+    """Lenient: the text contains title and hop answer. A heuristic for policies that paraphrase."""
     padded = _padded(text)
     return _padded(evidence.title) in padded and bool(evidence.hop_answer) and _padded(evidence.hop_answer) in padded
 
 
 def all_visible(question: Record, texts: Iterable[str]) -> bool:
-    """Whether each piece of the question's evidence is held by one of the texts (exactly)."""
+    """Whether each piece of the question's evidence is in one of the texts (exactly)."""
     visible = list(texts)
     return all(any(holds(evidence, text) for text in visible) for evidence in question.evidence)

@@ -1,8 +1,8 @@
-"""One HTTP request and its whole reply, within a deadline and a size, for programs with and without an event loop.
+"""Sends one HTTP request and reads its complete reply within a deadline and a size limit, with or without asyncio.
 
-``httpx`` bounds the wait for the next byte, not the whole reply: a server that drips, or whose few kilobytes inflate to
-gigabytes, would hold a call for ever or take all memory. Here the reply is read piece by piece, inflated with a bound,
-and dropped with its connection as soon as it is too late or too large.
+``httpx`` limits the wait for the next byte, not for the whole reply: a server that sends slowly, or whose few kilobytes
+inflate to gigabytes, would block a call for ever or take all memory. Here the reply is read piece by piece, inflated up
+to a limit, and dropped with its connection as soon as it is too late or too large.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import httpx
 
 MEBIBYTE = 2**20
 LARGEST_REPLY = 16 * MEBIBYTE
-"""Bytes of a reply at most, also after inflation: a million tokens of text take a third of that."""
+"""Most bytes of a reply, also after inflation; a million tokens of text take a third of that."""
 _PIECE = 64 * 1024
 _ACCEPTED = "gzip, deflate"
 _WINDOW_BITS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
@@ -32,13 +32,13 @@ class UnreadableReplyError(Exception):
 
 
 class TooSlowError(Exception):
-    """There was no whole reply within the time for it."""
+    """The reply was not complete in time."""
 
 
 def open_client(headers: Mapping[str, str], limits: httpx.Limits) -> httpx.AsyncClient:
-    """A client for :func:`exchange`, which has the deadlines; all clients of a process share the certificates.
+    """Open a client for :func:`exchange`, which sets the deadlines. All clients of a process share the certificates,
 
-    Reading them takes longer than connecting.
+    since reading them takes longer than connecting.
     """
     return httpx.AsyncClient(timeout=None, headers=headers, limits=limits, verify=_certificates())
 
@@ -57,20 +57,20 @@ async def exchange(
     seconds: float,
     largest: int = LARGEST_REPLY,
 ) -> httpx.Response:
-    """The reply to a request, read to its end and inflated.
+    """Send a request and return its reply, read to the end and inflated.
 
     Args:
-        client: Sends it.
-        method: Such as ``POST``.
-        url: Where.
-        body: Sent as JSON.
-        seconds: For the whole exchange, from connecting to the last byte.
-        largest: Bytes of the reply's body at most, before and after inflation.
+        client: The client, from :func:`open_client`.
+        method: For example ``POST``.
+        url: The URL.
+        body: The body, sent as JSON; ``None`` for none.
+        seconds: Time for the whole exchange, from connecting to the last byte.
+        largest: Most bytes of the reply's body, before and after inflation.
 
     Raises:
-        TooSlowError: the reply was not there in time.
-        UnreadableReplyError: it is larger, or its ``Content-Encoding`` is none that was asked for or is not true.
-        httpx.RequestError: no reply came.
+        TooSlowError: the reply was not complete in time.
+        UnreadableReplyError: the reply is larger, or its ``Content-Encoding`` was not asked for or is wrong.
+        httpx.RequestError: there was no reply.
     """
     try:
         return await asyncio.wait_for(_exchange(client, method, url, body, largest), seconds)
@@ -92,7 +92,7 @@ async def _exchange(
 
 
 class _Inflated:
-    """A body that grows up to a size."""
+    """A body that is inflated piece by piece, up to a size."""
 
     def __init__(self, encoding: str, largest: int) -> None:
         self._encoding = encoding.strip().lower()
@@ -127,7 +127,7 @@ class _Inflated:
             return bytes(self._decoder.decompress(piece, room))
         except zlib.error as error:
             if self._encoding == "deflate" and self._raw == len(piece):
-                # Some servers mean the bare format.
+                # Some servers send raw deflate.
                 self._decoder = zlib.decompressobj(-zlib.MAX_WBITS)
                 try:
                     return bytes(self._decoder.decompress(piece, room))
@@ -137,17 +137,17 @@ class _Inflated:
 
 
 class BlockingClient:
-    """An ``httpx.AsyncClient`` for threads: its exchanges run on an event loop of their own, all on one thread.
+    """An ``httpx.AsyncClient`` for threads; all exchanges run on one event loop in a separate thread.
 
-    A deadline can cut off a coroutine wherever it waits, which no timeout of a socket can do for a thread.
+    A deadline can cancel a coroutine wherever it waits, which no socket timeout can do for a thread.
     """
 
     def __init__(self, *, headers: Mapping[str, str], connections: int) -> None:
-        """Open nothing yet.
+        """Prepare a client; nothing is opened yet.
 
         Args:
-            headers: Sent with every request.
-            connections: Open at a time at most.
+            headers: Headers of every request.
+            connections: Most open connections.
         """
         self._headers = dict(headers)
         self._limits = httpx.Limits(max_connections=connections)
@@ -160,7 +160,11 @@ class BlockingClient:
     def request(
         self, method: str, url: str, body: Mapping[str, Any] | None, *, seconds: float, largest: int
     ) -> httpx.Response:
-        """As :func:`exchange` does; any number of threads may ask at a time."""
+        """:func:`exchange` for threads, of which any number may call it at a time.
+
+        Raises:
+            TooSlowError, UnreadableReplyError, httpx.RequestError: as in :func:`exchange`.
+        """
         client, loop = self._opened()
         asked = asyncio.run_coroutine_threadsafe(
             exchange(client, method, url, body, seconds=seconds, largest=largest), loop
@@ -168,7 +172,7 @@ class BlockingClient:
         try:
             return asked.result()
         except BaseException:
-            # Ctrl-C: the request must not go on behind the back of a program that has gone on.
+            # Ctrl-C: the request must not continue in the background.
             asked.cancel()
             raise
 
@@ -180,18 +184,18 @@ class BlockingClient:
             finalizer()
 
     def renew_lock(self) -> None:
-        """In a forked child: do not wait for a thread of the parent."""
+        """Replace the lock in a forked child, where a thread of the parent may have held it."""
         self._lock = threading.Lock()
 
     def _opened(self) -> tuple[httpx.AsyncClient, asyncio.AbstractEventLoop]:
         loop = _shared_loop()
         with self._lock:
             if self._client is None or self._loop is not loop:
-                # A fork has another loop, and leaves its parent's connections alone.
+                # A forked child has another loop, and does not use its parent's connections.
                 self._client = open_client(self._headers, self._limits)
                 self._loop = loop
                 self._finalizer = weakref.finalize(self, _close, self._client, loop, os.getpid())
-                # At the interpreter's exit the sockets go by themselves, and the loop's thread no longer runs.
+                # At exit the sockets are closed anyway, and the thread of the loop no longer runs.
                 self._finalizer.atexit = False
             return self._client, loop
 
@@ -202,7 +206,7 @@ _clients: weakref.WeakSet[BlockingClient] = weakref.WeakSet()
 
 
 def _shared_loop() -> asyncio.AbstractEventLoop:
-    """The event loop of this process for all blocking clients; it runs in a daemon thread."""
+    """The event loop for all blocking clients of this process, which runs in a daemon thread."""
     with _starting:
         loop = _loops.get(os.getpid())
         if loop is None:

@@ -1,4 +1,4 @@
-"""What a server means when it refuses a request: which of its words say that the prompt is too long."""
+"""Interprets the refusals of servers: which of them mean that the prompt is too long."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Refusal:
     """An error that a server reports, by its HTTP status or in the body of a reply with status 200."""
 
     status: int | None
-    """``None`` where a reply with status 200 names none."""
+    """The HTTP status; ``None`` if the error came in a reply with status 200 and names none."""
     message: str
-    """The ``error.message`` of OpenAI's form, else the start of the body."""
+    """The ``error.message`` of OpenAI's form, or else the start of the body."""
     details: Mapping[str, Any]
     """The other fields of the error, unchecked."""
 
@@ -34,7 +34,7 @@ _CODES = frozenset(
         "3051",  # Mistral
     }
 )
-"""Codes and types of errors that say so, in lower case."""
+"""Codes and types of errors that mean a prompt that is too long, in lower case."""
 
 _N = r"-?\d[\d,_]*"
 _WORDS = re.compile(
@@ -75,7 +75,7 @@ _WORDS = re.compile(
     re.IGNORECASE,
 )
 _WEAK = re.compile(r"context[ _](?:length|size|window)|maximum (?:model |input )?length|max_model_len", re.IGNORECASE)
-"""Enough where the server blames the request; not where it blames itself, which may lack memory for its context."""
+"""Enough if the server blames the request, but not if it blames itself: it may lack memory for its context."""
 
 _LIMIT = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -114,21 +114,21 @@ _PROMPT = tuple(
     )
 )
 _MOST_TOKENS = 10**9
-"""No context is longer, and what is reckoned with these numbers stays in the range of floats."""
+"""No context is longer; larger numbers are ignored."""
 
-# vLLM stops counting at its limit, and counts characters only where there are far too many of them.
+# vLLM stops counting at its limit, and counts characters only if there are far too many of them.
 _VAGUE = re.compile(r"at least \d|upper bound", re.IGNORECASE)
 
 
 _NO_TOKENS = re.compile(r"\d (?:characters|bytes)\b|maxLength", re.IGNORECASE)
-"""Lengths in something else than tokens."""
+"""Lengths that are not in tokens."""
 
 
 def too_long(refusal: Refusal) -> bool:
     """Whether a server refuses a prompt (or a text to embed) because it is too long.
 
-    Understood are the words of vLLM, SGLang, llama.cpp, Text Generation and Embeddings Inference, Ollama, LM Studio,
-    LiteLLM and hosted services; where a server blames itself (5xx, as llama.cpp did), only words that say just this.
+    It knows the messages of vLLM, SGLang, llama.cpp, Text Generation and Embeddings Inference, Ollama, LM Studio,
+    LiteLLM and hosted services. If a server blames itself (5xx, as llama.cpp did), only unambiguous messages count.
 
     >>> too_long(Refusal(400, "max_tokens must be at least 1, got -1860.", {}))
     True
@@ -139,7 +139,7 @@ def too_long(refusal: Refusal) -> bool:
     if status == 413:
         return True
     if status in (401, 402, 403, 404, 405, 408, 409, 425, 429):
-        # A quota of tokens a minute is exceeded, too, and waiting helps.
+        # Also quotas of tokens per minute are "exceeded", for which waiting helps.
         return False
     codes = [refusal.details.get(name) for name in ("code", "type")]
     if any(isinstance(code, (str, int)) and str(code)[:40].lower() in _CODES for code in codes):
@@ -148,7 +148,7 @@ def too_long(refusal: Refusal) -> bool:
 
 
 def lengths(refusal: Refusal) -> tuple[int | None, int | None]:
-    """Tokens of the prompt and of the context, as a refusal that says :func:`too_long` names them.
+    """The tokens of the prompt and of the context in a refusal that is :func:`too_long`; ``None`` if not named.
 
     >>> lengths(Refusal(400, "The input (9000 tokens) is longer than the model's context length (8192 tokens).", {}))
     (9000, 8192)
@@ -164,7 +164,7 @@ def lengths(refusal: Refusal) -> tuple[int | None, int | None]:
 
 
 def unknown_parameter(refusal: Refusal, sent: Sequence[str]) -> str | None:
-    """Which of the parameters that were sent a server refuses to take at all, ``None`` if it refuses none.
+    """The parameter among ``sent`` that a server does not support; ``None`` if it refuses none.
 
     >>> message = "Unsupported value: 'temperature' does not support 0.7 with this model."
     >>> unknown_parameter(Refusal(400, message, {"param": "temperature"}), ["temperature", "max_tokens"])
@@ -175,7 +175,7 @@ def unknown_parameter(refusal: Refusal, sent: Sequence[str]) -> str | None:
     named = refusal.details.get("param")
     if isinstance(named, str) and named in sent:
         return named
-    # The one that is refused stands first, the remedy after it.
+    # The message names the refused parameter first, and the remedy after it.
     places = {name: re.search(rf"(?<![\w]){re.escape(name)}(?![\w])", refusal.message) for name in sent}
     found = {name: place.start() for name, place in places.items() if place}
     return min(found, key=found.__getitem__) if found else None

@@ -1,4 +1,4 @@
-"""The whole family in one table, and how a task of one's own joins it."""
+"""The table of all tasks, and the registration of custom ones."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ __all__ = ["TASKS", "Task", "configure", "load_items", "register_all", "register
 
 
 def _of_records(dataset: str) -> ItemsFactory:
-    """Items from a data set's records, or generated ones of the shape that has its name (SPEC D1)."""
+    """Makes items of the records of a data set, or generated ones of the same shape (SPEC D1)."""
 
     def items(config: EnvConfig) -> Items:
-        # Registering must be quick: `import atommem_gym` loads neither pyarrow nor a generator.
+        # Imported here, since `import atommem_gym` must be quick and load neither pyarrow nor a generator.
         from atommem_gym.records.items import RecordItems
         from atommem_gym.records.sources import load_split
         from atommem_gym.worlds.synthetic.items import of_shape
@@ -38,7 +38,7 @@ def _of_records(dataset: str) -> ItemsFactory:
 
 
 def _of_contexts(dataset: str) -> ItemsFactory:
-    """Items from a data set of contexts (SPEC E14); nothing is generated in its shape."""
+    """Makes items of a data set of contexts (SPEC E14), for which there are no generated records."""
 
     def items(config: EnvConfig) -> Items:
         from atommem_gym.records.contexts import ContextItems, loadable, warn_of_shared
@@ -112,15 +112,15 @@ TASKS: dict[str, Task] = {
         _asks_contexts("LongMemEval", "longmemeval", "dated chats with an assistant, a question each", abstention=True),
     )
 }
-"""Every member of the family by its task's name: those that read a data set, and the worlds, each from its folder."""
+"""All tasks by name: data sets, generated worlds, and those that were registered."""
 
 _OURS = frozenset(TASKS)
 
 
 def register_task(task: Task) -> str:
-    """Let ``gymnasium.make`` and ``gymnasium.make_vec`` know a task, and return its id.
+    """Register a task with ``gymnasium.make`` and ``gymnasium.make_vec``, and return its id.
 
-    An import makes it known to one process: a worker process has to import the module that registers it, as with any
+    Registration holds for one process: a worker process must import the module that registers it, as with any
     Gymnasium environment (``gymnasium.make("my_package:AtomMem-Mine-v0")`` does).
 
     >>> from atommem_gym.worlds.synthetic import SyntheticItems
@@ -131,14 +131,14 @@ def register_task(task: Task) -> str:
     >>> del TASKS["Tiny"], gym.registry["AtomMem-Tiny-v0"]
 
     Raises:
-        ConfigError: the name is taken by another task, or is no part of a Gymnasium id.
+        ConfigError: the name is taken by a task of this package, or cannot be part of a Gymnasium id.
     """
     if not task.name.replace("_", "").replace("-", "").isalnum():
         raise ConfigError(f"the task name {task.name!r} must be letters, digits, '-' and '_', to be part of an id")
     if task.name in _OURS:
         raise ConfigError(f"the task name {task.name!r} is taken by {TASKS[task.name].env_id}; choose another one")
     TASKS[task.name] = task
-    # Registering a changed task again, as in a notebook, replaces it without Gymnasium's warning.
+    # Registering a changed task again, for example in a notebook, replaces it without Gymnasium's warning.
     gym.registry.pop(task.env_id, None)
     _register(task)
     return task.env_id
@@ -159,19 +159,19 @@ def _register(task: Task) -> None:
         # the first reset it raises by itself, and the tests run Gymnasium's checker on every id.
         order_enforce=False,
         disable_env_checker=True,
-        # One vector environment serves all tasks, and a plain one those without a class of their own.
+        # One vector environment class serves all tasks, and one plain class those without their own.
         kwargs={"task": task.name},
     )
 
 
 def resolve_env_id(name: str) -> str:
-    """The id of an environment from its id or its task's name, letter case aside.
+    """The id of an environment, from its id or the name of its task, ignoring case.
 
     >>> resolve_env_id("hotpotqa")
     'AtomMem-HotpotQA-v0'
 
     Raises:
-        ConfigError: there is none; the message suggests one.
+        ConfigError: there is no such environment; the message suggests one.
     """
     known = {key.casefold(): task.env_id for task in TASKS.values() for key in (task.name, task.env_id)}
     found = known.get(name.casefold())
@@ -191,12 +191,12 @@ def _proposed(name: str, known: Mapping[str, str]) -> str:
 
 
 def task_of(env_id: str) -> Task | None:
-    """The task of a Gymnasium id; ``None`` if no task has it."""
+    """The task with a Gymnasium id; ``None`` if there is none."""
     return next((task for task in TASKS.values() if task.env_id == env_id), None)
 
 
 def configure(task_name: str, keywords: Mapping[str, Any]) -> EnvConfig:
-    """The configuration of an environment; a task that is not registered has no keyword arguments of its own.
+    """Resolve the keyword arguments of a task; a task that is not registered adds none of its own.
 
     Raises:
         ConfigError: a keyword is unknown, has a bad value, or contradicts another one.
@@ -206,10 +206,10 @@ def configure(task_name: str, keywords: Mapping[str, Any]) -> EnvConfig:
 
 
 def load_items(task_name: str, config: EnvConfig) -> Items:
-    """The items of a task: its data set's records, or generated ones of the same shape (SPEC D1).
+    """Load the items of a task: its data set's records, or generated ones (SPEC D1).
 
     Raises:
-        ConfigError: the task generates its records and was given another source, or the settings do not fit the items.
+        ConfigError: the task is not registered, or the configuration does not fit its items.
         DatasetUnavailableError: the source cannot be read.
     """
     if task_name not in TASKS:

@@ -1,4 +1,4 @@
-"""The words of an episode: its phases, its state, a step that is decided but not done, and what a step returns."""
+"""The types of an episode: phases, state, a step that is decided but not applied, and the result of a step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Phase(IntEnum):
 
 
 class Shown(NamedTuple):
-    """An entry as a read shows it."""
+    """An entry in the result of a read."""
 
     id: int
     text: str
@@ -37,13 +37,15 @@ class OperationReport:
     """A rejected or cut operation (SPEC M11)."""
 
     operation: str
+    """The kind of the operation, or ``action``."""
     position: int
     """Place in the action, counted from 1; 0 means the action as a whole."""
     reason: str
-    """A stable code, see ``REASONS``."""
+    """A stable code, one of ``REASONS``."""
     detail: str
+    """The reason in words."""
     written: str = ""
-    """What the dialect calls the operation, if not ``operation``."""
+    """The dialect's name of the operation, if it differs from ``operation``."""
 
     @property
     def line(self) -> str:
@@ -74,38 +76,38 @@ REASONS: dict[str, str] = {
 }
 """Every reason code of ``info["rejected"]``, with its meaning."""
 CUTS = ("too_long", "cut", "embedded_in_part")
-"""The reasons that do not reject: the operation was executed."""
+"""The reasons with which the operation was still executed, with a shortened text."""
 WHOLE_ACTION = "action"
-"""The kind of a report that is about the action and not about one of its operations."""
+"""The kind in a report about the whole action."""
 Became = Literal["applied", "cut", "rejected"]
 
 
 class OperationOutcome(NamedTuple):
-    """What became of one operation of an action: decided by the episode, and read by everything that tells of it."""
+    """The result of one operation of an action, from which all reports, traces and credits are made."""
 
     position: int
     """Place in the action, counted from 1; 0 means the action as a whole."""
     operation: Operation | Invalid | None
-    """As it was written; ``None`` if this is about the action as a whole."""
+    """The operation as written; ``None`` if this is about the action as a whole."""
     applied: bool
-    """Whether it was executed, with its text cut or not."""
+    """Whether it was executed, perhaps with a shortened text."""
     entry_id: int | None = None
     """The entry that was created, updated or deleted."""
     reports: tuple[OperationReport, ...] = ()
-    """Why it was rejected, or what was cut; empty if it was executed as it stands."""
+    """Why it was rejected, or what was cut; empty if it was executed as written."""
     stored: str | None = None
-    """The text of the entry after the operation, cut to its limit; ``None`` if there is no such entry any more."""
+    """The text of the entry after the operation, cut to its limit; ``None`` if the entry does not exist."""
     replaced: int | None = None
-    """The entry in whose place this one was written (``preset="released"``)."""
+    """The entry that this one replaces (``preset="released"``)."""
 
     @property
     def kind(self) -> str:
-        """The operation's name; what a report is about, if it is none of the action's operations."""
+        """The kind of the operation; without an operation, that of its report."""
         return self.reports[0].operation if self.operation is None else self.operation.kind
 
     @property
     def became(self) -> Became:
-        """In a word."""
+        """``applied``, ``cut`` or ``rejected``."""
         return ("cut" if self.reports else "applied") if self.applied else "rejected"
 
 
@@ -115,64 +117,76 @@ class Closing:
 
     how: str
     """``answered``, ``read_limit``, ``unanswered`` (the episode ended first), ``not_erased`` (answered while memory
-    kept what was to be erased, SPEC D9), or ``unscored`` (``preset="released"``: one of several answers in an action,
-    or in its dialect one without a box to a question that has no answer)."""
+    kept an erased code, SPEC D9), or ``unscored`` (``preset="released"``: one of several answers in an action; in the
+    dialect ``released`` also an answer without a box to a question without an answer)."""
     answer: str = ""
+    """The answer; empty if there was none."""
     score: float = 0.0
+    """The score, in [0, 1]."""
 
 
 class Past(Protocol):
-    """What a recorder or a ledger has noted of a running episode; forks and snapshots take it along (SPEC M14)."""
+    """What a recorder or a ledger knows about a running episode; forks and snapshots take it along (SPEC M14)."""
 
     def branch(self) -> Past:
-        """What a fork that is made now takes along; picklable."""
+        """The picklable past of a fork that is made now."""
         ...
 
 
 class Intervention(Protocol):
-    """Changes what actions do in a fork that asks what would have come of something else."""
+    """Changes the operations of actions in a fork, for counterfactuals."""
 
     def operations(self, said: list[Operation | Invalid]) -> list[Operation | Invalid]:
-        """What is executed in place of the operations of an action."""
+        """The operations to execute instead of those of an action."""
         ...
 
     def addressed(self, step: Step, position: int, operation: Update | Delete) -> int | None:
-        """The id of the entry that an operation means, alive or not; ``None`` if there never was such an entry."""
+        """The id of the entry that an operation refers to, live or not; ``None`` if there never was such an entry."""
         ...
 
 
 @dataclass(slots=True)
 class EpisodeState:
-    """All that changes during an episode; picklable (SPEC M14)."""
+    """Everything that changes during an episode; picklable (SPEC M14)."""
 
     memory: Memory
+    """The memory."""
     chunk: int = 0
-    """Chunks acted upon; the current chunk's index while reading."""
+    """Chunks that are done; while reading, the index of the current chunk."""
     steps: int = 0
+    """Steps taken."""
     reads: int = 0
-    """Executed reads of the open question (``preset="released"``: consecutive reads)."""
+    """Reads executed for the open question (``preset="released"``: consecutive reads)."""
     query: str = ""
     """The query whose result the current observation shows."""
     shown: tuple[Shown, ...] = ()
+    """The result of the last read, best first."""
     addressable: tuple[int, ...] = ()
-    """Ids that the read returned, best first; ``shown`` unless whole entries were cut away."""
+    """Ids that the read found, best first; those in ``shown`` and, under ``preset="released"``, also cut ones."""
     feedback: tuple[str, ...] = ()
+    """The lines of feedback in the current observation."""
     closings: list[Closing] = field(default_factory=list)
+    """How each closed question was closed, in order."""
     applied: Counter[str] = field(default_factory=Counter)
+    """Executed operations by kind."""
     rejected: int = 0
+    """Number of reports: rejected and cut operations."""
     peak_entries: int = 0
+    """Most live entries at any time."""
     found: set[tuple[int, int]] = field(default_factory=set)
-    """(question, evidence) seen while answering, exactly or by the lenient heuristic."""
+    """(question, evidence) pairs seen while answering, exactly or by the lenient heuristic."""
     found_exactly: set[tuple[int, int]] = field(default_factory=set)
+    """(question, evidence) pairs seen exactly."""
     recall_gained: float = 0.0
-    """How much the last step added to the evidence recall."""
+    """The increase of the evidence recall in the last step."""
     over: bool = False
+    """Whether the episode has ended."""
     reader: ReaderCosts = field(default_factory=ReaderCosts)
-    """What the frozen reader has cost, where one answers (SPEC E13)."""
+    """The costs of the frozen reader, if there is one (SPEC E13)."""
 
     def copy(self) -> EpisodeState:
-        """The same state, which can be changed on its own; what cannot change is shared."""
-        # By hand, since a fork does it: ``dataclasses.replace`` and ``Counter.copy`` cost more than all the rest.
+        """A copy that can be changed independently; immutable parts are shared."""
+        # By hand, since forks need it: ``dataclasses.replace`` and ``Counter.copy`` cost more than all the rest.
         twin = object.__new__(EpisodeState)
         for name in _FIELDS:
             setattr(twin, name, getattr(self, name))
@@ -191,37 +205,43 @@ _FIELDS = tuple(field.name for field in fields(EpisodeState))
 
 @dataclass(slots=True)
 class Step:
-    """What an action will do once its texts are embedded and its entries stored."""
+    """What an action will do when its texts are embedded and its entries stored."""
 
     draft: Draft
+    """The changes of the memory."""
     query: str = ""
-    """To be searched after the writes; empty for none."""
+    """The query to search after the writes; empty if there is none."""
     requests: list[ScoreRequest] = field(default_factory=list)
-    """Answers to score, in the order of ``closings`` that are ``answered``."""
+    """The answers to score, in the order of the ``closings`` that are ``answered``."""
     closings: list[Closing] = field(default_factory=list)
+    """How the step closes questions, in order."""
     unread: dict[int, ReadRequest] = field(default_factory=dict)
-    """What a frozen reader must answer before the answers are scored, by place in ``requests`` (SPEC E13)."""
+    """What a frozen reader must answer before the answers are scored, by index in ``requests`` (SPEC E13)."""
     readings: tuple[Reading, ...] = ()
-    """What it answered, in that order."""
+    """The reader's answers, in the order of ``unread``."""
     operations: list[Operation | Invalid] = field(default_factory=list)
+    """The operations of the action, as parsed."""
     outcomes: list[OperationOutcome] = field(default_factory=list)
-    """What was decided, one for each operation, in the order in which they are written."""
+    """The result of each operation, in the order in which they are written."""
     applied: dict[str, int] = field(default_factory=dict)
-    """How many operations of each kind are executed; :meth:`note` keeps these counts, the reports and the feedback."""
+    """Executed operations by kind; :meth:`note` keeps these counts, the reports and the feedback."""
     reports: list[OperationReport] = field(default_factory=list)
+    """Reports of rejected and cut operations."""
     feedback: list[str] = field(default_factory=list)
+    """Lines of feedback for the next observation."""
     reads: int = 0
+    """Executed reads of the question that is open after the step."""
     wrote: bool = False
-    """Holds a create or a well-formed update (what ``advance="on_write"`` waits for)."""
+    """Whether the action has a create or a well-formed update, which ``advance="on_write"`` requires."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """What the dialect calls the operations, where that differs."""
+    """The dialect's names of operations, where they differ."""
     opening: bool = False
-    """The step that leads to the first observation."""
+    """Whether this is the step before the first observation."""
 
     def note(self, position: int, operation: Operation | Invalid | None, outcome: Outcome) -> None:
-        """Note what became of an operation, or of the action as a whole (``None``, position 0).
+        """Record the outcome of an operation, or of the action as a whole (``None``, position 0).
 
-        Every count, report and line of feedback comes from here: an executed create is confirmed with its id, and what
+        All counts, reports and feedback are made here: an executed create is confirmed with its id, and everything that
         was rejected or cut is reported (SPEC M11).
         """
         applied, entry_id, reason, detail, replaced = outcome
@@ -240,20 +260,20 @@ class Step:
         self.outcomes.append(OperationOutcome(position, operation, applied, entry_id, reports, stored, replaced))
 
     def take(self, readings: Sequence[Reading]) -> None:
-        """Put the frozen reader's answers, one for each of ``unread``, where the policy gave none."""
+        """Use the frozen reader's answers, one for each of ``unread``, as the predictions of their requests."""
         self.readings = tuple(readings)
         for place, reading in zip(self.unread, self.readings, strict=True):
             self.requests[place] = replace(self.requests[place], prediction=reading.answer)
 
     def reject(self, position: int, operation: Operation | Invalid, reason: str, detail: str) -> None:
-        """Note that an operation is not executed."""
+        """Record that an operation is rejected."""
         self.note(position, operation, Outcome(False, reason=reason, detail=detail))
 
     def report_part(self, entry_id: int | None, detail: str) -> None:
-        """Note that the text of an entry, or the query (``None``), was embedded in part (SPEC M18).
+        """Report that the text of an entry, or the query (``None``), was embedded in part (SPEC M18).
 
-        An entry that no operation of this step wrote is left out. A query that was not read in this step, but stood
-        before it, has the position 0.
+        An entry that no operation of this step wrote is not reported. A query that is older than this step
+        has the position 0.
         """
         for place in reversed(range(len(self.outcomes))):
             outcome = self.outcomes[place]
@@ -265,7 +285,7 @@ class Step:
             self.outcomes.append(OperationOutcome(0, None, True, None, (self._note_part("read", 0, detail),)))
 
     def _embeds(self, outcome: OperationOutcome, entry_id: int | None) -> bool:
-        """Whether an operation wrote this entry's text, or (``None``) asked for the query that is searched."""
+        """Whether an operation wrote the text of this entry, or (``None``) set the query that is searched."""
         if entry_id is None:
             return isinstance(outcome.operation, Read) and outcome.operation.query == self.query
         return isinstance(outcome.operation, (Create, Update)) and outcome.entry_id == entry_id
@@ -279,10 +299,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What Gymnasium's ``step`` returns."""
+    """The result of Gymnasium's ``step``."""
 
     observation: Observation
+    """The next observation (SPEC E10)."""
     reward: float
+    """The reward."""
     terminated: bool
+    """Whether all questions are closed (SPEC E6)."""
     truncated: bool
+    """Whether the step limit ended the episode (SPEC E6)."""
     info: dict[str, Any]
+    """See SPEC E11."""

@@ -1,4 +1,4 @@
-"""What a member of the family is: where its items come from, which keyword arguments it adds, what is hard about it."""
+"""Defines a task: where its items come from, which keyword arguments it adds, and what ``difficulty=`` means."""
 
 from __future__ import annotations
 
@@ -15,41 +15,45 @@ if TYPE_CHECKING:
 
 ItemsFactory: TypeAlias = "Callable[[EnvConfig], Items]"
 DIFFICULTIES_KEPT = 32
-"""Difficulties whose items an environment keeps; making them anew costs a moment, keeping them memory."""
+"""Most difficulties whose items an environment keeps in memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One member of the family; ``register_task`` makes ``AtomMem-{name}-v{version}`` of it.
+    """One task; ``register_task`` registers it as ``AtomMem-{name}-v{version}``.
 
-    What is given by a name, ``"package.module:attribute"``, is imported when an environment is made: then the
-    environment's spec has a JSON form, and registering costs nothing.
+    Values that are names, ``"package.module:attribute"``, are imported when an environment is made, so that the
+    environment's spec has a JSON form and registering costs nothing.
     """
 
     name: str
+    """The name; part of the id, so letters, digits, ``-`` and ``_``."""
     items: str | ItemsFactory
-    """Makes the items from the configuration."""
+    """Makes the items of a configuration."""
     options: str | type[Any] | None = None
-    """The task's own keyword arguments: a frozen dataclass of JSON values that raises ``ConfigError``."""
+    """The task's own keyword arguments: a frozen dataclass of JSON values that raises ``ConfigError`` for bad ones."""
     defaults: Mapping[str, Any] = field(default_factory=dict)
-    """Keyword defaults that differ from ``EnvConfig``'s."""
+    """Defaults of keyword arguments that differ from ``EnvConfig``'s."""
     summary: str = ""
-    """One line for tables."""
+    """A description in one line, for tables."""
     difficulty: str | DifficultyRule | None = None
-    """What ``difficulty=`` means: the knobs' values, from it and the configuration without it."""
+    """What ``difficulty=`` means: keyword arguments, computed from it and the configuration without it."""
     entry_point: str = "atommem_gym.envs:AtomMemEnv"
+    """The plain environment class."""
     vector_entry_point: str = "atommem_gym.envs:AtomMemVectorEnv"
+    """The vector environment class."""
     dataset: str | None = None
-    """Whose records it reads, a name of ``atommem_gym.records.sources``; ``None`` for all others."""
+    """The data set that it reads, one of ``atommem_gym.records.sources.DATASETS``; ``None`` if none."""
     version: int = 0
+    """The version in the id; any change of semantics raises it."""
     abstention: bool = False
-    """Whether questions may have no answer (SPEC R5): then prompts say so, and abstentions are reported apart."""
+    """Whether questions may have no answer (SPEC R5); if so, prompts say so and abstentions are reported separately."""
     contexts: bool = False
-    """Whether an item is a whole context with some of its questions (SPEC E14): then documents are not counted."""
+    """Whether an item is a whole context with some of its questions (SPEC E14); if so, ``num_docs`` is refused."""
 
     @property
     def env_id(self) -> str:
-        """The Gymnasium id; any change of semantics raises its version."""
+        """The Gymnasium id."""
         return f"AtomMem-{self.name}-v{self.version}"
 
     def config(self, keywords: Mapping[str, Any]) -> EnvConfig:
@@ -83,7 +87,7 @@ class Task:
 
 
 def _without_documents(keywords: Mapping[str, Any], env_id: str) -> dict[str, Any]:
-    """The keywords without a count of documents; 0 and ``None`` are what a context says of itself."""
+    """The keywords without ``num_docs``, which may only be 0 or ``None``."""
     if keywords.get("num_docs") not in (None, 0):
         raise ConfigError(
             f"num_docs={keywords['num_docs']!r} contradicts {env_id}: contexts come whole, without distractors; leave "
@@ -98,10 +102,10 @@ def _without_documents(keywords: Mapping[str, Any], env_id: str) -> dict[str, An
 
 
 class ItemsByDifficulty:
-    """The items of an environment at any other difficulty, made when they are asked for."""
+    """The items of an environment at other difficulties, made on demand."""
 
     def __init__(self, task: Task | None, keywords: Mapping[str, Any]) -> None:
-        """``keywords`` are the explicit ones; without a task (items of one's own) there are no difficulties."""
+        """``keywords`` are the explicit keyword arguments; without a task (custom items) there are no difficulties."""
         self._task = task
         self._keywords = dict(keywords)
         self._made: dict[float, tuple[EnvConfig, Items]] = {}
@@ -110,7 +114,7 @@ class ItemsByDifficulty:
         """Configuration and items at a difficulty.
 
         Raises:
-            ConfigError: it is no number from 0 to 1, or the environment has no difficulties.
+            ConfigError: it is not a number from 0 to 1, or the environment has no difficulties.
         """
         chosen = check_difficulty(difficulty)
         if chosen in self._made:
@@ -127,14 +131,14 @@ class ItemsByDifficulty:
 
 
 def load_attribute(found: Any, what: str) -> Any:
-    """What a name such as ``"package.module:attribute"`` means.
+    """Import the object that a name such as ``"package.module:attribute"`` refers to.
 
     Args:
         found: The name; anything but a string is returned as it is.
-        what: What it names, for the error, such as ``"options"``.
+        what: What it is, for the error, for example ``"options"``.
 
     Raises:
-        ConfigError: there is nothing of this name.
+        ConfigError: there is no such object.
     """
     if not isinstance(found, str):
         return found

@@ -1,4 +1,4 @@
-"""Counts and cuts text in tokens, so that every limit of an episode means the same with whatever tokenizer is named."""
+"""Counts and cuts text in tokens, so that every limit means the same with every tokenizer."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ CJK = (
     "\u3105-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff66-\uffdc"
     "\U0001aff0-\U0001b16f\U00020000-\U0003ffff"
 )
-"""Characters that are a word each, as ranges for the inside of a regular expression's ``[]``."""
+"""Characters that are each a word, as ranges for the inside of a regular expression's ``[]``."""
 
 _LETTER = rf"[^\W{CJK}]"
 _WORDS = re.compile(rf"{_LETTER}{{1,8}}|\S|\s{{8}}")
 _ASCII_WORDS = re.compile(r"[0-9A-Z_a-z]{1,8}|\S|\s{8}")
-"""The same for texts of ASCII alone, nearly twice as fast."""
+"""The same for ASCII texts, nearly twice as fast."""
 _SINGLE, _WORD, _SPACE, _GAP = range(4)
-# By kind: 8 characters of a word are a token, the rest of it too; 8 of white space are one, the rest of it none.
+# By kind: every 8 characters of a word are a token, and so is the rest; every 8 of white space, but not the rest.
 _SHIFT = np.array([0, 3, 3, 62], np.int64)
 _ROUNDING = np.array([0, 7, 0, 0], np.int64)
 _SHORT = 256
-"""Up to so many characters, or tokens, the regular expression is faster than the arrays are."""
+"""Up to this many characters or tokens the regular expression is faster than arrays."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Where the tokens of a text begin, how many there are, and the text cut to a number of them."""
+    """Finds, counts and cuts the tokens of texts."""
 
     name: str
     """The name by which ``load_tokenizer`` finds it again."""
@@ -60,17 +60,18 @@ class Tokenizer(Protocol):
         ...
 
     def count(self, text: str) -> int:
-        """How many tokens ``text`` has: ``len(starts(text))``, without special tokens."""
+        """The number of tokens in ``text``: ``len(starts(text))``, without special tokens."""
         ...
 
     def counts(self, texts: Sequence[str]) -> list[int]:
-        """``count`` of every text, in one batch where the library has one."""
+        """``count`` of each text, in one batch if the library supports it."""
         ...
 
     def cut(self, text: str, limit: int) -> str:
-        """``text`` itself if it has at most ``limit`` tokens, else its longest prefix of whole tokens that has.
+        """Cut ``text`` to its longest prefix of whole tokens with at most ``limit`` tokens.
 
-        A prefix that was cut has no trailing white space and at most ``limit`` tokens when counted by itself.
+        A text that has at most ``limit`` tokens is returned unchanged. A prefix has no trailing white space, and has at
+        most ``limit`` tokens when it is counted by itself.
         """
         ...
 
@@ -80,7 +81,7 @@ class WordTokenizer:
 
     A token is up to 8 characters of one word (letters, digits, underscore), one CJK character, or one punctuation
     mark or symbol. White space belongs to no token, but every full run of 8 white-space characters is one, so a text
-    of *n* tokens is never longer than 15 *n* + 7 characters. Every ``str`` has tokens, also with lone surrogates.
+    of *n* tokens is never longer than 15 *n* + 7 characters. Any ``str`` is valid, also with lone surrogates.
 
     >>> words = WordTokenizer()
     >>> words.starts("Marie Curie's notebooks, 1897").tolist()
@@ -103,7 +104,7 @@ class WordTokenizer:
         return offsets
 
     def start(self, text: str, token: int) -> int:
-        """Where one token begins: ``starts(text)[token]`` without all the others.
+        """Where one token begins: ``starts(text)[token]``, without computing the others.
 
         Raises:
             IndexError: ``text`` has no such token.
@@ -122,13 +123,13 @@ class WordTokenizer:
     def count(self, text: str) -> int:
         """See ``Tokenizer.count``."""
         if len(text) <= _SHORT:
-            # Quicker than findall: no string is made for a token.
+            # Quicker than findall, which makes a string per token.
             return _words(text).subn("", text)[1]
         return int(_runs(text)[2].sum())
 
     def counts(self, texts: Sequence[str]) -> list[int]:
         """See ``Tokenizer.counts``."""
-        # All at once is ten times as fast as one by one.
+        # All at once, which is ten times as fast as one by one.
         ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 1) - 1
         begins, _, tokens = _runs("\0".join(texts), gaps=ends[:-1])
         up_to = np.concatenate([[0], np.cumsum(tokens)])[np.searchsorted(begins, ends)]
@@ -153,9 +154,9 @@ def _token(text: str, number: int) -> re.Match[str] | None:
 
 
 def _runs(text: str, gaps: Offsets | None = None) -> tuple[Offsets, npt.NDArray[np.uint8], Offsets]:
-    """Maximal runs of characters of one kind: where each begins, its kind, and how many tokens it is, ``[runs]``.
+    """Maximal runs of characters of one kind: where each begins, its kind, and its number of tokens, ``[runs]`` each.
 
-    The characters at ``gaps`` are of no token and end every run.
+    The characters at ``gaps`` belong to no token and end a run.
     """
     kinds = _kinds()[np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), np.uint32)]
     if gaps is not None:
@@ -170,7 +171,7 @@ def _runs(text: str, gaps: Offsets | None = None) -> tuple[Offsets, npt.NDArray[
 
 @functools.cache
 def _kinds() -> npt.NDArray[np.uint8]:
-    """Whether a character is a token by itself, part of a word, or white space, by code point: ``[0x110000]``."""
+    """The kind of each code point (a token by itself, part of a word, or white space): ``[0x110000]``."""
     everything = "".join(map(chr, range(sys.maxunicode + 1)))
     kinds = np.full(len(everything), _SINGLE, np.uint8)
     for kind, pattern in ((_WORD, f"{_LETTER}+"), (_SPACE, r"\s+")):
@@ -180,7 +181,7 @@ def _kinds() -> npt.NDArray[np.uint8]:
 
 
 class _VocabularyTokenizer:
-    """What tokenizers with a vocabulary share: cutting at a token whose prefix, tokenized anew, keeps the limit."""
+    """The base of tokenizers with a vocabulary: it cuts so that the prefix, tokenized again, keeps the limit."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -198,7 +199,7 @@ class _VocabularyTokenizer:
         if self.count(text) <= limit:
             return text
         starts = self.starts(text)
-        # A prefix may merge otherwise than inside the whole text, and then have a token more than it had there.
+        # A prefix may merge differently than within the whole text, and then have one token more.
         for kept in range(max(limit, 0), 0, -1):
             prefix = text[: int(starts[kept])].rstrip()
             if self.count(prefix) <= limit:
@@ -207,7 +208,7 @@ class _VocabularyTokenizer:
 
 
 class HuggingFaceTokenizer(_VocabularyTokenizer):
-    """A fast Hugging Face tokenizer, by its hub name or its folder; no special tokens are added.
+    """A fast Hugging Face tokenizer, from the hub or a folder; no special tokens are added.
 
     Text that spells a special token (``<|im_end|>``) counts as that one token, as it would in a prompt.
     """
@@ -223,7 +224,7 @@ class HuggingFaceTokenizer(_VocabularyTokenizer):
         """See ``Tokenizer.starts``."""
         encoding = self._backend.encode(_encodable(text), add_special_tokens=False)
         starts = np.fromiter((start for start, _ in encoding.offsets), np.int64, len(encoding.offsets))
-        # A normalizer may report an inserted character at offset 0; it begins where the token before it did.
+        # A normalizer may report offset 0 for an inserted character; it begins where the token before it does.
         return np.maximum.accumulate(starts)
 
     def count(self, text: str) -> int:
@@ -261,7 +262,7 @@ class TiktokenTokenizer(_VocabularyTokenizer):
 
 
 def _encodable(text: str) -> str:
-    """``text`` with lone surrogates, which UTF-8 cannot hold, replaced one for one so that offsets stay the same."""
+    """``text`` with each lone surrogate replaced by one character, since UTF-8 cannot hold them; offsets stay."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -270,19 +271,19 @@ def _encodable(text: str) -> str:
 
 
 _loaded: dict[str, Tokenizer] = {}
-_loading = threading.RLock()  # a tokenizer of the user's own may load the one that it stands on
+_loading = threading.RLock()  # reentrant: a custom tokenizer may load the tokenizer that it wraps
 
 
 def load_tokenizer(name: str) -> Tokenizer:
-    """The tokenizer called ``name``, loaded once per process.
+    """Load the tokenizer called ``name``, once per process.
 
     Args:
-        name: ``"words"``; ``"tiktoken:NAME"``, such as ``"tiktoken:cl100k_base"``; ``"package.module:name"``, a
-            tokenizer of your own, called without arguments; else a Hugging Face hub name, such as
+        name: ``"words"``; ``"tiktoken:NAME"``, for example ``"tiktoken:cl100k_base"``; ``"package.module:name"``, a
+            custom tokenizer, called without arguments; otherwise a Hugging Face hub name, for example
             ``"Qwen/Qwen3-8B"``, or a folder that holds a saved tokenizer.
 
     Raises:
-        ConfigError: there is none of that name, or one of your own has another form (:mod:`atommem_gym.plugins`) or
+        ConfigError: there is no such tokenizer, or a custom one has another form (:mod:`atommem_gym.plugins`) or
             may not be imported (:mod:`atommem_gym.trust`); the message says what was tried and what helps.
     """
     if not isinstance(name, str) or not name.strip():
@@ -310,10 +311,10 @@ def _load(name: str) -> Tokenizer:
 
 
 def _own_tokenizer(name: str) -> Tokenizer:
-    """A tokenizer of the user's own, which has counted one text as a tokenizer does."""
+    """Load a custom tokenizer, checked by tokenizing one text."""
     tokenizer: Tokenizer = load_plugin("tokenizer", name)
     text, remedy = "One text, to begin with.", FORMS["tokenizer"].remedy
-    # Counts are remembered by the name.
+    # Counts are cached by the name.
     if tokenizer.name in {"words", *(other.name for other in _loaded.values())}:
         raise ConfigError(
             f"tokenizer={name!r} has name={tokenizer.name!r}, which is another tokenizer's; give it {name!r}{remedy}"

@@ -1,12 +1,12 @@
-"""Whose word a name is: the user's, or only that of a file, which may come from a stranger.
+"""Decides whether a name comes from the user or only from a file, which may come from a stranger.
 
 A plan, a trace and a kept database name servers, folders, templates and functions. Opening somebody's file must not
-send a key to a server, read a folder or run a function just because the file says so. One rule for all: what a
-program's code or this call's command line names is the user's word, and what only a file names is not. What the user
-means all the same is said again on the command line: where it belongs (``--set embedder=URL``), or with ``--trust``.
+send a key to a server, read a folder or run a function only because the file says so. One rule for all: names in the
+program's code or on the command line of this call come from the user, names only in a file do not. If the user means
+such a name, it is repeated on the command line: where it belongs (``--set embedder=URL``), or with ``--trust``.
 
-Two things follow. Secrets are read from the process's variables here and nowhere else, for one URL at a time. And
-:func:`reaches_out` tells which values of a record would open or call something, for those who play records again.
+So secrets are read from environment variables only here, for one URL at a time, and
+:func:`reaches_out` tells which values in a trace would open or call something.
 """
 
 from __future__ import annotations
@@ -30,37 +30,37 @@ _ATTRIBUTE = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """What the user said in this call."""
+    """What the user named in this call."""
 
     values: frozenset[str]
     modules: frozenset[str]
 
 
 _said: _Said | None = None
-"""``None`` where there is no command line: a program's own code names what it means. Not a context variable, since
-environments are made in threads of theirs, where nothing may be trusted by mistake."""
+"""``None`` without a command line, when the program's own code names everything. Not a context variable, since
+environments are made in other threads, where nothing may be trusted by mistake."""
 _withheld: set[tuple[str, str]] = set()
 
 
 BASE_URL = "OPENAI_BASE_URL"
-"""The environment variable that names a model's server where the command line names none."""
+"""The environment variable that names a model's server if the command line names none."""
 
 
 def base_url() -> str | None:
-    """The URL of a model's server out of the environment, without white space around it."""
+    """The URL of a model's server from the environment, stripped; ``None`` if it is not set."""
     return os.environ.get(BASE_URL, "").strip() or None
 
 
 @contextlib.contextmanager
 def command_line(arguments: Sequence[str], imports: Sequence[str] = ()) -> Iterator[None]:
-    """Within the context the user's word is what these arguments name, and nothing else.
+    """Within the context, only names in these arguments come from the user.
 
     Args:
-        arguments: As they were typed; also the values in ``--option=value`` and ``KEY=VALUE``, and each of ``V,V``.
+        arguments: The arguments as typed; values in ``--option=value`` and ``KEY=VALUE``, and each of ``V,V``, too.
         imports: Modules that the user has imported.
     """
     global _said
-    # What the user's own environment names is the user's word, too.
+    # Names in the user's environment variables come from the user, too.
     judge, server = os.environ.get("ATOMMEM_JUDGE_URL", ""), base_url() or ""
     texts = [text for argument in arguments for text in _parts(argument)]
     modules = {text.partition(":")[0] for text in texts if _ATTRIBUTE.fullmatch(text)}
@@ -76,7 +76,7 @@ def command_line(arguments: Sequence[str], imports: Sequence[str] = ()) -> Itera
 
 
 def is_said(value: str) -> bool:
-    """Whether the command line names a URL, path or other value. ``False`` where there is none.
+    """Whether the command line names a URL, path or other value; ``False`` without a command line.
 
     >>> with command_line(["--set", "embedder=http://localhost:8000/v1/"]):
     ...     is_said("http://localhost:8000/v1#bge"), is_said("http://localhost:8001/v1")
@@ -95,7 +95,7 @@ def names_attribute(value: object) -> bool:
 
 
 def is_module_said(module: str) -> bool:
-    """Whether the command line names a module, with ``--import`` or in a ``module:name``; ``False`` if there is none.
+    """Whether the command line names a module, by ``--import`` or ``module:name``; ``False`` without a command line.
 
     >>> with command_line(["--agent", "mine:Agent"], imports=["tasks"]):
     ...     [is_module_said(module) for module in ("mine", "tasks", "others")]
@@ -105,28 +105,28 @@ def is_module_said(module: str) -> bool:
 
 
 def said_modules() -> frozenset[str]:
-    """All modules that the command line names; none where there is no command line."""
+    """All modules that the command line names; none without a command line."""
     return frozenset() if _said is None else _said.modules
 
 
 def checked_key(key: str, where: str) -> str:
-    r"""A key as it is sent: without white space around it. No error shows it.
+    r"""Check a key and return it stripped. No error shows it.
 
     >>> checked_key(" sk-1\r\n", "OPENAI_API_KEY")
     'sk-1'
 
     Args:
-        key: As the user gave it.
-        where: Who holds it, for the message.
+        key: The key as given.
+        where: Where it comes from, for the message.
 
     Raises:
-        ConfigError: it holds a character that no HTTP header may have.
+        ConfigError: it is a mask, or holds a character that is not allowed in an HTTP header.
     """
     stripped = key.strip() if isinstance(key, str) else None
     if stripped is None or not (stripped.isascii() and stripped.isprintable()) or " " in stripped:
         raise ConfigError(
-            f"{where} holds no key: it is no text, or has a space, a control character or a letter beyond ASCII inside "
-            "(it is not shown here); copy the key again"
+            f"{where} holds no key: it is not text, or has a space, a control character or a letter beyond ASCII "
+            "inside (it is not shown here); copy the key again"
         )
     if stripped and not stripped.strip("*"):
         raise ConfigError(f"{where} is a mask and not the key itself, which is never written down; give the key again")
@@ -134,7 +134,7 @@ def checked_key(key: str, where: str) -> str:
 
 
 def masked(text: str) -> str:
-    """A text in which no URL shows its user or password.
+    """A text with user and password of each URL masked.
 
     >>> masked("http://me:pw@host:8000/v1 and https://host/a@b")
     'http://***@host:8000/v1 and https://host/a@b'
@@ -143,7 +143,7 @@ def masked(text: str) -> str:
 
 
 def without_secrets(value: Any) -> Any:
-    """A JSON-like value for a file or a record: URLs without passwords, and a mask in place of every key.
+    """A JSON-like value for a file or a trace: passwords in URLs and keys are masked.
 
     >>> without_secrets({"url": "http://me:pw@host/v1", "options": {"api_key": "sk-1", "timeout": 5}})
     {'url': 'http://***@host/v1', 'options': {'api_key': '***', 'timeout': 5}}
@@ -161,19 +161,19 @@ def without_secrets(value: Any) -> Any:
 
 
 def check_no_secrets(keywords: Mapping[str, Any]) -> None:
-    """Refuse keyword arguments with a secret, where they are written down to be used again as they stand.
+    """Refuse keyword arguments with a secret, for files from which they are used again unchanged.
 
     >>> check_no_secrets({"embedder": "https://host/v1", "embedder_options": {"api_key_env": "OPENAI_API_KEY"}})
 
     Args:
-        keywords: Of an environment, JSON-like values.
+        keywords: Keyword arguments of an environment, JSON-like values.
 
     Raises:
         ConfigError: one has a password in a URL, or a key; the message does not show it.
     """
     for name, value in keywords.items():
         given = {name: value}
-        # As texts, in which a tuple equals a list, and NaN itself.
+        # Compared as JSON texts, in which a tuple equals a list, and NaN equals NaN.
         written, shown = (json.dumps(one, sort_keys=True, default=repr) for one in (given, without_secrets(given)))
         if written != shown:
             variable = "MILVUS_TOKEN" if name == "store" else "OPENAI_API_KEY"
@@ -189,11 +189,14 @@ _SECRET = re.compile(r"(?:.*[_-])?(?:api[_-]?key|password|secret|token|authoriza
 
 
 def secret(variable: str, url: str) -> str | None:
-    """The secret in an environment variable, for a server at this URL; ``None`` if the URL is only a file's word.
+    """The secret in an environment variable, for a server; ``None`` if only a file names the URL.
 
     Args:
-        variable: ``OPENAI_API_KEY`` or ``MILVUS_TOKEN``; another one is read only if the user named it, too.
-        url: Where it would be sent.
+        variable: ``OPENAI_API_KEY`` or ``MILVUS_TOKEN``; any other variable is read only if the user names it, too.
+        url: The server to which it would be sent.
+
+    Raises:
+        ConfigError: the secret cannot be sent (:func:`checked_key`).
     """
     found = checked_key(os.environ.get(variable, ""), f"the environment variable {variable}")
     named = variable in ("OPENAI_API_KEY", "MILVUS_TOKEN") or is_said(variable)
@@ -214,11 +217,11 @@ def check_import(module: str, what: str) -> None:
     """Refuse to import a module that only a file names.
 
     Args:
-        module: Its name.
-        what: Who wants it, for the message.
+        module: The name of the module.
+        what: What would import it, for the message.
 
     Raises:
-        ConfigError: neither the program's code nor the command line names it.
+        ConfigError: there is a command line, and it does not name the module.
     """
     if _said is not None and module not in _said.modules:
         raise ConfigError(
@@ -231,11 +234,11 @@ def check_template(path: str, where: str) -> None:
     """Refuse a prompt template that only a file names.
 
     Args:
-        path: Of the template, or the name of one of ours, which anybody may name.
-        where: Who names it, for the message.
+        path: The path of the template, or the name of a built-in one, which is always allowed.
+        where: What names it, for the message.
 
     Raises:
-        ConfigError: the command line does not name it.
+        ConfigError: there is a command line, and it does not name the template.
     """
     if _said is not None and not is_built_in_template(path) and not is_said(path):
         raise ConfigError(
@@ -245,7 +248,7 @@ def check_template(path: str, where: str) -> None:
 
 
 def is_built_in_template(value: object) -> bool:
-    """Whether a ``template`` is one of ours by its name, in place of a file; see ``prompts.PromptTemplate``.
+    """Whether a ``template`` is the name of a built-in one and not a file; see ``prompts.PromptTemplate``.
 
     >>> [is_built_in_template(name) for name in ("shared_prefix", "./shared_prefix", None)]
     [True, False, False]
@@ -254,7 +257,7 @@ def is_built_in_template(value: object) -> bool:
 
 
 def reaches_out(value: object) -> bool:
-    """Whether a recorded embedder or tokenizer would call a server, ask a hub or open a folder: all but built-in ones.
+    """Whether an embedder or tokenizer would call a server, ask a hub or open a folder: all except built-in ones.
 
     >>> [reaches_out(name) for name in ("words", "hashing", "minilm")]
     [False, False, False]
@@ -274,8 +277,8 @@ _KEYWORDS: Mapping[str, Callable[[object], bool]] = {
     "reader": lambda reader: reader not in ("policy", "oracle"),
     "store": lambda store: isinstance(store, str) and store not in ("milvus", "numpy"),
 }
-"""Keyword arguments of environments, and which of their values open or call what they name. A ``source`` has a rule of
-its own: records are read wherever they lie. So has code (``"module:name"``): see ``check_import``."""
+"""Keyword arguments of environments, and which of their values open or call something. ``source`` is not among them:
+records are read from anywhere. For code (``"module:name"``) see ``check_import``."""
 
 _MAY_BE_CODE = ("embedder", "tokenizer", "store", "reader")
 
@@ -285,7 +288,7 @@ def _is_code(value: object) -> bool:
 
 
 def unsaid(keywords: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The keyword arguments of a file that open or call something that the user has not named; code aside.
+    """The keyword arguments that open or call something that the user has not named, except code.
 
     >>> unsaid({"embedder": "/models/mine", "tokenizer": "words", "top_k": 3})
     [('embedder', '/models/mine')]
@@ -301,16 +304,16 @@ def unsaid(keywords: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def check_plan(keywords: Mapping[str, Any], where: str) -> None:
-    """Refuse what the keyword arguments of a plan would open, unless the command line names it too.
+    """Refuse files, folders and hub names in the keyword arguments of a plan that the command line does not name.
 
-    Servers may be called, since that is what playing a plan means; modules and templates have checks of their own.
+    Servers may be called, since a plan is run for that; modules and templates have their own checks.
 
     Args:
-        keywords: Of an environment; besides ``model``, a language model that is loaded from a folder or a hub.
-        where: Who names them, for the message.
+        keywords: Keyword arguments of an environment, and ``model``, a language model from a folder or a hub.
+        where: What names them, for the message.
 
     Raises:
-        ConfigError: one of them is only the plan's word.
+        ConfigError: one of them is named only by the plan.
     """
     if _said is None:
         return
@@ -323,7 +326,7 @@ def check_plan(keywords: Mapping[str, Any], where: str) -> None:
 
 
 def _parts(argument: str) -> Iterator[str]:
-    """An argument, and each value in it."""
+    """An argument and all values in it."""
     while True:
         yield argument
         with contextlib.suppress(ValueError, RecursionError):
@@ -335,7 +338,7 @@ def _parts(argument: str) -> Iterator[str]:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """The texts in a JSON value, names of fields left out."""
+    """The texts in a JSON value, without names of fields."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, (list, dict)):
@@ -344,7 +347,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _canonical(text: str) -> str:
-    """Equal for texts that name the same server or path."""
+    """A form that is equal for texts that name the same server or path."""
     if text.startswith(("http://", "https://")):
         with contextlib.suppress(ValueError):
             url = urlsplit(text)

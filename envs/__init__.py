@@ -1,4 +1,4 @@
-"""The faces of an episode: Gymnasium environments, their wrappers and renderings."""
+"""Gymnasium environments in all forms (plain, vector, pool, team), and their wrappers."""
 
 import warnings
 from importlib import import_module
@@ -11,7 +11,7 @@ _FORMER = {
     "RecordVectorTraces": "wrappers.vector.RecordTraces",
     "vector_wrappers": "wrappers.vector",
 }
-"""Former names, which still work, with what they are called now."""
+"""Former names, which still work, and their present names."""
 
 
 def __getattr__(name: str) -> object:

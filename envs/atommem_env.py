@@ -1,4 +1,4 @@
-"""The plain Gymnasium environment: one episode at a time over the step without I/O."""
+"""The plain Gymnasium environment: one episode at a time."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Env = TypeVar("Env", bound="AtomMemEnv")
 
 
 def observation_space(config: EnvConfig) -> spaces.Dict:
-    """The observation space of SPEC E10; texts are unbounded (``UnicodeText``)."""
+    """The observation space of a configuration (SPEC E10); texts are unbounded (``UnicodeText``)."""
     text = UnicodeText(_LONGEST)
     score = spaces.Box(-1.0, 1.0, (), np.float64)
     entry_id = spaces.Discrete(2**62, start=1)
@@ -50,17 +50,17 @@ def observation_space(config: EnvConfig) -> spaces.Dict:
 
 
 class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
-    """Base of the family: reads a stream of documents chunk by chunk and acts on memory with text.
+    """Base class of all environments: the agent reads a stream of documents chunk by chunk and acts on memory by text.
 
-    Subclasses name a task; their docstrings are the manual. Use ``gymnasium.make("AtomMem-Synthetic-v0", …)``, or
-    this class itself over items of your own.
+    Subclasses name a task, and their docstrings are its manual. Use ``gymnasium.make("AtomMem-Synthetic-v0", …)``, or
+    this class itself over custom items.
 
     Args:
-        items: What to read and to ask, in place of the task's own; ``source``, ``num_docs`` and other keywords about
+        items: Custom items in place of the task's own; ``source``, ``num_docs`` and other keyword arguments about
             records then have no effect.
         task: The name of a registered task, in place of the class's own.
         render_mode: ``None``, ``"ansi"`` or ``"human"``.
-        **keywords: Those of ``EnvConfig`` and of the task.
+        **keywords: The fields of ``EnvConfig`` and the keyword arguments of the task.
 
     Raises:
         ConfigError: a keyword is unknown, invalid or contradicts another one.
@@ -72,7 +72,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         "render_fps": 1,
     }
     task: str = "Custom"
-    """The task's name in the registry, such as ``HotpotQA``."""
+    """The name of the task in the registry, for example ``HotpotQA``."""
 
     def __init__(
         self, *, items: Items | None = None, task: str | None = None, render_mode: str | None = None, **keywords: Any
@@ -92,12 +92,12 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         self._branching = Branching(self.task, self.items, self._by_difficulty, self._backend)
         self._current = CurrentEpisode(self.items, self._by_difficulty, self._backend, render=render_mode is not None)
         self._warned_of_time_limit = False
-        # An environment that is never closed must not keep a database folder, thread or lock.
+        # An environment that is never closed must not leave a database folder, thread or lock behind.
         self._finalizer = self._give_back_later()
 
     @property
     def num_items(self) -> int:
-        """How many items (episodes) the split has; ``reset(options={"index": i})`` takes ``0 <= i < num_items``."""
+        """Number of items (episodes) in the split; ``reset(options={"index": i})`` takes ``0 <= i < num_items``."""
         return self.items.num_items
 
     def reset(
@@ -107,18 +107,18 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
 
         Args:
             seed: Seeds the generator that draws the item.
-            options: ``index`` plays that item, from 0 to ``num_items - 1``; ``shuffle_seed`` (default 0) lays it out
-                anew; ``memory`` starts with the memory that a kept database holds under this key; ``difficulty``, from
+            options: ``index`` plays that item, from 0 to ``num_items - 1``; ``shuffle_seed`` (default 0) is its layout;
+                ``memory`` continues the memory that a kept database holds under this key; ``difficulty``, from
                 0 to 1, plays this episode at that difficulty.
 
         Returns:
             The first observation, with the first chunk, and ``info``.
 
         Raises:
-            IndexError: there is no item ``index``; the message holds the valid range.
-            ConfigError: an option is unknown or no integer.
+            IndexError: there is no item ``index``; the message gives the valid range.
+            ConfigError: an option is unknown or has an invalid value.
             StoreError: there is no such memory, or another embedder wrote it.
-            ClosedEnvironmentError: this environment is closed while forks of it go on.
+            ClosedEnvironmentError: this environment is closed, but its forks still use its database.
         """
         self._check_not_closed()
         generator, generator_seed = self._np_random, self._np_random_seed
@@ -127,7 +127,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
             super().reset(seed=seed)
             result = self._carry_out("", *self._current.begin_reset(self.np_random, options or {}))
         except BaseException:
-            # A reset that failed may be repeated and then draws what it would have drawn.
+            # A failed reset may be repeated and then draws the same.
             self._backend.drop_reservations()
             self._np_random, self._np_random_seed = generator, generator_seed
             if generator is not None and drawn_before is not None:
@@ -138,18 +138,18 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         return result.observation, result.info
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Execute the operations of an action and show what follows.
+        """Execute the operations of an action and return what follows.
 
         Args:
             action: Any text; its operations are executed in the order written (:func:`atommem_gym.actions.parse`).
 
         Returns:
-            Observation, reward (0 until the end, then the score in [0, 1]), whether every question is closed, whether
-            ``max_steps`` is reached, and ``info``.
+            The observation, the reward (0 until the end, then the score in [0, 1]), whether every question is closed,
+            whether ``max_steps`` is reached, and ``info``.
 
         Raises:
             ResetNeeded: before the first ``reset`` or after the end of the episode.
-            TypeError: the action is no string.
+            TypeError: the action is not a string.
             EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed; the same step may be repeated.
         """
         result = self._carry_out(action, *self._current.begin_step(action))
@@ -164,14 +164,14 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         return result
 
     def render(self) -> str | None:
-        """The last step as coloured text: returned for ``"ansi"``; for ``"human"``, ``step`` has printed it already."""
+        """The last step as coloured text: returned for ``"ansi"``; for ``"human"``, ``step`` prints it."""
         if self.render_mode is None:
             gym.logger.warn("render() without a render_mode; make the environment with render_mode='ansi' or 'human'")
             return None
         return self._current.frame if self.render_mode == "ansi" else None
 
     def close(self) -> None:
-        """Release store and database; closing twice is no error.
+        """Release store and database. Closing twice does nothing.
 
         Forks share them: each deletes its own rows when it is closed, and the last one closes the database.
         """
@@ -184,17 +184,20 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
     def snapshot(self) -> dict[str, Any]:
         """The state of the whole environment, picklable; see :meth:`restore` (SPEC M14).
 
-        It names its item (id, and hashes of questions, answers, evidence and documents) and contains none of its text,
-        except where a recorder watches: then it contains what was recorded so far, for the trace of the branch. The
-        state of wrappers, such as shaping or a curriculum, is no part of it.
+        It identifies its item (id, and hashes of questions, answers, evidence and documents) and contains none of its
+        text, unless a recorder is attached: then it contains what was recorded so far, for the trace of the branch. The
+        state of wrappers, such as shaping or a curriculum, is not part of it.
         """
         return self._branching.snapshot(self._current, self._generators())
 
     def restore(self, snapshot: dict[str, Any]) -> Observation | None:
-        """Return to a snapshot exactly, in this or another process, also with another store.
+        """Return exactly to a snapshot, in this or another process, also with another store.
 
-        The restored episode has a memory of its own: several environments may restore one snapshot. A snapshot of
-        version 1 does not know its item's questions and documents: they are taken on trust, with a ``UserWarning``.
+        The restored episode has its own memory, so several environments may restore one snapshot. A snapshot of
+        version 1 does not identify its item's questions and documents; they are not checked, with a ``UserWarning``.
+
+        Args:
+            snapshot: The result of :meth:`snapshot`.
 
         Returns:
             The observation at which the snapshot was taken; ``None`` if that was before the first reset.
@@ -202,7 +205,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         Raises:
             SnapshotError: it is damaged, of a newer version, or of another task, configuration or item than this
                 environment's; nothing has changed.
-            ClosedEnvironmentError: this environment is closed while forks of it go on.
+            ClosedEnvironmentError: this environment is closed, but its forks still use its database.
         """
         self._check_not_closed()
         own = self._generators()
@@ -214,23 +217,23 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         return observation
 
     def fork(self: Env, n: int) -> list[Env]:
-        """``n`` running environments that share the past with this one and nothing else (SPEC M14).
+        """Make ``n`` running environments that share only the past with this one (SPEC M14).
 
-        Each is at this step. Its entries and random generators are copies, so the same actions, resets included, give
-        what they would have given here. Forks share what never changes (items, stream, observation space,
-        configuration), the embedder and the database: step them one at a time, in one thread, and close each. After a
-        step that failed, forks begin before that step, as this environment does.
+        Each is at the same step. Its entries and random generators are copies, so the same actions, including resets,
+        give the same results as here. Forks share what never changes (items, stream, observation space, configuration),
+        the embedder and the database: step them one at a time, in one thread, and close each. After a step that failed,
+        forks begin before that step, as this environment does.
 
-        Wrappers are not forked: fork ``env.unwrapped`` and wrap the forks; new wrappers begin anew (a ``TimeLimit``
+        Wrappers are not forked: fork ``env.unwrapped`` and wrap the forks; new wrappers start afresh (a ``TimeLimit``
         counts from 0).
 
         Args:
-            n: How many, at least 1.
+            n: Number of forks, at least 1.
 
         Raises:
             ConfigError: ``n`` is not an integer of at least 1.
-            ResetNeeded: there is no episode yet, or it is over; :meth:`snapshot` takes such states, too.
-            EmbedderError, StoreError: nothing has changed, and nothing is left of the forks.
+            ResetNeeded: there is no episode yet, or it is over; :meth:`snapshot` accepts such states, too.
+            EmbedderError, StoreError: nothing has changed, and no fork is left.
 
         >>> env = AtomMemEnv(task="Synthetic", num_docs=20, store="numpy")
         >>> observation, info = env.reset(seed=1)
@@ -258,7 +261,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         return forks
 
     def _forked(self: Env, running: EpisodeWithKey) -> Env:
-        """An environment like this one around the fork of its episode."""
+        """An environment like this one, for a fork of its episode."""
         fork = shallow(self)
         fork._np_random = twin_of(self.np_random)
         generator = twin_of(self.action_space.np_random)
@@ -269,7 +272,7 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         return fork
 
     def _check_not_closed(self) -> None:
-        """Refuse an episode of a closed environment: nobody would delete its rows in its forks' database."""
+        """Refuse to begin an episode in a closed environment, whose rows in the forks' database nobody would delete."""
         if not self._finalizer.alive and self._backend.shared:
             raise ClosedEnvironmentError(
                 "this environment is closed, and its forks still use its database; go on with one of those"
@@ -279,10 +282,10 @@ class AtomMemEnv(EpisodeAccess, gym.Env[Observation, str]):
         return weakref.finalize(self, _give_back, self._backend, self._backend.lend(), self._current)
 
     def _generators(self) -> dict[str, np.random.Generator]:
-        """By the field of a snapshot that holds their state."""
+        """The generators, by the field of a snapshot that holds their state."""
         return {"np_random": self.np_random, "action_space": self.action_space.np_random}
 
 
 def _give_back(backend: Backend, user: object, current: CurrentEpisode) -> None:
-    """What an environment that is closed, or was never closed and is gone, had of its backend."""
+    """Give back the backend of an environment that was closed or garbage-collected."""
     backend.give_back(user, current.take(None))

@@ -1,4 +1,4 @@
-"""The I/O of a step, for one episode or many at once: read, score, embed, store, search (a step's other half)."""
+"""The I/O of steps, for one episode or many at once: read, score, embed, store, search."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ logger = logging.getLogger(__name__)
 _in_use: set[tuple[str, str]] = set()
 """(store, key) of every kept memory that an environment of this process uses or has reserved."""
 _in_use_lock = threading.RLock()
-"""Reentrant: garbage collection may close a forgotten environment's backend anywhere, also where it is held."""
+"""Reentrant: garbage collection may close the backend of a lost environment at any time, also while it is held."""
 
 
 def new_key() -> str:
-    """A key for an episode's entries, which no other episode anywhere has; of an ``uuid4`` it is the random part."""
+    """A new, globally unique key for the entries of an episode: 128 random bits in hexadecimal."""
     return os.urandom(16).hex()
 
 
 class Backend:
-    """Tokenizer, reader, scorer, embedder and store of an environment, of a vector of them, or of a pool.
+    """Tokenizer, reader, scorer, embedder and store of an environment, a vector environment or a pool.
 
-    The I/O of a step goes through four stages, each of which takes the steps of many episodes at once: :meth:`read` and
-    then :meth:`score`, :meth:`embed`, and, after these, :meth:`write_and_search`; :meth:`run` does all of them in a
-    row. They may run in several threads as long as each step is in one at a time; :meth:`embed` may run beside
+    The I/O of a step has four stages, each of which takes the steps of many episodes at once: :meth:`read` and
+    then :meth:`score`, :meth:`embed`, and after these :meth:`write_and_search`; :meth:`run` does all of them in a
+    row. They may run in several threads if each step is in one at a time; :meth:`embed` may run at the same time as
     :meth:`read` and :meth:`score`.
 
-    Nothing of an episode changes before all I/O of its step has succeeded, so a step that raised may be repeated, with
+    An episode does not change before all I/O of its step has succeeded, so a failed step may be repeated, with
     the same action or another one: the next write corrects what it may have left in the store.
     """
 
@@ -69,18 +69,18 @@ class Backend:
         self.embedder: CachedEmbedder | None = None
         self.store: Store | None = None
         self._claimed: set[str] = set()
-        """Keys of kept memories that this backend's current episodes use."""
+        """Keys of kept memories that the current episodes of this backend use."""
         self._reserved: set[str] = set()
-        """Keys of kept memories that a reset under way has read but not claimed yet."""
+        """Keys of kept memories that a running reset has read but not claimed yet."""
         self._ended: list[str] = []
-        # A model is called by one thread at a time, also when a snapshot or fork has to correct what a step left.
+        # A model is called by one thread at a time, also if a snapshot or fork has to correct what a step left.
         self._embedding = nullcontext() if is_url(config.embedder) else threading.Lock()
         self._users: set[object] = set()
-        """Who shares this backend, see :meth:`lend`."""
+        """The users of this backend, see :meth:`lend`."""
         self._abandoned: deque[EpisodeWithKey] = deque()
-        """Episodes of users that were garbage-collected, to be released with the next."""
+        """Episodes of users that were garbage-collected, to be released with the next ones."""
         self._streams: weakref.WeakValueDictionary[tuple[int, int, int, int], Stream] = weakref.WeakValueDictionary()
-        """Of running episodes, by item, layout and chunks."""
+        """The streams of running episodes, by item, layout and chunk sizes."""
         if config.storage:
             self.embedder = load_embedder(config.embedder, config.embedder_options)
             self.store = open_store(
@@ -101,15 +101,15 @@ class Backend:
         config: EnvConfig | None = None,
         stream: Stream | None = None,
     ) -> EpisodeWithKey:
-        """An episode over an item: with empty memory, with a kept one, or in the state of a snapshot.
+        """Make an episode over an item: with empty memory, with a kept one, or in the state of a snapshot.
 
         Args:
-            item: Questions and documents.
-            memory_key: Go on with the memory that a kept database holds under this key (SPEC M13).
-            replacing: Keys whose episodes the new one takes the place of.
-            state: Go on in this state (SPEC M14) with the entries' ``vectors``, ids and ``[n, dim]``, under a new key.
-            vectors: See ``state``.
-            config: The episode's configuration, if its difficulty is another one than the environment's.
+            item: The questions and documents.
+            memory_key: Continue the memory that a kept database holds under this key (SPEC M13).
+            replacing: Keys of the episodes that the new one replaces.
+            state: Continue in this state (SPEC M14) under a new key.
+            vectors: With ``state``, ids and vectors ``[n, dim]`` of its entries.
+            config: The configuration of the episode, if its difficulty differs from the environment's.
             stream: The result of :meth:`stream` for this item, if it was called before.
 
         Raises:
@@ -126,7 +126,7 @@ class Backend:
         return running
 
     def run(self, batch: Sequence[tuple[EpisodeWithKey, Step]]) -> list[StepResult]:
-        """Carry out one begun step of each episode, with one call each to reader, scorer, embedder and store.
+        """Do the I/O of one begun step per episode, with one call each to reader, scorer, embedder and store.
 
         Raises:
             EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed.
@@ -140,7 +140,7 @@ class Backend:
         return [self.finish(job) for job in jobs]
 
     def job(self, running: EpisodeWithKey, step: Step) -> Job:
-        """The job of a begun step, with the stages that it needs."""
+        """Make the job of a begun step, with the I/O that it needs."""
         if self.store is None:
             return Job(running, step, {}, searches=False, writes=False)
         texts, deletes = pending_writes(running, step), pending_deletes(running, step)
@@ -148,10 +148,10 @@ class Backend:
         return Job(running, step, texts, searches=bool(step.query and len(step.draft)), writes=writes)
 
     def read(self, jobs: Sequence[Job]) -> None:
-        """Let the frozen reader answer the questions of a batch that the policies have closed unanswered (SPEC E13).
+        """Let the frozen reader answer the questions of a batch that were closed with an empty answer (SPEC E13).
 
         Raises:
-            ReaderError: it failed, or returned something that is no answer.
+            ReaderError: it failed, or did not return one reading per question in order.
         """
         requests = [request for job in jobs for request in job.step.unread.values()]
         if not requests or self.reader is None:
@@ -181,7 +181,7 @@ class Backend:
             job.scores = [next(rest) for _ in job.step.requests]
 
     def embed(self, jobs: Sequence[Job]) -> None:
-        """Embed the texts and the queries of a batch, in one call unless the model tells queries from documents.
+        """Embed the texts and queries of a batch, in one call unless the model embeds queries differently.
 
         Raises:
             EmbedderError: the model or endpoint failed.
@@ -209,10 +209,10 @@ class Backend:
             self._note_parts(jobs, in_part, {queries[i]: read for i, read in asked_in_part.items() if i >= 0})
 
     def write_and_search(self, jobs: Sequence[Job]) -> None:
-        """Write the entries of a batch with one call, then search; needs the vectors of :meth:`embed`.
+        """Write the entries of a batch with one call, then search; to be called after :meth:`embed`.
 
         Raises:
-            StoreError: the database refused; the batch may have left something there, see :class:`Backend`.
+            StoreError: the database refused; some rows may have been written, see :class:`Backend`.
         """
         store = self.store
         if store is None:
@@ -230,7 +230,7 @@ class Backend:
             self._check_live(job)
 
     def finish(self, job: Job) -> StepResult:
-        """Finish a step whose I/O is done; its episode changes here."""
+        """Finish a step after its I/O; its episode changes here."""
         for entry_id, detail in job.in_part.items():
             job.step.report_part(entry_id, detail)
         result = job.running.episode.finish(job.step, job.scores, job.hits)
@@ -238,11 +238,11 @@ class Backend:
         return result
 
     def stored(self, running: EpisodeWithKey, memory: Memory | None = None) -> StoredEpisode | None:
-        """The rows of an episode in the store, after what a failed step may have left there is corrected.
+        """The rows of an episode in the store, after correcting what a failed step may have left there.
 
         Args:
             running: The episode.
-            memory: The one that its team shares; by default its own.
+            memory: The memory that its team shares; by default its own.
         """
         if self.store is None:
             return None
@@ -257,12 +257,12 @@ class Backend:
             running.unsettled = None
 
     def fork(self, running: EpisodeWithKey, n: int) -> list[EpisodeWithKey]:
-        """``n`` episodes in the state of a running one, each with rows of its own under a key of its own (SPEC M14).
+        """Make ``n`` episodes in the state of a running one, each with its own rows under its own key (SPEC M14).
 
-        What a failed step may have left in the store is corrected first, and so in no fork.
+        What a failed step may have left in the store is corrected first, so no fork has it.
 
         Raises:
-            EmbedderError, StoreError: nothing is left of the forks.
+            EmbedderError, StoreError: no fork is left.
         """
         forks = [EpisodeWithKey(new_key(), running.episode.fork()) for _ in range(n)]
         if self.store is None:
@@ -278,18 +278,18 @@ class Backend:
         return forks
 
     def lend(self) -> object:
-        """Share this backend with one more user; :meth:`give_back` takes what this returns.
+        """Share this backend with one more user, and return a token for :meth:`give_back`.
 
-        Forks share it: embedder and store are then used by one of them at a time, as by the slots of a vector.
+        Forks share it: one of them at a time uses embedder and store, like the slots of a vector environment.
         """
         user = object()
         self._users.add(user)
         return user
 
     def give_back(self, user: object, left: Sequence[EpisodeWithKey] = ()) -> None:
-        """A user leaves; the last one closes the backend. A second call for the same user does nothing.
+        """End the use by one user; the last one closes the backend. A second call for the same user does nothing.
 
-        Safe to call from a finalizer, which may run in the middle of any other call, of the store's too: the episodes
+        Safe to call from a finalizer, which may run in the middle of any other call, also of the store: the episodes
         ``left`` are only noted, and released when another user next releases or forks one.
         """
         if user not in self._users:
@@ -301,11 +301,11 @@ class Backend:
 
     @property
     def shared(self) -> bool:
-        """Whether somebody uses this backend, see :meth:`lend`."""
+        """Whether this backend has users, see :meth:`lend`."""
         return bool(self._users)
 
     def claim(self, running: EpisodeWithKey) -> None:
-        """Mark the episode's kept memory as in use until :meth:`release`: no other environment can go on with it."""
+        """Mark the episode's kept memory as in use until :meth:`release`; no other environment can continue it."""
         if self.store is not None and self.store.kept:
             with _in_use_lock:
                 _in_use.add((self.store.name, running.key))
@@ -313,7 +313,7 @@ class Backend:
                 self._reserved.discard(running.key)
 
     def drop_reservations(self) -> None:
-        """After a failed reset: free the memories that :meth:`kept_memory` reserved for it."""
+        """Free the memories that :meth:`kept_memory` reserved, after a failed reset."""
         if self.store is not None:
             with _in_use_lock:
                 _in_use.difference_update((self.store.name, key) for key in self._reserved)
@@ -322,8 +322,8 @@ class Backend:
     def release(self, ended: Sequence[EpisodeWithKey]) -> None:
         """Release episodes that have ended or were replaced; a temporary database deletes their rows in one call.
 
-        Those that users have abandoned are released with them. An error of the store is logged and does not make a
-        finished step fail: the rows are deleted at the next release, or with the database.
+        Episodes of users that were garbage-collected are released with them. An error of the store is logged and does
+        not make a finished step fail: the rows are deleted at the next release, or with the database.
         """
         if self.store is None or not (ended or self._abandoned):
             return
@@ -331,7 +331,7 @@ class Backend:
         while self._abandoned:
             keys.append(self._abandoned.popleft().key)
         with _in_use_lock:
-            # After a failed release another environment may have claimed the memory; then that one releases it.
+            # After a failed release another environment may have claimed the memory, and then releases it itself.
             self._ended = [key for key in self._ended if (self.store.name, key) not in _in_use] + keys
             due = list(self._ended)
         try:
@@ -342,13 +342,13 @@ class Backend:
             with _in_use_lock:
                 self._ended = [key for key in self._ended if key not in due]
         finally:
-            # Only now: otherwise the store could unload a kept memory that another environment has begun to use.
+            # Only now, or the store could release a kept memory that another environment has begun to use.
             with _in_use_lock:
                 self._claimed.difference_update(keys)
                 _in_use.difference_update((self.store.name, key) for key in keys)
 
     def _forget(self, keys: Sequence[str]) -> None:
-        """Delete what a failed restore or fork may have written under keys of its own, of a kept database too."""
+        """Delete what a failed restore or fork may have written under its new keys, also from a kept database."""
         assert self.store is not None
         try:
             self.store.drop(keys)
@@ -358,7 +358,7 @@ class Backend:
                 self._ended += keys
 
     def close(self) -> None:
-        """Give the store back, and the connections of judge and reader."""
+        """Close the store, and the connections of judge and reader."""
         if isinstance(self.config.reader, str) and isinstance(self.reader, ServerReader):
             self.reader.close()
         if isinstance(self.config.reward, str) and isinstance(self.scorer, JudgeScorer):
@@ -376,9 +376,9 @@ class Backend:
         return self.embedder
 
     def stream(self, item: Item, config: EnvConfig) -> Stream:
-        """The stream of an item, one for all members of a group (SPEC E8): each of its chunks is then cut once."""
+        """The stream of an item, shared by all members of a group (SPEC E8), so that each chunk is cut once."""
         key = (item.index, item.shuffle_seed, config.chunk_tokens, config.chunk_overlap)
-        # Other sequences may change after this call.
+        # Documents in other sequences may change after this call.
         shared = isinstance(item.documents, (tuple, PoolDocuments))
         stream = self._streams.get(key) if shared else None
         if stream is None or stream.documents != item.documents:
@@ -388,12 +388,12 @@ class Backend:
         return stream
 
     def _states(self, running: EpisodeWithKey, step: Step) -> bool:
-        """Whether the state from which a kept database resumes an episode must be written (``Write.state``)."""
+        """Whether ``Write.state`` must be written, from which a kept database resumes an episode."""
         kept = self.store is not None and self.store.kept
         return kept and (step.opening or step.draft.changes_kept_state or running.unsettled is not None)
 
     def _written(self, job: Job) -> list[Write]:
-        """The writes of a job, none or one; computed at every try, since a failed try may have left rows."""
+        """The writes of a job, none or one; computed again at every try, since a failed one may have left rows."""
         running, step = job.running, job.step
         deletes = pending_deletes(running, step)
         memory = step.draft.committed() if self._states(running, step) else None
@@ -410,14 +410,14 @@ class Backend:
         vectors: Vectors,
         memory: Memory | None,
     ) -> Write:
-        """The write of an episode, which counts as unsettled from now on; ``memory`` is the state to be kept."""
+        """The write of an episode, which is unsettled from now on; ``memory`` is the state to keep."""
         running.unsettled = (running.unsettled or set()) | texts.keys() | set(deletes)
         kept = self.store is not None and self.store.kept and memory is not None
         state = memory.kept_state(self._embedder.name) if kept and memory is not None else None
         return Write(running.key, list(texts), list(texts.values()), vectors, deletes, state)
 
     def _check_live(self, job: Job) -> None:
-        """Raise if a search found a deleted entry: a server may execute a write late that failed and was undone."""
+        """Raise if a search found a deleted entry: a server may execute a failed write later."""
         ghosts = {entry_id for entry_id, _ in job.hits if job.step.draft.entry(entry_id) is None}
         if ghosts:
             job.running.unsettled = (job.running.unsettled or set()) | ghosts
@@ -437,7 +437,7 @@ class Backend:
             return embed_in_part(self._embedder, texts, kind)
 
     def _note_parts(self, jobs: Sequence[Job], in_part: Mapping[int, int], asked_in_part: Mapping[str, int]) -> None:
-        """Note in each job which of its texts were not embedded whole; they are reported when its step is finished."""
+        """Note in each job which of its texts were embedded in part; they are reported when its step is finished."""
         row = 0
         for job in jobs:
             job.in_part = {
@@ -456,15 +456,15 @@ class Backend:
         return f"the embedder reads {rule} of a text; of its {len(text)} characters it read the first {read}: {effect}"
 
     def fill(self, running: EpisodeWithKey, vectors: tuple[Sequence[int], Vectors] | None, memory: Memory) -> None:
-        """Store the entries of a snapshot; they are embedded anew if it came without vectors (its episode was over).
+        """Store the entries of a snapshot; they are embedded again if it has no vectors (its episode was over).
 
         Args:
-            running: The episode that was made of it.
-            vectors: Ids and vectors ``[n, dim]``.
-            memory: The episode's own, or the one that its team shares.
+            running: The episode that was made of the snapshot.
+            vectors: Ids and vectors ``[n, dim]`` of its entries.
+            memory: The memory of the episode, or the one that its team shares.
 
         Raises:
-            EmbedderError, StoreError: nothing is left of them.
+            EmbedderError, StoreError: no entry is left.
         """
         if self.store is None or (vectors is None and not self.store.kept):
             return
@@ -479,7 +479,7 @@ class Backend:
         running.unsettled = None
 
     def _copy_rows(self, store: Store, running: EpisodeWithKey, forks: Sequence[EpisodeWithKey]) -> None:
-        """Store the entries of an episode under the keys of its forks, too."""
+        """Copy the rows of an episode to the keys of its forks."""
         copies: Callable[[str, Sequence[str]], None] | None = getattr(store, "copy_episode", None)
         if copies is not None:
             copies(running.key, [fork.key for fork in forks])
@@ -494,10 +494,10 @@ class Backend:
             fork.unsettled = None
 
     def _rows(self, store: Store, running: EpisodeWithKey) -> tuple[list[int], Vectors]:
-        """Ids and vectors of all entries of an episode that is settled."""
+        """Ids and vectors of all entries of a settled episode."""
         entries = running.episode.state.memory.entries
         if entries and self.config.store_reads == "mirror" and not is_url(self.config.store):
-            # As many candidates as there are entries are all of them, and they are in memory; a load asks the database.
+            # All entries are among this many candidates, and the mirror has them in memory; a load asks the database.
             (rows,) = store.candidates([Search(running.key, np.zeros(store.dim, np.float32), len(entries))])
             ids: list[int] = rows.ids.tolist()
             if len(ids) == len(entries) and set(ids) == entries.keys():
@@ -508,11 +508,11 @@ class Backend:
     def kept_memory(self, key: str, replacing: Collection[str] = ()) -> Memory:
         """Read and reserve the memory that a kept database holds under a key (SPEC M13).
 
-        :meth:`claim` follows if the reset succeeds, :meth:`drop_reservations` if it fails.
+        Call :meth:`claim` if the reset succeeds, :meth:`drop_reservations` if it fails.
 
         Args:
-            key: Of the episode that wrote it.
-            replacing: Keys whose episodes the new one takes the place of.
+            key: The key of the episode that wrote it.
+            replacing: Keys of the episodes that the new one replaces.
 
         Raises:
             StoreError: there is no such memory, it belongs to another embedder, or it is in use.
@@ -520,7 +520,7 @@ class Backend:
         """
         if self.store is None:
             raise StoreError(f"there is no memory {key!r}: this environment has storage=False")
-        # Reserved before it is read, so that one of two environments that ask at once is refused.
+        # Reserved before it is read, so that of two environments that ask at once one is refused.
         with _in_use_lock:
             free = (self.store.name, key) not in _in_use
             if free:
@@ -552,10 +552,10 @@ class Backend:
         return memory
 
     def _check_limits(self, key: str, memory: Memory) -> None:
-        """Refuse a kept memory that exceeds a limit: reads would miss entries, or the observation would not fit it.
+        """Refuse a kept memory that exceeds a limit of this environment.
 
         Raises:
-            ConfigError: it does.
+            ConfigError: it exceeds one.
         """
         config = self.config
         longest = max((entry.tokens for entry in memory.entries.values()), default=0)

@@ -1,4 +1,4 @@
-"""Many infos as one, in the form that Gymnasium's vector environments give them, column by column."""
+"""Batches infos in the form of Gymnasium's vector environments, column by column."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 
 def batch_infos(infos: Sequence[Mapping[str, Any]], numbers: Sequence[int], num_envs: int) -> dict[str, Any]:
-    """What ``gymnasium.vector.VectorEnv._add_info`` makes of infos one after the other, several times as fast.
+    """The result of ``gymnasium.vector.VectorEnv._add_info`` for each info in turn, several times as fast.
 
     Args:
-        infos: Of single environments; numbers in them are Python's own.
-        numbers: Which environment each is of, ``[len(infos)]``.
-        num_envs: How many environments there are.
+        infos: Infos of single environments; numbers in them are Python's.
+        numbers: The number of the environment of each, ``[len(infos)]``.
+        num_envs: Number of environments.
 
     >>> infos = batch_infos([{"entries": 3}, {"entries": 5, "item": "a/1"}], [0, 2], 3)
     >>> infos["entries"].tolist(), infos["_entries"].tolist(), infos["item"].tolist()
@@ -34,7 +34,7 @@ def _column(key: str, values: Sequence[Any], rows: Sequence[int], num_envs: int)
     kind = type(values[0])
     if kind is dict and key != "final_obs":
         return batch_infos(values, rows, num_envs)
-    # A count that nobody made is None.
+    # A count may be None.
     if kind in (float, bool) or (kind is int and all(type(value) is int for value in values)):
         numbers = np.zeros(num_envs, kind)
         numbers[rows] = values

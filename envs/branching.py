@@ -1,4 +1,4 @@
-"""What snapshots and forks share in every form: plain, one slot of a vector, one environment of a pool (SPEC M14)."""
+"""Snapshots and forks of all forms: plain, a slot of a vector environment, an environment of a pool (SPEC M14)."""
 
 from __future__ import annotations
 
@@ -24,22 +24,30 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Branching:
-    """Takes the snapshots of an environment's episodes and makes episodes of snapshots, whatever the form.
+    """Takes snapshots of episodes and makes episodes of snapshots, for all forms of the environment.
 
-    ``generators`` are the environment's own by the field of the snapshot that holds their state: ``np_random``, which
-    draws the item of a reset, and ``action_space``, which samples actions.
+    ``generators`` are the environment's generators by the field of the snapshot that holds their state: ``np_random``,
+    which draws the item of a reset, and ``action_space``, which samples actions.
     """
 
     task: str
+    """The name of the task."""
     items: Items
+    """The items."""
     by_difficulty: ItemsByDifficulty
+    """The items at other difficulties."""
     backend: Backend
+    """Embedder, store and the rest of the I/O."""
 
     def snapshot(self, current: CurrentEpisode, generators: Mapping[str, np.random.Generator]) -> dict[str, Any]:
-        """The state of an environment with this current episode, picklable.
+        """The picklable state of an environment with this current episode.
+
+        Args:
+            current: The current episode.
+            generators: See above.
 
         Raises:
-            EmbedderError, StoreError: what a failed step may have left in the store could not be corrected.
+            EmbedderError, StoreError: what a failed step left in the store could not be corrected.
         """
         snapshot: dict[str, Any] = {
             "version": snapshots.VERSION,
@@ -71,19 +79,19 @@ class Branching:
         *,
         over: bool = True,
     ) -> EpisodeWithKey | None:
-        """The episode of a snapshot, with a memory of its own; ``None`` if it was taken before the first reset.
+        """Make the episode of a snapshot, with its own memory; ``None`` if it was taken before the first reset.
 
-        The generators stay as they are: their states are only checked.
+        The generators do not change: their states are only checked.
 
         Args:
-            snapshot: What ``restore`` was given.
+            snapshot: The argument of ``restore``.
             generators: See above.
-            current: The episode that it takes the place of; if it is of the same item, that is not made again.
+            current: The episode that it replaces; an item that both share is not made again.
             over: Whether the episode may be over.
 
         Raises:
             SnapshotError: see ``AtomMemEnv.restore``; or the episode is over and may not be.
-            EmbedderError, StoreError: its entries could not be stored; nothing is left of them.
+            EmbedderError, StoreError: its entries could not be stored; none is left.
         """
         saved = snapshots.checked(snapshot, generators)
         snapshots.check_config(snapshot["config"], self.fingerprint(), self.backend.config)
@@ -100,7 +108,7 @@ class Branching:
             config, item, stream, found = there.config, there.item, there.stream, there.identity
         else:
             config, item = self.item(saved.index, saved.shuffle_seed, saved.difficulty)
-            # Kept until the episode has it: a long stream is counted and hashed once.
+            # Kept for the episode, so that a long stream is counted and hashed only once.
             stream = self.backend.stream(item, config)
             found = identity(item, stream.documents_hash)
         snapshots.check_item(saved, found)
@@ -121,6 +129,11 @@ class Branching:
     def item(self, index: int, shuffle_seed: int, difficulty: float | None) -> tuple[EnvConfig, Item]:
         """The item that a snapshot names, and the configuration of its difficulty.
 
+        Args:
+            index: The index of the item.
+            shuffle_seed: Its layout.
+            difficulty: The difficulty; ``None`` for none.
+
         Raises:
             SnapshotError: there is no such item here.
         """
@@ -136,7 +149,7 @@ class Branching:
             ) from error
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must be equal for a snapshot to mean the same; where entries and prompts are stored does not matter."""
+        """What must be equal to restore a snapshot: task and configuration, without store and template."""
         config = self.backend.config
         ours = config.as_keywords()
         for name in ("store", "store_reads", "keep_memory", "template"):
@@ -150,7 +163,7 @@ class Branching:
 
 
 def shallow(thing: T) -> T:
-    """A copy that shares all attributes; unlike ``copy.copy`` it does not go through pickling."""
+    """A copy that shares all attributes; unlike ``copy.copy`` it does not use the pickle protocol."""
     twin = object.__new__(type(thing))
     twin.__dict__.update(thing.__dict__)
     return twin

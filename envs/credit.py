@@ -1,7 +1,7 @@
-"""Hindsight credit: what each create, update and delete of an episode contributed to its reward (SPEC R7).
+"""Hindsight credit: the contribution of each create, update and delete to the reward of an episode (SPEC R7).
 
-A ledger follows an episode step by step: which operation wrote what, and what was in sight while a question was open.
-After the end :meth:`Ledger.credit` shares the reward out among the operations. Every form of the environment uses it.
+A ledger follows an episode step by step: which operation wrote what, and what was visible while a question was open.
+After the end :meth:`Ledger.credit` divides the reward among the operations. All forms of the environment use it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from atommem_gym.records.record import Evidence, Item
 from atommem_gym.step import OperationOutcome, Phase
 
 KEY = "credit"
-"""Where the last step's ``info`` holds it."""
+"""The key of the credit in the ``info`` of the last step."""
 Credit: TypeAlias = dict[str, Any]
-"""JSON values: ``operations``, a list of ``{step, position, operation, entry, credit}``; ``by_step``, a number for each
-step; and ``begun``, the step, from 0, before which nothing is known of what was written and shown."""
+"""JSON values: ``operations``, a list of ``{step, position, operation, entry, credit}``; ``by_step``, one number per
+step; and ``begun``, the step, from 0, at which the ledger began."""
 
 
 class Write(NamedTuple):
@@ -40,12 +40,12 @@ class Version(NamedTuple):
     """A text that an entry has or had."""
 
     write: int | None
-    """Place in ``Ledger.writes`` of the operation that wrote it; ``None``: it was there when the ledger began."""
+    """Index in ``Ledger.writes`` of the operation that wrote it; ``None`` if it is older than the ledger."""
     text: str
 
 
 class Answered(NamedTuple):
-    """Where a question was answered."""
+    """The step and position at which a question was closed."""
 
     step: int
     position: int
@@ -53,67 +53,72 @@ class Answered(NamedTuple):
 
 @dataclass(slots=True)
 class InSight:
-    """What was in sight while a question was open."""
+    """What was visible while a question was open."""
 
     entries: dict[tuple[int, int], str] = field(default_factory=dict)
-    """The text by entry and the place of its version, in the order in which reads showed them."""
+    """Texts by entry and index of its version, in the order in which reads showed them."""
     scratchpads: dict[str, None] = field(default_factory=dict)
+    """The texts of the scratchpad, as keys."""
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What happened in one episode, as far as credit depends on it; picklable.
+    """Everything in one episode on which credit depends; picklable.
 
-    A share of the reward belongs to each question, its score over their number. It is divided equally among the pieces
-    of evidence (SPEC E12: exactly, else by the lenient heuristic) that were in sight while the question was open:
+    Each question has a share of the reward: its score divided by the number of questions. The share is divided equally
+    among the pieces
+    of evidence (SPEC E12: exactly, else by the lenient heuristic) that were visible while the question was open:
 
     - a piece in an entry that a read showed goes to the operation that brought it there, the one with whose text the
       entry began to hold it; later updates that keep it get nothing for it;
     - a piece that only the scratchpad held goes to the answer.
 
-    Where a right answer needs no evidence, or none was in sight, it is divided equally among the entries that reads
-    showed, each of which goes to the operation that wrote its text; where there are none, or the question has no
+    If a right answer needs no evidence, or none was visible, the share is divided equally among the entries that reads
+    showed, and goes to the operations that wrote their texts; if there are none, or the question has no
     answer, all of it goes to the answer.
 
     Deletes get their share in two ways: the last one of an entry that ever held an erased code (SPEC D9) counts as one
     more piece for every question that is answered later, unless the entry was created in the same step, and once if it
-    is the last one of several codes; and under ``max_entries`` a create that found all places taken
-    before halves its credit with the delete that made room for it.
+    is the last one of several codes; and under ``max_entries`` a create into a full memory
+    shares its credit equally with the delete that made room for it.
 
-    What operations of before the ledger began brought goes to the answer, too.
+    Credit for operations before the beginning of the ledger goes to the answer, too.
     """
 
     most: int | None
-    """``max_entries``."""
+    """``max_entries`` of the environment."""
     questions: int
+    """Number of questions."""
     writes: list[Write] = field(default_factory=list)
+    """Executed creates, updates and deletes."""
     versions: dict[int, list[Version]] = field(default_factory=dict)
-    """Of all entries that there ever were, the latest last."""
+    """The texts of all entries that ever existed, by id, the latest last."""
     live: set[int] = field(default_factory=set)
+    """Ids of live entries."""
     steps: int = 0
-    """Of the episode, as far as it was followed."""
+    """Steps of the episode that the ledger knows."""
     in_sight: list[InSight] = field(default_factory=list)
-    """By question, as far as they were opened."""
+    """What was visible for each question that was opened."""
     answered: list[Answered] = field(default_factory=list)
-    """By question, as far as they are closed."""
+    """Where each closed question was closed."""
     rooms: dict[int, int] = field(default_factory=dict)
-    """Places in ``writes``: of creates, and of the deletes that made room for them."""
+    """Indices in ``writes`` of creates, to those of the deletes that made room for them."""
     taken: int = 0
-    """Places of memory that were ever taken, of ``most``."""
+    """Places of memory that were ever taken, at most ``most``."""
     freed: deque[int] = field(default_factory=deque)
-    """Places in ``writes`` of deletes whose room no create has needed yet."""
+    """Indices in ``writes`` of deletes whose place no create has taken yet."""
     begun: int = 0
-    """The step at which it began."""
+    """The step at which the ledger began."""
     _shown: tuple[tuple[int, int, str], ...] = ()
-    """What the current observation shows: entry, version and text."""
+    """The entries in the current observation: id, index of the version, and text."""
     _scratchpad: str = ""
 
     @classmethod
     def of(cls, episode: Episode) -> Ledger:
-        """The ledger of a running episode, kept with it: forks and snapshots take it along (SPEC M14).
+        """The ledger of a running episode, which is kept with it; forks and snapshots take it along (SPEC M14).
 
-        It begins here if there is none, or if the episode has been stepped without it; what was done before is then not
-        known.
+        A new one begins here if there is none, or if the episode was stepped without it; earlier operations are then
+        not known.
         """
         state = episode.state
         if isinstance(episode.ledger, cls) and episode.ledger.steps == state.steps:
@@ -133,7 +138,7 @@ class Ledger:
         return ledger
 
     def branch(self) -> Ledger:
-        """A copy that goes on by itself, for a fork or a snapshot."""
+        """An independent copy, for a fork or a snapshot."""
         return Ledger(
             self.most,
             self.questions,
@@ -152,7 +157,7 @@ class Ledger:
         )
 
     def note(self, episode: Episode) -> None:
-        """Take in the step that the episode has just made; a step that is known already changes nothing."""
+        """Follow the last step of the episode; a step that is known already changes nothing."""
         state = episode.state
         if state.steps == self.steps:
             return
@@ -169,10 +174,10 @@ class Ledger:
         self._see(episode)
 
     def credit(self, episode: Episode) -> Credit:
-        """The share of every executed create, update and delete, and of answers; they add up to the reward (R1).
+        """The share of each executed create, update and delete, and of answers; they add up to the reward (SPEC R1).
 
         Args:
-            episode: The one that was followed, which is over.
+            episode: The episode that was followed; it is over.
         """
         shares = [0.0] * len(self.writes)
         rest = [0.0] * len(self.answered)
@@ -216,7 +221,7 @@ class Ledger:
                 self.freed.append(number)
             return
         if outcome.replaced is not None:
-            # The preset "released" updates an entry by writing another one, in its place and with its history.
+            # The preset "released" updates an entry by creating another one in its place, with its history.
             self.live.discard(outcome.replaced)
             self.versions[entry_id] = self.versions.get(outcome.replaced, []).copy()
         elif entry_id not in self.live:
@@ -233,7 +238,7 @@ class Ledger:
             self.rooms[number] = self.freed.popleft()
 
     def _see(self, episode: Episode) -> None:
-        """Note what the observation shows, and whether it is that of an open question."""
+        """Note what the observation shows; while answering, for the open question."""
         state = episode.state
         self._shown = tuple((one.id, len(self.versions[one.id]) - 1, one.text) for one in state.shown)
         self._scratchpad = state.memory.scratchpad if episode.config.scratchpad else ""
@@ -249,9 +254,9 @@ class Ledger:
             seen.scratchpads[self._scratchpad] = None
 
     def _pieces(self, item: Item, number: int) -> Iterator[int | None]:
-        """The operation that each piece goes to which a right answer rests on, ``None`` for none."""
+        """For each piece on which a right answer rests, the operation that gets its share; ``None``: the answer."""
         question = item.questions[number]
-        # A question that was closed before the ledger began was open to nothing that is known.
+        # Nothing is known of a question that was closed before the ledger began.
         seen = self.in_sight[number] if number < len(self.in_sight) else InSight()
         yield from self._erasing(item, self.answered[number].step)
         found = False
@@ -271,7 +276,7 @@ class Ledger:
                 yield self.versions[entry_id][version].write
 
     def _bringer(self, piece: Evidence, entry_id: int, place: int) -> int | None:
-        """The operation with whose text the entry began to hold a piece."""
+        """The operation whose text brought a piece into an entry."""
         versions = self.versions[entry_id]
         test = holds if holds(piece, versions[place].text) else suggests
         while place and test(piece, versions[place - 1].text):
@@ -279,7 +284,7 @@ class Ledger:
         return versions[place].write
 
     def _erasing(self, item: Item, before: int) -> Iterator[int]:
-        """For each code that is to be erased (SPEC D9) the last delete, earlier than a step, of what ever held it."""
+        """For each code to erase (SPEC D9), the last delete before a step of an entry that ever held it."""
         codes = [squeezed(code) for code in item.erased]
         last: dict[str, int] = {}
         for number, write in enumerate(self.writes):
@@ -290,7 +295,7 @@ class Ledger:
             versions = self.versions[write.entry]
             first = versions[0].write
             if first is not None and self.writes[first].step == write.step:
-                continue  # it never came into memory
+                continue  # created in the same step: it was never in memory
             texts = [squeezed(version.text) for version in versions]
             last.update((code, number) for code in codes if any(code in text for text in texts))
         yield from sorted(set(last.values()))
@@ -306,11 +311,11 @@ def note(episode: Episode, info: dict[str, Any]) -> None:
 
 
 def step_rewards(info: Mapping[str, Any], first: int = 0) -> list[float]:
-    """What each step earned in hindsight, in place of a reward at the end; in all the episode's reward.
+    """The credit of each step, in place of the reward at the end; all steps add up to the episode's reward.
 
     Args:
-        info: Of the step that ended the episode.
-        first: Number, from 0, of the first step that is wanted.
+        info: The ``info`` of the step that ended the episode.
+        first: The first step to return, from 0.
 
     >>> step_rewards({"credit": {"operations": [], "by_step": [0.5, 0.0, 0.5]}}, 1)
     [0.0, 0.5]

@@ -1,4 +1,4 @@
-"""The current episode of an environment, from one reset to the next; a vector environment has one for each slot."""
+"""The current episode of an environment, from one reset to the next; a vector environment has one per slot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RESET_OPTIONS = ("index", "shuffle_seed", "memory", "difficulty")
 
 
 class CurrentEpisode:
-    """The current episode of one (sub-)environment: begins its steps and, once their I/O is done, finishes them."""
+    """The current episode of one (sub-)environment: begins its steps and finishes them after their I/O."""
 
     def __init__(self, items: Items, by_difficulty: ItemsByDifficulty, backend: Backend, *, render: bool) -> None:
         self._items = items
@@ -55,6 +55,10 @@ class CurrentEpisode:
     def begin_reset(self, rng: np.random.Generator, options: Mapping[str, Any]) -> tuple[EpisodeWithKey, Step]:
         """Make an episode and begin its opening step; the old episode stays current until :meth:`finish`.
 
+        Args:
+            rng: Draws the item if the options name none.
+            options: The reset options.
+
         Raises:
             IndexError, ConfigError, StoreError: see ``AtomMemEnv.reset``.
         """
@@ -64,7 +68,7 @@ class CurrentEpisode:
         return running, running.episode.open()
 
     def begin_step(self, action: str) -> tuple[EpisodeWithKey, Step]:
-        """Begin a step: the current episode, and what the action will do to it.
+        """Begin a step, and return the current episode with the begun step.
 
         Raises:
             ResetNeeded, TypeError: see ``AtomMemEnv.step``.
@@ -72,7 +76,7 @@ class CurrentEpisode:
         return self.running, self.running.episode.begin(action)
 
     def finish(self, action: str, running: EpisodeWithKey, step: Step, result: StepResult) -> list[EpisodeWithKey]:
-        """Finish a step whose I/O is done; returns the episodes that have ended or were replaced, to be released."""
+        """Finish a step after its I/O, and return the episodes that have ended or were replaced, to be released."""
         left = self.take(running) if step.opening else []
         if result.terminated or result.truncated:
             left.append(running)
@@ -81,15 +85,15 @@ class CurrentEpisode:
         return left
 
     def fork(self, running: EpisodeWithKey) -> CurrentEpisode:
-        """Another (sub-)environment's current episode: a fork of this one (SPEC M14), rendered as this one was."""
+        """The current episode of another (sub-)environment, which is a fork of this one (SPEC M14)."""
         twin = CurrentEpisode(self._items, self._by_difficulty, self._backend, render=self._render)
         twin.take(running)
         twin.frame = self.frame
         return twin
 
     def take(self, running: EpisodeWithKey | None) -> list[EpisodeWithKey]:
-        """Replace the episode, by none if ``None``; returns the old one, to be released, unless it has ended before."""
-        # An episode that goes on with its own memory stays in use.
+        """Replace the current episode (``None``: by none), and return the old one to be released, unless it ended."""
+        # An episode that continues with its own memory stays in use.
         same = running is not None and self.holds(running.key)
         left = [] if self._running is None or self._running.episode.state.over or same else [self._running]
         self._running = running
@@ -100,13 +104,13 @@ class CurrentEpisode:
 
 
 class EpisodeAccess:
-    """The public properties that an environment with one current episode has."""
+    """The public properties of an environment with one current episode."""
 
     _current: CurrentEpisode
 
     @property
     def episode(self) -> Episode:
-        """The running episode. It is privileged: an agent that looks here sees the answers.
+        """The running episode. It is privileged: it holds the answers.
 
         Raises:
             ResetNeeded: there is none yet.
@@ -130,11 +134,11 @@ def chosen(
     """Choose difficulty, item and memory by the options of a reset; without ``index`` the generator draws the item.
 
     Returns:
-        The configuration of the ``difficulty``, if given; the item; the key of the ``memory`` to go on with, if given.
+        The configuration of the ``difficulty``, if given; the item; the key of the ``memory`` to continue, if given.
 
     Raises:
         IndexError: there is no item ``index``.
-        ConfigError: an option is unknown or of a wrong type.
+        ConfigError: an option is unknown or has an invalid value.
     """
     unknown = sorted(set(options) - set(RESET_OPTIONS))
     if unknown:

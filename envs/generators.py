@@ -1,4 +1,4 @@
-"""Random generators that begin in a given state: what forks and snapshots need of them (SPEC M14)."""
+"""Random generators that start in a given state, for forks and snapshots (SPEC M14)."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from numpy.random.bit_generator import BitGenerator, ISeedSequence
 
 
 class _NoSeed(ISeedSequence):
-    """In place of a seed where the state follows at once: hashing one costs ten times as much as all the rest."""
+    """Replaces a seed if the state is set at once: hashing a seed costs ten times as much as all the rest."""
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> Any:
         return np.zeros(n_words, dtype)
 
 
 _NO_SEED: Any = _NoSeed()
-"""NumPy takes any ``ISeedSequence``; its types name ``SeedSequence`` alone."""
+"""NumPy accepts any ``ISeedSequence``; its type hints name only ``SeedSequence``."""
 
 
 def unseeded(bits: BitGenerator) -> BitGenerator:
-    """A bit generator of the same type, to be given a state; it cannot be spawned from."""
+    """A bit generator of the same type, whose state is still to be set; it cannot be spawned from."""
     return type(bits)(_NO_SEED)
 
 
 def twin_of(generator: np.random.Generator) -> np.random.Generator:
-    """A generator of its own that draws what this one will draw; a tenth of the cost of ``copy.deepcopy``.
+    """An independent generator that draws the same as this one, for a tenth of the cost of ``copy.deepcopy``.
 
     >>> generator = np.random.default_rng(3)
     >>> twin = twin_of(generator)

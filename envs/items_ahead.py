@@ -1,4 +1,4 @@
-"""Items made ahead in another process, while the environment steps: the same items, and nothing waits for them."""
+"""Makes items ahead of time in another process while the environment steps; the items are the same."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from atommem_gym.errors import ConfigError
 from atommem_gym.records.record import Item, Items
 
 _HEAD: Final = struct.Struct("<qqq")
-"""Before each item: its index, its shuffle seed, and how many bytes follow; none if it could not be made."""
+"""The header of each item: index, shuffle seed, and number of bytes; 0 if it could not be made."""
 _Key: TypeAlias = tuple[int, int]
 """Index and shuffle seed of an item."""
 _PATIENCE: Final = 5.0
-"""Seconds that a process is given to end by itself."""
+"""Seconds to wait for the process to end by itself."""
 
 
 @dataclass
@@ -42,20 +42,23 @@ class _Mail:
 
 
 class ItemsAhead:
-    """The items of ``items``, of which those that are expected next are made by a process of its own.
+    """The items of ``items``; those that are expected next are made by a separate process.
 
-    Whoever asks gets the item that is ready, or makes it itself: it never waits, so the process can only save work. An
-    item that the process cannot make is made, and its error raised, where it is asked for. If the process ends, a
-    ``RuntimeWarning`` says so once, and all items are made here. In a process forked off this one they are, too.
+    A call returns the item that is ready, or makes it: it never waits, so the process can only save work. An
+    item that the process cannot make is made here, where its error is raised. If the process ends, a
+    ``RuntimeWarning`` says so once, and all items are made here. The same holds in a forked child of this process.
 
-    The process holds nothing but ``items`` and ends with :meth:`close`, or when this process does, however it ends.
+    The process holds only ``items``; it ends with :meth:`close`, or when this process ends in any way.
     """
 
     def __init__(self, items: Items) -> None:
         """Start the process.
 
+        Args:
+            items: The items; they must be picklable.
+
         Raises:
-            ConfigError: ``items`` cannot be given to another process.
+            ConfigError: ``items`` cannot be pickled.
         """
         self.name = items.name
         self.num_items = items.num_items
@@ -69,8 +72,8 @@ class ItemsAhead:
             raise ConfigError(
                 f"items_ahead=True: the items {items.name!r} cannot be given to another process ({error}); leave it out"
             ) from error
-        # No fork: threads of a store or a model may hold locks. And no spawn of multiprocessing: it runs the main
-        # module again, which in a script without a guard makes environments.
+        # Not a fork: threads of a store or a model may hold locks. And not multiprocessing's spawn: it runs the main
+        # module again, and a script without a guard would make environments again.
         self._process = subprocess.Popen(
             [sys.executable, "-c", f"from {__name__} import serve; serve()"],
             stdin=subprocess.PIPE,
@@ -81,20 +84,20 @@ class ItemsAhead:
         assert self._process.stdout is not None
         self._requests: IO[bytes] = self._process.stdin
         self._send(struct.pack("<q", len(state)) + state)
-        # The thread holds neither this object nor the environment, so that both can be collected.
+        # The thread refers neither to this object nor to the environment, so that both can be garbage-collected.
         threading.Thread(
             target=_receive, args=(self._process.stdout, self._mail), daemon=True, name="items ahead"
         ).start()
         self._finalizer = weakref.finalize(self, _end, self._process, self._owner)
 
     def item(self, index: int, shuffle_seed: int = 0) -> Item:
-        """See :class:`~atommem_gym.records.record.Items`."""
+        """Item ``index`` in the layout ``shuffle_seed``, see :class:`~atommem_gym.records.record.Items`."""
         return self._unpacked(
             None if self._foreign else self._mail.ready.pop((index, shuffle_seed), None), index, shuffle_seed
         )
 
     def expect(self, slot: Hashable, index: int, shuffle_seed: int = 0) -> None:
-        """Have the item made that ``slot`` will ask for next; what it was expected to ask for before is forgotten."""
+        """Request the item that ``slot`` will need next; it replaces the one that was requested before."""
         if self._foreign or not self._finalizer.alive:
             return
         key = (index, shuffle_seed)
@@ -106,12 +109,12 @@ class ItemsAhead:
         self._send(_HEAD.pack(*key, 0))
 
     def close(self) -> None:
-        """End the process and wait until it has ended; closing twice is no error."""
+        """End the process and wait for its end. Closing twice does nothing."""
         self._finalizer()
 
     @property
     def _foreign(self) -> bool:
-        """Whether this is a process that was forked off the one that holds the pipes."""
+        """Whether this is a forked child of the process that holds the pipes."""
         return os.getpid() != self._owner
 
     def _unpacked(self, payload: bytes | None, index: int, shuffle_seed: int) -> Item:
@@ -137,18 +140,18 @@ class ItemsAhead:
 
 
 class AwaitedItems(ItemsAhead):
-    """The items of ``items``, made by a process of their own while the thread that asks for one waits.
+    """The items of ``items``, made by a separate process while the calling thread waits.
 
-    For callers with threads: the others go on meanwhile. Items that several ask for at the same time are made once.
+    For callers with threads: the other threads continue meanwhile. An item that several request at once is made once.
     """
 
     def __init__(self, items: Items) -> None:
-        """See :class:`ItemsAhead`."""
+        """Start the process, see :class:`ItemsAhead`."""
         super().__init__(items)
         self._asking: Counter[_Key] = Counter()
 
     def item(self, index: int, shuffle_seed: int = 0) -> Item:
-        """See :class:`~atommem_gym.records.record.Items`."""
+        """Item ``index`` in the layout ``shuffle_seed``, see :class:`~atommem_gym.records.record.Items`."""
         mail, key = self._mail, (index, shuffle_seed)
         if self._foreign or not self._finalizer.alive:
             return self._items.item(*key)
@@ -166,13 +169,13 @@ class AwaitedItems(ItemsAhead):
 
 
 def _receive(results: IO[bytes], mail: _Mail) -> None:
-    """Read items as they are made, so that the process never waits for its reader."""
+    """Read items as soon as they are made, so that the process never waits for its reader."""
     with results:
         while len(head := results.read(_HEAD.size)) == _HEAD.size:
             index, shuffle_seed, size = _HEAD.unpack(head)
             payload = results.read(size)
             with mail.changed:
-                # One that nobody expects any more would never be asked for.
+                # An item that is not expected any more would never be used.
                 if len(payload) == size and (index, shuffle_seed) in list(mail.expected.values()):
                     mail.ready[index, shuffle_seed] = payload
                     mail.changed.notify_all()
@@ -196,11 +199,11 @@ def _end(process: subprocess.Popen[bytes], owner: int) -> None:
 
 
 def serve() -> None:
-    """Make items as they are asked for, until the other side is gone: what the process runs."""
-    # An interrupt of the terminal goes to all of its processes; the other side decides what becomes of it.
+    """Make items on request until the other side closes the pipe; the process runs this."""
+    # Ctrl-C in the terminal reaches all of its processes; the other side handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests, results = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    # What items print must not run into the results.
+    # What items print must not mix with the results.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     (size,) = struct.unpack("<q", requests.read(8))
     items: Items = pickle.loads(requests.read(size))

@@ -1,4 +1,4 @@
-"""A begun step on its way through the stages of its I/O: what must be read, scored, embedded and stored."""
+"""A begun step with its I/O: what must be read, scored, embedded and stored."""
 
 from __future__ import annotations
 
@@ -14,36 +14,41 @@ class EpisodeWithKey:
     """An episode and the key under which its entries are stored."""
 
     key: str
+    """The key."""
     episode: Episode
+    """The episode."""
     unsettled: set[int] | None = None
-    """Ids that a failed step may have written or deleted in the store; ``None`` if the store is as the memory is."""
+    """Ids that a failed step may have written or deleted in the store; ``None`` if store and memory agree."""
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A begun step on its way through the stages of its I/O; each of them fills in what it found."""
+    """A begun step with its I/O; each stage of the I/O fills in its results."""
 
     running: EpisodeWithKey
+    """The episode."""
     step: Step
+    """The begun step."""
     texts: dict[int, str]
-    """Entries to write, by id."""
+    """Texts of the entries to write, by id."""
     searches: bool
-    """Whether there is a query, and an entry that it could find."""
+    """Whether there is a query and an entry that it could find."""
     writes: bool
     """Whether anything must be written or deleted."""
     scores: list[float] = field(default_factory=list)
+    """The scores of ``step.requests``."""
     vectors: Vectors | None = None
-    """Of ``texts``, ``[len(texts), dim]``."""
+    """The vectors of ``texts``, ``[len(texts), dim]``."""
     query: Vectors | None = None
-    """``[dim]``"""
+    """The vector of the query, ``[dim]``."""
     in_part: dict[int | None, str] = field(default_factory=dict)
-    """What to report of a text, by the id of its entry, or of the query, by ``None``, that was not embedded whole."""
+    """Reports of texts that were embedded in part, by entry id; ``None`` stands for the query."""
     hits: list[tuple[int, float]] = field(default_factory=list)
-    """Ids and cosine similarities of what the query found, best first."""
+    """Ids and cosine similarities of the entries found, best first."""
 
     @property
     def read(self) -> bool:
-        """Whether there are questions that a frozen reader must answer; its answers are then scored."""
+        """Whether a frozen reader must answer questions before they are scored."""
         return bool(self.step.unread)
 
     @property
@@ -63,7 +68,7 @@ class Job:
 
 
 def pending_writes(running: EpisodeWithKey, step: Step | None) -> dict[int, str]:
-    """Entries to write: what the step decided, and what a failed one may have changed or deleted."""
+    """Texts of entries to write, by id: those of the step, and those that a failed step may have changed or deleted."""
     if step is None:
         texts, gone = {}, set()
     else:
@@ -76,7 +81,7 @@ def pending_writes(running: EpisodeWithKey, step: Step | None) -> dict[int, str]
 
 
 def pending_deletes(running: EpisodeWithKey, step: Step | None) -> list[int]:
-    """Ids to delete, ascending: what the step decided, and what a failed one may have written."""
+    """Ids to delete, ascending: those of the step, and those that a failed step may have written."""
     if not running.unsettled:
         return [] if step is None else step.draft.deletes
     entries = running.episode.state.memory.entries

@@ -1,4 +1,4 @@
-"""One step as coloured text for a terminal: action, memory after it, feedback, and what is seen next."""
+"""Renders a step as coloured text for a terminal: action, memory after it, feedback, and the next observation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ MAX_ENTRIES = 8
 
 
 def render_step(episode: Episode, action: str, step: Step, result: StepResult) -> str:
-    """The step that just ended, as text with ANSI colours, as wide as the terminal; without one nothing is wrapped.
+    """The last step as text with ANSI colours, as wide as the terminal; without a terminal nothing is wrapped.
 
     Args:
         episode: The episode after the step.
         action: Its action; empty for the reset.
-        step: What was decided.
-        result: What it returned.
+        step: The step.
+        result: The result of the step.
     """
     observation, metrics = result.observation, result.info.get("episode_metrics")
     read, chunks = observation["progress"]
@@ -63,7 +63,7 @@ def _section(title: str, *body: RenderableType) -> list[RenderableType]:
 
 
 def _memory(episode: Episode, step: Step) -> list[RenderableType]:
-    """What the step changed, marked, then the newest other entries."""
+    """The entries that the step changed, marked, then the newest other entries."""
     entries = episode.state.memory.entries
     lines: list[RenderableType] = [Text(f"- [{entry_id}] deleted", style="red") for entry_id in step.draft.deletes]
     for entry_id, entry in step.draft.writes.items():

@@ -1,4 +1,4 @@
-"""Reward shaping as small pure objects, so that every form of the environment adds the same numbers (SPEC R4)."""
+"""Reward shaping as small pure objects, so that all forms of the environment add the same numbers (SPEC R4)."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from atommem_gym.errors import ConfigError, suggestion
 from atommem_gym.step import REASONS
 
 FORMAT_REASONS = ("empty", "unclosed", "unknown_tag", "bad_id", "bad_json", "too_long")
-"""Reasons that speak of how an action is written, not of what it asks for."""
+"""Reason codes that are about the format of an action, not about what it asks for."""
 
 
 class Shaping(Protocol):
-    """What is added to the reward of one step; any callable of this form will do."""
+    """A term added to the reward of each step; any callable of this form."""
 
     def __call__(self, info: Mapping[str, Any], episode: Episode) -> float:
-        """The amount for the step that returned ``info``.
+        """The term for the step that returned ``info``.
 
         Args:
-            info: Of one environment, not batched.
-            episode: The episode as the step left it; if it ended, not the one that an autoreset began.
+            info: The ``info`` of one environment, not batched.
+            episode: The episode after the step; if it ended, not the one that an autoreset began.
         """
         ...
 
 
 ShapingSpec: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""The JSON form: names with their arguments, such as ``{"MemoryCost": {"per_operation": 0.01}}``."""
+"""The JSON form: names with their arguments, for example ``{"MemoryCost": {"per_operation": 0.01}}``."""
 
 
 @dataclass(frozen=True)
 class _Named:
-    """What the built-in ones share: numbers that are checked, and a name in the JSON form."""
+    """The base of the built-in terms: it checks their numbers."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -47,7 +47,7 @@ class _Named:
 
 @dataclass(frozen=True)
 class MemoryCost(_Named):
-    """Memory costs: a rent for every live entry at every step, and a price for every executed operation.
+    """A cost of memory: a rent for each live entry at each step, and a price for each executed operation.
 
     >>> cost = MemoryCost(per_entry=0.01, per_operation=0.1)
     >>> cost({"applied": {"create": 2, "answer": 1}, "entries": 5}, None)
@@ -55,9 +55,9 @@ class MemoryCost(_Named):
     """
 
     per_entry: float = 0.0
-    """Taken off for each entry alive after the step."""
+    """The cost of each entry that is live after the step."""
     per_operation: float = 0.0
-    """Taken off for each executed create, read, update, delete and scratchpad (answers are free)."""
+    """The cost of each executed create, read, update, delete and scratchpad; answers are free."""
 
     def __call__(self, info: Mapping[str, Any], episode: Episode) -> float:
         """Minus rent and prices."""
@@ -67,32 +67,32 @@ class MemoryCost(_Named):
 
 @dataclass(frozen=True)
 class EvidenceReward(_Named):
-    """Pays for evidence: ``weight`` times the share of gold evidence that newly came into sight (SPEC E12, lenient).
+    """A reward for evidence: ``weight`` times the increase of the evidence recall (SPEC E12, lenient).
 
-    Over an episode it pays ``weight`` times ``episode_metrics["evidence_recall"]``, less what the reset showed. It
-    looks at the gold evidence, so it is for training only.
+    Over an episode it adds ``weight`` times ``episode_metrics["evidence_recall"]``, minus what the reset showed. It
+    uses the gold evidence, so it is for training only.
     """
 
     weight: float = 0.5
-    """What complete evidence is worth."""
+    """The reward for complete evidence."""
 
     def __call__(self, info: Mapping[str, Any], episode: Episode) -> float:
-        """The weight of the evidence that came into sight in this step."""
+        """The weight times the increase of the recall in this step."""
         return self.weight * episode.state.recall_gained
 
 
 @dataclass(frozen=True)
 class FormatPenalty(_Named):
-    """Takes ``penalty`` off for every operation that was rejected because of how it was written.
+    """A penalty for each operation that was rejected because of its format.
 
     >>> FormatPenalty(0.1)({"rejected": [{"reason": "unclosed"}, {"reason": "not_yet"}]}, None)
     -0.1
     """
 
     penalty: float = 0.1
-    """Taken off for each."""
+    """The penalty per operation."""
     reasons: tuple[str, ...] = FORMAT_REASONS
-    """Which reason codes count, by default those of malformed text."""
+    """The reason codes that count; by default those of malformed text."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -111,11 +111,11 @@ class FormatPenalty(_Named):
 
 
 SHAPINGS: dict[str, type[_Named]] = {kind.__name__: kind for kind in (MemoryCost, EvidenceReward, FormatPenalty)}
-"""The built-in ones by the names of the JSON form."""
+"""The built-in terms by their names in the JSON form."""
 
 
 def shaped(reward: float, shaping: Iterable[Shaping], info: Mapping[str, Any], episode: Episode) -> float:
-    """The reward of one step with all shaping added, in order (the order decides the last bit)."""
+    """The reward of one step plus all shaping terms, added in order (the order decides the last bit)."""
     for one in shaping:
         reward += one(info, episode)
     return reward

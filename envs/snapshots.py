@@ -1,4 +1,4 @@
-"""Reading a snapshot that may be old, damaged or of other records, before anything is changed by it (SPEC M14)."""
+"""Checks a snapshot, which may be old, damaged or of other records, before it changes anything (SPEC M14)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from atommem_gym.records.identity import PARTS, difference
 from atommem_gym.step import Closing, EpisodeState, Past, Shown
 
 VERSION = 5
-"""Raised when a snapshot says more or something else; 2 added the item's identity, 3 what a frozen reader has cost, 4
-what a recorder has noted, 5 what a ledger of credit has."""
+"""Raised when the content of snapshots changes; 2 added the item's identity, 3 the costs of a frozen reader, 4 the
+past of a recorder, 5 the ledger of credit."""
 
 _FIELDS = {"version", "config", "np_random", "action_space", "episode"}
 _EPISODE = {"index", "shuffle_seed", "difficulty", "state", "vectors"}
 _SINCE = {1: set[str](), 2: {"item"}, 3: {"item"}, 4: {"item", "past"}, 5: {"item", "past", "ledger"}}
-"""The further fields of an episode, by version."""
+"""Additional fields of an episode, by version."""
 _STATE: Mapping[str, type | tuple[type, ...]] = {
     "memory": Memory,
     "shown": tuple,
@@ -41,46 +41,51 @@ _STATE: Mapping[str, type | tuple[type, ...]] = {
     "over": bool,
     "reader": ReaderCosts,
 }
-"""The types of the fields of a state; all others are whole numbers from 0."""
+"""The types of the fields of a state; all others are integers from 0."""
 
 
 @dataclass(frozen=True)
 class SavedEpisode:
-    """The episode of a snapshot, as far as it can be checked without its item."""
+    """The episode of a snapshot, checked except against its item."""
 
     index: int
+    """The index of the item."""
     shuffle_seed: int
+    """The layout of the item."""
     difficulty: float | None
+    """The difficulty; ``None`` for none."""
     state: EpisodeState
+    """The state of the episode."""
     vectors: tuple[list[int], Any] | None
+    """Ids and vectors ``[n, dim]`` of its entries; ``None`` if it has none."""
     item: Mapping[str, str] | None
     """The item's identity; ``None`` in a snapshot of version 1."""
     past: Past | None
-    """What a recorder had noted, if one watched."""
+    """The past of a recorder, if one was attached."""
     ledger: Past | None
-    """What hindsight credit had noted, if it was asked for (SPEC R7)."""
+    """The ledger of hindsight credit, if it was in use (SPEC R7)."""
 
     def is_of(self, episode: Episode) -> bool:
-        """Whether it was taken in the same place of the same records as this episode, as far as numbers tell."""
+        """Whether it has the same index, shuffle seed and difficulty as this episode."""
         place = (episode.item.index, episode.item.shuffle_seed, episode.config.difficulty)
         return place == (self.index, self.shuffle_seed, self.difficulty)
 
 
 def checked(snapshot: Any, generators: Mapping[str, np.random.Generator]) -> SavedEpisode | None:
-    """The episode of a snapshot, or ``None`` if it was taken before the first reset.
+    """Check a snapshot and return its episode; ``None`` if it was taken before the first reset.
 
     Args:
-        snapshot: Whatever ``restore`` was given.
-        generators: By field, the environment's generators that are to take a saved state; they stay as they are.
+        snapshot: The argument of ``restore``, which may be anything.
+        generators: The environment's generators by field of the snapshot; they do not change.
 
     Raises:
-        SnapshotError: it is no snapshot, is of a version unknown here, or a field is missing or malformed.
+        SnapshotError: it is not a snapshot, has an unknown version, or a field is missing or malformed.
     """
     if isinstance(snapshot, dict) and "team" in snapshot:
         raise SnapshotError("the snapshot is of a team; restore it into the same team (atommem_gym.envs.team)")
     if not isinstance(snapshot, dict) or "version" not in snapshot:
         raise SnapshotError(
-            f"this {type(snapshot).__name__} is no snapshot (it has no version); take one with snapshot()"
+            f"this {type(snapshot).__name__} is not a snapshot (it has no version); take one with snapshot()"
         )
     version = snapshot["version"]
     if type(version) is not int or not 1 <= version <= VERSION:
@@ -126,12 +131,12 @@ def check_drawn(saved: Mapping[str, Any]) -> None:
 
 
 def check_noted(past: Any, ledger: Any, state: EpisodeState) -> tuple[Past | None, Past | None]:
-    """What a recorder and hindsight credit had noted, as copies for one episode alone.
+    """Check the past of a recorder and the ledger of hindsight credit, and return independent copies.
 
     Raises:
-        SnapshotError: it is something else, or a ledger of other entries.
+        SnapshotError: one of them is something else, or the ledger is of other entries.
     """
-    from atommem_gym.envs.credit import Ledger  # not for everybody who imports this module
+    from atommem_gym.envs.credit import Ledger  # only needed here
 
     right = past is None or callable(getattr(past, "branch", None))
     check("episode.past", right, past, "what a recorder has noted")
@@ -140,10 +145,10 @@ def check_noted(past: Any, ledger: Any, state: EpisodeState) -> tuple[Past | Non
     for name, noted in (("past", past), ("ledger", ledger)):
         try:
             copies.append(None if noted is None else noted.branch())
-        except Exception as error:  # it has the class, and the damage, that the snapshot says
+        except Exception as error:  # a damaged object of any class
             raise _malformed(f"episode.{name}", type(noted).__name__, "whole") from error
     check("episode.past", copies[0] is None or hasattr(copies[0], "branch"), past, "what a recorder has noted")
-    # One of an earlier step has not followed the episode, and a new one takes its place.
+    # A ledger of an earlier step did not follow the episode, and is replaced by a new one.
     if ledger is not None and ledger.steps == state.steps:
         known = {entry_id for entry_id, versions in ledger.versions.items() if versions}
         needed = {*state.memory.entries, *(one.id for one in state.shown)}
@@ -156,7 +161,7 @@ def check_noted(past: Any, ledger: Any, state: EpisodeState) -> tuple[Past | Non
 def check_config(theirs: Mapping[str, Any], ours: Mapping[str, Any], config: EnvConfig) -> None:
     """Raise ``SnapshotError`` unless a snapshot was taken under the same keyword arguments.
 
-    One that the snapshot does not have was unknown when it was taken; it then had what is the default today.
+    A keyword argument that the snapshot does not have did not exist when it was taken; it counts as today's default.
     """
     defaults = {field.name: field.default for one in (config, config.options) if one for field in fields(one)}
     for name in sorted(ours.keys() | theirs.keys()):
@@ -213,7 +218,7 @@ def check_place(state: EpisodeState, item: str, chunks: int, questions: int) -> 
 
 
 def check_state(state: Any) -> None:
-    """Raise ``SnapshotError`` unless it is the whole state of an episode."""
+    """Raise ``SnapshotError`` unless it is a complete state of an episode."""
     check("episode.state", isinstance(state, EpisodeState), state, "an EpisodeState")
     for field in fields(EpisodeState):
         where = f"episode.state.{field.name}"
@@ -235,7 +240,7 @@ def check_state(state: Any) -> None:
 
 
 def check_memory(memory: Memory) -> None:
-    """Raise ``SnapshotError`` unless a memory is whole."""
+    """Raise ``SnapshotError`` unless a memory is complete."""
     for field in fields(Memory):
         _attribute(memory, field.name, f"episode.state.memory.{field.name}")
     entries = memory.entries
@@ -256,7 +261,7 @@ def _is_entry(value: object) -> bool:
 
 
 def check_width(vectors: tuple[list[int], Any] | None, store: Store | None) -> None:
-    """Raise ``SnapshotError`` unless checked vectors are as wide as those of the store, if there is one."""
+    """Raise ``SnapshotError`` unless checked vectors have the dimension of the store, if there is one."""
     if vectors is not None and store is not None:
         shape = vectors[1].shape
         check("episode.vectors", shape[1] == store.dim, shape, f"{store.dim} numbers wide")
@@ -291,7 +296,7 @@ def check_generator(name: str, state: Any, generator: np.random.Generator) -> No
 
 
 def check_fields(what: str, found: Mapping[str, Any], wanted: Collection[str]) -> None:
-    """Raise ``SnapshotError`` unless these fields are there and no others."""
+    """Raise ``SnapshotError`` unless ``found`` has exactly the fields ``wanted``."""
     missing, unknown = sorted(set(wanted) - found.keys()), sorted(map(str, found.keys() - set(wanted)))
     if missing or unknown:
         which = f"the field {missing[0]!r} is missing" if missing else f"the field {unknown[0]!r} is unknown"
@@ -304,7 +309,7 @@ def _check_all(where: str, values: Collection[Any], right: Callable[[Any], bool]
 
 
 def check(where: str, right: bool, value: object, rule: str) -> None:
-    """Raise ``SnapshotError`` unless a value is right."""
+    """Raise ``SnapshotError`` unless ``right``; the message names the place, the rule and the value."""
     if not right:
         raise _malformed(where, value, rule)
 

@@ -1,4 +1,4 @@
-"""The environments of the family: what they read; their docstrings, with the shared sections, are the manual pages."""
+"""The environments by task. Their docstrings, completed by the shared sections, are the manual pages."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ A `Dict`:
 | `question` | text | the open question; while reading all of them, numbered, or none with `question_visible="end"` |
 | `chunk` | text | the chunk to read; empty when answering |
 | `scratchpad` | text | the scratchpad |
-| `query` | text | the read of the step before, or the standing one with `sticky_query` |
-| `memories` | `Sequence(Dict(id, text, score))` | what it found, best first; `score` is the cosine similarity |
-| `feedback` | text | one line for each created, rejected or cut operation of the step before |
+| `query` | text | the query of the step before; with `sticky_query` the last one |
+| `memories` | `Sequence(Dict(id, text, score))` | the entries found, best first; `score` is the cosine similarity |
+| `feedback` | text | one line per created entry and per rejected or cut operation of the step before |
 | `reads_left` | `Discrete` | reads that the open question still allows |
 | `steps_left` | `Discrete` | steps until truncation |
 
@@ -50,8 +50,8 @@ Memory is empty and the first chunk is shown. `reset(seed=…)` draws an item; `
 | option | effect |
 |---|---|
 | `"index": i` | plays item `i`, from 0 to `num_items - 1` |
-| `"shuffle_seed": s` | lays the item out anew: order of documents and questions, drawn distractors |
-| `"memory": key` | starts with the memory that a kept database holds under `key` |
+| `"shuffle_seed": s` | another layout of the item: order of documents and questions, distractors |
+| `"memory": key` | continues the memory that a kept database holds under `key` |
 | `"difficulty": d` | plays this episode at difficulty `d`, from 0 to 1 |
 
 ## Rewards
@@ -67,14 +67,14 @@ visible in `steps_left`, and the reward is final: learners must not bootstrap a 
 ## Information
 
 At every step `applied` (executed operations by kind), `rejected` (records with operation, position, reason, detail),
-`entries` (how many are live), `item` (its id). At the end also `episode_metrics`: `em`, `f1`, `answers` (one record per
-question), `operations`, `rejected`, `peak_entries`, `final_entries`, `evidence_recall` (and `evidence_recall_exact`;
-`None` where no question names evidence), `steps`. Where questions may have no answer also `em_answerable`,
-`abstention_precision` and `abstention_recall`, `None` where there is nothing to count.
+`entries` (number of live entries), `item` (its id). At the end also `episode_metrics`: `em`, `f1`, `answers` (one
+record per question), `operations`, `rejected`, `peak_entries`, `final_entries`, `evidence_recall` (and
+`evidence_recall_exact`; `None` if no question names evidence), `steps`. If questions may have no answer, also
+`em_answerable`, `abstention_precision` and `abstention_recall`, `None` if there is nothing to count.
 
 ## Arguments
 
-Keyword arguments of `gymnasium.make`, all JSON values; `EnvConfig` lists every one with its default. The most used:
+Keyword arguments of `gymnasium.make`, all JSON values; `EnvConfig` lists all with their defaults. The most used:
 `source`, `split`, `num_docs`, `questions_per_episode`, `chunk_tokens`, `tokenizer`, `embedder`, `store`, `top_k`,
 `operations`, `scratchpad`, `storage`, `dialect`, `preset`, `order`, `question_visible`, `reward`, `max_steps`,
 `difficulty`.
@@ -127,7 +127,7 @@ class TwoWikiMultiHopQAEnv(AtomMemEnv):
 
 @_manual
 class MuSiQueEnv(AtomMemEnv):
-    """Two- to four-hop questions of MuSiQue-Ans, built to resist short cuts: `AtomMem-MuSiQue-v0`.
+    """Two- to four-hop questions of MuSiQue-Ans, designed to prevent short cuts: `AtomMem-MuSiQue-v0`.
 
     ## Description
 
@@ -144,10 +144,10 @@ class SyntheticEnv(AtomMemEnv):
 
     ## Description
 
-    Every item is a small world of its own, computed from the split and the item's number alone: invented people,
+    Every item is a separate small world, computed only from the split and the item's number: invented people,
     places, companies and works, one encyclopaedia-like document each, and questions of two to four hops (bridge,
     comparison, composition, intersection) whose facts are spread over several documents.
-    Distractors state the same relations of other entities. A question alone does not give its answer away, except that
+    Distractors state the same relations of other entities. A question alone does not reveal its answer, except that
     a comparison names both candidates.
     """
 
@@ -161,16 +161,16 @@ class NeedleEnv(AtomMemEnv):
     ## Description
 
     After RULER (Hsieh et al. 2024, "RULER: What's the Real Context Size of Your Long-Context Language Models?"). A
-    needle says which code belongs to a key: "The access code of the amber lighthouse is 4830217." `kind` is *single*
-    (one key), *multi_key* (among needles of similar keys), *multi_value* (one key with several codes; all of them are
-    asked for at once, in ascending order, which makes exact match well defined; `reward="f1"` gives partial credit) or
-    *multi_query* (several keys, a question for each). The haystack is documents of the generated world, pages of noise,
-    or a text file of yours; `length` counts its tokens, in the environment's `tokenizer`, and documents are made when
-    they are read: a stream of millions of tokens never stands in memory. `depth` says where the needles stand; lists of
-    depths and lengths make a grid over the items. Evidence is the needles.
+    needle states the code of a key: "The access code of the amber lighthouse is 4830217." `kind` is *single* (one key),
+    *multi_key* (among needles of similar keys), *multi_value* (one key with several codes; all of them are asked for at
+    once, in ascending order, which makes exact match well defined; `reward="f1"` gives partial credit) or *multi_query*
+    (several keys, one question each). The haystack is documents of the synthetic world, pages of noise, or your own
+    text file; `length` counts its tokens, in the environment's `tokenizer`, and documents are made when they are read:
+    a stream of millions of tokens is never in memory as a whole. `depth` says where the needles are; lists of depths
+    and lengths make a grid over the items. Evidence is the needles.
 
-    Keyword arguments of its own (`NeedleOptions`): `kind`, `haystack`, `text`, `length`, `depth`, `needles`,
-    `distractors`, `value_type`. Where `length` is given, it decides, not `num_docs`. `order` cannot be changed.
+    Own keyword arguments (`NeedleOptions`): `kind`, `haystack`, `text`, `length`, `depth`, `needles`,
+    `distractors`, `value_type`. If `length` is given, `num_docs` has no effect. `order` cannot be changed.
     """
 
     task = "Needle"
@@ -178,24 +178,23 @@ class NeedleEnv(AtomMemEnv):
 
 @_manual
 class DriftEnv(AtomMemEnv):
-    """Dated notices about houses whose facts change, so that memory has to be revised: `AtomMem-Drift-v0`.
+    """Dated notices about institutions whose facts change, so that memory must be revised: `AtomMem-Drift-v0`.
 
     ## Description
 
-    Every item is a small town of its own: museums, schools and firms with a director, an address, a treasurer and so
-    on. `num_docs` notices arrive in the order of time; a notice's title is the house it is about. A fact is *stated*,
+    Every item is a separate small town: museums, schools and firms with a director, an address, a treasurer and so
+    on. `num_docs` notices arrive in the order of time; the title of a notice is the institution. A fact is *stated*,
     *superseded* ("As of 12 May 2031, …"), *corrected* (with effect from the date of the corrected notice) and
-    *withdrawn* (no longer known). Houses close and new ones open; no question is about a closed one. Less trusted
-    papers print gossip, which changes no fact. Some notices are small talk. The first document states these rules.
+    *withdrawn* (no longer known). Institutions close and new ones open; no question is about a closed one. Untrusted
+    newspapers print hearsay, which changes no fact. Some notices are small talk. The first document states these rules.
 
-    Questions, each about a fact of a house that is open in the end: *latest* (the value at present), *as_of* (the value
-    on a date, as the whole stream tells it), *count* (how often it changed), *known* (withdrawn: the answer is
-    "unknown"). They are hidden while reading, chunks are short (`chunk_tokens=500`), and there are
-    `max_entries=12` entries and a scratchpad of 512 tokens for 200 notices: what is out of date has to be updated or
-    deleted. Evidence is the notices that decide the answer,
-    never stale ones.
+    Each question is about a fact of an institution that is open at the end: *latest* (the present value), *as_of* (the
+    value on a date, according to the whole stream), *count* (how often it changed), *known* (withdrawn: the answer is
+    "unknown"). They are hidden while reading, chunks are short (`chunk_tokens=500`), and there are `max_entries=12`
+    entries and a scratchpad of 512 tokens for 200 notices, so outdated entries must be updated or deleted. Evidence is
+    the notices that decide the answer, never outdated ones.
 
-    Keyword arguments of its own (`DriftOptions`): `entities`, `attributes`, `changes_per_fact`, `distance`,
+    Own keyword arguments (`DriftOptions`): `entities`, `attributes`, `changes_per_fact`, `distance`,
     `distractors`, `sources`, `hearsay`, `corrections`, `turnover`, `question_kinds`. `order` cannot be changed: the
     stream is in the order of time.
     """
@@ -205,24 +204,24 @@ class DriftEnv(AtomMemEnv):
 
 @_manual
 class ForgetEnv(AtomMemEnv):
-    """Sessions in which codes are told, changed, and asked to be erased again: `AtomMem-Forget-v0`.
+    """Sessions in which codes are told, changed, and erased on request: `AtomMem-Forget-v0`.
 
     ## Description
 
-    A context is `sessions` dated sessions between people and an assistant, each about one house. In most of them
-    somebody tells a code ("The gate code of Harrow College is 7QK2-M4XP."), replaces one, or asks that one be erased:
-    such a request says which code it means and never spells it. The first document states these rules. A question asks
-    for a code that may still be known, or for an erased one; the latter has no answer: abstain.
+    A context is `sessions` dated sessions between people and an assistant, each about one place. In most of them
+    somebody tells a code ("The gate code of Harrow College is 7QK2-M4XP."), replaces one, or asks to erase one:
+    such a request names the code and never its value. The first document states these rules. A question asks
+    for a code that may be kept, or for an erased one; the latter has no answer: abstain.
 
     A question counts only if nothing erased is kept when it is answered: in the state on which the closing action was
     decided, before that action's own operations, no live entry may ever have held an erased code and no scratchpad may
-    hold one, in whatever spelling (case, spaces and punctuation aside). An update keeps an entry's history; only a
+    hold one, in any spelling (case, spaces and punctuation are ignored). An update keeps an entry's history; only a
     delete removes it. Otherwise the question scores 0 and is reported as closed `not_erased`. A code that the stream
     asks to erase counts as erased from the first step on, even before the request is read. There is no scratchpad,
     there are 20 entries for 60 sessions (`max_entries=20`), chunks are short (`chunk_tokens=500`), and questions are
-    hidden while reading. Evidence is the line that gives the code in force.
+    hidden while reading. Evidence is the line with the latest code.
 
-    Keyword arguments of its own (`ForgetOptions`): `sessions`, `places`, `codes`, `erased`, `changed`, `distance`,
+    Own keyword arguments (`ForgetOptions`): `sessions`, `places`, `codes`, `erased`, `changed`, `distance`,
     `chatter`, `questions`, `unanswerable`. `num_docs` is refused and `order` is `"given"`.
     """
 
@@ -235,17 +234,18 @@ class ConversationEnv(AtomMemEnv):
 
     ## Description
 
-    A context is a conversation of `sessions` dated sessions between two invented people, computed from the split and
-    its number alone; a document is a session, a line a turn. They tell of events ("On Saturday I adopted a tortoise."),
-    of plans and opinions that may change later, and of friends whom they met, and they make small talk. Often the other
-    person tells of the same kind of thing with another outcome. An item is one conversation, whole and in its order,
-    and `questions_per_episode` of its questions, of five kinds: *one_session*, *several_sessions* (a friend who is not
-    named, known from one session and described in another), *time* (the day of an event, which follows from what was
-    said and the date of the session), *update* (a plan or an opinion as it is after all changes) and *unanswerable*
-    (only the other person told of it: abstain). A question alone does not give its answer away: values are
-    drawn evenly from pools of 20 or more, or invented. Evidence is the turns that decide the answer, never a stale one.
+    A context is a conversation of `sessions` dated sessions between two invented people, computed only from the split
+    and its number; each session is a document, each turn a line. They tell of events ("On Saturday I adopted a
+    tortoise."), of plans and opinions that may change later, and of friends whom they met, and they make small talk.
+    Often the other person tells of the same kind of thing with another value. An item is one complete conversation, in
+    its order, and `questions_per_episode` of its questions, of five kinds: *one_session*, *several_sessions* (a friend
+    who is not named, known from one session and described in another), *time* (the day of an event, which follows from
+    what was said and the date of the session), *update* (a plan or an opinion as it is after all changes) and
+    *unanswerable* (only the other person told of it: abstain). A question alone does not reveal its answer: values are
+    drawn evenly from pools of 20 or more, or invented. Evidence is the turns that decide the answer, never outdated
+    ones.
 
-    Keyword arguments of its own (`ConversationOptions`): `sessions`, `small_talk`, `changes`, `lookalikes`,
+    Own keyword arguments (`ConversationOptions`): `sessions`, `small_talk`, `changes`, `lookalikes`,
     `questions`, `question_kinds`. `num_docs` is refused and `order` is `"given"`.
     """
 
@@ -258,16 +258,16 @@ class LoCoMoEnv(AtomMemEnv):
 
     ## Description
 
-    A context is a conversation of some 20 to 35 sessions over months; a document is a session, a line a turn (`Ada:
-    …`, with `[shares a photo of …]` where a picture was sent), and its head says when it was held and between whom.
-    An item is one conversation, whole and in its order, and `questions_per_episode` of its questions: *single-hop*,
-    *multi-hop* (several sessions), *temporal*, *open-domain* and *adversarial*. The last have no answer: abstain.
-    Evidence is the turns that the set names; where none of them exists, evidence recall is absent. `corrections=PATH`
-    reads a list of corrected answers and evidence. Maharana et al. 2024, "Evaluating Very Long-Term Conversational
-    Memory of LLM Agents". Licence CC BY-NC 4.0: pass the file, `source="locomo10.json"`; it is not part of this
-    package. `atommem data check` names evidence that does not exist and labels that contradict each other.
+    A context is a conversation of some 20 to 35 sessions over months; each session is a document, each turn a line
+    (`Ada: …`, with `[shares a photo of …]` if a picture was sent), and its head gives date and speakers. An item is one
+    complete conversation, in its order, and `questions_per_episode` of its questions: *single-hop*, *multi-hop*
+    (several sessions), *temporal*, *open-domain* and *adversarial*. The last have no answer: abstain. Evidence is the
+    turns that the data set names; if none of them exists, evidence recall is absent. `corrections=PATH` reads a list of
+    corrected answers and evidence. Maharana et al. 2024, "Evaluating Very Long-Term Conversational Memory of LLM
+    Agents". Licence CC BY-NC 4.0: pass the file, `source="locomo10.json"`; it is not part of this package. `atommem
+    data check` names evidence that does not exist and labels that contradict each other.
 
-    Keyword arguments of its own (`LoCoMoOptions`): `corrections`. `num_docs` is refused and `order` is `"given"`.
+    Own keyword arguments (`LoCoMoOptions`): `corrections`. `num_docs` is refused and `order` is `"given"`.
     """
 
     task = "LoCoMo"
@@ -279,14 +279,14 @@ class FactConsolidationEnv(AtomMemEnv):
 
     ## Description
 
-    From MemoryAgentBench. A context is a numbered list of facts, hundreds to thousands; a document is a run of ten. A
-    fact may contradict an earlier one and then takes its place, so what is remembered has to be updated; questions are
-    *single-hop* or *multi-hop* over the facts that hold in the end. Facts contradict the real world, so a model that
-    answers from what it learnt before is wrong. The default scorer is the official one, `reward="subem"`: an accepted
-    answer occurs in the given one as whole words. The set names no evidence, so evidence recall is absent. Hu et al.
-    2025, "Evaluating Memory in LLM Agents via Incremental Multi-Turn Interactions".
+    From MemoryAgentBench. A context is a numbered list of hundreds to thousands of facts; each ten are a document. A
+    fact may contradict an earlier one and then replaces it, so memory must be updated; questions are *single-hop* or
+    *multi-hop* over the facts that hold at the end. Facts contradict the real world, so a model that answers from prior
+    knowledge is wrong. The default scorer is the official one, `reward="subem"`: an accepted answer occurs in the given
+    one as whole words. The data set names no evidence, so evidence recall is absent. Hu et al. 2025, "Evaluating Memory
+    in LLM Agents via Incremental Multi-Turn Interactions".
 
-    `num_docs` is refused and `order` is `"given"`: contexts come whole.
+    `num_docs` is refused and `order` is `"given"`: contexts are always complete.
     """
 
     task = "FactConsolidation"
@@ -298,15 +298,15 @@ class LongMemEvalEnv(AtomMemEnv):
 
     ## Description
 
-    A context is one user's history, some 40 sessions (`longmemeval_s`) or 500 (`longmemeval_m`), sorted by their
-    dates; a document is a session between `user` and `assistant`. Each history has one question, which says on which
-    day it is asked. Types are those of the set: *single-session-user*, *multi-session*, *temporal-reasoning*,
+    A context is one user's history, some 40 sessions (`longmemeval_s`) or 500 (`longmemeval_m`), sorted by their dates;
+    each session between `user` and `assistant` is a document. Each history has one question, which states on which day
+    it is asked. Types are those of the data set: *single-session-user*, *multi-session*, *temporal-reasoning*,
     *knowledge-update* and others; questions whose id ends in `_abs` have no answer: abstain. Evidence is the turns
-    that are marked as holding the answer, else the sessions that are named. Wu et al. 2024, "LongMemEval:
+    that are marked as holding the answer, or else the sessions that are named. Wu et al. 2024, "LongMemEval:
     Benchmarking Chat Assistants on Long-Term Interactive Memory". Pass the published JSON,
     `source="longmemeval_s_cleaned.json"`.
 
-    `num_docs` is refused and `order` is `"given"`: contexts come whole.
+    `num_docs` is refused and `order` is `"given"`: contexts are always complete.
     """
 
     task = "LongMemEval"

@@ -1,4 +1,4 @@
-"""A warning of Gymnasium's own time limit, which ends episodes behind the environment's back."""
+"""Warns of Gymnasium's own time limit, which ends episodes without the environment's knowledge."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import gymnasium as gym
 def warn_of_time_limit(caller: FrameType | None, steps_left: int) -> bool:
     """Warn if a ``TimeLimit`` around the environment is shorter than the episode that begins.
 
-    ``gymnasium.make(…, max_episode_steps=n)`` puts one around the environment and tells it nothing: the environment's
-    own ``spec.max_episode_steps`` stays ``None``. But a reset passes through all wrappers, so it is among the callers.
+    ``gymnasium.make(…, max_episode_steps=n)`` puts one around the environment, which does not know it: its own
+    ``spec.max_episode_steps`` stays ``None``. But a reset passes through all wrappers, so the limit is among its
+    callers.
 
     Args:
         caller: The frame that called ``AtomMemEnv.reset``.
@@ -23,7 +24,7 @@ def warn_of_time_limit(caller: FrameType | None, steps_left: int) -> bool:
     """
     limits: list[int] = []
     stacklevel = 3
-    # No other frames are looked into: up to Python 3.12, reading a frame's locals keeps them alive while it runs.
+    # No other frames are inspected: up to Python 3.12, reading the locals of a frame keeps them alive while it runs.
     while caller is not None and caller.f_code.co_name == "reset":
         env = caller.f_locals.get("self")
         if not isinstance(env, gym.Env):

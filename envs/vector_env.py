@@ -1,4 +1,4 @@
-"""The batched vector environment: all sub-environments begin, one embedding call, one write, all finish."""
+"""The batched vector environment: one embedding call and one store call per step, for all sub-environments."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ else:
     # Before Gymnasium 1.4 it has no type parameters when a program runs.
     TextVectorWrapper = VectorWrapper
 Begun: TypeAlias = tuple[int, str, EpisodeWithKey, Step]
-"""A sub-environment's number, its action, its episode and its begun step."""
+"""Number, action, episode and begun step of a sub-environment."""
 
 
 class Stepped(NamedTuple):
-    """What one sub-environment's part in a vector step was about (privileged, see ``AtomMemEnv.episode``)."""
+    """The episode and info of one sub-environment in a vector step (privileged, see ``AtomMemEnv.episode``)."""
 
     episode: Episode
-    """The episode that was stepped, also if an autoreset has put another one in its place."""
+    """The episode that was stepped, also if an autoreset has replaced it."""
     info: dict[str, Any]
-    """Its own info, not batched."""
+    """Its info, not batched."""
 
 
 def _no_options(i: int) -> Mapping[str, Any]:
@@ -54,21 +54,21 @@ def _no_options(i: int) -> Mapping[str, Any]:
 
 
 class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
-    """Many episodes of one task, stepped together; what ``gymnasium.make_vec("AtomMem-…-v0", num_envs=64)`` returns.
+    """Many episodes of one task, stepped together; ``gymnasium.make_vec("AtomMem-…-v0", num_envs=64)`` returns it.
 
     A step costs one embedding call and one store call for all sub-environments; each of them equals, bit for bit, a
     plain environment with the same seed and actions (SPEC M15). Texts are batched as tuples of ``str``.
 
     Args:
-        num_envs: How many sub-environments, at least 1.
+        num_envs: Number of sub-environments, at least 1.
         items: See ``AtomMemEnv``.
         task: See ``AtomMemEnv``.
-        autoreset_mode: One of Gymnasium's: next step (the default), same step (with ``final_obs`` and
+        autoreset_mode: One of Gymnasium's modes: next step (the default), same step (with ``final_obs`` and
             ``final_info``), or disabled (``reset(options={"reset_mask": …})``).
-        render_mode: ``None`` or ``"ansi"``; then ``render()`` returns one text per sub-environment.
-        items_ahead: Whether a separate process makes the generated items of the next autoresets ahead of time; the
+        render_mode: ``None``, or ``"ansi"``: ``render()`` returns one text per sub-environment.
+        items_ahead: Whether a separate process makes the items of the next autoresets ahead of time; the
             items are the same (``atommem_gym.envs.items_ahead``).
-        **keywords: Those of the plain environment.
+        **keywords: The keyword arguments of the plain environment.
 
     Raises:
         ConfigError: as in the plain environment, or ``num_envs`` is less than 1.
@@ -129,12 +129,12 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         self._over = np.zeros(num_envs, np.bool_)
         self._stepped: tuple[Stepped | None, ...] = (None,) * num_envs
         self.autoreset_options: Callable[[int], Mapping[str, Any]] = _no_options
-        """What an autoreset of sub-environment ``i`` is given as reset options; a curriculum sets it."""
+        """Gives the reset options of an autoreset of sub-environment ``i``; a curriculum sets it."""
         self._finished: list[StepResult] = []
-        """Results of a step whose same-step autoreset failed, for its repetition."""
+        """Results of a step whose same-step autoreset failed, for when it is repeated."""
         self._finalizer = weakref.finalize(self, self._backend.close)
 
-    # Made when they are asked for: a batched space of texts holds a space for each of many environments.
+    # Made on demand: a batched space of texts holds one space per sub-environment.
     @functools.cached_property
     def observation_space(self) -> gym.Space[Any]:  # type: ignore[override]
         """The batched space of observations."""
@@ -147,10 +147,10 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
 
     @property
     def num_items(self) -> int:
-        """How many items (episodes) the split has."""
+        """Number of items (episodes) in the split."""
         return self.items.num_items
 
-    # As in Gymnasium's own vector forms: one generator a sub-environment.
+    # As in Gymnasium's own vector environments: one generator per sub-environment.
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """The generators of the sub-environments."""
@@ -158,7 +158,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
 
     @property
     def memory_keys(self) -> tuple[str, ...]:
-        """The keys of the running episodes' memories, see ``AtomMemEnv.memory_key``."""
+        """The keys of the memories of the running episodes, see ``AtomMemEnv.memory_key``."""
         return tuple(slot.running.key for slot in self._slots)
 
     @property
@@ -168,22 +168,22 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
 
     @property
     def stepped(self) -> tuple[Stepped | None, ...]:
-        """What the last ``step`` was about, for reward shaping; ``None`` where it only reset (next-step autoreset)."""
+        """Episodes and infos of the last ``step``, for reward shaping; ``None`` where it was a next-step autoreset."""
         return self._stepped
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode in every sub-environment, or in those of ``options["reset_mask"]``.
+        """Begin an episode in all sub-environments, or in those of ``options["reset_mask"]``.
 
         Args:
-            seed: ``n`` seeds the sub-environments with ``n, n + 1, …``; a sequence seeds each with its own.
-            options: Those of the plain environment, each one value for all or a list with one for every sub-environment
-                (a group gets the same episode from ``{"index": [3, 3, 3, 3]}``; two sub-environments cannot go on with
-                one ``memory``), and ``reset_mask``, a boolean array.
+            seed: ``n`` seeds the sub-environments with ``n, n + 1, …``; a sequence has one seed for each.
+            options: Those of the plain environment, each as one value for all or a list with one per sub-environment
+                (a group gets the same episode from ``{"index": [3, 3, 3, 3]}``; two sub-environments cannot continue
+                one ``memory``), and ``reset_mask``, a boolean array ``[num_envs]``.
 
         Raises:
-            ValueError, TypeError: seeds or mask have not one value for every sub-environment.
+            ValueError, TypeError: seeds or mask do not have one value per sub-environment.
             IndexError, ConfigError, StoreError: see ``AtomMemEnv.reset``.
         """
         options = dict(options or {})
@@ -204,11 +204,14 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         return self._batch(), batch_infos([result.info for result in results], chosen, self.num_envs)
 
     def step(self, actions: Sequence[str]) -> tuple[Observation, Rewards, Flags, Flags, dict[str, Any]]:
-        """One action for every sub-environment.
+        """Execute one action per sub-environment.
+
+        Args:
+            actions: ``num_envs`` texts.
 
         Raises:
-            ResetNeeded: with autoreset disabled, an episode is over.
-            ValueError, TypeError: not one string for every sub-environment.
+            ResetNeeded: autoreset is disabled and an episode is over.
+            ValueError, TypeError: ``actions`` is not one string per sub-environment.
             EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed; the same step may be repeated.
         """
         if isinstance(actions, str) or len(actions) != self.num_envs:
@@ -238,13 +241,13 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         return self._batch(), rewards, terminations, truncations, infos
 
     def render(self) -> tuple[str, ...] | None:
-        """The last step of every sub-environment as coloured text."""
+        """The last step of each sub-environment as coloured text; ``None`` without a ``render_mode``."""
         return None if self.render_mode is None else tuple(slot.frame for slot in self._slots)
 
     def snapshot(self, i: int) -> dict[str, Any]:
-        """The state of sub-environment ``i``, as ``AtomMemEnv.snapshot`` gives it (SPEC M14).
+        """The state of sub-environment ``i``, in the form of ``AtomMemEnv.snapshot`` (SPEC M14).
 
-        Its generators are those that draw the items of this slot and the samples of this slot's part of
+        Its generators are the one that draws the items of this slot and the one of this slot's part of
         :attr:`action_space`.
 
         Raises:
@@ -254,21 +257,21 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         return self._branching.snapshot(self._slots[i], self._generators(i))
 
     def restore(self, i: int, snapshot: dict[str, Any]) -> Observation | None:
-        """Return sub-environment ``i`` to a snapshot of any slot, plain environment or pool; the others go on.
+        """Return sub-environment ``i`` to a snapshot of any slot, plain environment or pool; the others continue.
 
-        What the slot was about to do is gone: an autoreset that was due in the next step is cancelled, and the next
-        step's action is the restored episode's. The slot's generators go on from the saved states: the one that draws
-        items, and of the batched :attr:`action_space` the one of this slot's part, so that ``action_space.sample()``
-        draws for this slot what it would have drawn. If the snapshot's own episode was over, the slot is, too, and the
+        An autoreset of the slot that was due in the next step is cancelled, and the next
+        action goes to the restored episode. The slot's generators continue from the saved states: the one that draws
+        items, and the one of this slot's part of the batched :attr:`action_space`, so that ``action_space.sample()``
+        draws the same for this slot. If the episode of the snapshot was over, so is the slot, and the
         next step resets it.
 
         Returns:
-            The slot's own observation, not batched; the next ``step`` or ``reset`` has it in its batch. ``None`` if the
-            snapshot was taken before the first reset.
+            The observation of the slot, not batched; the next ``step`` or ``reset`` has it in its batch. ``None`` if
+            the snapshot was taken before the first reset.
 
         Raises:
-            SnapshotError: see ``AtomMemEnv.restore``; or the snapshot's episode is over and a slot of this environment
-                never is (same-step autoreset). Nothing has changed.
+            SnapshotError: see ``AtomMemEnv.restore``; or the episode of the snapshot is over and a slot of this
+                environment never is (same-step autoreset). Nothing has changed.
             AlreadyPendingCallError: the last step is not finished, since its same-step autoreset failed.
             ConfigError, IndexError: there is no sub-environment ``i``.
         """
@@ -295,13 +298,13 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         return i
 
     def _generators(self, i: int) -> dict[str, np.random.Generator]:
-        """Those of a sub-environment, by the field of a snapshot that holds their state."""
+        """The generators of a sub-environment, by the field of a snapshot that holds their state."""
         parts = self.action_space
         assert isinstance(parts, gym.spaces.Tuple)
         return {"np_random": self._rngs[i], "action_space": parts[i].np_random}
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Give store and database back."""
+        """Release store and database."""
         # Gymnasium 1.1 closes even an environment that could not be made.
         if hasattr(self, "_finalizer") and self._finalizer.alive:
             self._backend.release([running for slot in self._slots for running in slot.take(None)])
@@ -310,7 +313,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
                 self._ahead.close()
 
     def _expect_items(self, opened: Sequence[int]) -> None:
-        """Have the items made that the next autoresets of these sub-environments will draw."""
+        """Request the items that the next autoresets of these sub-environments will draw."""
         if self._ahead is None or self.autoreset_options is not _no_options:
             return
         for i in opened:
@@ -331,7 +334,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
 
     @contextlib.contextmanager
     def _restored_on_error(self, states: Sequence[Any]) -> Iterator[None]:
-        """A step or reset that failed may be repeated and then draws the same items."""
+        """Restore the generators if the block fails, so that a repeated step or reset draws the same items."""
         try:
             yield
         except BaseException:
@@ -341,7 +344,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
             raise
 
     def _autoreset_infos(self, results: Sequence[StepResult]) -> list[dict[str, Any]]:
-        """The infos of a step; in same-step mode finished sub-environments are reset and keep what they ended with."""
+        """The infos of a step; in same-step mode, reset finished sub-environments and add their final results."""
         infos = [result.info for result in results]
         over = np.flatnonzero(self._over).tolist()
         if self.autoreset_mode is AutoresetMode.SAME_STEP and over:
@@ -355,7 +358,7 @@ class AtomMemVectorEnv(VectorEnv[Observation, Sequence[str], Any]):
         return self._slots[i].begin_reset(self._rngs[i], self.autoreset_options(i))
 
     def _batch(self) -> Observation:
-        """The current observations as one, as ``batch_space`` has it: arrays of numbers, tuples of everything else."""
+        """The current observations, batched as ``batch_space`` does: arrays of numbers, tuples of everything else."""
         if not all(self._observations):
             raise ResetNeeded("some sub-environments have no episode yet; the first reset() takes no reset_mask")
         batch: Observation = {}

@@ -118,7 +118,7 @@ def test_these_rules_have_one_definition() -> None:
     for needle, places in (
         ("get_close_matches", {"errors.py"}),
         ("is held by another process;", {"engine.py"}),
-        ("is no AtomMem environment; make", {"base.py"}),
+        ("is not an AtomMem environment; make", {"base.py"}),
         ("must be an integer", {"errors.py", "operations.py", "paragraphs.py", "memory.py", "wrong.py"}),
         ("must be one of", {"errors.py"}),
         ("must be a whole number", set()),

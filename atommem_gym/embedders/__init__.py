@@ -1,4 +1,4 @@
-"""Embedders turn texts into vectors: one that is built in, models in this process, and servers."""
+"""Embedders turn texts into vectors: the built-in one, models in this process, and servers."""
 
 import lazy_loader
 

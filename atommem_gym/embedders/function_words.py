@@ -1,4 +1,4 @@
-"""English words that say how others belong together, and nothing of what a text is about."""
+"""English function words, which do not tell what a text is about."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ will with would you your
 """,
     )
 )
-"""What the hashing embedder and the scripted agents both pass over; each passes over some more, and says why."""
+"""Words that the hashing embedder and the scripted agents ignore; each ignores a few more."""

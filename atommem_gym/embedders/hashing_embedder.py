@@ -1,4 +1,4 @@
-"""The built-in embedder: lexical vectors by feature hashing, equal to the bit on every platform, with no model."""
+"""The built-in embedder: lexical vectors by feature hashing, without a model, equal to the bit on every platform."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from atommem_gym.embedders.function_words import FUNCTION_WORDS
 from atommem_gym.memory.protocols import TextKind, Vectors
 from atommem_gym.tokenizers import CJK
 
-# At most 64 characters, since codes of words are remembered and a policy may write words without end.
+# At most 64 characters, since codes of words are cached and a policy may write words of any length.
 _WORD = re.compile(rf"[^\W_{CJK}]{{1,64}}|[{CJK}]")
-# Also words of people who speak of themselves, and what an apostrophe leaves ("it's", "don't"). The scripted agents
-# keep these: they would write, search and answer otherwise, and every table and trace of theirs would be another.
+# Also first-person words, and what an apostrophe leaves ("it's", "don't"). The scripted agents keep these words:
+# dropping them would change what they write, search and answer, and so all their tables and traces.
 _STOP_WORDS = FUNCTION_WORDS | frozenset(
     ("between", "i", "itself", "me", "my", "nor", "our", "s", "should", "t", "us", "very", "we")
 )
@@ -32,7 +32,7 @@ _PAIR_WEIGHT = 2
 _WEIGHT_BITS = 3
 _WEIGHT_MASK = np.uint64((1 << _WEIGHT_BITS) - 1)
 
-# What n occurrences in one text weigh, in quarters: 1 + log2(n), so that long texts do not drown names in repetition.
+# The weight of n occurrences in one text, in quarters: 1 + log2(n), so that repetition does not drown names.
 _GROWTH = np.array([0] + [round(4 * (1 + math.log2(n))) for n in range(1, 256)], np.int64)
 
 _PAIR_FACTOR = np.uint64(0x9E3779B97F4A7C15)
@@ -59,7 +59,7 @@ class HashingEmbedder:
     """
 
     def __init__(self, dim: int = 1024) -> None:
-        """Make an embedder of ``dim`` dimensions; another ``dim`` is another embedder, with its own name.
+        """Make an embedder of ``dim`` dimensions; the name contains ``dim``.
 
         Raises:
             ValueError: ``dim`` is less than 1.
@@ -70,7 +70,7 @@ class HashingEmbedder:
         self.name = f"hashing-v1-{dim}"
 
     def embed(self, texts: Sequence[str], kind: TextKind) -> Vectors:
-        """Embed ``texts`` as ``[len(texts), dim]``; every ``str`` has a vector, and ``kind`` makes no difference."""
+        """Embed ``texts`` as float32 ``[len(texts), dim]``. Any ``str`` is valid; ``kind`` makes no difference."""
         words = [[_word_code(word) for word in _WORD.findall(text)] for text in texts]
         lengths = np.fromiter(map(len, words), np.int64, len(texts))
         codes = np.fromiter(itertools.chain.from_iterable(words), np.uint64, int(lengths.sum()))
@@ -121,7 +121,7 @@ def _weighed(
 
 
 def _mix(hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """Spread every bit over the whole number, since the place and the sign of a feature are cut out of it."""
+    """Spread every bit over the whole number, since the place and the sign of a feature are single bits of it."""
     mixed: npt.NDArray[np.uint64] = (hashes ^ (hashes >> _HALF)) * _MIX_FACTOR
     mixed ^= mixed >> _HALF
     return mixed
@@ -145,7 +145,7 @@ def _word_code(word: str) -> int:
 
 
 def _stem(word: str) -> str:
-    """``word`` without the commonest English endings, so that *directed*, *directing* and *director* meet."""
+    """``word`` without the commonest English endings, so that *directed*, *directing* and *director* are equal."""
     if len(word) > 4 and word.endswith("ies"):
         word = word[:-3] + "y"
     elif len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):

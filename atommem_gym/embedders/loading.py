@@ -1,4 +1,4 @@
-"""Finds the embedder that ``embedder=`` names and keeps what it embedded, since the model is most of a step's cost."""
+"""Loads the embedder that ``embedder=`` names and caches its vectors, since the model is most of a step's cost."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from atommem_gym.plugins.loading import check_colon, is_plugin, load_plugin, mod
 from atommem_gym.trust import check_import
 
 CACHE_SIZE = 1 << 15
-"""Vectors that the cache of one embedder keeps by default."""
+"""Most vectors in the cache of one embedder, by default."""
 CACHE_BYTES = 1 << 27
-"""Bytes of texts and vectors that the cache of one embedder holds at most by default."""
+"""Most bytes of texts and vectors in the cache of one embedder, by default."""
 
 _ENTRY_OVERHEAD = 400
-"""Bytes of the objects around one cached vector, about."""
+"""Approximate bytes of the Python objects around one cached vector."""
 
 
 class CachedEmbedder:
-    """Asks ``embedder`` only for texts that it does not remember: each text once, all in one call.
+    """A cache over ``embedder``: texts that it does not hold are embedded once each, all in one call.
 
-    Remembers the most recently used vectors, so a text keeps one vector, to the bit, for as long as it is remembered,
-    whatever batch it comes in; and with the vector how much of the text it is of. Several threads may use it at a time.
+    It keeps the most recently used vectors, so a text has the same vector, to the bit, for as long as it is cached,
+    whatever batch it comes in. With a vector it keeps how much of the text was read. It is safe to use from threads.
 
     >>> embedder = CachedEmbedder(HashingEmbedder())
     >>> embedder.embed(["a film", "a book", "a film"], "document").shape
@@ -43,11 +43,11 @@ class CachedEmbedder:
     """
 
     def __init__(self, embedder: Embedder, size: int = CACHE_SIZE, max_bytes: int = CACHE_BYTES) -> None:
-        """Remember at most ``size`` vectors, and at most ``max_bytes`` of texts and vectors together.
+        """Cache at most ``size`` vectors, and at most ``max_bytes`` of texts and vectors together.
 
         Raises:
-            ConfigError: a size is negative; or the embedder reads a part of a text only (``max_tokens``) and cannot
-                say which (``embed_in_part``).
+            ConfigError: a size is negative, or the embedder reads only a part of long texts (``max_tokens``) and cannot
+                report which (``embed_in_part``).
         """
         if size < 0 or max_bytes < 0:
             raise ConfigError(f"cache_size={size}, max_bytes={max_bytes}: a cache cannot be smaller than 0")
@@ -61,28 +61,28 @@ class CachedEmbedder:
         self.name = embedder.name
         self.dim = embedder.dim
         self.hits = 0
-        """Texts that were remembered, or were asked for twice in one call."""
+        """Texts that were cached, or occurred before in the same call."""
         self.misses = 0
-        """Texts that the embedder was asked for."""
+        """Texts that the embedder embedded."""
         self._size = size
         self._max_bytes = max_bytes
         self._bytes = 0
         self.tells_queries: bool = getattr(embedder, "tells_queries", False)
-        """Whether a text has one vector as a document and another one as a query."""
+        """Whether a text has different vectors as a document and as a query."""
         self._vectors: OrderedDict[tuple[TextKind, str], _Remembered] = OrderedDict()
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        """How many vectors are remembered."""
+        """Number of cached vectors."""
         return len(self._vectors)
 
     @property
     def max_tokens(self) -> int | None:
-        """How much of a text the embedder reads, in its own tokens; ``None``: all of it, or it is not known."""
+        """Most tokens of a text that the embedder reads, in its own tokens; ``None``: all, or not known."""
         return None if self._in_part is None else self._in_part.max_tokens
 
     def embed(self, texts: Sequence[str], kind: TextKind) -> Vectors:
-        """Embed ``texts`` as ``[len(texts), dim]``; the array is the caller's own.
+        """Embed ``texts`` as float32 ``[len(texts), dim]``; the caller may change the array.
 
         Raises:
             EmbedderError: see :meth:`embed_in_part`.
@@ -90,7 +90,7 @@ class CachedEmbedder:
         return self.embed_in_part(texts, kind).vectors
 
     def embed_in_part(self, texts: Sequence[str], kind: TextKind) -> Embedded:
-        """Embed ``texts`` as ``[len(texts), dim]``, and say which were not read whole; the array is the caller's own.
+        """Embed ``texts`` as float32 ``[len(texts), dim]``, and report which were not read whole.
 
         Raises:
             EmbedderError: the model or endpoint failed after its retries, or gave a vector that is zero or not finite.
@@ -105,7 +105,7 @@ class CachedEmbedder:
                     found[text] = known
         missing = [text for text in dict.fromkeys(texts) if text not in found]
         if missing:
-            # Not under the lock: a slow model must not hold up threads whose texts are all remembered.
+            # Not under the lock: a slow model must not hold up threads whose texts are all cached.
             computed, in_part = self._computed(missing, kind)
             with self._lock:
                 for place, (text, row) in enumerate(zip(missing, computed, strict=True)):
@@ -134,18 +134,18 @@ class CachedEmbedder:
         return embedded
 
     def renew_lock(self) -> None:
-        """In a forked child: do not wait for a thread of the parent."""
+        """Replace the lock in a forked child, where a thread of the parent may have held it."""
         self._lock = threading.Lock()
 
     def enlarge(self, size: int) -> None:
-        """Remember at least ``size`` vectors from now on."""
+        """Raise the size of the cache to ``size`` vectors; it is never lowered."""
         with self._lock:
             self._size = max(self._size, size)
 
     def _remember(self, key: tuple[TextKind, str], row: Vectors, read: int | None) -> _Remembered:
         known = self._vectors.get(key)
         if known is not None:
-            # Another thread was quicker; its vector may differ in the last bits, and a text has only one.
+            # Another thread was quicker; its vector may differ in the last bits, and a text keeps its first one.
             return known
         new = _Remembered(row.copy(), read)
         self._vectors[key] = new
@@ -156,18 +156,18 @@ class CachedEmbedder:
 
 
 def embed_in_part(embedder: Embedder, texts: Sequence[str], kind: TextKind) -> Embedded:
-    """Vectors of texts, and which were not read whole; an embedder that does not say so reads all (SPEC M18)."""
+    """Embed texts and report which were not read whole; an embedder without ``embed_in_part`` reads all (SPEC M18)."""
     if isinstance(embedder, EmbedderInPart):
         return embedder.embed_in_part(texts, kind)
     return Embedded(embedder.embed(texts, kind), {})
 
 
 class _Remembered(NamedTuple):
-    """A text's vector."""
+    """The vector of a text."""
 
     vector: Vectors
     read: int | None
-    """The characters of the text that it is of; ``None``: all."""
+    """How many characters of the text were read; ``None``: all."""
 
 
 def _bytes_of(key: tuple[TextKind, str], known: _Remembered) -> int:
@@ -175,23 +175,23 @@ def _bytes_of(key: tuple[TextKind, str], known: _Remembered) -> int:
 
 
 _loaded: dict[tuple[str, EmbedderOptions], CachedEmbedder] = {}
-_loading = threading.RLock()  # an embedder of the user's own may load the one that it stands on
+_loading = threading.RLock()  # reentrant: a custom embedder may load the embedder that it wraps
 
 
 def load_embedder(
     name: str, options: Mapping[str, Any] | None = None, *, cache_size: int = CACHE_SIZE
 ) -> CachedEmbedder:
-    """The embedder called ``name`` with its cache, one per process.
+    """Load the embedder called ``name``, with a cache; one per process and name and options.
 
     Args:
         name: ``"hashing"``, ``"random"``, ``"minilm"``, ``"http(s)://host:port/v1"`` (an OpenAI-compatible server; add
             ``#MODEL`` if it has several models), ``"package.module:name"`` (a custom embedder, called without
             arguments), else a sentence-transformers name or folder.
-        options: Those of :class:`~atommem_gym.embedders.options.EmbedderOptions`, by name.
-        cache_size: Vectors to remember; of several calls for one embedder the largest counts.
+        options: The fields of :class:`~atommem_gym.embedders.options.EmbedderOptions` by name.
+        cache_size: Most vectors in the cache; over several calls for one embedder the largest counts.
 
     Raises:
-        ConfigError: a package is missing, the name is malformed, an option is unknown or none of this embedder's, or an
+        ConfigError: a package is missing, the name is malformed, this embedder does not have an option, or a
             custom embedder has another form (:mod:`atommem_gym.plugins`) or may not be imported
             (:mod:`atommem_gym.trust`).
         EmbedderError: the model cannot be loaded, or the server cannot be reached.
@@ -208,7 +208,7 @@ def load_embedder(
         if (name, checked) not in _loaded:
             made = _loaded[name, checked] = CachedEmbedder(_load(name, checked), cache_size)
             if is_plugin("embedder", name):
-                # What a database records must tell how to find it again, and which version it was.
+                # A database records this name: it must tell how to load the embedder again, and its version.
                 made.name = f"{name}#{made.name}"
         _loaded[name, checked].enlarge(cache_size)
         return _loaded[name, checked]
@@ -249,17 +249,17 @@ def check_model_name(name: str) -> None:
     if lacks_scheme(name) and not os.path.lexists(name):
         raise ConfigError(f"embedder={name!r} is a URL without a scheme; write http://{name}")
     check_colon("embedder", name)
-    # A name of the hub may be near one by chance.
+    # A strict cutoff, since the name of a model on the hub may be similar to one of these by chance.
     meant = nearest(name.lower(), [*_BUILT_IN, "minilm"], cutoff=0.75)
     if meant and not os.path.lexists(name):
         raise ConfigError(f"unknown embedder {name!r}; did you mean {meant!r}?")
 
 
 def _own_embedder(name: str, options: EmbedderOptions) -> Embedder:
-    """A custom embedder, which has embedded one text as an embedder does."""
+    """Load a custom embedder, checked by embedding one text."""
     if options.given():
         raise ConfigError(
-            f"embedder_options={options.given()} are none of embedder={name!r}, which is made without arguments; "
+            f"embedder={name!r} takes no embedder_options (given: {options.given()}): it is made without arguments; "
             "leave them out"
         )
     embedder: Embedder = load_plugin("embedder", name)
@@ -285,7 +285,7 @@ _BUILT_IN: Final[dict[str, tuple[Callable[..., Embedder], str]]] = {
     "hashing": (HashingEmbedder, "embeds queries and documents alike"),
     "random": (RandomEmbedder, "embeds nothing of what they mean"),
 }
-"""The embedders without a model, and what each of them does besides reading texts to their end."""
+"""The embedders without a model, and why each of them has no instruction, for messages."""
 
 
 def _built_in(name: str, options: EmbedderOptions) -> Embedder:
@@ -300,7 +300,7 @@ def _built_in(name: str, options: EmbedderOptions) -> Embedder:
 
 
 def _renew_locks() -> None:
-    """In a forked child: another thread may have held one at the moment of the fork."""
+    """Replace all locks in a forked child: another thread may have held one at the moment of the fork."""
     global _loading
     _loading = threading.RLock()
     for cache in _loaded.values():

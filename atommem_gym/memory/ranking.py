@@ -1,4 +1,4 @@
-"""The one place that decides what a read shows: exact, reproducible ranking of what a store proposes (SPEC M6)."""
+"""Decides what a read shows: the exact, reproducible ranking of the candidates that a store proposes (SPEC M6)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from atommem_gym.memory.protocols import Rows, Search, Vectors
 _FLOAT32_EPSILON = 2.0**-24
 """Unit roundoff of float32."""
 _MANY = 4
-"""From so many searches on, arrays over all of them cost less than one search after the other."""
+"""From this many searches on, arrays over all of them cost less than one search after the other."""
 
 
 def margin(dim: int) -> float:
-    """Bound on the error of a float32 cosine of two vectors with ``dim`` numbers, whoever computes it, in any order.
+    """Bound on the error of a float32 cosine of two vectors of ``dim`` numbers, in any implementation and order.
 
     With the unit roundoff u = 2^-24 and any order of summation (also pairwise, blocked or fused), a float32 dot product
     errs by at most ``d·u / (1 - d·u) · |x|·|y|`` (N. J. Higham, *Accuracy and Stability of Numerical Algorithms*,
@@ -45,8 +45,11 @@ def rank(query: Vectors, rows: Rows, k: int) -> tuple[list[int], list[float]]:
 
     Args:
         query: ``[dim]``
-        rows: the candidates, in any order, ``vectors`` ``[n, dim]``.
-        k: how many to return at most; fewer if ``rows`` has fewer.
+        rows: the candidates in any order; ``vectors`` is ``[n, dim]``.
+        k: most ids to return; fewer if ``rows`` has fewer.
+
+    Returns:
+        The ids and the scores, best first, each of length ``min(n, k)``.
 
     Raises:
         EmbedderError: the query holds NaN or infinity.
@@ -59,7 +62,7 @@ def rank(query: Vectors, rows: Rows, k: int) -> tuple[list[int], list[float]]:
     if n == 0 or k <= 0:
         return [], []
     wanted = query.astype(np.float64)
-    # One array for all products, so that one call sums up all that is not known yet.
+    # One array for all products, so that one call computes every sum that is not known yet.
     known = rows.squares is not None
     products = np.empty((n + 1 if known else 2 * n + 1, len(wanted)))
     np.multiply(wanted, wanted, out=products[n])
@@ -78,11 +81,14 @@ def rank(query: Vectors, rows: Rows, k: int) -> tuple[list[int], list[float]]:
 
 
 def rank_all(searches: Sequence[Search], rows: Sequence[Rows]) -> list[tuple[list[int], list[float]]]:
-    """What ``rank`` says of each search and its candidates, to the bit, in less time when they are many.
+    """:func:`rank` of each search and its candidates, equal to the bit, in less time when there are many.
 
     Args:
-        searches: of one or many episodes, with vectors of one length.
-        rows: the candidates of each search.
+        searches: searches of one or many episodes, whose vectors have the same length.
+        rows: the candidates of each search, in the same order.
+
+    Returns:
+        The ids and scores of each search, best first.
 
     Raises:
         EmbedderError: a query that has candidates holds NaN or infinity.
@@ -102,7 +108,7 @@ def rank_all(searches: Sequence[Search], rows: Sequence[Rows]) -> list[tuple[lis
     for i, query, count in zip(asked, queries, counts, strict=True):
         start, end = end, end + count
         found = rows[i]
-        # Search by search, since products of all of them would not fit into the processor's cache.
+        # Search by search, since the products of all searches would not fit into the processor's cache.
         part = np.multiply(found.vectors, query, out=products[:count])
         np.add.reduce(part, axis=1, out=dots[start:end])
         squares[start:end] = squared_lengths(found.vectors) if found.squares is None else found.squares

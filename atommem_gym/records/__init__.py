@@ -1,4 +1,4 @@
-"""Records, their sources, and the document stream (SPEC D, E1, E8, E9)."""
+"""Records, their sources, the items made of them, and the document stream (SPEC D, E1, E8, E9)."""
 
 import lazy_loader
 

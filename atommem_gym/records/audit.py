@@ -1,4 +1,4 @@
-"""What ``atommem data check`` says about files: how many records of which kind, and all that is wrong with them."""
+"""The report of ``atommem data check``: how many records of which kind are in files, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -20,76 +20,81 @@ from atommem_gym.records.record import Record
 from atommem_gym.records.sources import CONTEXTS, DATASETS, detect, no_shape, parse, parse_context
 
 _BY_SENTENCE = (hotpotqa.NAME, twowiki.NAME)
-"""Their gold is named by title and sentence number, the others' paragraph by paragraph."""
+"""Data sets that name gold by title and sentence number; the others mark paragraphs."""
 
 
 @dataclass(slots=True)
 class Part:
-    """What one file (or the shards of one) holds."""
+    """The contents of one file, or of the shards of one."""
 
     name: str
+    """The path of the file, without shard numbers."""
     dataset: str
-    """The data set by which it was read; empty if its records are of none that is known."""
+    """The data set whose parser read it; empty if its records have no known shape."""
     records: int = 0
     """Well-formed records."""
     malformed: list[str] = field(default_factory=list)
-    """For each other entry its file, its line or number, and what is wrong."""
+    """The error of each other entry: its file, its line or number, and what is wrong."""
     duplicate_ids: list[str] = field(default_factory=list)
-    """Ids that had occurred before."""
+    """Ids that occurred before."""
     types: Counter[str] = field(default_factory=Counter)
-    """Question types."""
+    """Number of records by question type."""
     gold: Counter[int] = field(default_factory=Counter)
-    """Numbers of gold documents of a record."""
+    """Number of records by their number of gold documents."""
     documents: int = 0
-    """Documents of all records, repeats included."""
+    """Documents of all records, including repeats."""
     distinct_documents: int = 0
-    """The pool: documents that differ in normalised title or text."""
+    """Documents that differ in normalised title or text."""
     evidence_sentences: int = 0
+    """Pieces of evidence that are sentences."""
     evidence_paragraphs: int = 0
-    """Evidence that is a whole paragraph: MuSiQue, one-sentence paragraphs, sentence numbers that are not valid."""
+    """Evidence that is a whole paragraph: MuSiQue, one-sentence paragraphs, invalid sentence numbers."""
     no_hop_answer: int = 0
-    """Pieces of evidence for which the record does not say what they contribute."""
+    """Pieces of evidence without a hop answer."""
     gold_title_shared: list[str] = field(default_factory=list)
-    """Ids of records with an own distractor that shares title or text with gold; episodes leave it out (SPEC D3)."""
+    """Ids of records with an own distractor that shares title or text with gold; episodes omit it (SPEC D3)."""
     gold_namesakes: list[str] = field(default_factory=list)
-    """Ids of records in which a gold document's title stands over another text, too."""
+    """Ids of records in which another document with another text has the title of a gold document."""
     undecided_namesakes: list[str] = field(default_factory=list)
-    """For those whose sentence numbers do not say which is gold, so that the earliest was taken: id and title."""
+    """Id and title of those whose sentence numbers do not decide which is gold; the earliest was taken."""
     answer_not_in_gold: list[str] = field(default_factory=list)
-    """Ids of records neither of whose answers occurs in a gold document, yes and no aside."""
+    """Ids of records none of whose answers occurs in a gold document; yes/no questions are not counted."""
     contexts: dict[str, int] = field(default_factory=dict)
-    """The contexts (SPEC E14) with the number of their documents."""
+    """Names of the contexts (SPEC E14) to the number of their documents."""
     unanswerable: int = 0
+    """Questions without an answer."""
     no_evidence: int = 0
-    """Questions that have an answer and name no evidence."""
+    """Questions with an answer and without evidence."""
     unresolved: list[str] = field(default_factory=list)
-    """Evidence that names nothing: the question's id, and what is named."""
+    """Evidence that does not exist: the question's id, and the evidence named."""
     contradictory: list[str] = field(default_factory=list)
-    """Questions, kept as they are, whose labels contradict each other."""
+    """Questions whose labels contradict each other; they are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """The parts that were read, and what they share."""
+    """The report on several files: each part, and what parts share."""
 
     parts: tuple[Part, ...]
+    """One per file or set of shards."""
     shared_documents: Mapping[tuple[str, str], int]
     """For two parts of one data set, by name: documents of equal normalised title and text in both."""
     shared_contexts: Mapping[tuple[str, str], list[str]] = field(default_factory=dict)
-    """For two parts of one data set, by name: the contexts that both have, and own records with just the same
-    documents."""
+    """For two parts of one data set, by name: the contexts in both, and custom records with the same documents."""
 
     @property
     def ok(self) -> bool:
-        """Whether every part has records, nothing is malformed, and no context is in two parts."""
+        """Whether every part has records, no entry is malformed, and no context is in two parts."""
         whole = all(part.records and not part.malformed for part in self.parts)
         return whole and not any(self.shared_contexts.values())
 
 
 def audit(paths: str | PathLike[str] | Sequence[str | PathLike[str]], dataset: str | None = None) -> Audit:
-    """Read files or folders of records to their end and report; a malformed record is counted, never raised.
+    """Read files or folders of records completely and report on them; a malformed record is counted, not raised.
 
-    The data set is told from the shape of each file's first record unless it is given.
+    Args:
+        paths: A file or folder, or several.
+        dataset: The name of the data set; by default the shape of each file's first record decides.
 
     Raises:
         ConfigError: ``dataset`` is unknown.
@@ -176,7 +181,7 @@ def _count_context(part: Part, record: Record, streams: dict[int, str]) -> None:
 
 
 def _entries(path: Path) -> Iterator[RawRecord]:
-    """The entries of a file; one that cannot be decoded at all is a single malformed entry."""
+    """The entries of a file; a file that cannot be decoded at all is one malformed entry."""
     try:
         yield from read(path)
     except RecordError as error:

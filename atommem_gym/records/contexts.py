@@ -1,4 +1,4 @@
-"""Episodes over contexts: one stream, and some of the questions that are asked about it (SPEC E14)."""
+"""Makes items of contexts: one stream, and some of the questions about it (SPEC E14)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from atommem_gym.records.sources import Split
 class ContextItems:
     """The items of a split of contexts: an item is one context and some of its questions, each in exactly one item.
 
-    The questions of each context are partitioned by a generator of its own, so that a context has the same groups
-    whatever others there are; the items stand in a seeded order, so that the first ones are of many contexts. A context
-    comes whole and in its own order; ``shuffle_seed`` changes the order of the questions alone.
+    The questions of each context are partitioned with their own generator, so that a context has the same groups
+    whatever other contexts there are. The items are in a seeded order, so that the first ones are of many contexts. A
+    context is always complete and in its own order; ``shuffle_seed`` changes only the order of the questions.
     """
 
     def __init__(self, split: Split, *, questions_per_episode: QuestionsPerEpisode | Sequence[int]) -> None:
-        """Partition the questions.
+        """Partition the questions of a split.
+
+        Args:
+            split: Records that all belong to contexts.
+            questions_per_episode: A number, a range ``(lo, hi)`` or ``"released"``.
 
         Raises:
             ConfigError: ``questions_per_episode`` is invalid, or records belong to no context.
@@ -51,7 +55,7 @@ class ContextItems:
         self.num_items = len(self._groups)
 
     def item(self, index: int, shuffle_seed: int = 0) -> Item:
-        """Item ``index``, its questions in the order of ``shuffle_seed``.
+        """Item ``index``, with its questions in the order of ``shuffle_seed``.
 
         Raises:
             IndexError: ``index`` is outside ``0 .. num_items - 1``.
@@ -71,7 +75,7 @@ class ContextItems:
 
 
 def warn_of_shared(split: Split, others: Iterable[Split]) -> None:
-    """Warn of contexts that a split shares with others (SPEC D3): whoever trains on one has seen the other."""
+    """Warn of contexts that a split shares with others (SPEC D3), since training on one then leaks into the other."""
     for other in others:
         shared = shared_contexts(split, other)
         if shared:
@@ -85,13 +89,13 @@ def warn_of_shared(split: Split, others: Iterable[Split]) -> None:
 
 
 def shared_contexts(one: Split, other: Split) -> list[str]:
-    """The contexts of ``one``, by name, whose documents ``other`` has just so."""
+    """The names of the contexts of ``one`` whose documents are also a context of ``other``."""
     theirs = other.context_keys()
     return [name for key, name in one.context_keys().items() if key in theirs]
 
 
 def loadable(splits: Iterable[str], load: Callable[[str], Split]) -> list[Split]:
-    """Those of a source's other splits that can be read; what is wrong with one is said when it is played."""
+    """The splits among ``splits`` that can be loaded; what is wrong with another one is reported when it is played."""
     found: list[Split] = []
     for name in splits:
         try:

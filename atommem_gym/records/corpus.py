@@ -1,4 +1,4 @@
-"""A split as two Arrow tables, its records and its pool of distinct documents, read without loading them (SPEC D6)."""
+"""A split as two Arrow tables, records and distinct documents, which are memory-mapped, not loaded (SPEC D6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from atommem_gym.records.record import Document, Evidence, Record
 from atommem_gym.scoring import normalize
 
 FORMAT_VERSION = 5
-"""Bumped with every change of the schemas or of what a record is parsed to; older cache files are then ignored."""
+"""Raised with every change of the schemas or of the parsers; cache files of older versions are ignored."""
 
 OWN = "own"
 """The shape of custom records."""
@@ -38,7 +38,7 @@ _RECORDS = pa.schema(
         ("options", pa.list_(pa.string())),
         ("documents", pa.list_(pa.int32())),
         ("gold", pa.list_(pa.int32())),
-        # Evidence is kept as a place in a document: it cannot fail to be a substring, and costs no text twice.
+        # Evidence is stored as a place in a document: it is always a substring, and no text is stored twice.
         ("evidence", pa.list_(_EVIDENCE)),
         ("answerable", pa.bool_()),
         ("trap", pa.string()),
@@ -58,7 +58,7 @@ _DOCUMENTS = pa.schema(
 
 
 def normalised(text: str) -> str:
-    """What titles and texts are compared by (SPEC D3): as scoring normalises answers; raw, if that leaves nothing.
+    """The form in which titles and texts are compared (SPEC D3): normalised as answers are, or raw if nothing is left.
 
     >>> normalised("The  Beatles!"), normalised("The The")
     ('beatles', 'the the')
@@ -72,14 +72,16 @@ def normalised_hash(text: str) -> int:
 
 
 class Sinks(NamedTuple):
-    """Where the two tables are written: paths or Arrow output streams."""
+    """Where the two tables are written: Arrow output streams."""
 
     records: Any
     documents: Any
 
 
 def write_tables(records: Iterable[Record], sinks: Sinks) -> int:
-    """Write records and their distinct documents (same title and text) to ``sinks``; the number of records.
+    """Write records and their distinct documents to ``sinks``, and return the number of records.
+
+    Documents with the same title, text, date and speakers are written once.
 
     Raises:
         RecordError: a piece of evidence is not in a gold document of its record.
@@ -90,7 +92,7 @@ def write_tables(records: Iterable[Record], sinks: Sinks) -> int:
         latest: Sequence[Document] | None = None
         numbers: list[int] = []
         for record in records:
-            # The questions of a context follow each other.
+            # The questions of one context follow each other and share their documents.
             again, latest = record.documents is latest, record.documents
             numbers = numbers if again else []
             for document in () if again else record.documents:
@@ -106,7 +108,7 @@ def write_tables(records: Iterable[Record], sinks: Sinks) -> int:
 
 
 class _Batches:
-    """Rows to an Arrow IPC file, a batch at a time, so that memory stays bounded."""
+    """Writes rows to an Arrow IPC file batch by batch, so that memory stays bounded."""
 
     def __init__(self, sink: Any, schema: pa.Schema) -> None:
         self._schema = schema
@@ -141,7 +143,7 @@ def _document_row(document: Document) -> dict[str, Any]:
     return {
         "body": body(document),
         "title_bytes": len(document.title.encode()),
-        # Sessions may all have one title; their dates tell them apart.
+        # Sessions may all have the same title; their dates tell them apart.
         "title_hash": normalised_hash(f"{document.date} {document.title}" if document.date else document.title),
         "text_hash": normalised_hash(document.text),
         "date": document.date,
@@ -180,7 +182,7 @@ def _place(record: Record, piece: Evidence) -> dict[str, Any]:
 
 
 class _Table:
-    """An Arrow IPC file whose batches, but for the last, are of one size."""
+    """An Arrow IPC file whose batches all have ``BATCH`` rows, except the last."""
 
     def __init__(self, source: Any) -> None:
         reader = pa.ipc.open_file(source)
@@ -199,10 +201,10 @@ class _Table:
         """Whether any string of a column is not empty."""
         return any(len(batch.column(name).buffers()[2] or b"") for batch in self.batches)
 
-    # Straight from the buffers, here and in Strings: Arrow's own conversions import pandas, a second at every start.
+    # Read from the buffers, here and in Strings: Arrow's own conversions import pandas, which takes a second.
 
     def numbers(self, name: str) -> Hashes:
-        """A column of numbers of 64 bits as one array ``[rows]``, copied."""
+        """A column of 64-bit numbers as one array ``[rows]``, copied."""
         parts = [np.frombuffer(batch.column(name).buffers()[1], np.uint64, batch.num_rows) for batch in self.batches]
         return np.concatenate(parts) if parts else np.empty(0, np.uint64)
 
@@ -245,7 +247,7 @@ class ArrowSplit:
         """
         row = self._row(i)
         numbers = np.array(row["documents"], np.int64)
-        # A context has hundreds of documents, and its questions are many.
+        # A context has hundreds of documents and many questions, so its documents stay lazy.
         documents: Sequence[Document] = self.pool.documents(numbers)
         if not row["context"]:
             documents = tuple(documents)
@@ -270,7 +272,7 @@ class ArrowSplit:
         )
 
     def document_numbers(self, i: int) -> tuple[Indices, Indices]:
-        """Numbers in the pool of the gold documents of record ``i``, and of its own distractors, in its order.
+        """Pool numbers of the gold documents of record ``i`` and of its own distractors, each in the record's order.
 
         Raises:
             IndexError: there is no such record.
@@ -283,13 +285,13 @@ class ArrowSplit:
 
     @cached_property
     def contexts(self) -> list[str]:
-        """``[records]``, the context of each; empty for one that belongs to none."""
+        """``[records]``, the name of each record's context; empty if it belongs to none."""
         return [name for batch in self._records.batches for name in batch.column("context").to_pylist()]
 
     def context_keys(self) -> dict[bytes, str]:
-        """The contexts by what their documents say: of every context, and of own records with several documents each.
+        """The names of contexts by a key of their documents; custom records with several documents count as contexts.
 
-        Records of other data sets have documents of their own, so that none is a context.
+        Records of other data sets without contexts have their own documents, so the result is empty.
         """
         if not any(self.contexts) and self.dataset_shape != OWN:
             return {}
@@ -308,7 +310,7 @@ class ArrowSplit:
         return found
 
     def document_order(self, i: int) -> Indices:
-        """Numbers in the pool of all documents of record ``i``, in its order.
+        """Pool numbers of all documents of record ``i``, in the record's order.
 
         Raises:
             IndexError: there is no such record.
@@ -322,7 +324,12 @@ class ArrowSplit:
 
 
 def open_folder(dataset: str, split: str, folder: Path) -> ArrowSplit:
-    """The split whose tables lie in ``folder``, memory-mapped.
+    """Open the split whose tables are in ``folder``, memory-mapped.
+
+    Args:
+        dataset: The name of the data set.
+        split: The name of the split.
+        folder: Holds ``RECORDS_FILE`` and ``DOCUMENTS_FILE``.
 
     Raises:
         OSError: a file is missing.
@@ -333,7 +340,12 @@ def open_folder(dataset: str, split: str, folder: Path) -> ArrowSplit:
 
 
 def from_records(dataset: str, split: str, records: Iterable[Record]) -> ArrowSplit:
-    """The split of these records, held in memory.
+    """A split of ``records``, held in memory.
+
+    Args:
+        dataset: The name of the data set.
+        split: The name of the split.
+        records: The records.
 
     Raises:
         RecordError: a piece of evidence is not in a gold document of its record.

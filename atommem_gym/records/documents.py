@@ -1,4 +1,4 @@
-"""The distinct documents of a split, read one by one from Arrow buffers only when somebody looks at them (SPEC D6)."""
+"""The distinct documents of a split, each read from Arrow buffers only when it is used (SPEC D6)."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Hashes: TypeAlias = npt.NDArray[np.uint64]
 Indices: TypeAlias = npt.NDArray[np.int64]
 
 BATCH = 4096
-"""Rows of every Arrow batch but the last: a row's batch is then a division, not a search."""
+"""Rows in every Arrow batch except the last, so that a division gives the batch of a row."""
 _BATCH_BITS, _ROW = BATCH.bit_length() - 1, BATCH - 1
 
 SEPARATOR = "\n\n"
-"""Stands between the documents of a stream."""
+"""The text between two documents of a stream."""
 
 
 def heading(number: int, document: Document) -> str:
-    """The head line of document ``number``, from 1, without its line's end (SPEC E1, D7).
+    """The head line of document ``number`` (from 1), without the line break (SPEC E1, D7).
 
     >>> heading(3, Document("At the sea", "…", "2023-05-08T13:56", ("Ada", "Ben"))), heading(4, Document("Ada", "…"))
     ('Document 3 (2023-05-08T13:56; Ada, Ben):', 'Document 4:')
@@ -34,7 +34,7 @@ def heading(number: int, document: Document) -> str:
 
 
 def body(document: Document) -> str:
-    r"""What stands of a document in a stream, whatever its number, if another one follows.
+    r"""The text of a document in a stream after its head line, with the separator that follows it.
 
     >>> body(Document("Ada", "A mathematician."))
     'Ada\nA mathematician.\n\n'
@@ -43,13 +43,13 @@ def body(document: Document) -> str:
 
 
 class Strings:
-    """Single strings of a column, straight from its buffers: three times as fast as through Arrow scalars."""
+    """Single strings of a column, read directly from its buffers: three times as fast as Arrow scalars."""
 
     def __init__(self, arrays: list[Any]) -> None:
         # A string array of a file starts at 0 and has an offsets buffer (int32) and a data buffer (UTF-8).
         buffers = [array.buffers() for array in arrays]
         self.parts = [(memoryview(offsets).cast("i"), memoryview(data or b"")) for _, offsets, data in buffers]
-        """Of every batch where each string begins, and where the last one ends, in its UTF-8 bytes."""
+        """For each batch, the offsets of its strings and their UTF-8 bytes."""
 
     def __getitem__(self, index: int) -> memoryview:
         """The bytes of one string, not copied."""
@@ -59,9 +59,9 @@ class Strings:
 
 
 class Pool:
-    """The distinct documents of a split, by number; texts stay on disk until they are asked for.
+    """The distinct documents of a split by number; texts stay on disk until they are read.
 
-    They are kept as they stand in a stream (:func:`body`), since that is what they are read for.
+    They are stored in the form that a stream needs (:func:`body`).
     """
 
     def __init__(
@@ -73,16 +73,25 @@ class Pool:
         dates: Strings | None = None,
         speakers: Strings | None = None,
     ) -> None:
-        """Columns of equal length; ``speakers`` one name a line. Without ``dates`` no document has one."""
+        """Make a pool of columns of equal length.
+
+        Args:
+            bodies: :func:`body` of each document.
+            title_bytes: ``[documents]``, the length of each title in UTF-8 bytes.
+            title_hashes: ``[documents]``, hashes of the normalised titles.
+            text_hashes: ``[documents]``, hashes of the normalised texts.
+            dates: The date of each document; ``None`` if no document has one.
+            speakers: The speakers of each document, one name per line.
+        """
         self._bodies = bodies
         self._dates = dates
         self._speakers = speakers
         self.title_bytes = title_bytes
-        """``[documents]``, where each title ends in its body."""
+        """``[documents]``, the length of each title in UTF-8 bytes."""
         self.title_hashes = title_hashes
-        """``[documents]``, of the normalised titles."""
+        """``[documents]``, hashes of the normalised titles."""
         self.text_hashes = text_hashes
-        """``[documents]``, of the normalised texts."""
+        """``[documents]``, hashes of the normalised texts."""
         self._numbers: dict[str, npt.NDArray[np.int32]] = {}
 
     def __len__(self) -> int:
@@ -94,7 +103,7 @@ class Pool:
         return self._dates is not None
 
     def document(self, number: int) -> Document:
-        """The document of this number."""
+        """Document ``number``."""
         body, end = self._bodies[number], int(self.title_bytes[number])
         title, text = str(body[:end], "utf-8"), str(body[end + 1 : -len(SEPARATOR)], "utf-8")
         if self._dates is None or self._speakers is None:
@@ -103,8 +112,8 @@ class Pool:
         return Document(title, text, str(self._dates[number], "utf-8"), tuple(speakers.split("\n") if speakers else ()))
 
     def bodies(self, numbers: Indices) -> list[memoryview]:
-        """The documents of these numbers as they stand in a stream, in UTF-8, not copied."""
-        # No method is called for a document: this is the inmost loop of cutting a chunk.
+        """:func:`body` of the documents ``numbers`` in UTF-8, not copied."""
+        # No method call per document: this is the innermost loop of cutting a chunk.
         parts, found = self._bodies.parts, []
         for number in numbers.tolist():
             offsets, data = parts[number >> _BATCH_BITS]
@@ -113,13 +122,21 @@ class Pool:
         return found
 
     def documents(self, numbers: Indices) -> PoolDocuments:
-        """The documents of these numbers, in this order."""
+        """The documents ``numbers`` ``[n]``, in this order."""
         return PoolDocuments(self, numbers)
 
     def remembered(self, name: str, numbers: Indices, measure: Callable[[list[Document]], Sequence[int]]) -> Indices:
-        """What ``measure`` says of each of these documents, asked once a document and remembered under ``name``.
+        """The result of ``measure`` for each of the documents ``numbers``, computed once per document and kept.
 
-        Four bytes a document of the pool; a document that two threads ask for at once may be measured twice.
+        It takes four bytes per document of the pool. A document that two threads ask for at once may be measured twice.
+
+        Args:
+            name: Identifies the measure.
+            numbers: ``[n]`` document numbers.
+            measure: Gives an integer from 0 for each document.
+
+        Returns:
+            ``[n]`` integers.
         """
         known = self._numbers.get(name)
         if known is None:
@@ -133,13 +150,13 @@ class Pool:
 
 
 class PoolDocuments(Sequence[Document]):
-    """Some documents of a pool as a tuple would hold them, but read when they are looked at.
+    """Documents of a pool; equal to a tuple of them, but each is read only when it is used.
 
-    An episode of 800 documents begins without reading one, and keeps none in memory.
+    An episode of 800 documents starts without reading any and keeps none in memory.
     """
 
     def __init__(self, pool: Pool, numbers: Indices) -> None:
-        """The documents ``numbers`` ``[n]`` of ``pool``."""
+        """Refer to the documents ``numbers`` ``[n]`` of ``pool``."""
         self.pool = pool
         self.numbers = numbers
 
@@ -170,5 +187,5 @@ class PoolDocuments(Sequence[Document]):
         return repr(tuple(self))
 
     def __reduce__(self) -> tuple[type[tuple[Document, ...]], tuple[list[Document]]]:
-        # A pool lies in a memory-mapped file; elsewhere the documents go by themselves.
+        # A pool is a memory-mapped file, which cannot be pickled: pickle the documents themselves.
         return tuple, (list(self),)

@@ -1,4 +1,4 @@
-"""Which files of a path hold a split (SPEC D1)."""
+"""Finds the files of a split in a path (SPEC D1)."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _SYNONYMS = {"dev": "validation", "valid": "validation", "val": "validation"}
 _WORD = re.compile(r"[a-z]+")
 _SHARD = re.compile(r"-\d{5}-of-\d{5}")
 _SAVED = "state.json"
-"""The file by which a folder saved by ``datasets.Dataset.save_to_disk`` is known."""
+"""The file that marks a folder saved by ``datasets.Dataset.save_to_disk``."""
 
 
 def split_name(split: str) -> str:
-    """``split`` as ``train``, ``validation`` or ``test``.
+    """Normalise the name of a split to ``train``, ``validation`` or ``test``.
 
     Raises:
-        ConfigError: it is another name.
+        ConfigError: the name is unknown.
     """
     name = _SYNONYMS.get(split, split)
     check_choice("split", name, SPLITS, or_else=", or 'dev'")
@@ -29,7 +29,7 @@ def split_name(split: str) -> str:
 
 
 def named_split(name: str) -> str | None:
-    """The split that the name of a file or folder speaks of, or ``None``."""
+    """The split that the name of a file or folder contains; ``None`` if it contains none or several."""
     words = {_SYNONYMS.get(word, word) for word in _WORD.findall(name.lower())}
     found = [split for split in SPLITS if split in words]
     return found[0] if len(found) == 1 else None
@@ -43,9 +43,9 @@ def no_file(path: Path) -> str:
 
 
 def files_of_split(path: Path, split: str) -> list[Path]:
-    """The files that hold ``split``, several only if they are the numbered shards of one.
+    """The files that hold ``split``; several only if they are the numbered shards of one.
 
-    A single file, or a folder saved by ``datasets`` that has no splits, is the split asked for.
+    A single file, or a folder saved by ``datasets`` without splits, is the split asked for.
 
     Raises:
         ConfigError: several files match, so one of them must be named.
@@ -73,7 +73,7 @@ def files_of_split(path: Path, split: str) -> list[Path]:
 
 
 def by_split(folder: Path) -> dict[str, dict[str, list[Path]]]:
-    """For each split the candidates in ``folder``: name without shard number to files in order."""
+    """The candidates for each split in ``folder``: split to file name without shard number to files in order."""
     found: dict[str, dict[str, list[Path]]] = {}
     for name, files in group_files(folder).items():
         split = named_split(name)
@@ -83,7 +83,7 @@ def by_split(folder: Path) -> dict[str, dict[str, list[Path]]]:
 
 
 def group_files(folder: Path) -> dict[str, list[Path]]:
-    """All record files in ``folder``: name without shard number to files in order.
+    """All record files in ``folder``: file name without shard number to files in order.
 
     Raises:
         DatasetUnavailableError: a folder saved by ``datasets`` holds no data.

@@ -1,4 +1,4 @@
-"""Where the data sets lie on the Hugging Face hub and in their official archives (SPEC D1)."""
+"""The places of the data sets on the Hugging Face hub and in their official archives (SPEC D1)."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from atommem_gym.records.reading import RawRecord
 
 @dataclass(frozen=True, slots=True)
 class HubSource:
-    """One data set on the hub, and the official files to use where the hub is out of reach."""
+    """One data set on the hub, and the official files to use if the hub cannot be reached."""
 
     repository: str | None
-    """``None`` where its authors published it elsewhere."""
+    """The repository; ``None`` if its authors published it elsewhere."""
     config: str | None
+    """The configuration that ``datasets.load_dataset`` takes; ``None`` if there is none."""
     revision: str | None
-    """The pinned commit; ``None`` where none could be established."""
+    """The pinned commit; ``None`` if none could be established."""
     splits: Mapping[str, str]
     """Our split name to the hub's."""
     fields: tuple[str, ...]
+    """The fields of a raw record that are read."""
     tried: bool
-    """Whether this project has loaded it from the hub at this revision, and parsed every record."""
+    """Whether this project has loaded it from the hub at this revision and parsed every record."""
     home: str
     """The data set's official page."""
     files: Mapping[str, str]
-    """Our split name to the official archive's file."""
+    """Our split name to the file in the official archive."""
     download: str
     """A command that fetches the official files; ``{file}`` stands for the file's name."""
 
 
-# None is marked as tried: the hub could not be reached where this was written. Repositories, splits and fields are
+# None is marked as tried, since the hub could not be reached. Repositories, splits and fields are
 # those that public code reads; each revision is quoted, with its repository, by several independent public projects.
 HUB: Mapping[str, HubSource] = {
     hotpotqa.NAME: HubSource(
@@ -82,7 +84,7 @@ HUB: Mapping[str, HubSource] = {
         files={"train": "locomo10.json"},
         download="curl -L -O https://raw.githubusercontent.com/snap-research/locomo/main/data/{file}",
     ),
-    # Of the two below no revision could be established: none is pinned.
+    # For the two below no revision could be established, so none is pinned.
     factconsolidation.NAME: HubSource(
         repository="ai-hyz/MemoryAgentBench",
         config=None,
@@ -111,10 +113,10 @@ HUB: Mapping[str, HubSource] = {
 
 
 def read_hub(dataset: str, split: str) -> Iterator[RawRecord]:
-    """The records of a split through the ``datasets`` library, which keeps its own download cache.
+    """Read the records of a split with the ``datasets`` library, which has its own download cache.
 
     Raises:
-        DatasetUnavailableError: the split is not on the hub, ``datasets`` is not installed, or the hub is out of reach;
+        DatasetUnavailableError: the split is not on the hub, ``datasets`` is not installed, or the hub is unreachable;
             the message says what was tried and which commands help.
     """
     source = HUB[dataset]
@@ -147,11 +149,11 @@ def read_hub(dataset: str, split: str) -> Iterator[RawRecord]:
 
 
 def official_help(dataset: str, split: str) -> str:
-    """How to get the official file of a split and how to pass it; empty for custom records."""
+    """The part of a message that says how to get the official file of a split; empty for custom records."""
     if dataset not in HUB:
         return ""
     source = HUB[dataset]
-    # Sets of contexts have one file, which is the split that it is given for.
+    # Data sets of contexts have one file, which is the split that is asked for.
     file = source.files.get(split) or (
         f"a file of the split {split!r}" if len(source.files) > 1 else next(iter(source.files.values()))
     )

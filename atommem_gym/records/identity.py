@@ -1,4 +1,4 @@
-"""Which item an episode is of, in a few hashes: what a snapshot knows it again by (SPEC M14)."""
+"""Identifies an item by a few hashes, so that a snapshot can recognise it (SPEC M14)."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from atommem_gym.records.documents import PoolDocuments, body
 from atommem_gym.records.record import Document, Item, Record
 
 PARTS = ("questions", "answers", "evidence", "documents")
-"""What of an item is hashed, each by itself, so that an error can say what differs."""
+"""The parts of an item that are hashed separately, so that an error can say which one differs."""
 
 
 class DocumentsHash:
-    """The hash of a sequence of documents (titles, texts, dates, speakers, order) that may be fed part by part.
+    """The hash of a sequence of documents (titles, texts, dates, speakers, order), computed incrementally.
 
-    It is the same in every process and however the documents are held: a tuple, a pool's, or made when read.
+    It is the same in every process and for every kind of sequence: a tuple, a pool's documents, or lazy documents.
     """
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=16)
 
     def add(self, documents: Iterable[Document]) -> None:
-        """The next documents."""
+        """Add the next documents."""
         for document in documents:
             # Records that were read have no lone surrogates; those made by a program may.
             title = len(document.title.encode("utf-8", "surrogatepass"))
@@ -33,7 +33,7 @@ class DocumentsHash:
                 self._hash.update(b"@%d:" % len(said) + said)
 
     def add_pool(self, documents: PoolDocuments) -> None:
-        """The next documents, from the bytes that the pool holds."""
+        """Add the next documents, from the bytes in the pool."""
         if documents.pool.dated:
             self.add(documents)
             return
@@ -52,7 +52,7 @@ class DocumentsHash:
 
 
 def documents_hash(documents: Sequence[Document]) -> str:
-    """The :class:`DocumentsHash` of these documents, one in memory at a time."""
+    """The :class:`DocumentsHash` of ``documents`` in hexadecimal; lazy documents are read one at a time."""
     found = DocumentsHash()
     if isinstance(documents, PoolDocuments):
         found.add_pool(documents)
@@ -62,12 +62,17 @@ def documents_hash(documents: Sequence[Document]) -> str:
 
 
 def identity(item: Item, documents: str) -> dict[str, str]:
-    """The item's ``id`` and the hashes of its ``PARTS``; ``documents`` is their :func:`documents_hash`."""
+    """The ``id`` of an item and the hashes of its ``PARTS``.
+
+    Args:
+        item: The item.
+        documents: The :func:`documents_hash` of its documents.
+    """
     questions = item.questions
     return {
         "id": item.id,
         "questions": _hash([question.question for question in questions]),
-        # What has to be erased decides what an answer is worth.
+        # The codes to erase decide whether an answer counts.
         "answers": _hash([*(question.answers for question in questions), *([item.erased] if item.erased else [])]),
         "evidence": _hash([_evidence(question) for question in questions]),
         "documents": documents,
@@ -75,7 +80,7 @@ def identity(item: Item, documents: str) -> dict[str, str]:
 
 
 def difference(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
-    """The ``PARTS`` in which two identities differ; the id is none of them."""
+    """The ``PARTS`` in which two identities differ; ids are not compared."""
     return [part for part in PARTS if theirs[part] != ours[part]]
 
 
@@ -84,5 +89,5 @@ def _evidence(question: Record) -> list[list[str]]:
 
 
 def _hash(value: object) -> str:
-    # JSON in ASCII: one spelling for every value, also for lone surrogates. A custom item may hold numbers.
+    # ASCII JSON has one spelling for every value, also for lone surrogates. A custom item may hold numbers.
     return hashlib.blake2b(json.dumps(value, default=str).encode(), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""Episodes made of a split's records: which questions, which documents, in which order (SPEC D3, E8, E9)."""
+"""Makes items of the records of a split: which questions and documents, in which order (SPEC D3, E8, E9)."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from atommem_gym.records.record import Item
 from atommem_gym.records.sources import Split
 
 _DENSE = 4
-"""A pool of less than this many times the documents wanted is searched whole instead of by rejection."""
+"""A pool with fewer than this many times the documents wanted is searched completely instead of by rejection."""
 _ROUNDS = 8
-"""Rejection gives up after this many rounds (nearly all documents conflict) and searches the whole pool."""
+"""After this many rounds rejection gives up (nearly all documents conflict), and the whole pool is searched."""
 
 
 class RecordItems:
-    """The items of a split: each of its records is a question of exactly one item.
+    """The items of a split. Each record of the split is a question of exactly one item.
 
-    Which records form item ``i`` depends on the split and ``questions_per_episode`` alone; the order of the questions,
-    the choice of distractors and the order of the documents on the item and ``shuffle_seed`` alone, so all members of
-    a group that ask for the same item get the same episode.
+    Which records form item ``i`` depends only on the split and ``questions_per_episode``. The order of the questions,
+    the choice of distractors and the order of the documents depend only on the item and ``shuffle_seed``, so all
+    members of a group that ask for the same item get the same episode.
     """
 
     def __init__(
@@ -42,7 +42,13 @@ class RecordItems:
         questions_per_episode: QuestionsPerEpisode | Sequence[int],
         order: str,
     ) -> None:
-        """Items of ``num_docs`` documents each, in document order ``order`` (one of ``layout.ORDERS``).
+        """Partition the records of a split into items.
+
+        Args:
+            split: The records.
+            num_docs: Documents per item.
+            questions_per_episode: A number, a range ``(lo, hi)`` or ``"released"``.
+            order: The document order, one of ``layout.ORDERS``.
 
         Raises:
             ConfigError: an argument is invalid, the documents are dated and ``order`` is not ``"given"``, an item has
@@ -69,7 +75,7 @@ class RecordItems:
 
         Raises:
             IndexError: ``index`` is outside ``0 .. num_items - 1``.
-            ConfigError: too few documents of the split go with this item's gold.
+            ConfigError: too few documents of the split can be distractors of this item.
         """
         index, shuffle_seed = operator.index(index), operator.index(shuffle_seed)
         if not 0 <= index < self.num_items:
@@ -109,7 +115,7 @@ class RecordItems:
         return gold, np.concatenate([own, more])
 
     def _in_given_order(self, records: Sequence[int], chosen: Indices) -> Indices:
-        """The chosen documents as the records have them, then those that none of them has."""
+        """The chosen documents in the order of the records, then those that belong to no record."""
         own = [self._split.document_order(number).tolist() for number in records]
         wanted, theirs = chosen.tolist(), set().union(*own)
         rest = [number for number in wanted if number not in theirs]
@@ -134,7 +140,7 @@ class RecordItems:
             )
 
     def _check_gold(self) -> None:
-        """Raise for the first item whose gold cannot fit; only items near the limit are looked at one by one."""
+        """Raise for the first item whose gold does not fit; only items near the limit are examined one by one."""
         if not self.num_items:
             return
         counts = np.add.reduceat(self._split.gold_counts[self._groups.order], self._groups.bounds[:-1])
@@ -151,7 +157,7 @@ class RecordItems:
 
 
 def _draw(pool: Pool, wanted: int, titles: Hashes, texts: Hashes, rng: np.random.Generator) -> Indices:
-    """``wanted`` random documents of distinct texts that have none of the titles and texts, or all if fewer."""
+    """``wanted`` random documents of distinct texts, or all if fewer, with none of the given titles and texts."""
     found = np.empty(0, np.int64)
     if len(pool) >= _DENSE * (wanted + len(texts)):
         for _ in range(_ROUNDS):
@@ -164,7 +170,7 @@ def _draw(pool: Pool, wanted: int, titles: Hashes, texts: Hashes, rng: np.random
 
 
 def _usable(pool: Pool, numbers: Indices, titles: Hashes, texts: Hashes) -> Indices:
-    """Ascending positions of the documents that have none of the titles and texts, the first of every text."""
+    """Ascending positions of the documents with none of the given titles and texts; each text once."""
     barred = np.isin(pool.title_hashes[numbers], titles) | np.isin(pool.text_hashes[numbers], texts)
     allowed = np.flatnonzero(~barred)
     _, first = np.unique(pool.text_hashes[numbers[allowed]], return_index=True)

@@ -1,4 +1,4 @@
-"""Seeded layout of episodes: stable generators, document orders and the partition of records (SPEC E4, E8, E9)."""
+"""The seeded layout of episodes: stable generators, document orders, the partition of records (SPEC E4, E8, E9)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QuestionsPerEpisode: TypeAlias = int | tuple[int, int] | Literal["released"]
 
 SINGLE_RELEASED = 0.5
 MAX_RELEASED_QUESTIONS = 10
-"""The released data: one question with probability ``SINGLE_RELEASED``, else a uniform number from 2 to this."""
+"""The released data has one question with probability ``SINGLE_RELEASED``, else uniformly from 2 to this number."""
 
 Indices: TypeAlias = npt.NDArray[np.int64]
 T = TypeVar("T")
@@ -59,17 +59,17 @@ def _canonical(part: object) -> str:
 def arrange(gold: Sequence[T], others: Sequence[T], order: str, rng: np.random.Generator) -> tuple[T, ...]:
     """All of ``gold`` and ``others`` in the document order ``order`` (SPEC E9).
 
-    Within every order the rest is left to chance: gold and others are each permuted. ``"shuffled"`` puts gold uniformly
+    Within each order gold and others are permuted at random. ``"shuffled"`` puts gold uniformly
     over all positions, whatever comes first in the arguments. ``"gold_spread"`` cuts the stream into as many equal
     parts as there are gold documents and puts one into each, ``"gold_together"`` puts them side by side at a uniform
-    place. ``"given"`` changes nothing: all of ``gold``, then all of ``others``, as they stand; callers whose records
-    mix the two put them in their order beforehand (:func:`in_given_order`).
+    place. ``"given"`` changes nothing: all of ``gold``, then all of ``others``, in their order; callers whose records
+    mix the two order them beforehand (:func:`in_given_order`).
 
     Args:
-        gold: What answers the questions.
-        others: Everything else.
+        gold: The documents that answer the questions.
+        others: All other documents.
         order: One of ``ORDERS``.
-        rng: Draws the permutations; :func:`stable_rng` makes one from a seed and an index.
+        rng: Draws the permutations; :func:`stable_rng` makes a generator from a seed and an index.
 
     Raises:
         ConfigError: ``order`` is not one of ``ORDERS``.
@@ -100,9 +100,14 @@ def arrange(gold: Sequence[T], others: Sequence[T], order: str, rng: np.random.G
 
 
 def in_given_order(records: Iterable[Iterable[T]], chosen: Collection[T], rest: Sequence[T]) -> tuple[T, ...]:
-    """The ``chosen`` documents as their records have them, one record after the other, then the ``rest`` (SPEC E9).
+    """The ``chosen`` documents in the order of their records, one record after the other, then ``rest`` (SPEC E9).
 
-    A document of several records stands where the first of them has it.
+    A document of several records takes its place in the first of them.
+
+    Args:
+        records: The documents of each record.
+        chosen: The documents to keep.
+        rest: Documents of no record.
 
     >>> in_given_order([["a", "b", "c"], ["c", "d", "a"]], {"a", "c", "d"}, ["x"])
     ('a', 'c', 'd', 'x')
@@ -145,10 +150,15 @@ class Partition(Sequence[Indices]):
 def partition(
     num_records: int, questions_per_episode: QuestionsPerEpisode | Sequence[int], rng: np.random.Generator
 ) -> Partition:
-    """Groups of record numbers for the episodes of a split, every record in exactly one (SPEC E4, E8).
+    """Group the records of a split into episodes, each record in exactly one (SPEC E4, E8).
 
-    A number gives groups of that size, a range ``(lo, hi)`` uniform sizes from ``lo`` to ``hi`` inclusive,
-    ``"released"`` sizes as :func:`draw_questions` has them. The last group takes what is left and may be smaller.
+    A number gives groups of that size, a range ``(lo, hi)`` uniform sizes from ``lo`` to ``hi`` inclusive, and
+    ``"released"`` the sizes of :func:`draw_questions`. The last group takes what is left and may be smaller.
+
+    Args:
+        num_records: Records of the split.
+        questions_per_episode: A number, a range ``(lo, hi)`` or ``"released"``.
+        rng: Draws the permutation and the sizes.
 
     Raises:
         ConfigError: ``questions_per_episode`` is none of these.
@@ -156,7 +166,7 @@ def partition(
     low, high = check_questions(questions_per_episode)
     order: Indices = rng.permutation(num_records).astype(np.int64)
     if questions_per_episode == "released":
-        # As draw_questions has it, for all at once.
+        # As in draw_questions, for all episodes at once.
         single = rng.random(num_records) < SINGLE_RELEASED
         sizes = np.where(single, 1, rng.integers(2, high + 1, num_records))
     elif low == high:
@@ -170,7 +180,7 @@ def partition(
 
 
 class Draws(Protocol):
-    """A source of random draws."""
+    """A source of random numbers."""
 
     def chance(self, p: float, /) -> bool:
         """True with probability ``p``."""
@@ -182,7 +192,7 @@ class Draws(Protocol):
 
 
 class GeneratorDraws:
-    """Draws of a generator of NumPy."""
+    """Random numbers from a NumPy generator."""
 
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
@@ -197,10 +207,14 @@ class GeneratorDraws:
 
 
 def draw_questions(questions_per_episode: QuestionsPerEpisode, draws: Draws) -> int:
-    """How many questions one episode has.
+    """Draw the number of questions of one episode.
 
-    A number is that many, a range ``(lo, hi)`` any number from ``lo`` to ``hi`` inclusive, ``"released"`` one with
-    probability 1/2, else 2 to 10 (RELEASED.md, section 1, 15).
+    A number gives that number, a range ``(lo, hi)`` a uniform number from ``lo`` to ``hi`` inclusive, ``"released"``
+    one with probability 1/2, else 2 to 10 (docs/released.md).
+
+    Args:
+        questions_per_episode: A number, a range or ``"released"``.
+        draws: The source of random numbers.
 
     Raises:
         ConfigError: ``questions_per_episode`` is none of these.

@@ -1,4 +1,4 @@
-"""Reads people's own files (text, Markdown, HTML, PDF) as documents whose titles say where each passage stands."""
+"""Reads a user's own files (text, Markdown, HTML, PDF) as documents whose titles say where each passage is."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from atommem_gym.files.html_text import Block, blocks_of
 from atommem_gym.records.record import Document, Item, Record
 
 SUFFIXES = (".txt", ".text", ".md", ".markdown", ".rst", ".html", ".htm", ".pdf")
-"""The files that are taken from a folder; a file that is named itself may be called anything."""
+"""The files that are read in a folder; a file that is named directly may have any suffix."""
 PART_CHARS = 1500
-"""Characters of a passage at most: about as much as an entry of memory may hold."""
+"""Most characters of a passage: about as much as a memory entry may hold."""
 SOURCE = re.compile(r"^[^\n]+, (?:lines? \d+(?:-\d+)?|page \d+)$", re.MULTILINE)
-"""The line that says where a passage stands: a title of :func:`read_files`."""
+"""Matches the title that :func:`read_files` gives to a passage."""
 
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -40,7 +40,7 @@ _HEADING = re.compile(r"#{1,6} \S")
 _BREAK = re.compile(r"""[.!?…。！？]["'”’)\]]*\s|\s""")
 _HASH_BLOCK = 1 << 20
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
-# What a parser of other people's files meets in damaged PDFs, besides its own errors.
+# Errors that pypdf raises on damaged PDFs, besides its own.
 _PDF_DAMAGE = (
     ArithmeticError,
     AssertionError,
@@ -58,22 +58,23 @@ _PDF_DAMAGE = (
 
 @dataclass(frozen=True, slots=True)
 class OwnFiles:
-    """What was read."""
+    """The result of :func:`read_files`."""
 
     documents: tuple[Document, ...]
     """Passages in reading order; a title is ``notes.txt, lines 3-17`` or ``report.pdf, page 4``."""
     files: tuple[Path, ...]
+    """The files that the passages come from."""
     notes: tuple[str, ...] = ()
-    """What was left out, one line each."""
+    """Files and pages that were left out, one line each."""
     unread: tuple[str, ...] = ()
-    """Files that should have been read and could not be: which, why, and what helps; one line each."""
+    """Files that could not be read: which, why, and the remedy; one line each."""
 
 
 def read_files(paths: Sequence[str | Path]) -> OwnFiles:
-    r"""Read files, all files of folders, and glob patterns, in the order given; every file once.
+    r"""Read files, folders and glob patterns in the order given, each file once.
 
-    A text is cut between paragraphs into passages of at most ``PART_CHARS`` characters, a PDF between its pages too. A
-    file that cannot be read is left out and told in ``unread``; if nothing else was read, it is an error.
+    A text is cut between paragraphs into passages of at most ``PART_CHARS`` characters, a PDF also between pages. A
+    file that cannot be read is listed in ``unread``; if no file can be read, an error is raised.
 
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
@@ -92,7 +93,7 @@ def read_files(paths: Sequence[str | Path]) -> OwnFiles:
     documents: list[Document] = []
     read: list[Path] = []
     for path in files:
-        # A name that two files share would not say where a passage stands.
+        # A name that two files share would not tell them apart.
         name = " ".join((path.name if names[path.name] == 1 else str(path)).split())
         try:
             found = list(_documents(path, name, notes))
@@ -113,9 +114,9 @@ def read_files(paths: Sequence[str | Path]) -> OwnFiles:
 
 
 class OwnItems:
-    """Questions about the user's documents as the items of an environment: a single item without gold answers.
+    """Questions about the user's documents, as a single item without gold answers.
 
-    Documents keep their order, whatever ``shuffle_seed`` says: a book is read from its beginning.
+    Documents keep their order for every ``shuffle_seed``, since a book is read from its beginning.
 
     >>> item = OwnItems([Document("diary.md, lines 1-2", "It rained.")], ["When did it rain?"]).item(0)
     >>> item.questions[0].question, item.questions[0].answer
@@ -133,7 +134,7 @@ class OwnItems:
         )
 
     def item(self, index: int, shuffle_seed: int = 0) -> Item:
-        """The one item.
+        """The only item.
 
         Raises:
             IndexError: ``index`` is not 0.
@@ -170,7 +171,7 @@ def _folder(folder: Path, notes: list[str]) -> Iterator[Path]:
                 notes.append(f"{path} is {_kind(path)}, and is not read")
             continue
         if not path.resolve().is_relative_to(within):
-            # The folder may come from a stranger, whose link would have any file of this machine read.
+            # The folder may come from a stranger, and a link could read any file on this machine.
             notes.append(f"{path} is a link that leads out of {folder}, and is not read; name the file itself")
         elif path.suffix.lower() in SUFFIXES:
             yield path
@@ -182,7 +183,7 @@ def _folder(folder: Path, notes: list[str]) -> Iterator[Path]:
 
 
 def _kind(path: Path) -> str:
-    """What is no regular file.
+    """What kind of path this is, if it is not a regular file.
 
     >>> _kind(Path("no-such-file"))
     'gone'
@@ -196,7 +197,7 @@ def _kind(path: Path) -> str:
 def _without_copies(
     files: Iterator[Path], notes: list[str], errors: list[ConfigError | DatasetUnavailableError]
 ) -> list[Path]:
-    """Every file once, also where it has two names or two copies."""
+    """Each file once, also if it has two names or is a copy of another one."""
     by_place: dict[Path, Path] = {}
     by_content: dict[bytes, Path] = {}
     kept: list[Path] = []
@@ -279,7 +280,7 @@ def _pdf_pages(path: Path) -> list[str]:
         raise ConfigError(
             f"{path} is a PDF, and reading it needs pypdf ({error}): pip install 'atommem-gym[ask]'"
         ) from error
-    # It logs every oddity of a file; what matters raises.
+    # pypdf logs every oddity of a file; what matters raises an error.
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)
     try:
         reader = pypdf.PdfReader(path)
@@ -314,7 +315,7 @@ def _pdf_pages(path: Path) -> list[str]:
 
 
 def _lines(path: Path, encoding: str) -> Iterator[str]:
-    """The lines of a text file, one at a time, so that a large file is never there twice."""
+    """The lines of a text file, one at a time, so that a large file is never in memory twice."""
     number = 0
     try:
         with path.open("rb") as raw, io.TextIOWrapper(raw, encoding=encoding, errors="strict") as file:
@@ -333,7 +334,7 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
 
 
 def _bad_line(path: Path, encoding: str) -> int | None:
-    """The line of a file that cannot be decoded: what reads line by line is ahead of the line that it gives."""
+    """The number of the line that cannot be decoded; the line reader itself is ahead of it."""
     # The position of an error does not count the mark at the beginning.
     data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
     encoding = encoding.removesuffix("-sig")
@@ -345,7 +346,7 @@ def _bad_line(path: Path, encoding: str) -> int | None:
 
 
 def _page_passages(page: str) -> Iterator[tuple[int, int, str]]:
-    """Passages of a page in HTML, as :func:`_passages` gives those of a text; a heading begins a new one."""
+    """Passages of an HTML page, in the form of :func:`_passages`; a heading begins a new one."""
     passage: list[Block] = []
     size = 0
     for block in blocks_of(page):
@@ -381,7 +382,7 @@ def _passages(lines: Iterator[str]) -> Iterator[tuple[int, int, str]]:
 
 
 def _paragraphs(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
-    """Runs of lines between blank ones (or up to the next heading, or as long as a passage may be)."""
+    """Runs of lines up to a blank line, the next heading or the limit of a passage, with the first line's number."""
     paragraph: list[str] = []
     first = size = 0
     for number, line in enumerate(lines, 1):
@@ -399,7 +400,7 @@ def _paragraphs(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """A text in pieces of at most ``PART_CHARS`` characters, cut behind a sentence or at least between words."""
+    """A text in pieces of at most ``PART_CHARS`` characters, cut after a sentence or at least between words."""
     text = text.strip()
     at = 0
     while len(text) - at > PART_CHARS:

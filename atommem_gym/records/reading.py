@@ -1,4 +1,4 @@
-"""Raw records out of JSON, JSON Lines, Parquet and Arrow files, one at a time and with their place in the file."""
+"""Reads raw records from JSON, JSON Lines, Parquet and Arrow files, one at a time, with their place in the file."""
 
 from __future__ import annotations
 
@@ -26,27 +26,29 @@ _ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class RawRecord:
-    """One entry of a file: a record, or what is wrong with it."""
+    """One entry of a file: a record, or the reason why it is none."""
 
     path: Path
+    """The file."""
     place: str
     """``line 12`` or ``record 12``, counted from 1."""
     fields: Raw
+    """The record as the file has it; empty if there is a problem."""
     problem: str = ""
-    """Why the entry is no record; empty if it is one."""
+    """Why the entry is not a record; empty if it is one."""
 
     def error(self, problem: str) -> RecordError:
-        """The error that names this entry's file and place and says ``problem``."""
+        """A ``RecordError`` that names the file and place of this entry, and ``problem``."""
         return RecordError(f"{self.path}, {self.place}: {problem}")
 
 
 def read(path: Path) -> Iterator[RawRecord]:
-    """The entries of one file, whatever its type; a broken entry comes with its ``problem`` and reading goes on.
+    """Read the entries of one file. A malformed entry has a ``problem``, and reading goes on.
 
-    ``.json`` holds a list of records or, like ``.jsonl``, one record a line.
+    A ``.json`` file holds a list of records or, like ``.jsonl``, one record per line.
 
     Raises:
-        DatasetUnavailableError: the file cannot be opened, or is of another type.
+        DatasetUnavailableError: the file cannot be opened or has an unknown type.
         RecordError: a Parquet or Arrow file is damaged.
     """
     suffix = path.suffix.lower()
@@ -62,7 +64,7 @@ def read(path: Path) -> Iterator[RawRecord]:
         else:
             yield from _json_lines(path)
     except pa.ArrowInvalid as error:
-        raise RecordError(f"{path} is no readable {suffix} file: {error}; download or convert it again") from error
+        raise RecordError(f"{path} is not a readable {suffix} file: {error}; download or convert it again") from error
     except OSError as error:
         raise DatasetUnavailableError(f"{path} cannot be read: {error}; check the path and its permissions") from error
 
@@ -102,7 +104,7 @@ def _json_lines(path: Path) -> Iterator[RawRecord]:
 
 
 def _json_list(path: Path) -> Iterator[RawRecord]:
-    """The elements of one JSON list, read in pieces: the official HotpotQA train file is one of 566 MB."""
+    """The elements of one JSON list, read in pieces: the official HotpotQA train file is a list of 566 MB."""
     with path.open(encoding="utf-8-sig") as file:
         window = _Window(file)
         window.take("[")
@@ -122,7 +124,7 @@ def _json_list(path: Path) -> Iterator[RawRecord]:
 
 
 class _Window:
-    """A part of a text file that moves forward value by value."""
+    """A window on a text file that moves forward value by value."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file

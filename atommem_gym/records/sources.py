@@ -1,4 +1,4 @@
-"""From a data set's name, a source and a split name to the split's records and documents (SPEC D1, D2, D6)."""
+"""Loads the records and documents of a split from a source (SPEC D1, D2, D6)."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ CONTEXTS: Mapping[str, Callable[..., ParsedContext]] = {
     factconsolidation.NAME: factconsolidation.parse,
     longmemeval.NAME: longmemeval.parse,
 }
-"""The same of data sets whose entries are contexts with questions (SPEC E14)."""
+"""The same for data sets whose entries are contexts with questions (SPEC E14)."""
 DATASETS = (*PARSERS, *CONTEXTS)
 
 _TWOWIKI_TYPES = frozenset({"compositional", "inference", "bridge_comparison"})
 
 CONVERT_FROM_BYTES = 20_000_000
-"""Smaller sources are parsed in memory at every start; larger ones once, into the cache folder."""
+"""Sources of fewer bytes are parsed in memory at every start; larger ones once, into the cache folder."""
 
 
 class Split(Protocol):
-    """A split's records and its pool of distinct documents."""
+    """The records of a split and the pool of their distinct documents."""
 
     dataset: str
     split: str
@@ -68,24 +68,28 @@ class Split(Protocol):
     def __len__(self) -> int: ...
 
     def record(self, i: int) -> Record:
-        """Record ``i`` of the source, from 0."""
+        """Record ``i`` of the source, from 0.
+
+        Raises:
+            IndexError: there is no such record.
+        """
         ...
 
     def document_numbers(self, i: int) -> tuple[Indices, Indices]:
-        """Numbers in the pool of the gold documents of record ``i``, and of its own distractors."""
+        """Pool numbers of the gold documents of record ``i``, and of its own distractors."""
         ...
 
     @property
     def contexts(self) -> list[str]:
-        """``[records]``, the context of each; empty for one that belongs to none."""
+        """``[records]``, the name of each record's context; empty if it belongs to none."""
         ...
 
     def context_keys(self) -> dict[bytes, str]:
-        """The names of the contexts by what their documents say."""
+        """The names of the contexts by a key of their documents; equal documents have equal keys."""
         ...
 
     def document_order(self, i: int) -> Indices:
-        """Numbers in the pool of all documents of record ``i``, in its order."""
+        """Pool numbers of all documents of record ``i``, in the record's order."""
         ...
 
 
@@ -94,20 +98,24 @@ _lock = threading.Lock()
 
 
 def load_split(dataset: str, source: str, split: str, corrections: str | None = None) -> Split:
-    """The split ``split`` (``train``, ``validation`` or ``dev``, ``test``) of ``dataset``, cached in this process.
+    """Load a split of a data set; each is loaded once per process.
 
     ``source`` is ``"hub"`` or a path: a ``.json`` list, a ``.jsonl``, ``.parquet`` or ``.arrow`` file, a folder that
-    ``datasets`` saved, or a folder with one file a split, whose name contains ``train``, ``dev`` or ``validation``, or
+    ``datasets`` saved, or a folder with one file per split whose name contains ``train``, ``dev`` or ``validation``, or
     ``test``. A single file, or a saved folder without splits, *is* the split asked for, whatever its name.
 
-    ``corrections`` is a file of them, for data sets that have any (LoCoMo).
+    Sources of 20 MB and more, and the hub, are converted once into the cache folder (``ATOMMEM_CACHE``) and then
+    memory-mapped; a changed file is converted again.
 
-    Sources from 20 MB on, and the hub, are converted into the cache folder (``ATOMMEM_CACHE``) once and memory-mapped
-    from then on; a changed file is converted again.
+    Args:
+        dataset: One of ``DATASETS``.
+        source: ``"hub"`` or a path.
+        split: ``train``, ``validation`` (or ``dev``) or ``test``.
+        corrections: A file of corrected answers and evidence, for LoCoMo only.
 
     Raises:
         ConfigError: the data set or split name is unknown, or several files match the split.
-        DatasetUnavailableError: the source cannot be read or has no records; nothing else is tried in its place.
+        DatasetUnavailableError: the source cannot be read or has no records; no other source is tried.
         RecordError: a record is malformed; the message names file, line and field.
     """
     check_choice("dataset", dataset, DATASETS)
@@ -134,7 +142,7 @@ def load_split(dataset: str, source: str, split: str, corrections: str | None = 
 
 
 def other_splits(source: str, split: str) -> list[str]:
-    """The other splits that a folder holds; a single file is the split asked for and has no others."""
+    """The other splits that a folder holds; a single file has none, since it is the split asked for."""
     path = Path(source).expanduser()
     if not path.is_dir():
         return []
@@ -142,10 +150,11 @@ def other_splits(source: str, split: str) -> list[str]:
 
 
 def parse(dataset: str, raw: RawRecord) -> Record:
-    """The record that an entry of a file of ``dataset`` holds.
+    """Parse an entry of a file of ``dataset``, one of ``PARSERS``, to a record.
 
     Raises:
-        RecordError: the entry is malformed, or of another data set's shape; the message names file, place and field.
+        RecordError: the entry is malformed or has the shape of another data set; the message names file, place and
+            field.
     """
     _check_shape(dataset, raw)
     try:
@@ -157,10 +166,10 @@ def parse(dataset: str, raw: RawRecord) -> Record:
 
 
 def parse_context(dataset: str, raw: RawRecord, **options: Any) -> ParsedContext:
-    """The context that an entry of a file of ``dataset`` holds, one of ``CONTEXTS``.
+    """Parse an entry of a file of ``dataset``, one of ``CONTEXTS``, to a context.
 
     Raises:
-        RecordError: as :func:`parse` does; also for a session without a date, and dates that go backwards.
+        RecordError: as in :func:`parse`; also if a session has no date or dates go backwards.
     """
     _check_shape(dataset, raw)
     try:
@@ -172,10 +181,10 @@ def parse_context(dataset: str, raw: RawRecord, **options: Any) -> ParsedContext
 
 
 def records_of(dataset: str, raw: RawRecord, **options: Any) -> tuple[Record, ...]:
-    """The records that an entry of a file of ``dataset`` holds: one, or the questions of a context.
+    """Parse an entry of a file of ``dataset`` to its records: one, or all questions of a context.
 
     Raises:
-        RecordError: as :func:`parse` does.
+        RecordError: as in :func:`parse`.
     """
     return parse_context(dataset, raw, **options).records if dataset in CONTEXTS else (parse(dataset, raw),)
 
@@ -194,7 +203,7 @@ def _check_shape(dataset: str, raw: RawRecord) -> None:
 
 
 def shape(fields: Raw) -> str | None:
-    """The data set that a raw record can only be of, or ``None`` where its fields do not tell."""
+    """The data set that the fields of a raw record prove; ``None`` if they do not."""
     if "conversation" in fields and "qa" in fields:
         return locomo.NAME
     if "haystack_sessions" in fields:
@@ -211,7 +220,7 @@ def shape(fields: Raw) -> str | None:
 
 
 def detect(fields: Raw) -> str | None:
-    """The data set that a raw record is most probably of, or ``None`` if it is of none that is known."""
+    """The data set that a raw record most probably belongs to; ``None`` if it has no known shape."""
     found = shape(fields)
     if found is None and "context" in fields:
         return twowiki.NAME if fields.get("type") in _TWOWIKI_TYPES else hotpotqa.NAME
@@ -227,7 +236,7 @@ def no_shape(fields: Raw) -> str:
     if _is_trace(fields):
         return "this is a recorded episode and no record; `atommem replay` and `atommem view` take files of traces"
     names = sorted(map(str, fields))
-    said = f"fields {names} are of no known shape; one of your own has question, answer and documents"
+    said = f"fields {names} are of no known shape; a custom record has question, answer and documents"
     missing = [name for name in ("question", "answer", "documents") if name not in fields]
     for name in names:
         meant = nearest(name, missing)
@@ -242,7 +251,7 @@ def dataset_of(source: str, split: str) -> str:
     Raises:
         ConfigError: several files match the split.
         DatasetUnavailableError: the source cannot be read or has no records.
-        RecordError: the record is broken, or of no known shape.
+        RecordError: the record is malformed or has no known shape.
     """
     for path in files_of_split(Path(source).expanduser(), split_name(split)):
         for entry in read(path):
@@ -299,7 +308,7 @@ class _OpenSinks:
 def _records(dataset: str, split: str, files: list[Path], options: Mapping[str, Any]) -> Iterator[Record]:
     entries = (entry for path in files for entry in read(path)) if files else read_hub(dataset, split)
     console = Console(stderr=True)
-    # Converting takes a minute at 90,000 records; whoever waits sees that it goes on, and may interrupt it.
+    # Converting 90,000 records takes a minute; the progress bar shows that it goes on.
     with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as progress:
         task = progress.add_task(f"reading {dataset}/{split}", total=None)
         for number, entry in enumerate(entries, start=1):

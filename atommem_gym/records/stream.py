@@ -16,19 +16,19 @@ from atommem_gym.tokenizers import Tokenizer, WordTokenizer
 
 _COUNTED_AT_ONCE = 256
 KEPT_AFTER_HEAD = 12
-"""Characters after a dated head that no cut parts from it (SPEC D7)."""
+"""Characters after a dated head that no cut separates from it (SPEC D7)."""
 
 
 class Stream:
-    r"""Documents joined as ``Document i:\ntitle\ntext``, blank lines between, and cut into windows of tokens.
+    r"""Documents joined as ``Document i:\ntitle\ntext``, with blank lines between, and cut into windows of tokens.
 
     Tokens are counted document by document (the counts are cheap to batch and to cache), so the token of a document's
     last character never runs into the next document. A cut falls on the beginning of a token, never inside a character.
-    Chunks are cut as they are asked for, so that a stream costs no more memory than its documents do.
+    Chunks are cut when they are read, so a stream takes no more memory than its documents.
 
     A document with a date has it in its head, ``Document i (2023-05-08T13:56; Ada, Ben):``. A cut that would fall
     within such a head, or the ``KEPT_AFTER_HEAD`` characters after it, moves before the head: that chunk is shorter,
-    and all later cuts move with it. A head that does not fit a chunk stands whole in a longer one.
+    and all later cuts move with it. A head that does not fit into a chunk makes that chunk longer.
 
     >>> from atommem_gym.tokenizers import load_tokenizer
     >>> stream = Stream([Document("Ada", "A mathematician."), Document("Bob", "A cook.")], load_tokenizer("words"), 8)
@@ -49,7 +49,7 @@ class Stream:
         self._places: dict[int, tuple[int, int]] = {}
         self.num_tokens = int(self._tokens[-1])
         self._cuts = self._dated_cuts() if _dated(documents) else None
-        """Where the chunks of a dated stream begin, and its end; those of others are reckoned."""
+        """The tokens at which the chunks of a dated stream begin, and its end; other streams compute theirs."""
         self.num_chunks = max(1, -(-self.num_tokens // chunk_tokens)) if self._cuts is None else len(self._cuts) - 1
 
     @property
@@ -59,14 +59,14 @@ class Stream:
 
     @cached_property
     def documents_hash(self) -> str:
-        """See :mod:`atommem_gym.records.identity`; lazy documents were hashed while their tokens were counted."""
+        """The hash of the documents (:mod:`atommem_gym.records.identity`); lazy ones were hashed when counted."""
         documents = self.documents
         return documents.content_hash() if isinstance(documents, LazyDocuments) else documents_hash(documents)
 
     def chunk(self, index: int) -> str:
         """Chunk ``index``: tokens ``[chunk_tokens * index - overlap, chunk_tokens * (index + 1) + overlap)``.
 
-        In a dated stream heads stand whole at the ends of overlaps, too.
+        In a dated stream the overlaps do not split a head either.
         """
         latest, text = self._latest_chunk
         if latest != index:
@@ -75,16 +75,16 @@ class Stream:
             if self._cuts is not None and self._overlap:
                 begin, end = self._before_head(begin), self._before_head(end)
             text = self._between(begin, end)
-            # The members of a group read one stream, often in step.
+            # The members of a group read the same stream, often at the same pace.
             self._latest_chunk = (index, text)
         return text
 
     def core(self, index: int) -> str:
-        """Chunk ``index`` without its overlaps; the cores joined are the stream."""
+        """Chunk ``index`` without its overlaps; all cores joined give the stream."""
         return self._between(*self._bounds(index))
 
     def _bounds(self, index: int) -> tuple[int, int]:
-        """The tokens between which chunk ``index`` lies, without overlaps."""
+        """The first token of chunk ``index`` and the one after its last, without overlaps."""
         if self._cuts is None:
             return index * self._chunk_tokens, (index + 1) * self._chunk_tokens
         return self._cuts[index], self._cuts[index + 1]
@@ -102,7 +102,7 @@ class Stream:
         return cuts
 
     def _before_head(self, token: int) -> int:
-        """``token``, or the first one of the document whose head a cut there would tear."""
+        """``token``, or the first token of the document whose head a cut there would split."""
         if not 0 < token < self.num_tokens:
             return max(0, min(token, self.num_tokens))
         document, place = self._place(token)
@@ -116,12 +116,12 @@ class Stream:
         return token
 
     def _kept(self, document: int) -> int:
-        """Characters of a document that stay together; its number is from 0."""
+        """How many characters at the beginning of ``document`` (from 0) stay together."""
         head = heading(document + 1, self.documents[document])
         return len(head) + KEPT_AFTER_HEAD
 
     def _between(self, begin: int, end: int) -> str:
-        # In the order of the stream, so that every document that is cut is made once.
+        # In the order of the stream, so that each document that is cut is built once.
         first, start = self._place(begin)
         head = self._piece(first)[start:] if start else ""
         last, stop = self._place(end)
@@ -131,9 +131,9 @@ class Stream:
         return self._joined(head, first + bool(start), last, tail)
 
     def _place(self, token: int) -> tuple[int, int]:
-        """The document, and in its piece the character, at which a token of the stream begins.
+        """Where a token of the stream begins: the document, and the character in its piece.
 
-        White space before a piece's first token belongs to the piece; the end of the stream is a document past the
+        White space before the first token of a piece belongs to the piece; the end of the stream is a document past the
         last one.
         """
         if token <= 0:
@@ -155,20 +155,20 @@ class Stream:
         return int(self._tokenizer.starts(piece)[token])
 
     def _piece(self, i: int) -> str:
-        """Document ``i``, from 0, as it stands in the stream."""
+        """Document ``i`` (from 0) in the form that it has in the stream."""
         latest, piece = self._latest
         if latest != i:
             piece = as_streamed(i + 1, self.documents[i], last=i == len(self.documents) - 1)
-            # A document that is cut is located in, ends a chunk and begins the next.
+            # A cut document is used three times: to find the cut, to end one chunk and to begin the next.
             self._latest = (i, piece)
         return piece
 
     def _joined(self, head: str, first: int, stop: int, tail: str) -> str:
-        """Documents ``first`` to ``stop - 1`` as they stand in the stream, between ``head`` and ``tail``."""
+        """``head``, documents ``first`` to ``stop - 1`` of the stream, and ``tail``, joined."""
         documents = self.documents
         if not isinstance(documents, PoolDocuments) or documents.pool.dated:
             return "".join([head, *map(self._piece, range(first, stop)), tail])
-        # The bytes of the pool are decoded once for all: a chunk of 35 documents is most of a step's own work.
+        # All bytes are decoded at once: a chunk of 35 documents is most of the work of a step.
         parts: list[bytes | memoryview] = [b""] * (2 * (stop - first) + 2)
         parts[0], parts[-1] = head.encode(), tail.encode()
         parts[1:-1:2] = map(_heading, range(first + 1, stop + 1))
@@ -177,13 +177,13 @@ class Stream:
         return text.removesuffix(SEPARATOR) if first < stop == len(documents) else text
 
     def _counts(self) -> Sequence[int] | npt.NDArray[np.int64]:
-        """The tokens of every document as it stands in the stream."""
+        """The number of tokens of each document in the stream, ``[documents]``."""
         documents, tokenizer = self.documents, self._tokenizer
         if isinstance(documents, LazyDocuments):
             return documents.counts(tokenizer)
         if not (isinstance(documents, PoolDocuments) and isinstance(tokenizer, WordTokenizer) and len(documents)):
             return tokenizer.counts([self._piece(i) for i in range(len(documents))])
-        # A number of up to 8 digits is one token whatever it is, so that a document counts the same in every place.
+        # Any number of up to 8 digits is one token, so a document has the same count at every place.
         counts = documents.pool.remembered(
             tokenizer.name, documents.numbers, lambda new: tokenizer.counts([as_streamed(1, one) for one in new])
         )
@@ -192,9 +192,9 @@ class Stream:
 
 
 class LazyDocuments(Sequence[Document], ABC):
-    """Documents that are made when they are read, for streams that should not stand in memory.
+    """Documents that are made when they are read, for streams too long for memory.
 
-    A subclass says how many there are, how to make one, and may know their tokens beforehand.
+    A subclass defines ``__len__`` and ``__getitem__``, and may override :meth:`counts` if it knows the tokens.
     """
 
     dated = False
@@ -202,12 +202,19 @@ class LazyDocuments(Sequence[Document], ABC):
     _hash: str | None = None
 
     def counts(self, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
-        """The tokens of every document as it stands in the stream; counted block by block."""
+        """Count the tokens of each document in the stream, block by block.
+
+        Args:
+            tokenizer: Counts the tokens.
+
+        Returns:
+            ``[documents]`` numbers of tokens.
+        """
         counts, found = np.zeros(len(self), np.int64), DocumentsHash()
         for first in range(0, len(self), _COUNTED_AT_ONCE):
             block = range(first, min(first + _COUNTED_AT_ONCE, len(self)))
             documents = [self[i] for i in block]
-            # Here, since making them once more for the hash alone would take as long again.
+            # Hashed here, since making the documents again only for the hash would double the time.
             found.add(documents)
             pieces = [as_streamed(i + 1, one, last=i == len(self) - 1) for i, one in zip(block, documents, strict=True)]
             counts[first : block.stop] = tokenizer.counts(pieces)
@@ -215,7 +222,7 @@ class LazyDocuments(Sequence[Document], ABC):
         return counts
 
     def content_hash(self) -> str:
-        """The ``documents_hash`` of the documents, known once they were counted."""
+        """The ``documents_hash`` of the documents; computed while they are counted, else now."""
         if self._hash is None:
             self._hash = documents_hash(self)
         return self._hash
@@ -235,6 +242,6 @@ def _heading(number: int) -> bytes:
 
 
 def as_streamed(number: int, document: Document, *, last: bool = False) -> str:
-    """Document ``number``, from 1, as it stands in the stream."""
+    """Document ``number`` (from 1) in the form that it has in the stream; the ``last`` one has no separator."""
     whole = f"{heading(number, document)}\n{body(document)}"
     return whole.removesuffix(SEPARATOR) if last else whole

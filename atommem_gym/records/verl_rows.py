@@ -1,4 +1,4 @@
-"""Rows for veRL and SkyRL that say which episode to play, without its documents, and can tell if its data changed."""
+"""Rows for veRL and SkyRL: which episode to play, without its documents, with a hash that detects changed data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from atommem_gym.records.record import Item, Items
 from atommem_gym.trust import check_no_secrets, unsaid
 
 AGENT_NAME = "atommem"
-"""The agent loop that plays the rows, as veRL's list of agent loops calls it."""
+"""The name of the agent loop that plays the rows, in veRL's list of agent loops."""
 
 SCHEMA = pa.schema(
     {
@@ -42,15 +42,15 @@ SCHEMA = pa.schema(
         ),
     }
 )
-"""What veRL's ``RLHFDataset`` reads. ``env_keywords`` is JSON; ``prompt`` only names the item, for veRL's logs."""
+"""The columns that veRL's ``RLHFDataset`` reads. ``env_keywords`` is JSON; ``prompt`` names the item for logs."""
 
 POOL_PARAMETERS = frozenset(
     {"env_id", "capacity", "items", "max_batch", "max_wait_ms", "items_ahead", "shaping", "credit"}
 )
-"""Parameters of ``AtomMemPool`` besides keyword arguments of environments: whoever trains sets them, never a row."""
+"""Parameters of ``AtomMemPool`` that are not keyword arguments of environments; a row may not set them."""
 
 SKYRL_ENV_CLASS = "atommem"
-"""The name under which SkyRL groups the metrics of what plays the rows."""
+"""The name under which SkyRL groups the metrics of these rows."""
 
 SKYRL_SCHEMA = pa.schema(
     {
@@ -61,35 +61,37 @@ SKYRL_SCHEMA = pa.schema(
         "extra_info": SCHEMA.field("extra_info").type,
     }
 )
-"""What SkyRL's ``PromptDataset`` reads: the same in other columns."""
+"""The columns that SkyRL's ``PromptDataset`` reads: the same values in other columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class ItemReference:
-    """Which episode a row stands for.
+    """The episode that a row refers to.
 
     >>> ItemReference("AtomMem-Synthetic-v0", {}, 3, "synthetic/3", "", rows_an_epoch=16).layout(5)
     5
     """
 
     env_id: str
+    """The id of the environment."""
     env_keywords: Mapping[str, Any]
-    """JSON values."""
+    """Keyword arguments of the environment, as JSON values."""
     index: int
+    """The index of the item."""
     item: str
     """The item's id."""
     item_hash: str
-    """What :func:`item_hash` said when the row was written."""
+    """:func:`item_hash` of the item when the row was written."""
     shuffle_seed: int = 0
-    """The layout, or what training steps count from."""
+    """The layout; if ``rows_an_epoch`` is not 0, the number to which the training step is added."""
     part: str = "train"
     """``train`` or ``validation``, for logs."""
     rows_an_epoch: int = 0
-    """How many rows the file has, if an item shall have another layout whenever it comes; 0: always the same one."""
+    """Rows in the file, if an item gets another layout in every training step; 0: always the same layout."""
 
     @classmethod
     def from_extra_info(cls, extra_info: Mapping[str, Any]) -> ItemReference:
-        """The reference in the column ``extra_info`` of a row.
+        """Read a reference from the column ``extra_info`` of a row.
 
         Raises:
             ConfigError: the row was not written by `atommem data verl` or `atommem data skyrl`.
@@ -115,7 +117,7 @@ class ItemReference:
             ) from error
 
     def as_extra_info(self) -> dict[str, Any]:
-        """The column ``extra_info``; :meth:`from_extra_info` is the inverse."""
+        """The column ``extra_info`` of a row; :meth:`from_extra_info` is the inverse."""
         return {
             "part": self.part,
             "index": self.index,
@@ -128,21 +130,21 @@ class ItemReference:
         }
 
     def layout(self, global_step: int) -> int:
-        """The ``shuffle_seed`` at a training step (SPEC E8): one for all of a GRPO group, another one in every step.
+        """The ``shuffle_seed`` at a training step (SPEC E8): the same for a GRPO group, different in every step.
 
-        An item comes again in another epoch, hence in another step, however many prompts a step consumed.
+        An item occurs again in another epoch, hence in another step, however many prompts a step takes.
 
         Args:
-            global_step: veRL's, from 1: that of the step in which the prompt was drawn, the same for all its sessions.
+            global_step: veRL's step, from 1, in which the prompt was drawn; the same for all its sessions.
         """
         return self.shuffle_seed + (global_step if self.rows_an_epoch else 0)
 
     def check_trust(self, imports: Collection[str], env_keywords: Mapping[str, Any], template: str | None) -> None:
-        """Make sure that the row makes nothing be imported, opened or called on its own word: it may be a stranger's.
+        """Check that the row alone causes no import, open or call, since it may come from a stranger.
 
         Args:
-            imports: Modules that whoever trains has named.
-            env_keywords: Keyword arguments that the user gives, which win over those of the row.
+            imports: Modules that the user has named.
+            env_keywords: Keyword arguments that the user gives, which override those of the row.
             template: The user's prompt template, if there is one.
 
         Raises:
@@ -152,17 +154,17 @@ class ItemReference:
         self.check_keywords({**env_keywords, "template": template})
 
     def check_code(self, imports: Collection[str], overrides: Collection[str] = ()) -> None:
-        """Make sure that the row imports no code that nobody but the row names: it may come from a stranger.
+        """Check that the row names no module that the user has not named: it may come from a stranger.
 
         >>> reference = ItemReference("AtomMem-Synthetic-v0", {"dialect": "mine:lines"}, 3, "synthetic/3", "")
         >>> reference.check_code(["mine"])
 
         Args:
-            imports: Modules that whoever trains has named.
-            overrides: Keyword arguments that are not taken from the row.
+            imports: Modules that the user has named.
+            overrides: Names of keyword arguments that are not taken from the row.
 
         Raises:
-            ConfigError: it names another module.
+            ConfigError: the row names a module that is not in ``imports``.
         """
         for name, value in plugins_in(self.env_keywords).items():
             module = module_of(value)
@@ -174,23 +176,23 @@ class ItemReference:
                 )
 
     def check_keywords(self, named: Mapping[str, Any]) -> None:
-        """Make sure that all that the row would open or call is the user's word, or is replaced by it.
+        """Check that the user has given everything that the row would open or call.
 
         Args:
-            named: Keyword arguments that the user gives, which win over those of the row.
+            named: Keyword arguments that the user gives, which override those of the row.
 
         Raises:
             ConfigError: the row names a server, folder, file, model or settings of a reader, and the user does not;
-                or it names a parameter of the pool, which is no keyword argument of an environment.
+                or it names a parameter of the pool, which is not a keyword argument of an environment.
         """
         for name in self.env_keywords:
             if name in POOL_PARAMETERS:
                 raise ConfigError(
-                    f"the row of {self.item!r} names {name}={self.env_keywords[name]!r}, which is no keyword argument "
-                    "of an environment; write the data with `atommem data verl` or `atommem data skyrl`"
+                    f"the row of {self.item!r} names {name}={self.env_keywords[name]!r}, which is not a keyword "
+                    "argument of an environment; write the data with `atommem data verl` or `atommem data skyrl`"
                 )
         given = {name for name, value in named.items() if value is not None}
-        # They may name the variable that holds a key, and what is sent to the server besides.
+        # They may name the environment variable of a key, and data to send to the server.
         options = [(name, value) for name, value in self.env_keywords.items() if name == "reader_options" and value]
         for name, value in [*unsaid(self.env_keywords), *options]:
             if name not in given:
@@ -202,7 +204,7 @@ class ItemReference:
                 )
 
     def check(self, item: Item) -> None:
-        """Make sure that an item is the one that the row was made of.
+        """Check that an item is the one that the row was made of.
 
         Raises:
             ConfigError: it has another id, or its questions, answers or evidence have changed.
@@ -246,18 +248,21 @@ def references(
     shuffle_seed: int = 0,
     part: str = "train",
 ) -> Iterator[tuple[ItemReference, Item]]:
-    """References to these items, each with its item; those of ``train`` get another layout in every training step.
+    """Make references to items; those of the part ``train`` get another layout in every training step.
 
     Args:
         env_id: The environment's id.
-        env_keywords: Its keyword arguments.
-        items: Its items.
-        indices: Which of them.
-        shuffle_seed: The layout of all, or what training steps count from.
+        env_keywords: The environment's keyword arguments, as JSON values.
+        items: The environment's items.
+        indices: The indices of the items to refer to.
+        shuffle_seed: The layout, or the number to which the training step is added.
         part: ``train`` or ``validation``.
 
+    Yields:
+        Each reference with its item.
+
     Raises:
-        ConfigError: a keyword argument holds a password or key, and references are written down.
+        ConfigError: a keyword argument holds a password or key, which must not be written to a file.
     """
     check_no_secrets(env_keywords)
     rows = len(indices) if part == "train" else 0
@@ -268,12 +273,12 @@ def references(
 
 
 def row(reference: ItemReference, item: Item, data_source: str) -> dict[str, Any]:
-    """One row for veRL.
+    """A row for veRL, with the columns of ``SCHEMA``.
 
     Args:
-        reference: The item.
-        item: The item itself, for its answers, which veRL shows in its tables.
-        data_source: What veRL's validation metrics are grouped by.
+        reference: The reference to the item.
+        item: The item, for its answers, which veRL shows in its tables.
+        data_source: The name by which veRL groups its validation metrics.
     """
     return {
         "data_source": data_source,
@@ -289,7 +294,7 @@ def row(reference: ItemReference, item: Item, data_source: str) -> dict[str, Any
 
 
 def skyrl_row(reference: ItemReference, item: Item, data_source: str) -> dict[str, Any]:
-    """One row for SkyRL; the arguments are those of :func:`row`."""
+    """A row for SkyRL, with the columns of ``SKYRL_SCHEMA``; the arguments are those of :func:`row`."""
     verl = row(reference, item, data_source)
     model = verl["reward_model"]
     return {
@@ -302,10 +307,15 @@ def skyrl_row(reference: ItemReference, item: Item, data_source: str) -> dict[st
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema = SCHEMA) -> int:
-    """Write rows as Parquet, and return how many.
+    """Write rows as Parquet and return their number.
+
+    Args:
+        path: The file.
+        rows: Rows with the columns of ``schema``.
+        schema: ``SCHEMA`` or ``SKYRL_SCHEMA``.
 
     Raises:
-        OSError: the file cannot be written; an old one is untouched then.
+        OSError: the file cannot be written; an existing file is unchanged.
     """
     table = pa.Table.from_pylist([dict(one) for one in rows], schema=schema)
     partial = path.with_name(f".{path.name}.partial")

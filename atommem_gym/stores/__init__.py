@@ -1,4 +1,4 @@
-"""Stores keep the entries of many episodes and propose candidates for a search (SPEC M6, M13)."""
+"""Stores keep the entries of many episodes and propose candidates for searches (SPEC M6, M13)."""
 
 import lazy_loader
 

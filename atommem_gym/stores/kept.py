@@ -1,4 +1,4 @@
-"""Kept databases for people to look into: opened so that nothing in them can change."""
+"""Opens kept databases for reading, so that nothing in them can change."""
 
 from __future__ import annotations
 
@@ -35,10 +35,15 @@ class KeptMemory:
     """The memory of one episode."""
 
     key: str
+    """The episode key."""
     stored: StoredEpisode
+    """Its entries with their vectors, and its state as the database has it."""
     next_id: int
+    """The id of the next entry."""
     scratchpad: str
+    """The text of the scratchpad."""
     embedder: str
+    """The name of the embedder that it was written with."""
 
     @property
     def entries(self) -> dict[int, str]:
@@ -46,7 +51,16 @@ class KeptMemory:
         return dict(zip(self.stored.ids.tolist(), self.stored.texts, strict=True))
 
     def search(self, query: str, embedder: CachedEmbedder, k: int) -> list[tuple[int, float, str]]:
-        """Ids, cosine similarities and texts of the ``k`` entries most like the query, best first (SPEC M6)."""
+        """Ids, cosine similarities and texts of the ``k`` entries most similar to the query, best first (SPEC M6).
+
+        Args:
+            query: The text of the query.
+            embedder: The embedder that the memory was written with.
+            k: Most entries to return.
+
+        Raises:
+            EmbedderError: the embedder failed.
+        """
         vector = embedder.embed([query], "query")[0]
         texts = self.entries
         ids, scores = rank(vector, Rows(self.stored.ids, self.stored.vectors), k)
@@ -54,11 +68,11 @@ class KeptMemory:
 
 
 class KeptDatabase:
-    """The memories that a database keeps; made by :func:`open_kept`.
+    """The memories in a kept database; made by :func:`open_kept`.
 
     Args:
-        where: How it was named.
-        embedder: The embedder that is recorded in it.
+        where: The path or URL, for messages.
+        embedder: The name of the embedder that it records.
         changed: When its files last changed; ``None`` for a server.
         store: The store to read from.
     """
@@ -78,7 +92,7 @@ class KeptDatabase:
         """One memory with all its entries.
 
         Raises:
-            StoreError: there is none under this key, or it cannot be read.
+            StoreError: there is no memory under this key, or it cannot be read.
         """
         stored = self.store.load(key)
         if stored is None:
@@ -87,10 +101,13 @@ class KeptDatabase:
         return KeptMemory(key, stored, next_id, scratchpad, embedder)
 
     def chosen(self, key: str | None) -> str:
-        """The key of the memory that is meant: the one given (a beginning will do), or the only one.
+        """The full key of a memory.
+
+        Args:
+            key: A key or an unambiguous prefix of one; ``None`` means the only memory there is.
 
         Raises:
-            ConfigError: there are several, or none that begins so.
+            ConfigError: no memory fits, or several do.
         """
         keys = self.list_keys()
         found = [one for one in keys if one == key] or [one for one in keys if one.startswith(key or "")]
@@ -107,30 +124,30 @@ class KeptDatabase:
 
 
 def is_server(where: str) -> bool:
-    """Whether this names a server, and not a folder."""
+    """Whether ``where`` names a server and not a folder."""
     return where.startswith(("http://", "https://"))
 
 
 def folder_of(where: str) -> Path:
-    """The folder of a database that is there.
+    """The folder of an existing database.
 
     Raises:
-        StoreError: there is none, or it is something else.
+        StoreError: there is no such folder, or it is not a memory database.
     """
     path = Path(where.removeprefix("milvus://")).expanduser()
     if not path.exists():
         raise StoreError(f"there is no database {str(path)!r} (looked at {path.absolute()}); name the one to look into")
     if not (path / COLLECTIONS).is_dir():
-        raise StoreError(f"{str(path)!r} is no memory database: that is a folder which `--memory` or `store=` made")
+        raise StoreError(f"{str(path)!r} is not a memory database; name a folder that `--memory` or `store=` made")
     return path
 
 
 @contextlib.contextmanager
 def open_kept(where: str) -> Iterator[KeptDatabase]:
-    """Open the database at a path or behind a URL for reading.
+    """Open the database at a path or a URL for reading.
 
-    A database folder is locked against writers while it is copied, and read from the copy: the engine writes even where
-    it only reads (it finishes what a killed process began, and rearranges its files).
+    A database folder is locked against writers while it is copied, and read from the copy, since the engine writes even
+    when it reads (it finishes what a killed process began, and rearranges its files).
 
     Args:
         where: ``notes.db``, ``milvus:///path/notes.db`` or ``http://host:19530``.
@@ -154,18 +171,18 @@ def open_kept(where: str) -> Iterator[KeptDatabase]:
 
 
 def is_read_only(where: str) -> bool:
-    """Whether a database folder, or one of its files, cannot be written."""
+    """Whether a database folder or one of its files is not writable."""
     path = folder_of(where)
     return not all(os.access(one, os.W_OK) for one in (path, *path.rglob("*")))
 
 
 @contextlib.contextmanager
 def writable_copy(where: str) -> Iterator[str]:
-    """A copy of a database folder for as long as it is needed; the engine cannot open one that it cannot write.
+    """A temporary copy of a database folder, since the engine can open only a writable one.
 
     Raises:
         StoreLockedError: another process is using the folder.
-        StoreError: it cannot be read, or does not hold what it acknowledged.
+        StoreError: the database cannot be read, or does not hold what it acknowledged.
     """
     # The engine takes a second to import.
     from atommem_gym.stores.lite.verify import copied, held, verify
@@ -179,15 +196,15 @@ def writable_copy(where: str) -> Iterator[str]:
 
 
 def embedder_of(database: KeptDatabase, named: str | None, options: Mapping[str, Any] | None = None) -> CachedEmbedder:
-    """The embedder that a database was written with.
+    """Load the embedder that a database was written with.
 
     Args:
-        database: It records the embedder's name.
-        named: How to get it, as ``embedder=`` names it, where the record does not tell.
-        options: As ``embedder_options=``; those that the record tells need not be given.
+        database: Records the embedder's name.
+        named: The value for ``embedder=``; ``None`` if the recorded name tells it.
+        options: Values for ``embedder_options=``; those that the recorded name tells need not be given.
 
     Raises:
-        ConfigError: the embedder named is another one, or none is named and the record does not tell where it is.
+        ConfigError: ``named`` is another embedder, or is ``None`` and the recorded name does not tell enough.
     """
     recorded = database.embedder
     if named is None:
@@ -204,9 +221,9 @@ def embedder_of(database: KeptDatabase, named: str | None, options: Mapping[str,
 
 
 def embedder_keyword(recorded: str) -> str | None:
-    """What ``embedder=`` must be to get the embedder of this recorded name; ``None`` if that is not known.
+    """The value of ``embedder=`` that loads the embedder with this recorded name; ``None`` if it is not known.
 
-    Nor is a URL, a folder or a name on a hub known to be what the user means, who may have the database from a
+    It is also ``None`` for a URL, a folder or a name on a hub that the user has not named: the database may come from a
     stranger.
 
     >>> embedder_keyword("hashing-v1-1024"), embedder_keyword("minilm"), embedder_keyword("endpoint:qwen")
@@ -234,7 +251,7 @@ def _own(recorded: str) -> str | None:
 
 
 def recorded_options(recorded: str) -> dict[str, Any]:
-    """What of ``embedder_options=`` the recorded name of an embedder tells: all but an instruction.
+    """The ``embedder_options=`` that the recorded name of an embedder tells: all except an instruction.
 
     >>> recorded_options("minilm:dimensions-128"), recorded_options("hashing-v1-256"), recorded_options("minilm")
     ({'dimensions': 128}, {'dimensions': 256}, {})
@@ -250,14 +267,14 @@ _HASHING = re.compile(r"hashing-v\d+-(\d{1,9})")
 
 
 def other_instruction(recorded: str) -> str:
-    """How to name an embedder whose record holds the hash of an instruction."""
+    """The part of a message that asks for the instruction, if the recorded name holds the hash of one."""
     if ":query-" not in recorded:
         return ""
     return ', and its instruction by the embedder options {"instruction": "…"}'
 
 
 def unnamed(database: KeptDatabase, option: str) -> str:
-    """Why the embedder of a database is not used before the user names it, and how to."""
+    """The message that asks the user to name the embedder of a database, with the command-line ``option`` for it."""
     recorded = database.embedder
     if recorded.startswith("endpoint:"):
         return (

@@ -1,4 +1,4 @@
-"""The vectors of running episodes as far as a client of a server knows them, so that it need not ask for them."""
+"""The vectors of running episodes that a client of a server knows, so that it need not ask for them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from atommem_gym.stores.mirror import Mirror
 
 
 class KnownVectors:
-    """Remembers what was written and read; the server stays the judge of what is there.
+    """A cache of vectors that were written or read; the server alone decides which entries exist.
 
-    Every episode may be used by another thread, one episode by one thread at a time.
+    Several threads may use it, but each episode only one at a time.
     """
 
     def __init__(self, dim: int) -> None:
@@ -23,16 +23,16 @@ class KnownVectors:
         self._mirror = Mirror(dim)
 
     def apply(self, writes: Sequence[Write], squares: Sequence[Sequence[float]]) -> None:
-        """Remember checked writes that have arrived, with what ``check_writes`` says of each."""
+        """Remember writes that have reached the server, with the squared lengths that ``check_writes`` returned."""
         self._mirror.apply(writes, squares)
 
     def learn(self, episode: str, ids: Sequence[int], vectors: Vectors) -> None:
-        """Remember what the server says that it has: ``[len(ids), dim]``."""
+        """Remember ``vectors`` ``[len(ids), dim]`` that the server returned."""
         known = Write(episode, ids, (), vectors)
         self._mirror.apply([known], [squared_lengths(vectors).tolist()])
 
     def unlearn(self, episode: str, ids: Sequence[int]) -> None:
-        """Forget entries that the server does not have, or has with other vectors."""
+        """Forget entries that the server does not have or has with other vectors."""
         self._mirror.apply([Write(episode, deletes=ids)], [[]])
 
     def forget(self, episode: str) -> None:
@@ -40,7 +40,7 @@ class KnownVectors:
         self._mirror.forget(episode)
 
     def ids(self, episode: str) -> list[int]:
-        """The entries that are known, in no particular order."""
+        """The ids of the known entries, in no particular order."""
         return self._mirror.ids(episode)
 
     def doubtful(self, search: Search, hits: Sequence[Hit]) -> list[int]:
@@ -64,6 +64,6 @@ class KnownVectors:
         return [entry for entry in ids if entry not in sure]
 
     def pick(self, episode: str, ids: Sequence[int]) -> Rows:
-        """The entries among ``ids`` that are known."""
+        """The known entries among ``ids``."""
         known = set(self.ids(episode))
         return self._mirror.pick(episode, [entry for entry in ids if entry in known])

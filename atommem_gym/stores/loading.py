@@ -1,4 +1,4 @@
-"""Opens the store that a `store=` keyword names."""
+"""Opens the store that ``store=`` names."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def open_store(
             ``"https://host:port"``, ``"numpy"``, or ``"package.module:name"``: a custom store, called as
             ``name(dim, *, keep, embedder)``.
         dim: numbers in a vector, at least 1.
-        store_reads: who answers reads of the embedded database: ``"mirror"`` (an exact image in memory) or
+        store_reads: what answers reads of the embedded database: ``"mirror"`` (an exact copy in memory) or
             ``"milvus"`` (the engine itself, slower, the same results). A server always answers itself.
         keep: whether a server keeps the rows after ``close`` (default: no). A path always does, the other built-in
-            forms never; a custom store is told, and decides where this is ``None``.
-        embedder: name of the embedder; a kept database records it and names it when another dimension comes along.
+            forms never do; a custom store gets this argument, and decides if it is ``None``.
+        embedder: name of the embedder; a kept database records it and names it if another dimension is asked for.
 
     Raises:
-        ConfigError: an unknown ``store`` or ``store_reads``, keywords that contradict each other, or a store of your
-            own that has another form (:mod:`atommem_gym.plugins`) or may not be imported (:mod:`atommem_gym.trust`).
+        ConfigError: an unknown ``store`` or ``store_reads``, keywords that contradict each other, or a custom store
+            that has another form (:mod:`atommem_gym.plugins`) or may not be imported (:mod:`atommem_gym.trust`).
         StoreLockedError: another process holds the database.
         StoreError: the database cannot be opened, cannot be reached, or holds vectors of another dimension.
     """
@@ -65,7 +65,7 @@ def open_store(
         from atommem_gym.stores.numpy_store import NumpyStore
 
         return NumpyStore(dim)
-    # The engines take a second to import; whoever uses numpy does not wait for them.
+    # Imported here, since the engines take a second to import and the numpy store does not need them.
     if store == "milvus":
         _refuse_keep(store, keep)
         from atommem_gym.stores.lite.store import MilvusLiteStore
@@ -95,12 +95,10 @@ def _own_store(store: str, dim: int, store_reads: str, keep: bool | None, embedd
     opened: Store = load_plugin("store", store, dim, keep=keep, embedder=embedder)
     wrong = ""
     if opened.dim != dim:
-        wrong = (
-            f"store={store!r} was opened for vectors of {dim} numbers and has dim={opened.dim}; keep what it is given"
-        )
+        wrong = f"store={store!r} was opened for {dim} dimensions and has dim={opened.dim}; keep what it is given"
     elif keep is not None and opened.kept != keep:
         wrong = (
-            f"keep_memory={keep} contradicts store={store!r}, which was told so and has kept={opened.kept}; "
+            f"keep_memory={keep} contradicts store={store!r}, which was given it and has kept={opened.kept}; "
             "leave keep_memory out, or use another store"
         )
     if wrong:

@@ -1,4 +1,4 @@
-"""The connection to a Milvus server: made on first use, and anew after it failed."""
+"""The connection to a Milvus server: made at first use, and made again after a failure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CONNECT_TIMEOUT_S = 5.0
 class Connection:
     """Lends one client to any number of threads.
 
-    A client that failed is lent to nobody any more, since a channel that lost its server would keep failing for a
-    while; it is closed when the last thread gives it back.
+    A client that failed is not lent again, since a channel that lost its server would keep failing for a
+    while; it is closed when the last thread returns it.
 
     Args:
-        url: of the server. A token is taken from the environment variable ``MILVUS_TOKEN``.
-        on_again: called with a client that takes another one's place, before it is lent.
+        url: the server's URL. A token is taken from the environment variable ``MILVUS_TOKEN``.
+        on_again: called with each client after the first one, before it is lent.
     """
 
     def __init__(self, url: str, on_again: Callable[[MilvusClient], None]) -> None:
@@ -39,7 +39,7 @@ class Connection:
 
     @contextlib.contextmanager
     def client(self) -> Iterator[MilvusClient]:
-        """The client, for as long as the block lasts.
+        """Lend the client for the duration of the block.
 
         Raises:
             StoreError: the server cannot be reached, or failed within the block.
@@ -63,7 +63,7 @@ class Connection:
                 self._give_back(lent)
 
     def close(self) -> None:
-        """Hang up, once nobody uses the client any more; the next use connects again."""
+        """Close the client as soon as no thread uses it; the next use connects again."""
         with self._lock:
             present = self._present
         if present is not None:
@@ -77,8 +77,8 @@ class Connection:
                     token=secret("MILVUS_TOKEN", self._url) or "",
                     timeout=CONNECT_TIMEOUT_S,
                     dedicated=True,
-                    # gRPC shares connections between the channels of a process: the new client would meet the broken
-                    # one of the client before it.
+                    # gRPC shares connections between the channels of a process: the new client would get the broken
+                    # connection of the client before it.
                     grpc_options={"grpc.use_local_subchannel_pool": 1},
                 )
                 if self._connected_before:
@@ -109,7 +109,7 @@ class Connection:
 
 
 class _Lent:
-    """A client and how many use it."""
+    """A client and how many threads use it."""
 
     __slots__ = ("client", "users")
 

@@ -1,4 +1,4 @@
-"""How the rows of entries, and of what is kept of an episode besides them, are laid out in Milvus."""
+"""The layout of rows in Milvus: entries, and what is kept of an episode besides them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MAX_KEY_CHARS, MAX_EPISODE_CHARS = 160, 128
 META_EPISODE = "."
 """Key of the row that describes a kept database; no episode can have it."""
 FORMAT = 2
-"""Version of the layout of kept databases, noted in that row. Those of before November 2026 have none."""
+"""Version of the layout of kept databases, recorded in that row. Databases from before November 2026 have none."""
 
 _EPISODE_KEY = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_EPISODE_CHARS}}}")
 _HEAD_CHUNK = MAX_TEXT_BYTES - 24
 
 
 def check_episode(episode: str) -> str:
-    """Return an episode key if it is one: the only text that ever reaches a filter expression.
+    """Check an episode key and return it. It is the only text that ever reaches a filter expression.
 
     Raises:
         ConfigError: the key is not 1 to 128 characters of ``[A-Za-z0-9_-]``.
@@ -77,30 +77,32 @@ def entry_of(key: str) -> int:
 
 
 def entries_of(episode: str) -> str:
-    """The filter that finds an episode's entries and nothing else."""
+    """The filter expression for the entries of an episode, without the rows of its head."""
     return f'{EPISODE} == "{check_episode(episode)}" and {ENTRY} > 0'
 
 
 def all_rows_of(episodes: Sequence[str]) -> str:
-    """The filter that finds everything kept under these episode keys."""
+    """The filter expression for all rows of these episodes."""
     keys = ", ".join(f'"{check_episode(episode)}"' for episode in episodes)
     return f"{EPISODE} in [{keys}]"
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is kept of an episode besides its entries; stored as text in the rows with entry ids 0, -1, -2, ….
+    """What is kept of an episode besides its entries, stored as text in the rows with entry ids 0, -1, -2, ….
 
-    A step is one insert and one delete. The head goes into the insert and names the deletes that follow, so a process
-    that dies between the two loses nothing: whoever loads the episode finishes them.
+    A step is one insert and one delete. The head is part of the insert and names the deletes that follow, so a process
+    that dies between the two loses nothing: the next process that loads the episode finishes the deletes.
     """
 
     state: str | None = None
+    """The episode's ``Write.state``; ``None`` if none was written."""
     deletes: tuple[int, ...] = ()
+    """Entry ids that the last step deletes."""
 
     def chunks(self) -> list[str]:
-        """The head as texts that each fit into a row; the first begins with their number."""
-        # Pure ASCII, so that characters are bytes and no chunk cuts a character in two.
+        """The head as texts that each fit into one row; the first one begins with their number."""
+        # Pure ASCII, so that characters are bytes and no chunk splits a character.
         body = json.dumps([self.state, self.deletes])
         parts = [body[at : at + _HEAD_CHUNK] for at in range(0, len(body), _HEAD_CHUNK)]
         parts[0] = f"{len(parts)}\n{parts[0]}"
@@ -108,30 +110,32 @@ class Head:
 
     @classmethod
     def of(cls, found: Iterable[Mapping[str, Any]]) -> Head | None:
-        """Read the head from the rows of an episode, entries among them or not; ``None`` if it has none."""
+        """Read the head from the rows of an episode, which may include entries; ``None`` if it has none."""
         chunks = {row[ENTRY]: row[TEXT] for row in found if row[ENTRY] <= 0}
         if 0 not in chunks:
             return None
         number, first = chunks[0].split("\n", 1)
-        # Chunks beyond the number are left from a longer head.
+        # Chunks beyond this number are left over from a longer head.
         state, deletes = json.loads(first + "".join(chunks[-i] for i in range(1, int(number))))
         return cls(state, tuple(deletes))
 
 
 @dataclass(slots=True)
 class Batch:
-    """One insert and one delete that together are the writes of one call."""
+    """The one insert and the one delete that carry out the writes of one call."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
+    """Rows to insert or replace."""
     deletes: list[str] = field(default_factory=list)
+    """Primary keys to delete afterwards."""
     heads: dict[str, Head] = field(default_factory=dict)
-    """The heads that the episodes have afterwards, where they change."""
+    """The new heads of the episodes whose heads change, by episode key."""
 
 
 def compose(writes: Sequence[Write], head_of: Callable[[str], Head | None], kept: bool, dim: int) -> Batch:
-    """Turn checked writes into rows; ``head_of`` gives the present head of an episode.
+    """Turn checked writes into rows.
 
-    A kept episode always has a head (so it can be found again by one key); a temporary one only if it was given a
+    A kept episode always has a head, so that one key finds it again; a temporary one only if it was given a
     state.
     """
     batch = Batch()
@@ -161,10 +165,10 @@ def meta_text(dim: int, embedder: str) -> str:
 
 
 def read_meta(text: str, where: str) -> tuple[str, int]:
-    """Embedder and format in the row that describes the database ``where``; 1 if it has no version.
+    """Read embedder and format from the row that describes the database ``where``; without a version the format is 1.
 
     Raises:
-        StoreError: it cannot be read, or has a newer format.
+        StoreError: the row cannot be read, or has a newer format.
     """
     try:
         found = json.loads(text)
@@ -185,17 +189,17 @@ def read_meta(text: str, where: str) -> tuple[str, int]:
 
 
 def row(episode: str, entry: int, text: str, vector: list[float]) -> dict[str, Any]:
-    """One row as Milvus takes it."""
+    """A row in the form that Milvus takes."""
     return {KEY: key_of(episode, entry), EPISODE: episode, ENTRY: int(entry), TEXT: text, VECTOR: vector}
 
 
 def marker(dim: int) -> list[float]:
-    """The vector of a row that is not an entry; never searched, and not zero since servers may refuse that."""
+    """The vector of a row that is not an entry: never searched, and not zero, since servers may refuse zeros."""
     return [1.0] + [0.0] * (dim - 1)
 
 
 def stored(found: Sequence[Mapping[str, Any]], dim: int) -> StoredEpisode | None:
-    """What the rows of one episode say is kept of it; ``None`` if that is neither an entry nor a state."""
+    """What is kept of an episode, read from its rows; ``None`` if there is neither an entry nor a state."""
     head = Head.of(found) or Head()
     deleted = set(head.deletes)
     entries = sorted(
@@ -213,7 +217,12 @@ def stored(found: Sequence[Mapping[str, Any]], dim: int) -> StoredEpisode | None
 
 
 def listed(entries: Iterable[Mapping[str, Any]], heads: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Keys of all episodes with an entry or a state, sorted, from all rows above 0 and all others of a database."""
+    """Keys of all episodes with an entry or a state, sorted.
+
+    Args:
+        entries: All rows of the database with entry ids above 0.
+        heads: All other rows, with their texts.
+    """
     by_episode: dict[str, list[Mapping[str, Any]]] = {}
     for row in heads:
         if row[EPISODE] != META_EPISODE:

@@ -1,4 +1,4 @@
-"""How the answers of a Milvus engine, which rounds in its own way, become candidates that are sure to hold the best."""
+"""Turns the hits of a Milvus engine, which rounds in its own way, into candidates that are sure to hold the best."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atommem_gym.memory.protocols import Rows, Vectors
 from atommem_gym.memory.ranking import margin
 
 Hit: TypeAlias = tuple[int, float, Sequence[float]]
-"""Entry id, cosine as the engine computed it, vector (empty if it was not asked for)."""
+"""Entry id, cosine as the engine computed it, vector (empty if it was not requested)."""
 
 MAX_LIMIT = 16_384
 """The most rows that Milvus returns for one search."""
@@ -28,15 +28,15 @@ def widen(
     extra: int = _EXTRA,
     pick: Callable[[list[int]], Rows] | None = None,
 ) -> Rows:
-    """The rows of ``sufficient``, or all rows of the episode where too many tie.
+    """The rows that :func:`sufficient` finds, or all rows of the episode if too many tie.
 
     Args:
-        search: gives the ``limit`` nearest rows of the episode, nearest first.
-        everything: gives all its rows, for the case that more than ``MAX_LIMIT`` tie.
-        k: how many will be shown.
+        search: returns the ``limit`` nearest rows of the episode, nearest first.
+        everything: returns all its rows, for the case that more than ``MAX_LIMIT`` tie.
+        k: how many entries the read shows.
         dim: numbers in a vector.
-        extra: how many more to ask for at first.
-        pick: gives the rows with these ids, where the engine need not be asked for their vectors.
+        extra: how many rows beyond ``k`` the first search asks for.
+        pick: returns the rows with these ids, where their vectors are known without the engine.
     """
     hits = sufficient(search, k, dim, extra=extra)
     if hits is None:
@@ -48,9 +48,9 @@ def widen(
 def sufficient(
     search: Callable[[int], Sequence[Hit]], k: int, dim: int, *, extra: int = _EXTRA
 ) -> Sequence[Hit] | None:
-    """Ask for more and more of the nearest rows until none that could be among the best ``k`` can be missing.
+    """Ask for more and more of the nearest rows until no row that could be among the best ``k`` is missing.
 
-    That is so when fewer came than were asked for, or when the last one lies more than twice the rounding error below
+    That holds if fewer rows came than were asked for, or if the last one is more than twice the rounding error below
     the k-th (``ranking.margin``). ``None`` if more than ``MAX_LIMIT`` tie, so that no search can tell. The arguments
     are those of ``widen``.
     """
@@ -66,7 +66,7 @@ def sufficient(
 
 
 def rows_of(ids: Sequence[int], vectors: Sequence[Sequence[float]], dim: int) -> Rows:
-    """Rows from what an engine returns; the vectors are float32 numbers as Python floats, so nothing is rounded."""
+    """Rows from what an engine returns: float32 numbers as Python floats, so that nothing is rounded."""
     found: Vectors = np.asarray(vectors, np.float32).reshape(len(ids), dim)
     return Rows(np.asarray(ids, np.int64), found)
 

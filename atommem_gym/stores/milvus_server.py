@@ -1,4 +1,4 @@
-"""The store on a Milvus server or cluster, which many machines can share and which answers its reads itself."""
+"""The store on a Milvus server or cluster, which several machines can share and which answers reads itself."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ from atommem_gym.stores.write_checks import check_writes
 
 CALL_TIMEOUT_S = 60.0
 _MAX_CALL_BYTES = 16 * 2**20
-"""Half of the least that servers are configured to accept in one message, and more than any usual step has."""
+"""Half of the smallest message size that servers are configured to accept; a usual step stays far below."""
 _KEYS_PER_CALL = 200
 _SEARCHES_AT_ONCE = 64
 """A search with strong consistency waits for the server's next time tick (200 ms), so many wait together."""
@@ -60,13 +60,13 @@ if hasattr(os, "register_at_fork"):
 
 
 class MilvusServerStore:
-    """A ``Store`` on a Milvus server; episodes may be used from several threads, each from one at a time.
+    """A ``Store`` on a Milvus server. Several threads may use it, but each episode only one at a time.
 
     Rows are kept in one collection, found by a filter on the episode, with strong consistency (a read sees the writes
     before it) and a FLAT index (an exact search). A search returns ids and cosines; vectors are asked for only where
     this client has neither written nor loaded them, or where they contradict the cosine. Temporary rows are deleted at
     ``drop`` and ``close``; those of a client that was killed stay in the collections ``atommem_temporary_*`` until
-    someone drops these.
+    someone drops the collections.
     ``milvus-lite server`` must not be written by several processes at once; Milvus itself may.
 
     Args:
@@ -92,8 +92,8 @@ class MilvusServerStore:
         self._heads: dict[str, Head | None] = {}
         self._known = KnownVectors(dim)
         self._own: dict[str, bool] = {}
-        """Episodes that this store has written, and whether it knows all their rows."""
-        # Its threads begin with the first vector step.
+        """Episodes that this store has written, each with whether it knows all their rows."""
+        # Threads start at the first vector step.
         self._searchers = ThreadPoolExecutor(_SEARCHES_AT_ONCE, thread_name_prefix="atommem-search")
         _import_scipy()
         try:
@@ -122,7 +122,7 @@ class MilvusServerStore:
                 for keys in _in_parts(batch.deletes):
                     client.delete(self._collection, ids=keys, timeout=CALL_TIMEOUT_S)
         except BaseException:
-            # What has arrived of them is not known.
+            # Which of the rows have arrived is not known.
             for write in writes:
                 self._known.forget(write.episode)
                 self._own[write.episode] = False
@@ -133,7 +133,7 @@ class MilvusServerStore:
     def candidates(self, searches: Sequence[Search]) -> list[Rows]:
         """Candidates of every search, in the order asked.
 
-        The searches run at the same time, one call of the server each, more where many tie; then one more for all
+        The searches run at the same time, one server call each, more where many entries tie; one more call gets all
         vectors that are not known.
         """
         self._check_usable()
@@ -148,7 +148,7 @@ class MilvusServerStore:
         ]
 
     def load(self, episode: str) -> StoredEpisode | None:
-        """All that the server has under an episode key, or ``None``."""
+        """Everything that the server keeps under an episode key; ``None`` if nothing is."""
         self._check_usable()
         self._load_missing([episode])
         found = stored(self._fetch(all_rows_of([episode]), [EPISODE, ENTRY, TEXT, VECTOR]), self.dim)
@@ -157,18 +157,18 @@ class MilvusServerStore:
         return found
 
     def episodes(self) -> list[str]:
-        """Keys of all episodes in the collection that hold an entry or a state, sorted; other clients' too."""
+        """Keys of all episodes in the collection that hold an entry or a state, sorted; those of other clients too."""
         self._check_usable()
         entries = self._query(f"{ENTRY} > 0", [EPISODE, ENTRY])
         return listed(entries, self._fetch(f"{ENTRY} <= 0", [EPISODE, ENTRY, TEXT]))
 
     def drop(self, episodes: Sequence[str]) -> None:
-        """Delete all rows of these episodes; unknown keys are no error."""
+        """Delete all rows of these episodes; unknown keys are ignored."""
         self._check_usable()
         self._drop(episodes)
 
     def release(self, episodes: Sequence[str]) -> None:
-        """Delete these episodes if they are temporary; forget what is remembered of kept ones."""
+        """Delete these episodes if they are temporary; of kept ones, free what this client remembers."""
         self._check_usable()
         if not self.kept:
             self._drop(episodes)
@@ -177,10 +177,10 @@ class MilvusServerStore:
             self._known.forget(episode)
 
     def close(self) -> None:
-        """Delete temporary rows and hang up. Closing twice is no error; in a forked child it does nothing.
+        """Delete temporary rows and disconnect. Closing twice, or in a forked child, does nothing.
 
         Raises:
-            StoreError: the server is gone, so that temporary rows may be left there.
+            StoreError: the server cannot be reached; temporary rows may stay there.
         """
         if self._closed:
             return
@@ -254,12 +254,12 @@ class MilvusServerStore:
             self._heads.update(heads)
 
     def _hits(self, searches: Sequence[Search]) -> list[Sequence[Hit] | None]:
-        """What the server finds for each search, at the same time; ``None`` where too many tie for a search."""
+        """Run all searches at the same time; ``None`` for a search in which too many entries tie."""
         with self._connection.client() as client:
             if len(searches) == 1:
                 return [self._search(client, searches[0])]
             running = [self._searchers.submit(self._search, client, search) for search in searches]
-            # Also after one has failed: none may go on with a client that others have given back.
+            # Also after one has failed: no search may run on with a client that has been given back.
             wait(running)
             return [search.result() for search in running]
 
@@ -284,7 +284,7 @@ class MilvusServerStore:
         return sufficient(nearest, search.k, self.dim)
 
     def _ask_for_doubtful(self, searches: Sequence[Search], found: Sequence[Sequence[Hit] | None]) -> None:
-        """Learn the vectors of hits that are not known, or not well."""
+        """Fetch the vectors of hits that are not known or contradict the server's cosines."""
         doubtful: dict[str, set[int]] = {}
         for search, hits in zip(searches, found, strict=True):
             if hits and (unsure := self._known.doubtful(search, hits)):
@@ -296,7 +296,7 @@ class MilvusServerStore:
         for hit in self._rows(keys, [EPISODE, ENTRY, VECTOR]):
             rows[hit[EPISODE]].append(hit)
         for episode, ids in doubtful.items():
-            # One that is gone meanwhile is no candidate any more.
+            # An entry that was deleted meanwhile is not a candidate any more.
             self._known.unlearn(episode, sorted(ids))
             vectors = np.array([hit[VECTOR] for hit in rows[episode]], np.float32).reshape(-1, self.dim)
             self._known.learn(episode, [hit[ENTRY] for hit in rows[episode]], vectors)
@@ -318,11 +318,11 @@ class MilvusServerStore:
             )
 
     def _fetch(self, expression: str, fields: list[str]) -> list[_Row]:
-        """Like ``_query``, but in two goes, keys first, so that no answer exceeds what a message may hold."""
+        """Like ``_query``, but first the keys and then the rows in parts, so that no reply exceeds the message size."""
         return self._rows([found[KEY] for found in self._query(expression, [KEY])], fields)
 
     def _rows(self, keys: list[str], fields: list[str]) -> list[_Row]:
-        """The rows with these primary keys, as far as they are there."""
+        """The rows with these primary keys; unknown keys are skipped."""
         rows: list[_Row] = []
         for part in _in_parts(keys):
             with self._connection.client() as client:
@@ -339,7 +339,7 @@ class MilvusServerStore:
 
     def _drop(self, episodes: Sequence[str]) -> None:
         known = [episode for episode in episodes if self._own.get(episode)]
-        # By their keys: a server that is given a filter searches first, and waits for a time tick.
+        # By key: for a filter the server searches first, and waits for a time tick.
         for part in _in_parts([key for episode in known for key in self._keys(episode)]):
             with self._write_lock, self._connection.client() as client:
                 client.delete(self._collection, ids=part, timeout=CALL_TIMEOUT_S)
@@ -359,7 +359,7 @@ class MilvusServerStore:
         return [key_of(episode, entry) for entry in [*self._known.ids(episode), *range(0, -chunks, -1)]]
 
     def _again(self, client: MilvusClient) -> None:
-        # A server that was started again may not have the collection in memory.
+        # A restarted server may not have the collection in memory.
         client.load_collection(self._collection, timeout=CALL_TIMEOUT_S)
 
     def _hang_up(self) -> None:
@@ -377,9 +377,9 @@ class MilvusServerStore:
 
 
 def _import_scipy() -> None:
-    """Import ``scipy.sparse`` where it is installed: pymilvus does at the first vectors, which may be in many threads.
+    """Import ``scipy.sparse`` if it is installed, since pymilvus imports it lazily, perhaps in several threads at once.
 
-    Threads that import it at the same time find modules that are half imported.
+    Threads that import it at the same time see half-imported modules.
     """
     if importlib.util.find_spec("scipy") is not None:
         importlib.import_module("scipy.sparse")

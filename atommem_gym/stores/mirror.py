@@ -1,4 +1,4 @@
-"""The exact in-memory image of the live entries that both the numpy store and the embedded store answer from."""
+"""The exact in-memory copy of the live entries, from which the numpy store and the embedded store answer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from atommem_gym.memory.protocols import Ids, Rows, Search, Vectors, Write
 from atommem_gym.memory.ranking import margin
 
 _FEW = 12
-"""Up to so many entries it is cheaper to rank all than to choose among them."""
+"""Up to this many entries it is cheaper to rank all than to choose among them."""
 _FIRST_ROWS = 16
 _BLOCK = 4
-"""From so many new entries on it is cheaper to write them at once."""
+"""From this many new entries on it is cheaper to write them at once."""
 _MANY = 8
-"""From so many searches on, arrays over all of them cost less than one search after the other."""
+"""From this many searches on, arrays over all of them cost less than one search after the other."""
 _SLOTS = 64
 _SLAB_BYTES = 2**25
 
@@ -29,14 +29,14 @@ class Slab:
     def __init__(self, capacity: int, dim: int) -> None:
         slots = max(1, min(_SLOTS, _SLAB_BYTES // (4 * capacity * dim)))
         self.capacity = capacity
-        # Zeros cost no memory before they are written over.
+        # Zeros take no memory until they are overwritten.
         self.rows: Vectors = np.zeros((slots, capacity, dim), np.float32)
         self.inverse: Vectors = np.zeros((slots, capacity), np.float32)
-        """One over the length of each row, 0 for rows of zeros."""
+        """The inverse of each row's length; 0 for rows of zeros."""
         self.squares: npt.NDArray[np.float64] = np.zeros((slots, capacity))
         self.ids: Ids = np.zeros((slots, capacity), np.int64)
         self.free = list(range(slots))[::-1]
-        """Slots that no episode has, the lowest last."""
+        """Slots that no episode uses, the lowest last."""
 
 
 class Allocator:
@@ -48,7 +48,7 @@ class Allocator:
         self._lock = threading.Lock()
 
     def allocate(self, capacity: int) -> tuple[Slab, int]:
-        """A slab with ``capacity`` rows for each episode, and a slot of it."""
+        """A slab with ``capacity`` rows per episode, and a free slot of it."""
         with self._lock:
             slabs = self._slabs.setdefault(capacity, [])
             slab = next((slab for slab in slabs if slab.free), None)
@@ -58,7 +58,7 @@ class Allocator:
             return slab, slab.free.pop()
 
     def free(self, slab: Slab, slot: int) -> None:
-        """Take a slot back; a slab without episodes is given up, but for one in which the next episode can begin."""
+        """Take a slot back and drop a slab without episodes, except the last one in which an episode can begin."""
         with self._lock:
             slab.free.append(slot)
             slabs = self._slabs[slab.capacity]
@@ -71,7 +71,7 @@ class EpisodeMatrix:
     """The entries of one episode as a growing matrix: amortised O(dim) to put or remove one, one product to search.
 
     Args:
-        allocator: where its rows lie; several matrices of one allocator can be searched at once (:func:`choose`).
+        allocator: holds the rows; several matrices of one allocator can be searched at once (:func:`choose`).
     """
 
     __slots__ = ("_allocator", "_ids", "_inverse", "_position", "_rows", "_size", "_squares", "slab", "slot")
@@ -91,7 +91,7 @@ class EpisodeMatrix:
         return list(self._position)
 
     def put(self, ids: Sequence[int], vectors: Vectors, squares: Sequence[float]) -> None:
-        """Insert or replace entries; ``vectors`` ``[len(ids), dim]`` with squared lengths ``[len(ids)]``."""
+        """Insert or replace entries with ``vectors`` ``[len(ids), dim]`` and their squared lengths ``[len(ids)]``."""
         if len(ids) >= _BLOCK and self._position.keys().isdisjoint(ids):
             self._append(ids, vectors, squares)
             return
@@ -109,7 +109,7 @@ class EpisodeMatrix:
             self._inverse[at] = 1.0 / math.sqrt(square) if square else 0.0
 
     def _append(self, ids: Sequence[int], vectors: Vectors, squares: Sequence[float]) -> None:
-        """Insert many entries of which none is here."""
+        """Insert many entries, all of them new."""
         start, end = self._size, self._size + len(ids)
         self._reserve(end)
         self._position.update(zip(ids, range(start, end), strict=True))
@@ -120,7 +120,7 @@ class EpisodeMatrix:
         self._size = end
 
     def remove(self, ids: Sequence[int]) -> None:
-        """Remove entries by moving the last row into each gap; an unknown id is no error."""
+        """Remove entries by moving the last row into each gap; an unknown id is ignored."""
         for entry in ids:
             at = self._position.pop(entry, None)
             if at is None:
@@ -150,7 +150,7 @@ class EpisodeMatrix:
         return self.at(np.array([self._position[entry] for entry in ids], np.intp))
 
     def all_rows(self) -> Rows:
-        """All entries, in no particular order, not copied: they hold until the next change."""
+        """All entries, in no particular order. Views, not copies: they are valid until the next change."""
         n = self._size
         return Rows(self._ids[:n], self._rows[:n], self._squares[:n])
 
@@ -159,9 +159,9 @@ class EpisodeMatrix:
         return Rows(self._ids.take(places), self._rows.take(places, axis=0), self._squares.take(places))
 
     def candidates(self, query: Vectors, k: int) -> Rows:
-        """All entries that can be among the best ``k`` (see ``ranking.margin``), all of them when few.
+        """All entries that can be among the best ``k`` (see ``ranking.margin``), or simply all when there are few.
 
-        They hold until the next change.
+        They are valid until the next change.
         """
         n = self._size
         if k <= 0:
@@ -171,7 +171,7 @@ class EpisodeMatrix:
         wide = query.astype(np.float64)
         length = math.sqrt(wide @ wide)
         if not math.isfinite(length):
-            # Ranking then says what is wrong.
+            # Ranking raises the error.
             return self.all_rows()
         scores = np.empty(n, np.float32)
         self.cosines((wide / length if length else wide).astype(np.float32), scores)
@@ -184,7 +184,7 @@ class EpisodeMatrix:
         return self.at(np.argsort(self._ids[: self._size]))
 
     def copy(self) -> EpisodeMatrix:
-        """The same entries in memory of their own."""
+        """The same entries in a slot of their own."""
         twin = object.__new__(EpisodeMatrix)
         n = twin._size = self._size
         twin._allocator = self._allocator
@@ -197,7 +197,7 @@ class EpisodeMatrix:
         return twin
 
     def free(self) -> None:
-        """Give the memory back; this is the end of it."""
+        """Give the slot back; the matrix must not be used any more."""
         self._allocator.free(self.slab, self.slot)
 
     def _settle(self, slab: Slab, slot: int) -> None:
@@ -206,7 +206,7 @@ class EpisodeMatrix:
         self._squares, self._ids = slab.squares[slot], slab.ids[slot]
 
     def _reserve(self, rows: int) -> None:
-        """Make room for so many rows in all, at once: each capacity on the way there might cost a slab of its own."""
+        """Make room for ``rows`` rows in all, in one move: each capacity between might cost a slab of its own."""
         slab, slot, capacity = self.slab, self.slot, self.slab.capacity
         if rows <= capacity:
             return
@@ -220,7 +220,7 @@ class EpisodeMatrix:
 
 
 def choose(matrices: Sequence[EpisodeMatrix], queries: Sequence[Vectors], ks: Sequence[int]) -> list[Rows]:
-    """The candidates of each query ``[dim]`` in its matrix, for less than ``EpisodeMatrix.candidates`` when many."""
+    """:meth:`EpisodeMatrix.candidates` of each matrix, query ``[dim]`` and ``k``, cheaper when there are many."""
     if len(matrices) < _MANY:
         return [matrix.candidates(query, k) for matrix, query, k in zip(matrices, queries, ks, strict=True)]
     together: dict[tuple[int, int], list[int]] = {}
@@ -231,7 +231,7 @@ def choose(matrices: Sequence[EpisodeMatrix], queries: Sequence[Vectors], ks: Se
     for (_, k), members in together.items():
         slots = {matrices[i].slot for i in members}
         last = max(slots)
-        # One query a slot; the slots up to the last are searched, whoever has them.
+        # One query per slot; all slots up to the last are searched, whichever episode uses them.
         if len(members) >= _MANY and len(slots) == len(members) and last < 2 * len(members):
             wide = np.array([queries[i] for i in members], np.float64)
             found.update(zip(members, _choose_together([matrices[i] for i in members], wide, k, last), strict=True))
@@ -249,7 +249,7 @@ def _choose_together(
     slots = np.array([matrix.slot for matrix in matrices])
     sizes = np.array([len(matrix) for matrix in matrices])
     lengths = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-    # As a query of zeros does, one that is not finite proposes every row, and ranking then says what is wrong.
+    # A query that is not finite proposes every row, as a query of zeros does, and ranking then raises the error.
     wide[~np.isfinite(lengths)] = 0.0
     lengths[~np.isfinite(lengths) | (lengths == 0.0)] = 1.0
     units = np.zeros((last + 1, wide.shape[1], 1), np.float32)
@@ -271,7 +271,7 @@ def _choose_together(
 class Mirror:
     """The matrices of all episodes of a store.
 
-    Every episode may be used by another thread, one episode by one thread at a time.
+    Several threads may use it, but each episode only one at a time.
     """
 
     def __init__(self, dim: int) -> None:
@@ -321,14 +321,14 @@ class Mirror:
         return self._episodes.get(episode, self._nothing).sorted_rows()
 
     def copy(self, episode: str, copied: str) -> None:
-        """Mirror under a new key what is mirrored of an episode."""
+        """Copy what is mirrored of ``episode`` to the key ``copied``."""
         matrix = self._episodes.get(episode)
         self.forget(copied)
         if matrix is not None:
             self._episodes[copied] = matrix.copy()
 
     def forget(self, episode: str) -> None:
-        """Free an episode's memory; an unknown one is no error."""
+        """Free the memory of an episode; an unknown one is ignored."""
         matrix = self._episodes.pop(episode, None)
         if matrix is not None:
             matrix.free()

@@ -1,4 +1,4 @@
-"""The store without a database: exact, in memory, gone at ``close``; the yardstick for the others."""
+"""The store without a database: exact, in memory, gone at ``close``; the reference for the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from atommem_gym.stores.write_checks import check_writes
 
 
 class NumpyStore:
-    """A ``Store`` of numpy matrices, one an episode.
+    """A ``Store`` of numpy matrices, one per episode.
 
     Args:
         dim: numbers in a vector.
@@ -52,7 +52,7 @@ class NumpyStore:
         return self._mirror.candidates(searches)
 
     def load(self, episode: str) -> StoredEpisode | None:
-        """All that was written under an episode key, or ``None``."""
+        """Everything that was written under an episode key; ``None`` if nothing was."""
         self._check_open()
         texts, state = self._texts.get(episode), self._states.get(episode)
         if not texts and state is None:
@@ -62,7 +62,7 @@ class NumpyStore:
         return StoredEpisode(rows.ids, tuple(found[entry] for entry in rows.ids.tolist()), rows.vectors, state)
 
     def copy_episode(self, episode: str, copies: Sequence[str]) -> None:
-        """Keep under each of these new keys what is kept under ``episode`` (``protocols.CopyingStore``)."""
+        """Copy everything kept under ``episode`` to each of these new keys (``protocols.CopyingStore``)."""
         self._check_open()
         texts, state = self._texts.get(episode), self._states.get(episode)
         for copied in copies:
@@ -78,7 +78,7 @@ class NumpyStore:
         return sorted({key for key, texts in self._texts.items() if texts} | set(self._states))
 
     def drop(self, episodes: Sequence[str]) -> None:
-        """Forget these episodes; unknown keys are no error."""
+        """Forget these episodes; unknown keys are ignored."""
         self._check_open()
         for episode in episodes:
             self._mirror.forget(episode)
@@ -86,11 +86,11 @@ class NumpyStore:
             self._states.pop(episode, None)
 
     def release(self, episodes: Sequence[str]) -> None:
-        """Forget these episodes: nothing is kept here."""
+        """Forget these episodes, since this store keeps nothing."""
         self.drop(episodes)
 
     def close(self) -> None:
-        """Forget everything. Closing twice is no error."""
+        """Forget everything. Closing twice does nothing."""
         self._closed = True
         self._mirror = Mirror(self.dim)
         self._texts.clear()

@@ -1,4 +1,4 @@
-"""Kept memories are deleted for good, whole or entry by entry, and saved as plain values (SPEC M16)."""
+"""Deletes kept memories for good, whole or entry by entry, and exports them as plain values (SPEC M16)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from atommem_gym.stores.kept import folder_of, is_server, open_kept
 
 
 def purge(where: str, key: str | None = None, entry: int | None = None) -> int:
-    """Delete one kept memory, one of its entries, or, without a key, all memories of a database.
+    """Delete one kept memory, one of its entries or, without a key, all memories of a database.
 
-    Deleted is gone from the disk: on return no file of the database folder holds the text or the vector. A server
+    Deleted means gone from the disk: on return no file of the database folder holds the text or the vector. A server
     removes rows from its own files in its own time.
 
     Args:
         where: ``notes.db``, ``milvus:///path/notes.db`` or ``http://host:19530``.
-        key: Of the memory.
-        entry: Id of an entry of it; its id is not given again.
+        key: The key of the memory; ``None`` means all.
+        entry: The id of one entry of it; the id is never used again.
 
     Returns:
-        How many memories, or entries, were deleted.
+        How many memories (or entries, if ``entry`` is given) were deleted.
 
     Raises:
         ConfigError: an entry without a key.
         StoreLockedError: another process has the database open.
-        StoreError: there is no such database, memory or entry, it is damaged, or open in this process.
+        StoreError: there is no such database, memory or entry, or the database is damaged or open in this process.
     """
     if entry is not None and key is None:
         raise ConfigError(f"entry {entry} of which memory? give its key, too; entries count from 1 in each memory")
@@ -48,7 +48,7 @@ def purge(where: str, key: str | None = None, entry: int | None = None) -> int:
     try:
         table = opened.table(1)
         done = _purge(table, path, key, entry)
-        # Closing would do it, but only log that it could not.
+        # Closing compacts too, but only logs a failure.
         table.collection.compact()
         return done
     finally:
@@ -56,16 +56,16 @@ def purge(where: str, key: str | None = None, entry: int | None = None) -> int:
 
 
 def export_memory(where: str, key: str | None = None, *, vectors: bool = False) -> list[dict[str, Any]]:
-    """One kept memory, or all of a database, as plain values, also out of a damaged database.
+    """One kept memory, or all memories of a database, as plain values; also from a damaged database.
 
-    Each is a dictionary of ``key``, ``next_id``, ``scratchpad``, ``embedder`` (``None`` where they cannot be read),
-    ``entries`` (``id``, ``text``, with ``vectors`` also ``vector``; ``intact`` says whether it is what was
-    acknowledged, ``None`` where that is not noted) and ``missing`` (ids that were acknowledged and are not there).
+    Each is a dictionary of ``key``; ``next_id``, ``scratchpad``, ``embedder`` (``None`` if they cannot be read);
+    ``entries`` (``id``, ``text``, with ``vectors`` also ``vector``; ``intact`` says whether it matches what was
+    acknowledged, ``None`` if that was not recorded); and ``missing`` (ids that were acknowledged and are gone).
 
     Args:
         where: ``notes.db``, ``milvus:///path/notes.db`` or ``http://host:19530``.
-        key: Of the memory.
-        vectors: Whether to give the vectors, too.
+        key: The key of the memory; ``None`` means all.
+        vectors: Whether to include the vectors.
 
     Raises:
         StoreLockedError: another process has the database open.
@@ -85,7 +85,7 @@ def export_memory(where: str, key: str | None = None, *, vectors: bool = False) 
         try:
             ledger = Ledger.read(copy, path)
         except StoreError:
-            # A damaged one cannot vouch for anything; each entry is then exported as not known to be intact.
+            # A damaged ledger proves nothing: each entry is exported with ``intact`` unknown.
             ledger = None
         rows, dim = read_rows(copy, path)
     rows.pop(META_EPISODE, None)

@@ -1,4 +1,4 @@
-"""What every store demands of a write before it changes anything."""
+"""Checks that every store makes of a write before it changes anything."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LARGEST_NORM, _SMALLEST_NORM = 1e15, 1e-15
 
 
 def check_writes(writes: Sequence[Write], dim: int) -> list[list[float]]:
-    """Check the writes of one call and return the squared lengths of each one's vectors, ``[len(ids)]`` each.
+    """Check the writes of one call and return the squared lengths of the vectors of each, ``[len(ids)]``.
 
     Raises:
         ConfigError: a malformed episode key, an episode twice, ids that are not positive, repeated or also deleted,
@@ -45,7 +45,7 @@ def _check_write(write: Write) -> None:
     ids = write.ids
     n = len(ids)
     if write.deletes and min(write.deletes) < 1:
-        # Below 1 are the rows of the head.
+        # Ids below 1 belong to the rows of the head.
         raise ConfigError(
             f"episode {write.episode!r}: the deletes {list(write.deletes)} name an id below 1, which no entry has; "
             "give the net effect of the step"
@@ -70,7 +70,7 @@ def _check_write(write: Write) -> None:
 
 
 def check_vectors(vectors: Vectors, n: int, dim: int) -> list[float]:
-    """Return the squared lengths of ``n`` vectors of ``dim`` float32 numbers after checking that they can be compared.
+    """Check that ``n`` vectors of ``dim`` float32 numbers can be compared, and return their squared lengths.
 
     Raises:
         EmbedderError: see ``check_writes``.

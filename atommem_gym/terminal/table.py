@@ -23,9 +23,13 @@ class Column:
     """
 
     header: str
+    """Header of the column."""
     justify: Literal["left", "right"] = "left"
+    """Side to which cells are aligned."""
     kind: Literal["whole", "words", "line"] = "whole"
+    """How cells are fitted into the width."""
     leave_out: int = 0
+    """Order in which columns are left out for lack of room, the highest first; 0 for never."""
 
 
 READABLE = 20
@@ -42,7 +46,9 @@ class Table:
     """
 
     columns: Sequence[Column]
+    """The columns, from left to right."""
     title: str = ""
+    """Title above the table; empty for none."""
     rows: list[list[Text] | None] = field(default_factory=list)
     """``None`` is an empty line between groups."""
 

@@ -83,7 +83,9 @@ class Heading:
     """A line that begins something: its title, in a terminal with a rule to the right edge."""
 
     title: str
+    """Text of the heading."""
     style: StyleType = ""
+    """Rich style of the whole line."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """See ``rich``."""
@@ -99,7 +101,9 @@ class Line:
     """A text on one line: in a terminal ended at a word where it does not fit, into a pipe whole."""
 
     text: str
+    """The text; line breaks become spaces."""
     style: StyleType = ""
+    """Rich style of the whole line."""
     before: str = ""
     """What stands before the text and is never cut."""
 
@@ -114,8 +118,11 @@ class Excerpt:
     """The beginning of a long text: in a terminal about ``limit`` characters, into a pipe all of it."""
 
     text: str
+    """The whole text."""
     limit: int
+    """Characters shown in a terminal."""
     style: StyleType = ""
+    """Rich style of the text."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """See ``rich``."""

@@ -1,6 +1,6 @@
-"""A test kit anyone can import to hold a store, an environment or what else plugs in to the rules of the suite.
+"""A test kit that checks stores, environments and other plugins against the rules of the suite.
 
-It needs Hypothesis, which nothing else of the package does: ``pip install 'atommem-gym[test]'``.
+It needs Hypothesis, which the rest of the package does not: ``pip install 'atommem-gym[test]'``.
 """
 
 import lazy_loader

@@ -1,4 +1,4 @@
-"""Proves an agent: it plays every kind of environment to its end, and plays the same episode the same way."""
+"""Checks an agent: it plays every kind of environment to the end, and repeats an episode with the same actions."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ENVIRONMENTS: tuple[Mapping[str, Any], ...] = (
     {"dialect": "tools", "max_action_chars": 300},
     {"preset": "released", "num_docs": 44},
 )
-"""What an agent may be sent into: the default rules, several questions, ablations, tight limits, another dialect."""
+"""Keyword arguments of the check's environments: defaults, several questions, ablations, tight limits, dialects."""
 _COMMON = {"num_docs": 12, "chunk_tokens": 300, "store": "numpy"}
 
 
 class AgentLike(Protocol):
-    """What ``atommem_gym.agents.Agent`` is."""
+    """The protocol of ``atommem_gym.agents.Agent``."""
 
     name: str
 
@@ -37,19 +37,19 @@ class AgentLike(Protocol):
 def check_agent(
     agent: str | Callable[[], AgentLike], *, environments: Sequence[Mapping[str, Any]] = ENVIRONMENTS, episodes: int = 2
 ) -> None:
-    """Prove an agent.
+    """Check an agent.
 
-    In each environment it plays to the end, acts in text, and plays an episode as before when it plays it again: after
-    another one, and from a second instance (``reset`` forgets everything).
+    In each environment it must play to the end, act in text, and repeat an episode with the same actions, both after
+    another episode (``reset`` forgets everything) and from a second instance.
 
     Args:
-        agent: ``"package.module:name"``, or what makes one without arguments.
+        agent: ``"package.module:name"``, or a callable without arguments that returns an agent.
         environments: Keyword arguments of ``AtomMem-Synthetic-v0``.
-        episodes: In each of them.
+        episodes: Number of episodes in each environment.
 
     Raises:
         AssertionError: a rule is broken.
-        ConfigError: there is no such agent, or it has another form than an agent.
+        ConfigError: the agent does not exist, or does not have the form of an agent.
     """
     first, second = _made(agent), _made(agent)
     assert first.name == second.name, f"two instances are called {first.name!r} and {second.name!r}"
@@ -61,7 +61,7 @@ def check_agent(
                 for what, one in (("again", first), ("from a second instance", second)):
                     other = _play(env, one, index, keywords)
                     assert other == played[index], (
-                        f"with {dict(keywords)} the agent played item {index} as {played[index]}, and {what} as "
+                        f"with {dict(keywords)} the agent's actions on item {index} were {played[index]}, and {what} "
                         f"{other}; the same seed, item and observations must give the same actions"
                     )
         finally:
@@ -90,7 +90,7 @@ def _play(env: gym.Env[Any, str], agent: AgentLike, index: int, keywords: Mappin
             raise AssertionError(
                 f"with {dict(keywords)} act raised {type(error).__name__} at step {len(actions) + 1}: {error}"
             ) from error
-        assert isinstance(action, str), f"act gave {action!r}; an action is a text"
+        assert isinstance(action, str), f"act returned {action!r}; an action is a string"
         actions.append(action)
         observation, _, terminated, truncated, _ = env.step(action)
         over = terminated or truncated

@@ -1,4 +1,4 @@
-"""Proves a dialect that plugs in by name: what it writes it reads, no text breaks it, its prompt can be rendered."""
+"""Checks a custom dialect: it parses what it formats, no text makes it raise, and its prompt names all operations."""
 
 from __future__ import annotations
 
@@ -61,19 +61,19 @@ _READING = {
 
 
 def check_dialect(dialect: str, *, examples: int = 100) -> None:
-    """Prove a dialect.
+    """Check a dialect.
 
-    It checks: every operation whose text is one line of words can be written, and whatever is written is read as it was
-    (A6), also where actions are joined with a newline; no text raises, whatever is read is an operation or ``Invalid``,
-    twice the same, in linear time (A3); the prompt names every operation there is, for several environments.
+    The rules: every operation whose text is one line of words can be formatted, and parsing returns what was formatted
+    (A6), also from actions joined with a newline; no text makes ``parse`` raise, it returns operations or ``Invalid``,
+    the same each time, in linear time (A3); the prompt names every enabled operation, in several environments.
 
     Args:
-        dialect: As ``dialect=`` names it, ``"package.module:name"``.
-        examples: Texts that are drawn.
+        dialect: A value of ``dialect=``, ``"package.module:name"`` for a custom one.
+        examples: Number of random lists of operations; texts are twice as many.
 
     Raises:
         AssertionError: a rule is broken.
-        ConfigError: there is no such dialect, or it has another form than a dialect.
+        ConfigError: the dialect does not exist, or does not have the form of a dialect.
 
     >>> check_dialect("tools", examples=5)
     """
@@ -130,7 +130,7 @@ def _check_read(dialect: str, text: str) -> None:
 
 
 def _with_text(op: Operation) -> Operation:
-    """What an empty text of an operation means is the episode's to decide; an empty create is always ``Invalid``."""
+    """Fill an empty text, which only the episode judges; an empty create stays, because it is always ``Invalid``."""
     if isinstance(op, Read):
         return Read(op.query or _LINE)
     return replace(op, text=op.text or _LINE) if isinstance(op, (Update, Scratchpad, Answer)) else op
@@ -145,7 +145,7 @@ def _fault(op: object) -> str:
 
 
 def _damaged(written: list[str]) -> st.SearchStrategy[str]:
-    """Actions of the dialect, cut and put together anew, so that its own signs stand where nobody expects them."""
+    """Actions of the dialect, cut and recombined, so that its markup stands in unexpected places."""
     piece = st.builds(
         lambda action, begin, end: action[min(begin, end) : max(begin, end)],
         st.sampled_from(written),

@@ -1,4 +1,4 @@
-"""Proves an embedder that plugs in by name: one text has one vector, whatever it comes with and wherever it is made."""
+"""Checks a custom embedder: a text has one vector, in any batch, thread, instance and process."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ np.save(sys.argv[2], load_plugin("embedder", sys.argv[1]).embed(list(_FIXED), "d
 
 
 def check_embedder(embedder: str | Callable[[], Embedder], *, tolerance: float = 0.0, examples: int = 50) -> None:
-    """Prove an embedder.
+    """Check an embedder.
 
-    It makes two of them and checks: the array is float32 ``[len(texts), dim]``, finite, and no text with a letter or
-    digit in it becomes zero (M6); any text can be embedded; a text has the same vector alone, in any batch, in several
-    threads at a time, from a second instance, and, if it is given by name, in another process (M15); a query is
-    embedded as a document is, unless the embedder says ``tells_queries = True``; ``max_tokens``, if it has one, is a
-    number or ``None`` (M18).
+    The rules, for two instances: the array is float32 ``[len(texts), dim]``, finite, and no text with a letter or digit
+    has a zero vector (M6); any text can be embedded; a text has the same vector alone, in any batch, in several
+    threads, from a second instance and, for an embedder given by name, in another process (M15); queries are embedded
+    like documents unless the embedder has ``tells_queries = True``; ``max_tokens``, if present, is a positive integer
+    or ``None`` (M18).
 
     Args:
-        embedder: ``"package.module:name"``, or what makes one without arguments.
-        tolerance: How far the numbers of two vectors of one text may be apart. Neural embedders need some 1e-5: their
-            arithmetic depends on the batch.
-        examples: Batches that are drawn.
+        embedder: ``"package.module:name"``, or a callable without arguments that returns an embedder.
+        tolerance: Largest absolute difference between components of two vectors of one text. Neural embedders need
+            about 1e-5, because their arithmetic depends on the batch.
+        examples: Number of random batches.
 
     Raises:
         AssertionError: a rule is broken.
-        ConfigError: there is no such embedder, or it has another form than an embedder.
+        ConfigError: the embedder does not exist, or does not have the form of an embedder.
 
     >>> from atommem_gym.embedders.hashing_embedder import HashingEmbedder
     >>> check_embedder(HashingEmbedder, examples=3)

@@ -1,4 +1,4 @@
-"""A fixed battery that holds any environment of the suite's contract to its rules, like Gymnasium's ``check_env``."""
+"""A fixed battery of checks for any environment with the suite's contract, like Gymnasium's ``check_env``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIELDS = (
 _INFO = ("applied", "rejected", "entries", "item")
 _METRICS = (*("em", "f1", "answers", "operations", "peak_entries", "final_entries", "evidence_recall", "steps"),)
 _SHORTEST = 4
-"""Steps that the battery plays in one episode at most, but for those that it plays to the end."""
+"""Steps that the battery needs in an episode."""
 _LEAST = {
     "max_entries": 4,
     "max_entry_tokens": 4,
@@ -34,24 +34,24 @@ _LEAST = {
 
 
 def check_memory_env(env: Env, *, another: Env | None = None, seed: int = 0) -> None:
-    """Play a fixed battery on an environment and raise at the first rule it breaks.
+    """Run a fixed battery of checks on an environment and raise at the first broken rule.
 
-    The battery goes by the environment's ``config`` (dialect, operations, preset), so it runs on every member of the
-    family and on custom environments with the observation and info of SPEC E10 and E11. It checks: E10 and E11
+    The battery follows the environment's ``config`` (dialect, operations, preset), so it works for every environment of
+    the family and for custom ones with the observation and info of SPEC E10 and E11. It checks: E10 and E11
     (fields, spaces), E7 (step before reset and after the end), E8 and M15 (the same seed and actions give the same
-    trajectory, in two instances), M1 and M11 (ids count up, are never used again, and are reported), M4 and M7 (a read
-    is visible one step later and then gone), M5, M8, M9, M13 (memory is empty at reset, two instances never see each
-    other), M14 where there is ``snapshot``, A3 (no text raises), E6, R1. It leaves ``env`` open, in the middle of an
-    episode.
+    trajectory, in two instances), M1 and M11 (ids ascend, are never reused, and are reported), M4 and M7 (results of a
+    read are shown in the next observation and no longer), M5, M8, M9, M13 (memory is empty at reset and not shared
+    between instances), M14 if there is ``snapshot``, A3 (no text raises), E6, R1. It leaves ``env`` open, at the
+    beginning of an episode.
 
     Args:
-        env: With the dictionary observation: wrap it after the check, not before.
-        another: A second, fresh instance; by default one is made from ``env.spec`` and closed again.
-        seed: Seeds the items and the actions that are drawn.
+        env: An environment with dictionary observations; wrap it after the check.
+        another: A second, fresh instance; by default one is made from ``env.spec`` and closed afterwards.
+        seed: Seed of items and sampled actions.
 
     Raises:
         AssertionError: a rule is broken; the message begins with its number.
-        ValueError: there is no second instance to compare with, or episodes are too short or limits too low.
+        ValueError: a second instance cannot be made, episodes are too short, or limits are too low.
 
     Example:
         >>> import gymnasium as gym, atommem_gym
@@ -79,7 +79,7 @@ def check_memory_env(env: Env, *, another: Env | None = None, seed: int = 0) -> 
 
 @contextmanager
 def _rule_of(check: Callable[..., None]) -> Iterator[None]:
-    """An operation that the environment does not know is no failure: rules about it are empty."""
+    """Skip a check that needs an operation which the environment does not have."""
     try:
         yield
     except _AbsentError:
@@ -87,7 +87,7 @@ def _rule_of(check: Callable[..., None]) -> Iterator[None]:
 
 
 class _AbsentError(Exception):
-    """The environment has no such operation (SPEC M12)."""
+    """The environment does not have an operation (SPEC M12)."""
 
 
 def _another(env: Env) -> Env:
@@ -107,7 +107,7 @@ def _action(env: Env, *operations: Operation) -> str:
     """The operations in the environment's dialect.
 
     Raises:
-        _AbsentError: the environment has not all of them.
+        _AbsentError: the environment does not have all of them.
     """
     config = _config(env)
     if any(op.kind not in config.kinds for op in operations):
@@ -120,7 +120,7 @@ def _has(env: Env, *kinds: Kind) -> bool:
 
 
 def _step(env: Env, action: str) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-    """A step whose results are held to their spaces."""
+    """Step, and check the results against the spaces."""
     result = env.step(action)
     observation, reward, terminated, truncated, info = result
     assert observation in env.observation_space, f"E10: the observation is not in the space: {observation!r}"
@@ -243,7 +243,7 @@ def _check_scratchpad(env: Env, seed: int) -> None:
 
 
 def _play(env: Env, actions: list[str]) -> list[Any]:
-    """What the steps return, up to the end of the episode."""
+    """The results of the steps, up to the end of the episode."""
     seen: list[Any] = []
     for action in actions:
         seen.append(_step(env, action))
@@ -267,7 +267,7 @@ def _check_determinism(env: Env, fresh: Env, seed: int) -> None:
 
 
 def _check_isolation(env: Env, fresh: Env, seed: int) -> None:
-    """M13: two episodes step by step in turn, against one of them alone."""
+    """M13: compare an episode played alternately with another one to the same episode played alone."""
     mine, theirs = _drawn(env, seed, _SHORTEST - 1), _drawn(env, seed + 1, _SHORTEST - 1)
     if _has(env, "create", "read"):
         mine.append(_action(env, Create("of the first"), Read("of the second")))
@@ -283,7 +283,7 @@ def _check_isolation(env: Env, fresh: Env, seed: int) -> None:
         seen += _play(env, [own])
         if any(seen[-1][2:4]):
             break
-    assert repr(seen) == alone, "M13: an episode went otherwise while another instance played; they see each other"
+    assert repr(seen) == alone, "M13: an episode changed while another instance played; instances must not share memory"
     _, info = env.reset(seed=seed)
     assert info["entries"] == 0, f"M13: memory must be empty after reset, it holds {info['entries']} entries"
 
@@ -303,7 +303,9 @@ def _check_snapshot(env: Env, fresh: Env, seed: int) -> None:
     for one, where in ((env, "this instance"), (fresh, "another instance")):
         restored = one.get_wrapper_attr("restore")(saved)
         assert repr(restored) == repr(seen), f"M14: restore must return the observation of the snapshot, in {where}"
-        assert repr(_play(one, actions)) == future, f"M14: after restore the future is another one in {where}"
+        assert repr(_play(one, actions)) == future, (
+            f"M14: after restore the same actions gave another trajectory in {where}"
+        )
 
 
 def _check_hostile_text(env: Env, seed: int) -> None:
@@ -314,18 +316,18 @@ def _check_hostile_text(env: Env, seed: int) -> None:
             *_, terminated, truncated, _ = _step(env, text)
         except AssertionError:
             raise
-        except Exception as error:  # whatever it is, it is the finding
+        except Exception as error:  # any exception breaks the rule
             raise AssertionError(f"A3: no text may make step raise, but {text[:60]!r} raised {error!r}") from error
         if terminated or truncated:
             env.reset(seed=seed)
 
 
 def _check_end(env: Env, seed: int) -> None:
-    """E6, E7, R1, E11: actions without an answer run into the limit; the last reward is in [0, 1]."""
+    """E6, E7, R1, E11: empty actions run into the step limit; the last reward is in [0, 1]."""
     observation, _ = env.reset(seed=seed)
     for left in range(int(observation["steps_left"]), 0, -1):
         observed = int(observation["steps_left"])
-        assert observed == left, f"E6: steps_left is {observed}, expected {left}: every step takes one"
+        assert observed == left, f"E6: steps_left is {observed}, expected {left}: every step lowers it by one"
         observation, reward, terminated, truncated, info = _step(env, "")
         if terminated or truncated:
             break

@@ -1,4 +1,4 @@
-"""A state machine that plays a whole environment beside a model of the episode, and compares all that both say."""
+"""A state machine that plays an environment and a model of the episode together and compares their results."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _DEFAULTS = {
     "chunk_overlap": 0,
     "reward": "em",
 }
-"""The rules that the model knows."""
+"""The configuration that the model implements."""
 
 RIGHT, WRONG, EMPTY = "right", "wrong", ""
-"""Answers of the machine: the first stands for the gold answer of the open question, the last for an abstention."""
+"""Answers of the machine: ``RIGHT`` stands for the gold answer of the open question, ``EMPTY`` is an abstention."""
 
 _words = st.lists(st.sampled_from(["bees", "boats", "honey", "Ada", "the", "1815"]), min_size=1, max_size=3)
 _texts = st.one_of(
@@ -60,9 +60,9 @@ _Part = tuple[Operation | Malformed, str]
 
 
 class MemoryEnvMachine(RuleBasedStateMachine):
-    """Plays an environment beside ``EpisodeModel``, a second and much simpler implementation of the default rules.
+    """Plays an environment and compares it with ``EpisodeModel``, a second and simpler implementation of the rules.
 
-    Subclass it, say how your environment is made, and let pytest find its test case::
+    Subclass it, override :meth:`make_env`, and expose the test case to pytest::
 
         class MyEnvMachine(MemoryEnvMachine):
             def make_env(self):
@@ -71,29 +71,29 @@ class MemoryEnvMachine(RuleBasedStateMachine):
         TestMyEnv = MyEnvMachine.TestCase
 
     After every step it compares the whole observation, the reward, the end and the info: SPEC M1 to M9, M11, M12,
-    E1 to E3, E5 to E7, E10, E11, R1, and M14 where the environment has ``snapshot`` and ``restore``. Embeddings are
-    those that the environment's ``config`` names.
+    E1 to E3, E5 to E7, E10, E11, R1, and M14 where the environment has ``snapshot`` and ``restore``. The model uses the
+    embedder of the environment's ``config``.
 
     Raises:
-        ValueError: the environment was made with rules that the model does not know (a preset, a dialect, …).
+        ValueError: the environment has rules that the model does not implement (a preset, another dialect, …).
     """
 
     def make_env(self) -> gym.Env[Any, str]:
-        """Make the environment to be tested; each run makes its own and closes it."""
+        """Make the environment under test; each run makes a new one and closes it."""
         return gym.make(
             "AtomMem-Synthetic-v0", num_docs=16, chunk_tokens=300, questions_per_episode=[1, 2], store="numpy", top_k=3
         )
 
     @initialize(index=st.integers(0, 3))
     def begin(self, index: int) -> None:
-        """Every run begins with an environment and an episode."""
+        """Make an environment and begin an episode."""
         self.env = self.make_env()
         config = self.env.get_wrapper_attr("config")
         unknown = {name: value for name in _DEFAULTS if (value := getattr(config, name)) != _DEFAULTS[name]}
         if unknown:
             raise ValueError(
-                f"MemoryEnvMachine knows the default rules only, this environment has {unknown}; "
-                "leave these keywords out, or use check_memory_env, which goes by any rules"
+                f"MemoryEnvMachine implements the default rules only, and this environment has {unknown}; "
+                "leave these keywords out, or use check_memory_env, which follows the environment's config"
             )
         self.config = config
         self.saved: tuple[Any, EpisodeModel, str, str] | None = None
@@ -101,7 +101,7 @@ class MemoryEnvMachine(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 3))
     def reset(self, index: int) -> None:
-        """M13: a new episode begins with empty memory, whatever was before."""
+        """M13: a new episode begins with empty memory."""
         index %= self.env.get_wrapper_attr("num_items")
         observation, info = self.env.reset(options={"index": index})
         item = self.env.get_wrapper_attr("item")
@@ -114,7 +114,7 @@ class MemoryEnvMachine(RuleBasedStateMachine):
             kinds=self.config.kinds,
             max_entries=self.config.max_entries,
         )
-        # E1, a second time: the documents in order, numbered, with blank lines between.
+        # E1, implemented again: the documents in order, numbered, separated by blank lines.
         texts = [f"{heading(i, d)}\n{d.title}\n{d.text}" for i, d in enumerate(item.documents, 1)]
         self.unread = "\n\n".join(texts)
         self._check(Predicted(applied=dict.fromkeys(self.config.kinds, 0)), observation, info)
@@ -122,26 +122,26 @@ class MemoryEnvMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self._over)
     @rule(parts=st.lists(st.tuples(_any, _asides), max_size=5))
     def act(self, parts: list[_Part]) -> None:
-        """One action of any operations, in any order, some of them malformed."""
+        """Play an action of any operations, in any order, some of them malformed."""
         self._play([op for op, _ in parts], [aside for _, aside in parts])
 
     @precondition(lambda self: not self._over)
     @rule(writes=st.lists(_writes, max_size=4), read=_reads)
     def write_and_read(self, writes: list[Operation], read: Operation) -> None:
-        """M5: one action that reads what it writes."""
+        """M5: play an action that reads what it writes."""
         self._play([read, *writes], [""] * (len(writes) + 1))
 
     @precondition(lambda self: not self._over and self.model.reading)
     @rule(write=_writes)
     def read_to_the_end(self, write: Operation) -> None:
-        """Chunk after chunk, until the first question is asked."""
+        """Read all remaining chunks."""
         while self.model.reading and not self._over:
             self._play([write], [""])
 
     @precondition(lambda self: self._over)
     @rule()
     def step_after_the_end(self) -> None:
-        """E7: a step after the end raises, and changes nothing."""
+        """E7: a step after the end raises and changes nothing."""
         try:
             self.env.step("<create>too late</create>")
         except ResetNeeded:
@@ -151,14 +151,14 @@ class MemoryEnvMachine(RuleBasedStateMachine):
     @precondition(lambda self: callable(getattr(self.env.unwrapped, "snapshot", None)))
     @rule()
     def snapshot(self) -> None:
-        """M14: remember the state of the environment and that of the model."""
+        """M14: save the states of the environment and the model."""
         state = self.env.get_wrapper_attr("snapshot")()
         self.saved = (state, copy.deepcopy(self.model), self.unread, repr(self.seen))
 
     @precondition(lambda self: self.saved is not None)
     @rule()
     def restore(self) -> None:
-        """M14: both return to the same step, as often as they like."""
+        """M14: return both to the saved step, any number of times."""
         assert self.saved is not None
         state, model, self.unread, seen = self.saved
         self.seen = self.env.get_wrapper_attr("restore")(state)
@@ -166,7 +166,7 @@ class MemoryEnvMachine(RuleBasedStateMachine):
         assert repr(self.seen) == seen, f"M14: restore returned {self.seen!r}, the snapshot was taken at {seen}"
 
     def teardown(self) -> None:
-        """Give the environment back."""
+        """Close the environment."""
         if hasattr(self, "env"):
             self.env.close()
 
@@ -176,7 +176,7 @@ class MemoryEnvMachine(RuleBasedStateMachine):
 
     def _play(self, operations: Sequence[Operation | Malformed], asides: Sequence[str]) -> None:
         item = self.env.get_wrapper_attr("item")
-        # The gold answer is only known once it is clear which question is open.
+        # The gold answer is that of the question now open.
         gold = item.questions[len(self.model.scores)].answer
         spelled: list[Operation | Malformed] = [
             Answer(gold) if isinstance(op, Answer) and op.text == RIGHT else op for op in operations
@@ -216,7 +216,7 @@ class MemoryEnvMachine(RuleBasedStateMachine):
         for (i, _, score), (*_, right) in zip(memories, shown, strict=True):
             assert abs(score - right) < 1e-9, f"M6: entry {i} is shown with score {score}, expected {right}"
         lines = observation["feedback"].split("\n") if observation["feedback"] else []
-        # What the embedder does not read is its own affair (M18); the operation is executed all the same.
+        # The model does not know the embedder's limit (M18); an operation embedded in part is executed all the same.
         lines = [line for line in lines if " cut: embedded_in_part: " not in line]
         fitting = len(lines) == len(said.feedback) and all(map(str.startswith, lines, said.feedback))
         assert fitting, f"M11: the lines of feedback are {lines}, expected beginnings {said.feedback}"
@@ -228,14 +228,14 @@ class MemoryEnvMachine(RuleBasedStateMachine):
         assert info["entries"] == len(model.entries), f"E11: entries is {info['entries']}, not {len(model.entries)}"
 
     def _check_chunk(self, chunk: str) -> None:
-        """E1, E2: each observation of the reading phase holds the next part of the stream, all of them all of it."""
+        """E1, E2: each observation while reading holds the next part of the stream; together they hold all of it."""
         if not self.model.reading:
             assert chunk == "", f"E10: while answering the chunk must be empty, it is {chunk[:60]!r}"
             assert self.unread == "", f"E1: this part of the stream was never shown: {self.unread[:60]!r}"
             return
         assert chunk, "E2: while reading the chunk must not be empty"
         start = self.unread[: len(chunk)]
-        assert chunk == start, f"E1: the chunk {chunk[:60]!r} does not go on where the last one ended: {start[:60]!r}"
+        assert chunk == start, f"E1: the chunk {chunk[:60]!r} does not continue the last one: {start[:60]!r}"
         self.unread = self.unread[len(chunk) :]
 
     def _check_metrics(self, metrics: dict[str, Any]) -> None:
@@ -267,7 +267,7 @@ class MemoryEnvMachine(RuleBasedStateMachine):
 
 
 def _spell(op: Operation | Malformed) -> str:
-    """An operation in dialect ``crud``; written here again, so that ``format_action`` is under test too."""
+    """An operation in dialect ``crud``; implemented again, so that ``format_action`` is not trusted."""
     if isinstance(op, Malformed):
         return op.text
     if isinstance(op, Delete):

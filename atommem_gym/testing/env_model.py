@@ -1,4 +1,4 @@
-"""What an episode does, written a second time from the rules alone and small enough to be obviously right."""
+"""A second, minimal implementation of the rules of an episode, independent of the first."""
 
 from __future__ import annotations
 
@@ -17,56 +17,73 @@ Embed = Callable[[Sequence[str], TextKind], Vectors]
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """A piece of text that meant to be an operation, and the reason for which it is rejected."""
+    """A malformed operation and the reason for its rejection."""
 
     text: str
+    """The text in the action."""
     kind: Kind
+    """The kind of operation that is reported as rejected."""
     reason: str
+    """The expected reason."""
 
 
 @dataclass(slots=True)
 class Predicted:
-    """What the model expects of a step."""
+    """The expected results of a step."""
 
     rejected: list[tuple[str, int, str]] = field(default_factory=list)
-    """Operation, position, reason."""
+    """Kind, position in the action (from 1) and reason of each rejected operation."""
     feedback: list[str] = field(default_factory=list)
-    """How each line begins."""
+    """The beginning of each line of feedback."""
     applied: dict[str, int] = field(default_factory=dict)
+    """Number of applied operations by kind."""
     read: str = ""
-    """The query that the next observation shows."""
+    """The query shown in the next observation."""
 
 
 @dataclass(slots=True)
 class EpisodeModel:
-    """An episode by the default rules (SPEC M1 to M9, M11, E2, E3, E5, E6): no preset, no limits on lengths.
+    """An episode with the default rules (SPEC M1 to M9, M11, E2, E3, E5, E6): no preset, no limits on lengths.
 
-    It holds no store and no index: a read computes every cosine anew, with exact sums.
+    It has neither store nor index: a read computes every cosine with exact sums.
     """
 
     questions: int
-    """How many there are."""
+    """Number of questions."""
     chunks: int
+    """Number of chunks of the stream."""
     max_steps: int
+    """Maximum number of steps."""
     top_k: int
+    """Maximum number of memories shown."""
     max_reads: int
+    """Maximum number of reads per question while answering."""
     kinds: Sequence[Kind] = KINDS
+    """The enabled operations."""
     max_entries: int | None = None
+    """Maximum number of live entries; ``None`` for no limit."""
     entries: dict[int, str] = field(default_factory=dict)
+    """Texts of the live entries, by id."""
     next_id: int = 1
+    """Id of the next entry."""
     scratchpad: str = ""
+    """Text of the scratchpad."""
     steps: int = 0
+    """Number of steps executed."""
     reads: int = 0
-    """Executed reads of the open question."""
+    """Number of reads executed for the open question."""
     scores: list[float] = field(default_factory=list)
-    """One for each closed question."""
+    """The score of each closed question."""
     totals: dict[str, int] = field(default_factory=dict)
+    """Number of operations applied in the episode, by kind."""
     peak: int = 0
+    """Largest number of live entries after a step."""
     query: str = ""
+    """The query whose results are shown; empty for none."""
 
     @property
     def reading(self) -> bool:
-        """Whether chunks remain (E2: every step moves on to the next)."""
+        """Whether chunks remain (E2: every step advances to the next)."""
         return self.steps < self.chunks
 
     @property
@@ -76,20 +93,20 @@ class EpisodeModel:
 
     @property
     def truncated(self) -> bool:
-        """Whether the steps ran out before (E6)."""
+        """Whether the steps ran out before all questions were closed (E6)."""
         return not self.terminated and self.steps == self.max_steps
 
     @property
     def reward(self) -> float:
-        """The mean over all questions; those that are open score 0 (R1)."""
+        """The mean score of all questions; open questions score 0 (R1)."""
         return sum(self.scores) / self.questions
 
     def step(self, operations: Sequence[Operation | Malformed], right: Sequence[str]) -> Predicted:
-        """Execute an action in order (M2) and say what must come of it.
+        """Execute an action in order (M2) and return the expected results.
 
         Args:
-            operations: The action.
-            right: Answers that score 1 for the open question; all others score 0.
+            operations: The operations of the action.
+            right: Answers that score 1 for the open question; any other answer scores 0.
         """
         said = Predicted(applied=dict.fromkeys(self.kinds, 0))
         closed_before = len(self.scores)
@@ -111,7 +128,7 @@ class EpisodeModel:
     def _execute(
         self, op: Operation | Malformed, said: Predicted, right: Sequence[str], closed_one: bool
     ) -> str | None:
-        """Do one operation; the reason if it is rejected."""
+        """Execute one operation; returns the reason if it is rejected."""
         if op.kind not in self.kinds:
             return "disabled"
         if isinstance(op, Malformed):
@@ -160,7 +177,11 @@ class EpisodeModel:
         self.reads = 0
 
     def shown(self, embed: Embed) -> list[tuple[int, str, float]]:
-        """Id, text and score of what the standing query finds: best first, ties to the lower id (M5, M6)."""
+        """Id, text and score of the memories found by the current query: best first, ties by lower id (M5, M6).
+
+        Args:
+            embed: The ``embed`` method of an embedder.
+        """
         if not self.query or not self.entries:
             return []
         wanted = embed([self.query], "query")[0]
@@ -170,7 +191,7 @@ class EpisodeModel:
 
 
 def _cosine(a: Vectors, b: Vectors) -> float:
-    """Exact sums, rounded once: with vectors of integers the result is that of SPEC M6 to the bit."""
+    """Cosine with exact sums, rounded once: for vectors of integers it equals that of SPEC M6 bit for bit."""
     wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
     squares = _sum(wide_a * wide_a) * _sum(wide_b * wide_b)
     return _sum(wide_a * wide_b) / math.sqrt(squares) if squares else 0.0

@@ -32,7 +32,7 @@ HOSTILE_TEXTS: tuple[str, ...] = (
     "\r\n\t\x0b\x0c\x85\u2028\u2029",
     "\ufeff<create>\ufeff</create>\uffff",
 )
-"""One action each; none of them may make ``step`` raise, in any dialect. The longest has some 6,000 characters."""
+"""Actions that must not make ``step`` raise, in any dialect. The longest has some 6,000 characters."""
 
 _NAMES = (
     *("create", "read", "update", "delete", "scratchpad", "answer", "think", "creat", "b", "tool_call"),
@@ -50,7 +50,7 @@ def _opening(name: str, attributes: str) -> str:
 
 
 def hostile_texts() -> st.SearchStrategy[str]:
-    """Actions made to break something: tags of all dialects in any order, broken JSON, any character at all."""
+    """Actions that try to break something: tags of all dialects in any order, broken JSON, any characters."""
     any_text = st.text(st.characters(exclude_categories=()), max_size=40)
     names = st.sampled_from(_NAMES)
     opening = st.builds(_opening, names, st.sampled_from(_ATTRIBUTES))

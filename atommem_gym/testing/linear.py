@@ -1,4 +1,4 @@
-"""Whether a function takes time in proportion to the length of its text (SPEC A3), by its own processor time."""
+"""Checks that a function's time is linear in the length of its text (SPEC A3), by its processor time."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 SHORT, LONG = 4_000, 40_000
-"""Characters of the texts that are compared."""
+"""Lengths in characters of the texts that are compared."""
 _ENOUGH_S = 0.1
-"""Below this nothing is measured reliably, and nothing is slow either."""
+"""Seconds below which a call is never judged slow; shorter times cannot be measured reliably."""
 _MOST = 40.0
-"""A text ten times as long may take so many times as long; were the time quadratic, it would take a hundred times."""
+"""How many times longer a text of ten times the length may take; quadratic time would take a hundred times longer."""
 _TRIES = 5
-"""A text is measured so many times, or until it is seen to be quick: what the machine does besides only adds time."""
+"""Measurements of a text at most; the fastest counts, because other load of the machine only adds time."""
 
 
 def check_linear(function: Callable[[str], object], pieces: dict[str, str], what: str) -> None:
-    """Call a function with long texts made of one piece each.
+    """Check that a function takes linear time on long texts that repeat one piece each.
 
     Args:
-        function: What is measured.
-        pieces: Texts that are repeated, by what they are.
-        what: The function's name in messages.
+        function: The function to measure.
+        pieces: Non-empty texts to repeat, by a name for messages.
+        what: Name of the function in messages.
 
     Raises:
-        AssertionError: a text takes more than its share of time.
+        AssertionError: a long text takes more than linear time.
     """
     for name, piece in pieces.items():
         short = max(min(_until(0.0, function, piece * (SHORT // len(piece)))), 1e-4)
@@ -39,7 +39,7 @@ def check_linear(function: Callable[[str], object], pieces: dict[str, str], what
 
 
 def _until(enough: float, function: Callable[[str], object], text: str) -> Iterator[float]:
-    """Measure until once it took less than enough seconds, or often enough."""
+    """Measure repeatedly until a call takes less than ``enough`` seconds, at most ``_TRIES`` times."""
     for _ in range(_TRIES):
         yield (seconds := _seconds(function, text))
         if seconds < enough:
@@ -55,7 +55,7 @@ def _seconds(function: Callable[[str], object], text: str) -> float:
 
 @contextmanager
 def _no_collector() -> Iterator[None]:
-    """A collection costs as much as the whole process has objects, which is not the function's time."""
+    """Turn off garbage collection, whose time depends on all objects of the process."""
     enabled = gc.isenabled()
     gc.disable()
     try:

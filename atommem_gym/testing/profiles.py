@@ -1,22 +1,22 @@
-"""How many examples a property may cost, as a share of the loaded profile, so that one switch scales them all."""
+"""Numbers of examples relative to the loaded Hypothesis profile, so that one switch scales all properties."""
 
 from __future__ import annotations
 
 from hypothesis import HealthCheck, Phase, settings
 
 _ORDINARY = 100
-"""Examples of a property that costs nothing special: Hypothesis's own default, and the profile ``ci``."""
+"""Examples of an ordinary property: Hypothesis's default, and that of the profile ``ci``."""
 
 
 def budget(examples: int, *, steps: int | None = None) -> settings:
-    """Settings of a property that costs ``examples`` examples where an ordinary one costs 100.
+    """Settings of a property that runs ``examples`` examples where an ordinary one runs 100.
 
-    A profile with 10,000 examples then runs a hundred times as many, also of the costly ones. There is no deadline: on
-    a shared machine it measures the neighbours. Failures are shrunk and not explained, which would take minutes.
+    A profile with 10,000 examples runs a hundred times as many of every property. There is no deadline, because times
+    on a shared machine vary. Failures are shrunk but not explained, which would take minutes.
 
     Args:
-        examples: At least 1 in every profile.
-        steps: For a state machine, its longest run of steps.
+        examples: Number of examples in a profile of 100; at least 1 runs in every profile.
+        steps: For a state machine, the largest number of steps of a run; ``None`` for the profile's.
     """
     scaled = max(1, examples * settings().max_examples // _ORDINARY)
     unchecked = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.differing_executors]

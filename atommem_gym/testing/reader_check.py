@@ -1,4 +1,4 @@
-"""Proves a frozen reader that plugs in by name: it answers anything, the same way each time, alone or in a batch."""
+"""Checks a custom frozen reader: it answers any request, the same each time, alone or in a batch."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from atommem_gym.testing.strategies import texts
 
 
 def check_reader(reader: str | Callable[..., Any], *, examples: int = 50) -> None:
-    """Prove a reader.
+    """Check a reader.
 
-    It checks that it answers every question with a text, also with nothing shown and whatever the texts hold; that it
-    answers the same when it is asked again, after others (it is frozen); and, if it has a ``batch``, that it answers in
-    a batch what it answers alone (SPEC E13).
+    The rules: it answers every question with a string, also without memories and for hostile texts; it gives the same
+    answer again, after other questions (it is frozen); and a reader with a ``batch`` answers in a batch as it does
+    alone (SPEC E13).
 
     Args:
         reader: ``"package.module:name"``, or the function itself.
-        examples: Lists of questions that are drawn.
+        examples: Number of random lists of questions.
 
     Raises:
         AssertionError: a rule is broken.
-        ReaderError: it raised, or gave something that is no text.
-        ConfigError: there is no such reader, or it has another form than a reader.
+        ReaderError: the reader raised, or returned something other than a string.
+        ConfigError: the reader does not exist, or does not have the form of a reader.
 
     >>> check_reader(lambda question, memories, scratchpad: scratchpad, examples=5)
     """

@@ -1,4 +1,4 @@
-"""Proves a store that plugs in by name: the state machine over its protocol, then an episode beside the exact store."""
+"""Checks a custom store: a state machine over its protocol, then an episode compared with the exact store."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _EMBEDDER = "check_store"
 
 
 def check_store(store: str | Callable[[int], Store], *, examples: int = 30, steps: int = 20) -> None:
-    """Prove a store: :class:`MemoryStoreMachine`, and one trajectory with it and with ``numpy`` (SPEC M15).
+    """Check a store: run :class:`MemoryStoreMachine`, and compare a trajectory with that of ``numpy`` (SPEC M15).
 
     Args:
-        store: As ``store=`` names it, ``"package.module:name"``; or what opens one for vectors of so many numbers,
-            which then plays no episode.
-        examples: Runs of the state machine.
-        steps: Of a run.
+        store: A value of ``store=``, ``"package.module:name"`` for a custom one; or a function that takes the
+            dimension of the vectors and opens a store, for which no trajectory is compared.
+        examples: Number of runs of the state machine.
+        steps: Largest number of steps of a run.
 
     Raises:
-        AssertionError: a rule is broken; Hypothesis prints the shortest run that breaks it.
-        ConfigError: there is no such store, or it has another form than a store.
+        AssertionError: a rule is broken; Hypothesis prints a minimal run that breaks it.
+        ConfigError: the store does not exist, or does not have the form of a store.
 
     >>> check_store("numpy", examples=2, steps=5)
     """

@@ -1,4 +1,4 @@
-"""A state machine that compares a store with a dict, so that whoever writes a store can test it in three lines."""
+"""A state machine that compares a store with a dict; a test of a custom store is a subclass of three lines."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from atommem_gym.memory.protocols import Rows, Search, Store, StoredEpisode, Vec
 from atommem_gym.memory.ranking import rank
 
 DIM = 3
-"""Numbers in a vector of the machine."""
+"""Dimension of the machine's vectors."""
 _EPISODES = 3
 
 _Vector = tuple[float, float, float]
-# Few ids, so that writes replace, and deletes hit and miss.
+# Few ids, so that writes replace entries, and deletes name present and absent ones.
 _ids = st.integers(1, 5)
 _texts = st.sampled_from(["a", "b", "", "\0", "'\"\\", '" or episode != "', "🦉", "\ud800"])
-# Few vectors, so that many rows tie; some differ by less than float32 rounds to, one is zero, one is long.
+# Few vectors, so that many rows tie; two differ by about the precision of float32, one is zero, one is long.
 _vectors: st.SearchStrategy[_Vector] = st.sampled_from(
     [
         *((1, 0, 0), (0, 1, 0), (1, 1, 0), (-1, 0, 0), (0, 0, 0), (3, 1, 2)),
@@ -38,11 +38,14 @@ _states = st.one_of(
 
 @dataclass(frozen=True)
 class NetEffect:
-    """What one step does to one episode: entries put, ids deleted, and what else a kept episode needs."""
+    """What one step writes to one episode."""
 
     put: dict[int, tuple[str, _Vector]] = field(default_factory=dict)
+    """Text and vector of each entry inserted or replaced, by id."""
     deletes: tuple[int, ...] = ()
+    """Ids of deleted entries; absent ids are allowed."""
     state: str | None = None
+    """The state to store with a kept episode; ``None`` leaves it unchanged."""
 
 
 _net_effects = st.builds(
@@ -54,9 +57,9 @@ _net_effects = st.builds(
 
 
 class MemoryStoreMachine(RuleBasedStateMachine):
-    """Drives a store with steps over several episodes, and compares all that it returns with a dict.
+    """Runs random operations of several episodes on a store, and compares all that it returns with a dict.
 
-    Subclass it, say how your store is opened, and let pytest find its test case::
+    Subclass it, override :meth:`open_store`, and expose the test case to pytest::
 
         class MyStoreMachine(MemoryStoreMachine):
             def open_store(self, dim):
@@ -64,20 +67,20 @@ class MemoryStoreMachine(RuleBasedStateMachine):
 
         TestMyStore = MyStoreMachine.TestCase
 
-    The rules hold the store to its protocol (``atommem_gym.memory.protocols.Store``) and to SPEC M5, M6, M8 and M13: a
-    search sees the writes before it, its candidates suffice to rank exactly, also where many rows tie at the cut, and
-    never come from another episode; a write replaces, deletes (absent ids too) and may be repeated; a load gives
-    entries by ascending id, to the bit; a dropped episode is gone, and a released one too unless the store is kept; a
-    kept store has everything after it was opened again. Texts and vectors are chosen to tie, to look like filter
-    expressions and to be no valid UTF-8.
+    The rules are those of the protocol (``atommem_gym.memory.protocols.Store``) and SPEC M5, M6, M8 and M13: a search
+    sees the writes before it; its candidates suffice for exact ranking, also where many rows tie at the cut, and never
+    come from another episode; a write replaces, deletes (absent ids too) and may be repeated; a load returns entries
+    by ascending id, bit for bit; a dropped episode is deleted, and so is a released one unless the store is kept; a
+    kept store has the same content after it is opened again. Texts and vectors include ties, texts that look like
+    filter expressions, and texts that are not valid UTF-8.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._scratch = tempfile.TemporaryDirectory(prefix="atommem-store-", ignore_cleanup_errors=True)
         self.folder = Path(self._scratch.name)
-        """An empty folder of this run alone, for a store that keeps files; deleted when the run ends."""
-        # A store may be shared with other runs (a server), so no key may come twice.
+        """An empty folder of this run, for a store that keeps files; deleted when the run ends."""
+        # A store may be shared with other runs (a server), so keys must be unique.
         unique = uuid.uuid4().hex
         self._keys = [f"machine-{unique}-{number}" for number in range(_EPISODES)]
         self._entries: list[dict[int, tuple[str, Vectors]]] = [{} for _ in range(_EPISODES)]
@@ -85,20 +88,24 @@ class MemoryStoreMachine(RuleBasedStateMachine):
         self._last: dict[int, NetEffect] = {}
 
     def open_store(self, dim: int) -> Store:
-        """Open the store to be tested, for vectors of ``dim`` numbers; a kept one is opened again after ``close``."""
+        """Open the store under test, for vectors of dimension ``dim``; a kept store is opened again after ``close``.
+
+        Raises:
+            NotImplementedError: the subclass does not override it.
+        """
         raise NotImplementedError(
-            f"{type(self).__name__} says not how its store is opened: override open_store(self, dim)"
+            f"{type(self).__name__} does not say how to open its store; override open_store(self, dim)"
         )
 
     @initialize()
     def open(self) -> None:
-        """Every run begins with a store."""
+        """Open the store at the beginning of a run."""
         self.store = self.open_store(DIM)
         assert self.store.dim == DIM, f"store.dim is {self.store.dim}, but it was opened for vectors of {DIM} numbers"
 
     @rule(effects=st.dictionaries(_numbers, _net_effects, min_size=1))
     def write(self, effects: dict[int, NetEffect]) -> None:
-        """One step of one or several episodes."""
+        """Write one step of one or several episodes."""
         self._last = effects
         self.store.write([self._written(number, effect) for number, effect in effects.items()])
         for number, effect in effects.items():
@@ -112,17 +119,17 @@ class MemoryStoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._last)
     @rule()
     def write_the_same_again(self) -> None:
-        """A write may be repeated, as after a failure: the same rows as once."""
+        """Repeat a write, as after a failure: the rows stay the same."""
         self.store.write([self._written(number, effect) for number, effect in self._last.items()])
 
     @rule(number=_numbers, first=st.sampled_from([1, 4]), count=st.sampled_from([2, 40, 90]), vector=_vectors)
     def crowd(self, number: int, first: int, count: int, vector: _Vector) -> None:
-        """Many entries with one vector, written from the highest id down."""
+        """Write many entries with the same vector, from the highest id down."""
         self.write({number: NetEffect(dict.fromkeys(range(first + count - 1, first - 1, -1), ("twin", vector)))})
 
     @rule(wanted=st.lists(st.tuples(_numbers, _vectors, st.integers(1, 7)), min_size=1, max_size=4))
     def search(self, wanted: list[tuple[int, _Vector, int]]) -> None:
-        """M5, M6, M13: the candidates hold, of this episode alone, all that the best ``k`` of all rows are made of."""
+        """M5, M6, M13: candidates come from this episode only and contain the best ``k`` of all its rows."""
         searches = [Search(self._keys[number], np.array(vector, np.float32), k) for number, vector, k in wanted]
         found = self.store.candidates(searches)
         assert len(found) == len(searches), f"{len(searches)} searches got {len(found)} answers; each one gets its own"
@@ -135,7 +142,7 @@ class MemoryStoreMachine(RuleBasedStateMachine):
 
     @rule(number=_numbers)
     def load(self, number: int) -> None:
-        """A load gives every entry, by ascending id, with its text and its vector to the bit."""
+        """A load returns every entry, by ascending id, with text and vector bit for bit."""
         loaded, entries = self.store.load(self._keys[number]), self._entries[number]
         if not self._exists(number):
             assert loaded is None, f"M13: episode {number} holds nothing, but load gives {loaded}; it must give None"
@@ -145,7 +152,7 @@ class MemoryStoreMachine(RuleBasedStateMachine):
 
     @rule()
     def list_episodes(self) -> None:
-        """``episodes`` names those that hold an entry or a state, sorted."""
+        """``episodes`` returns the sorted keys of episodes with an entry or a state."""
         listed = self.store.episodes()
         assert listed == sorted(set(listed)), f"episodes() gives {listed}: keys must be sorted and different"
         expected = [key for number, key in enumerate(self._keys) if self._exists(number)]
@@ -154,13 +161,13 @@ class MemoryStoreMachine(RuleBasedStateMachine):
 
     @rule(numbers=st.lists(_numbers, max_size=2, unique=True), unknown=st.booleans())
     def drop(self, numbers: list[int], unknown: bool) -> None:
-        """A dropped episode is gone, and no other one; an unknown key is no error."""
+        """A dropped episode is deleted, and no other one; an unknown key is ignored."""
         self.store.drop([self._keys[number] for number in numbers] + ["machine-unknown"] * unknown)
         self._forget(numbers)
 
     @rule(numbers=st.lists(_numbers, max_size=2, unique=True))
     def release(self, numbers: list[int]) -> None:
-        """M13: a released episode is still there in a kept store, and gone from another one."""
+        """M13: a released episode stays in a kept store and is deleted from any other."""
         self.store.release([self._keys[number] for number in numbers])
         if not self.store.kept:
             self._forget(numbers)
@@ -168,12 +175,12 @@ class MemoryStoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.store.kept)
     @rule()
     def close_and_open_again(self) -> None:
-        """M13: a kept store holds after it was opened again what it held before."""
+        """M13: a kept store has the same content after it is opened again."""
         self.store.close()
         self.store = self.open_store(DIM)
 
     def teardown(self) -> None:
-        """Leave nothing behind; closing twice is no error."""
+        """Drop the run's episodes and close the store, twice: a second close does nothing."""
         if hasattr(self, "store"):
             try:
                 self.store.drop(self._keys)
@@ -186,7 +193,7 @@ class MemoryStoreMachine(RuleBasedStateMachine):
         for number in numbers:
             self._entries[number] = {}
             self._states[number] = None
-        # Repeating a write of before would be a new write.
+        # Repeating an earlier write would write the deleted rows anew.
         self._last = {}
 
     def _written(self, number: int, effect: NetEffect) -> Write:

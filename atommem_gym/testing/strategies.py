@@ -26,10 +26,10 @@ _AROUND = ("", " ", "\n", "I note it. ", "<think>which one?</think>", "a < b > c
 
 
 def texts(max_words: int = 4) -> st.SearchStrategy[str]:
-    """Texts from a small vocabulary, so that equal ones, and ties between unequal ones, come often.
+    """Texts from a small vocabulary, so that equal texts, and ties between unequal ones, are frequent.
 
     Args:
-        max_words: Words of a text at most; some texts are other characters, 12 at most.
+        max_words: Maximum number of words of a text; some texts are up to 12 arbitrary characters instead.
     """
     words = st.lists(st.sampled_from(_WORDS), min_size=1, max_size=max_words).map(" ".join)
     return st.one_of(words, words, st.text(min_size=1, max_size=12).map(str.strip).filter(bool))
@@ -42,10 +42,10 @@ def operations(
 
     Args:
         dialect: ``"crud"``, ``"tools"``, ``"released"`` or ``"package.module:name"``.
-        valid: Whether ``format_action`` can write it in the dialect. Otherwise texts may be empty, padded or full of
-            tags, and ids of any size.
-        kinds: Which operations there are.
-        max_id: Largest id of a valid update or delete; small, so that live, deleted and absent ids all come.
+        valid: Whether ``format_action`` accepts it in the dialect. Otherwise texts may be empty, padded or full of
+            tags, and ids have any size.
+        kinds: Operations to draw from.
+        max_id: Largest id of a valid update or delete; small, so that live, deleted and absent ids all occur.
     """
     text = texts() if valid else st.one_of(texts(), st.just(""), st.just(" padded "), hostile_texts())
     number = st.integers(1, max_id) if valid else st.integers(-(10**20), 10**20) | st.integers(-1, max_id)
@@ -64,15 +64,15 @@ def operations(
 def actions(
     dialect: str = "crud", hostile: bool = False, *, kinds: Sequence[Kind] = KINDS, max_size: int = 4
 ) -> st.SearchStrategy[str]:
-    """One action: some valid operations of a dialect with free text between them.
+    """One action: valid operations of a dialect with free text between them.
 
-    A custom dialect may read free text as it likes, so there a new line alone is between them.
+    A custom dialect may give free text a meaning, so its operations are separated by newlines only.
 
     Args:
         dialect: ``"crud"``, ``"tools"``, ``"released"`` or ``"package.module:name"``.
-        hostile: Whether half of the actions are text that was made to break something instead.
-        kinds: Which operations there are.
-        max_size: Operations in an action, at most.
+        hostile: Whether half of the actions are hostile texts instead.
+        kinds: Operations to draw from.
+        max_size: Maximum number of operations in an action.
     """
     around = _AROUND if dialect in DIALECTS else ("\n",)
     part = st.tuples(operations(dialect, kinds=kinds), st.sampled_from(around))

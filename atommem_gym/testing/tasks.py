@@ -1,4 +1,4 @@
-"""Hypothesis strategies for what an episode is about: documents, records, items, and whole episodes to play."""
+"""Hypothesis strategies for documents, records, items, and whole episodes to play."""
 
 from __future__ import annotations
 
@@ -18,26 +18,28 @@ _TITLES = ("Ada", "Bern", "Zoe", "Graz", "Aare", "Mur", "Bees", "Boats")
 
 @dataclass(frozen=True, slots=True)
 class EpisodePlan:
-    """An item, and the actions to play on it."""
+    """An item and the actions to play on it."""
 
     item: Item
+    """The item of the episode."""
     actions: tuple[str, ...]
+    """Actions in order; more or fewer than the episode has steps."""
 
 
 def documents(title: str | None = None) -> st.SearchStrategy[Document]:
-    """One document of one to three sentences; its title is drawn if none is given."""
-    # Few draws a document, since an example holds dozens of them.
+    """One document of one to three sentences; its title is drawn when ``title`` is ``None``."""
+    # Few draws per document, because an example has dozens of them.
     text = st.lists(st.sampled_from(_SENTENCES), min_size=1, max_size=3).map(" ".join)
     return st.builds(Document, st.just(title) if title else st.sampled_from(_TITLES), text)
 
 
 @st.composite
 def records(draw: st.DrawFn, name: str = "r", min_documents: int = 2, max_documents: int = 6) -> Record:
-    """One record: documents of different titles and texts, some of them gold, one piece of evidence in each gold one.
+    """One record: documents with different titles and texts, some of them gold, each with one piece of evidence.
 
     Args:
-        draw: Hypothesis's.
-        name: The record's id, and part of all its titles: records of different names share no document.
+        draw: Passed by Hypothesis; leave it out.
+        name: The record's id and a part of all titles, so that records of different names share no document.
         min_documents: Fewest documents.
         max_documents: Most documents.
     """
@@ -70,8 +72,8 @@ def items(draw: st.DrawFn, max_questions: int = 3) -> Item:
     """One item: one or more questions, and the documents of all of them in any order.
 
     Args:
-        draw: Given by Hypothesis; leave it out.
-        max_questions: Questions of an item at most.
+        draw: Passed by Hypothesis; leave it out.
+        max_questions: Maximum number of questions.
     """
     count = draw(st.integers(1, max_questions))
     questions = tuple(draw(records(f"q{i}")) for i in range(count))
@@ -83,14 +85,14 @@ def items(draw: st.DrawFn, max_questions: int = 3) -> Item:
 def episodes(
     draw: st.DrawFn, dialect: str = "crud", hostile: bool = False, max_questions: int = 3, max_actions: int = 12
 ) -> EpisodePlan:
-    """An item with actions to play on it; there may be more actions than the episode has steps, or fewer.
+    """An item with actions to play on it, more or fewer than the episode has steps.
 
     Args:
-        draw: Given by Hypothesis; leave it out.
-        dialect: Of the actions, as :func:`actions` takes it.
-        hostile: Whether their texts are made to mislead parsers.
-        max_questions: Questions of the item at most.
-        max_actions: Actions at most; there is at least one.
+        draw: Passed by Hypothesis; leave it out.
+        dialect: Dialect of the actions, see :func:`actions`.
+        hostile: Whether half of the actions are hostile texts.
+        max_questions: Maximum number of questions.
+        max_actions: Maximum number of actions; there is at least one.
     """
     played = draw(st.lists(actions(dialect, hostile), min_size=1, max_size=max_actions))
     return EpisodePlan(draw(items(max_questions)), tuple(played))

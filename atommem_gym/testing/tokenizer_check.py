@@ -1,4 +1,4 @@
-"""Proves a tokenizer that plugs in by name: what it says of a text fits together, and cutting loses nothing."""
+"""Checks a custom tokenizer: its methods agree with each other, and chunks of a stream lose no text."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ _PIECES = {
 
 
 def check_tokenizer(tokenizer: str | Callable[[], Tokenizer], *, examples: int = 100) -> None:
-    """Prove a tokenizer.
+    """Check a tokenizer.
 
-    It checks: ``starts``, ``count`` and ``counts`` agree; offsets do not decrease and lie within the text; ``cut``
-    gives the text, or a prefix of it that keeps the limit and ends in no white space (M10); a second instance says
-    the same; the chunks of a stream, joined, are the stream (E1); any text has tokens, in linear time (A3).
+    The rules: ``starts``, ``count`` and ``counts`` agree; offsets do not decrease and lie within the text; ``cut``
+    returns the text, or a prefix within the limit without white space at its end (M10); a second instance finds the
+    same tokens; the chunks of a stream, joined, are the stream (E1); any text can be tokenized, in linear time (A3).
 
     Args:
-        tokenizer: ``"package.module:name"``, or what makes one without arguments.
-        examples: Texts that are drawn.
+        tokenizer: ``"package.module:name"``, or a callable without arguments that returns a tokenizer.
+        examples: Number of random texts; streams are half as many.
 
     Raises:
         AssertionError: a rule is broken.
-        ConfigError: there is no such tokenizer, or it has another form than a tokenizer.
+        ConfigError: the tokenizer does not exist, or does not have the form of a tokenizer.
 
     >>> from atommem_gym.tokenizers import WordTokenizer
     >>> check_tokenizer(WordTokenizer, examples=5)
@@ -74,7 +74,7 @@ def check_tokenizer(tokenizer: str | Callable[[], Tokenizer], *, examples: int =
         if overlap < chunk_tokens:
             overlapping = Stream(documents, first, chunk_tokens, overlap)
             assert all(overlapping.chunk(i) in whole for i in range(overlapping.num_chunks)), (
-                f"E1: a chunk of {parts!r} with overlap {overlap} is no part of the stream"
+                f"E1: a chunk of {parts!r} with overlap {overlap} is not part of the stream"
             )
 
     what_it_says_fits_together()
@@ -107,6 +107,6 @@ def _check_laws(tokenizer: Tokenizer, text: str) -> None:
         if limit >= count:
             assert cut == text, f"M10: {text!r} has {count} tokens, but cut to {limit} it is {cut!r}"
             continue
-        assert text.startswith(cut), f"M10: {text!r} cut to {limit} tokens is {cut!r}, which is no prefix"
+        assert text.startswith(cut), f"M10: {text!r} cut to {limit} tokens is {cut!r}, which is not a prefix"
         assert tokenizer.count(cut) <= limit, f"M10: {text!r} cut to {limit} tokens has {tokenizer.count(cut)}"
         assert cut == cut.rstrip(), f"M10: {text!r} cut to {limit} tokens is {cut!r}, with white space at its end"

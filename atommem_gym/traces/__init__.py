@@ -1,4 +1,4 @@
-"""Traces: the versioned record of an episode, written, read, checked and explained."""
+"""Traces: versioned records of episodes, which can be written, read, replayed and explained."""
 
 import lazy_loader
 

@@ -1,29 +1,29 @@
-"""Why a question failed, told from the record alone: how far its evidence got on the way to the answer.
+"""Why a question failed, derived from the trace alone: how far its evidence got on the way to the answer.
 
 A piece of evidence (SPEC E12) is *held* by a text that contains it exactly, or by the lenient heuristic: title and hop
-answer occur in one text. The heuristic forgives paraphrase and can be wrong both ways, so causes are labels to look
-closer by, not proof; a policy that shortens beyond recognition is said never to have stored.
+answer occur in one text. The heuristic tolerates paraphrase and can be wrong both ways, so causes are hints for a
+closer look, not proof; a policy that shortens beyond recognition counts as never having stored.
 
 The fate of a piece, for one question:
 
-1. *retrieved*: it stood in a read's result or in the scratchpad while the question was open in the answering phase, or
-   in what the answer was given from (exactly what counts for ``evidence_recall``, and for early answers what was seen);
+1. *retrieved*: it was in a read's result or in the scratchpad while the question was open in the answering phase, or
+   in what the answer was based on (exactly what counts for ``evidence_recall``, and for early answers what was seen);
 2. *stored but not retrieved*: when the question closed, an entry held it;
-3. *stored then lost*: some entry or scratchpad held it before, and none when the question closed;
-4. *never stored*: none ever did.
+3. *stored then lost*: an entry or the scratchpad held it before, and none when the question closed;
+4. *never stored*: no entry or scratchpad ever held it.
 
 Where there is no memory at all (``storage=False, scratchpad=False``: the baseline ``long_context``) nothing can be
-stored, so the prompt that the answer was given from is what counts, and because documents stand in it word for word,
-exactly: a piece that it held is *retrieved*, any other *not shown* (such as what the model's context left no room for).
-Evidence recall (SPEC E12) knows reads and the scratchpad alone and stays 0 there.
+stored, so the prompt that the answer was based on is what counts, and because it contains documents word for word,
+exactly: a piece that it held is *retrieved*, any other *not shown* (for example because the context was too small).
+Evidence recall (SPEC E12) counts only reads and the scratchpad and stays 0 there.
 
 The cause of a failure, the first that holds:
 
-1. ``not answered``: no answer was given that counts (the steps ran out, the read limit closed the question, or under
-   ``preset="released"`` one action gave several answers). This is certain, and no memory would have helped. As certain
-   is ``not erased``: the answer did not count, since memory kept what the stream asked to be erased (SPEC D9);
-2. ``never stored``, 3. ``stored then lost``, 4. ``stored but not retrieved``: the fate of some piece. The earliest
-   broken link counts, since mending a later one would not have been enough; without a memory ``not shown``;
+1. ``not answered``: there was no answer that counts (the steps ran out, the read limit closed the question, or under
+   ``preset="released"`` one action gave several answers). This is certain, and memory could not have helped. Equally
+   certain is ``not erased``: the answer did not count, since memory kept what the stream asked to erase (SPEC D9);
+2. ``never stored``, 3. ``stored then lost``, 4. ``stored but not retrieved``: the fate of a piece. The earliest
+   broken link counts, since repairing a later one would not have been enough; without a memory ``not shown``;
 5. ``retrieved but answered wrong``: every piece was seen (also if the question has no evidence).
 """
 
@@ -39,15 +39,15 @@ from atommem_gym.traces.record import CAUSES, NOT_ERASED, Cause, EpisodeTrace, S
 
 Fate = Literal["retrieved", "stored but not retrieved", "stored then lost", "never stored", "not shown"]
 Pieces: TypeAlias = frozenset[int]
-"""Which of the episode's distinct pieces of evidence."""
+"""Numbers of the episode's distinct pieces of evidence."""
 
 
 def failure_causes(trace: EpisodeTrace, scores: Sequence[float] | None = None) -> tuple[Cause | None, ...]:
-    """The cause of each question's failure, ``None`` for those that scored 1.
+    """The cause of each question's failure; ``None`` for questions that scored 1.
 
     Args:
         trace: A finished episode.
-        scores: One a question, by default what the environment's own reward gave.
+        scores: One per question; by default those of the episode's own reward.
     """
     answers = trace.metrics["answers"]
     scored = [answer["score"] for answer in answers] if scores is None else scores
@@ -60,7 +60,7 @@ def failure_causes(trace: EpisodeTrace, scores: Sequence[float] | None = None) -
 
 
 def evidence_fates(trace: EpisodeTrace) -> tuple[tuple[Fate, ...], ...]:
-    """How far each piece of evidence of ``trace`` got: a tuple for each question, in the order of its ``evidence``."""
+    """How far each piece of evidence got: for each question of ``trace`` a tuple in the order of its ``evidence``."""
     pieces = list(dict.fromkeys(piece for question in trace.questions for piece in question.evidence))
     journey = _Journey(trace, pieces)
     numbers = {piece: i for i, piece in enumerate(pieces)}
@@ -71,7 +71,7 @@ def evidence_fates(trace: EpisodeTrace) -> tuple[tuple[Fate, ...], ...]:
 
 
 def closing_steps(trace: EpisodeTrace) -> tuple[int, ...]:
-    """The step (from 0) at which each question closed; the last one for those that the end closed.
+    """The step (from 0) that closed each question; the last step for questions that the end closed.
 
     Every executed answer and every read over the limit closes the next question (SPEC E3).
     """
@@ -81,7 +81,7 @@ def closing_steps(trace: EpisodeTrace) -> tuple[int, ...]:
 
 
 def closings(step: StepTrace) -> int:
-    """How many questions a step's action closed."""
+    """How many questions the action of a step closed."""
     return sum(
         (operation.kind == "answer" and operation.outcome != "rejected") or operation.reason == "read_limit"
         for operation in step.operations
@@ -93,7 +93,7 @@ def _cause(closed: str, fates: Sequence[Fate]) -> Cause:
         return NOT_ERASED
     if closed != "answered":
         return "not answered"
-    # In the order of an episode's life the earliest broken link comes first.
+    # CAUSES has the order of an episode, so the earliest broken link comes first.
     return next((link for link in CAUSES if link in fates), "retrieved but answered wrong")
 
 
@@ -102,7 +102,7 @@ def _has_memory(trace: EpisodeTrace) -> bool:
 
 
 class _Journey:
-    """Where the pieces of evidence were, step by step; one pass over the record."""
+    """Follows the pieces of evidence step by step, in one pass over the trace."""
 
     def __init__(self, trace: EpisodeTrace, pieces: list[Evidence]) -> None:
         self._pieces = pieces
@@ -112,9 +112,9 @@ class _Journey:
         questions = range(len(trace.questions))
         self._retrieved: list[set[int]] = [set() for _ in questions]
         self._ever: list[Pieces] = [frozenset() for _ in questions]
-        """Stored at any time until the question closed."""
+        """For each question, the pieces stored at any time until it closed."""
         self._left: list[Pieces] = [frozenset() for _ in questions]
-        """Stored when it closed."""
+        """For each question, the pieces stored when it closed."""
         if self._has_memory:
             self._follow_memory(trace)
             self._follow_observations(trace)
@@ -122,7 +122,7 @@ class _Journey:
             self._look_at_prompts(trace)
 
     def fate(self, question: int, piece: int) -> Fate:
-        """How far a piece got on its way to a question's answer."""
+        """The fate of a piece for a question."""
         if piece in self._retrieved[question]:
             return "retrieved"
         if not self._has_memory:
@@ -164,14 +164,14 @@ class _Journey:
                     self._retrieved[question] |= notes
 
     def _look_at_prompts(self, trace: EpisodeTrace) -> None:
-        """What the prompt of the step that closed a question held; an agent that has none saw the chunk."""
+        """The pieces in the prompt of the step that closed a question; an agent without prompts saw the chunk."""
         for seen, number in zip(self._retrieved, self._closed_at, strict=True):
             step = trace.steps[number]
             texts = [step.observation["chunk"]] if step.messages is None else [one["content"] for one in step.messages]
             seen |= {i for text in texts for i, there in enumerate(held(self._pieces, text)) if there}
 
     def _in(self, text: str) -> Pieces:
-        """The pieces that a text holds; texts recur, so each is looked at once."""
+        """The pieces that a text holds; cached, since texts recur."""
         found = self._held.get(text)
         if found is None:
             found = frozenset(i for i, piece in enumerate(self._pieces) if holds(piece, text) or suggests(piece, text))

@@ -1,4 +1,4 @@
-"""Between records and JSON: a strict reader that says which field is wrong, and text that survives every round trip."""
+"""Converts traces to JSON and back: a strict reader that names the wrong field, and lossless text."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ _NOT_JSON = (
     *(bytes, bytearray, decimal.Decimal, uuid.UUID),
     *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta),
 )
-"""What msgspec would write as a text, which no reader could tell from one."""
+"""Types that msgspec would write as texts, which a reader could not tell from texts."""
 _LEAVES = frozenset({str, int, float, bool, type(None)})
 MOST_SHOWN = 200
-"""Characters of a field's name or place in a message; a file may come from anywhere."""
+"""Most characters of a field's name or place in a message, since a file may come from anywhere."""
 _PLACE = re.compile(r"(?P<what>.*?)(?: - at `\$\.?(?P<path>.*)`)?", re.DOTALL)
 _STEPS = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 
 
 def plain(value: object) -> Json:
-    """A value as JSON has it: arrays and tuples as lists, NumPy numbers as Python's.
+    """Convert a value to JSON values: arrays and tuples to lists, NumPy numbers to Python's.
 
-    JSON cannot tell two surrogates side by side from the character that they form, so text gets the character.
+    JSON cannot distinguish a pair of surrogates from the character that they form, so text gets the character.
 
     >>> plain({"progress": np.array([1, 9]), "score": np.float64(0.5)})
     {'progress': [1, 9], 'score': 0.5}
@@ -46,7 +46,7 @@ def plain(value: object) -> Json:
         return _SPLIT_PAIR.sub(_joined, value)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise TraceError(f"{value} is no JSON number; a record holds finite numbers only")
+            raise TraceError(f"{value} is not a JSON number; a record holds finite numbers only")
         return float(value)
     if isinstance(value, (np.ndarray, np.generic)):
         return plain(value.tolist())
@@ -60,7 +60,7 @@ def plain(value: object) -> Json:
 
 
 def to_json(record: object) -> Json:
-    """A record, or something that holds records, as JSON values; tuples stay tuples, which JSON writes as lists.
+    """Convert a trace, or an object with parts of traces, to JSON values; tuples stay, which JSON writes as lists.
 
     Raises:
         TraceError: something in it has no JSON form.
@@ -74,10 +74,10 @@ def to_json(record: object) -> Json:
 
 
 def dumps(trace: EpisodeTrace) -> str:
-    """A trace as one line of ASCII: no reader can stumble over U+2028, NUL or half a surrogate pair.
+    """Write a trace as one line of ASCII, so that U+2028, NUL and lone surrogates do no harm.
 
     Raises:
-        TraceError: something in it has no JSON form, or its version does not know a field that it has.
+        TraceError: something in it has no JSON form, or it has a field that its version does not know.
     """
     values = to_json(trace)
     for part, names in _parts(values):
@@ -92,22 +92,22 @@ def dumps(trace: EpisodeTrace) -> str:
 
 
 def loads(line: str | bytes, where: str = "the record") -> EpisodeTrace:
-    """The trace of a line.
+    """Read a trace from a line.
 
     Args:
         line: What :func:`dumps` wrote, in this version or an earlier one of ``READ_VERSIONS``.
-        where: File and line, for messages.
+        where: The file and line, for messages.
 
     Raises:
-        TraceError: the line is not JSON, not a record, or a record of a version that this package does not read.
+        TraceError: the line is not JSON, not a trace, or a trace of a version that this package does not read.
     """
     try:
         value = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise TraceError(f"{where} is no JSON ({error}); every line must be one episode") from error
+        raise TraceError(f"{where} is not JSON ({error}); every line must be one episode") from error
     if not isinstance(value, dict) or "version" not in value or "steps" not in value:
         raise TraceError(
-            f"{where} is no record of an episode: it has no version and steps; `atommem run` writes others"
+            f"{where} is not a record of an episode: it has no version and steps; `atommem run` writes others"
         )
     version = value["version"]
     if type(version) is not int or version not in READ_VERSIONS:
@@ -119,14 +119,14 @@ def loads(line: str | bytes, where: str = "the record") -> EpisodeTrace:
         trace = msgspec.convert(value, EpisodeTrace)
     except msgspec.ValidationError as error:
         raise TraceError(
-            f"{where} is no record of version {version}: {_mismatch(value, str(error))}; it was changed by hand?"
+            f"{where} is not a record of version {version}: {_mismatch(value, str(error))}; was it changed by hand?"
         ) from None
     _check_version(value, where)
     return trace
 
 
 def _parts(values: dict[str, Json]) -> Iterator[tuple[dict[str, Json], tuple[str, ...]]]:
-    """The parts of a record that may have fields of version 2, each with the names of these."""
+    """The parts of a trace that may have fields of version 2, each with the names of these fields."""
     yield values, SINCE_2["episode"]
     for held in ("questions", "steps"):
         for part in values[held]:
@@ -134,20 +134,20 @@ def _parts(values: dict[str, Json]) -> Iterator[tuple[dict[str, Json], tuple[str
 
 
 def _check_version(values: dict[str, Json], where: str) -> None:
-    """Refuse fields of version 2 in a record that says it is of version 1."""
+    """Refuse fields of version 2 in a trace of version 1."""
     if values["version"] >= 2:
         return
     for part, names in _parts(values):
         for name in names:
             if name in part:
                 raise TraceError(
-                    f"{where} is no record of version 1: it has the field {name!r}, which came with version 2; "
+                    f"{where} is not a record of version 1: it has the field {name!r}, which came with version 2; "
                     f"give it version={TRACE_VERSION}"
                 )
 
 
 def _check(held: Iterable[object]) -> None:
-    """Refuse values that JSON has not, and keys that it would turn into texts."""
+    """Refuse values that JSON does not have, and keys that are not texts."""
     for value in held:
         kind = type(value)
         if kind in _LEAVES:
@@ -164,7 +164,7 @@ def _check(held: Iterable[object]) -> None:
 
 
 def _mismatch(value: Json, error: str) -> str:
-    """What msgspec found wrong, with the value that is there.
+    """The error of msgspec, with the value that is wrong.
 
     >>> _mismatch({"steps": [{"reward": "high"}]}, "Expected `float`, got `str` - at `$.steps[0].reward`")
     "steps[0].reward = 'high': Expected `float`, got `str`"
@@ -187,12 +187,12 @@ def _writer(value: dict[str, Any]) -> str:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _key(key: object) -> str:
     if not isinstance(key, str):
-        raise TraceError(f"the key {key!r} is no text; JSON objects have text keys only")
+        raise TraceError(f"the key {key!r} is not a string; keys of JSON objects are strings")
     return _SPLIT_PAIR.sub(_joined, key)
 
 

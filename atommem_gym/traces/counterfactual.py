@@ -1,7 +1,7 @@
-"""What an operation was worth: a recorded episode again, with that operation left out or changed (SPEC M14, R7).
+"""The value of an operation: a recorded episode is replayed with that operation left out or changed (SPEC M14, R7).
 
-The episode is played again once, as recorded; at the steps in question it is forked, and only the rest of a branch is
-played. So nothing is estimated: each number is the reward of an episode.
+The episode is replayed once; it is forked at the steps in question, and only the rest of each branch is
+played. Nothing is estimated: each number is the reward of an episode.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ __all__ = ["Counterfactual", "Edit", "counterfactuals"]
 
 
 class Player(Protocol):
-    """Who goes on in a branch, such as a scripted agent (``atommem_gym.agents.Agent``)."""
+    """An agent that plays a branch to its end, for example a scripted one (``atommem_gym.agents.Agent``)."""
 
     def reset(self, episode: Episode, seed: int) -> None:
-        """Get ready for an episode."""
+        """Prepare for an episode."""
         ...
 
     def act(self, observation: Observation) -> str:
@@ -48,43 +48,46 @@ class Player(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an episode ended."""
+    """The end of an episode."""
 
     reward: float | None
-    """The sum over its steps; ``None`` if only somebody could tell who is not asked, see ``unknown``."""
+    """The sum of its rewards; ``None`` if it depends on a scorer or reader that is not called, see ``unknown``."""
     steps: int
+    """Number of steps."""
     answers: tuple[tuple[str, str, float], ...] = ()
-    """Of each question its id, the answer that it got, and its score."""
+    """For each question its id, its answer, and its score."""
     unknown: str = ""
-    """Why there is no reward."""
+    """Why the reward is unknown; empty if it is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counterfactual:
-    """One operation of an episode, and how the episode ends with it and without it."""
+    """One operation of an episode, and the ends of the episode with and without it."""
 
     step: int
+    """The step, from 1."""
     operation: int
     """Its position in the action, from 1."""
     kind: str
+    """The kind of the operation."""
     text: str | None
-    """What it said: its text, or the query of a read."""
+    """The text of the operation, or the query of a read."""
     id: int | None
-    """What an update or delete names."""
+    """The id in an update or delete."""
     entry_id: int | None
     """The entry that it created, updated or deleted."""
     outcome: str
     """``applied``, ``cut`` or ``rejected``."""
     change: Mapping[str, Json] | None
-    """What was changed; ``None`` if it was left out."""
+    """The new values of its fields; ``None`` if it was left out."""
     kept: Ending
-    """With the operation as it was recorded."""
+    """The end with the operation as recorded."""
     other: Ending
-    """Without it, or with it changed."""
+    """The end without it, or with it changed."""
 
     @property
     def difference(self) -> float | None:
-        """What the operation earned: the reward with it, less the reward without it; ``None`` if one is unknown."""
+        """The reward with the operation minus the reward without it; ``None`` if one of them is unknown."""
         if self.kept.reward is None or self.other.reward is None:
             return None
         return self.kept.reward - self.other.reward
@@ -97,13 +100,13 @@ def counterfactuals(
     replayer: Replayer | None = None,
     agent: Callable[[], Player] | None = None,
 ) -> Generator[Counterfactual, None, None]:
-    """What the episode's reward would have been without some of its operations, one after the other.
+    """Replay an episode without some of its operations, one after another, and yield how it ends.
 
-    A branch shares all up to the operation's step with the episode, executes that step's action without the operation
-    (or with it changed), and goes on with the recorded actions, or with an agent. Recorded updates and deletes mean the
-    entries that they meant (:class:`~atommem_gym.traces.intervention.RecordedActions`); where the record has no
-    action left, the branch goes on with empty ones. Where an agent goes on, it does so with the operation, too:
-    ``kept`` is then the ending of that branch. It has seen the episode from its beginning.
+    A branch shares everything up to the operation's step, executes the action of that step without the operation
+    (or with it changed), and continues with recorded actions or with an agent. Recorded updates and deletes refer to
+    the same entries (:class:`~atommem_gym.traces.intervention.RecordedActions`); when the trace has no
+    action left, the branch continues with empty ones. If an agent continues, it also plays a branch with the operation:
+    ``kept`` is then the end of that branch. The agent sees the episode from its beginning.
 
     >>> from atommem_gym.traces.examples import example_trace
     >>> [(one.kind, one.difference) for one in counterfactuals(example_trace())][-2:]
@@ -111,13 +114,13 @@ def counterfactuals(
 
     Args:
         trace: The record.
-        edits: Which operations; by default each is left out in turn.
-        replayer: Makes the environment, see there for what it takes from a record; by default one without overrides.
-        agent: Makes who goes on, a new one for each branch; by default the record does.
+        edits: The operations to leave out or change; by default each is left out in turn.
+        replayer: Makes the environment; by default a :class:`Replayer` without overrides.
+        agent: Makes the agent that plays each branch; by default the recorded actions are played.
 
     Raises:
-        TraceError: there is no such operation, or the episode does not play as it was recorded.
-        ConfigError: a change is wrong.
+        TraceError: there is no such operation, or the replay differs from the trace.
+        ConfigError: a change is invalid.
         DatasetUnavailableError, StoreError, EmbedderError: the environment cannot be made again.
     """
     chosen = all_operations(trace) if edits is None else list(edits)
@@ -143,7 +146,7 @@ def _all_played(
         _refuse(trace, next(played))
         base: Any = env.unwrapped
         (origin,) = base.fork(1)
-        # Also where the caller stops asking, or is interrupted.
+        # Closed also if the caller stops iterating or is interrupted.
         with closing(origin):
             steps = _played_steps(trace, base, played)
             if replayer.wrong_ids:
@@ -156,7 +159,7 @@ def _all_played(
 
 
 def _played_steps(trace: EpisodeTrace, env: Any, played: Iterator[Difference | None]) -> list[PlayedStep]:
-    """Plays the whole record."""
+    """Replay the whole trace."""
     steps = []
     for _ in trace.steps:
         state = env.episode.state
@@ -176,7 +179,7 @@ def _refuse(trace: EpisodeTrace, difference: Difference | None) -> None:
 
 
 class _Seat:
-    """The running episode as an agent sees it: it moves with the agent from the shared past into a branch."""
+    """The episode that an agent sees; it moves with the agent from the shared past into a branch."""
 
     def __init__(self, player: Player, origin: Any, seed: int) -> None:
         self._episode = origin.episode
@@ -187,17 +190,17 @@ class _Seat:
         return getattr(self._episode, name)
 
     def move(self, env: Any) -> Player:
-        """Go on in this environment."""
+        """Continue in this environment."""
         self._episode = env.episode
         return self.player
 
 
 class _Branches:
-    """Walks through an episode that plays as it was recorded, and plays the branches to their ends.
+    """Walks through a replayed episode and plays the branches to their ends.
 
     Args:
         trace: The record.
-        played: Its steps.
+        played: The replayed steps.
         origin: The environment, just reset.
         agent: See :func:`counterfactuals`.
     """
@@ -211,7 +214,7 @@ class _Branches:
         self._agent = agent
 
     def all(self, chosen: _Chosen) -> Iterator[Counterfactual]:
-        """The branches in the order of their steps."""
+        """Play the branches in the order of their steps."""
         trace, origin = self._trace, self._origin
         due: dict[int, list[tuple[Edit, Operation | None]]] = {}
         for edit, other in sorted(chosen, key=lambda one: (one[0].step, one[0].operation)):
@@ -236,13 +239,13 @@ class _Branches:
         return [_Seat(self._agent(), self._origin, self._trace.seed) for _ in range(many)]
 
     def _kept(self, number: int, ready: list[_Seat]) -> Ending:
-        """The ending with all operations of a step."""
+        """The end with all operations of a step."""
         if self._agent is None:
             return Ending(self._trace.reward, len(self._trace.steps), _answers(self._trace.metrics))
         return self._branch(number, None, None, ready)
 
     def _branch(self, number: int, position: int | None, other: Operation | None, ready: list[_Seat]) -> Ending:
-        """Play a branch that parts at a step."""
+        """Play a branch that begins at a step."""
         trace = self._trace
         (fork,) = self._origin.fork(1)
         with closing(fork):

@@ -1,4 +1,4 @@
-"""The first place at which two JSON values differ, so that a person sees it at once in pages of text."""
+"""Finds the first place at which two JSON values differ, and shows it in one line."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import Any
 from atommem_gym.traces.record import Json
 
 CONTEXT = 40
-"""Characters shown on either side of the place where two texts part."""
+"""Characters shown on either side of the place where two texts begin to differ."""
 _ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One value, as it was recorded and as it is now."""
+    """A value that differs between the recorded and the replayed episode."""
 
     step: int
-    """From 1; 0 for the reset and for what does not belong to a step."""
+    """The step, from 1; 0 for the reset and everything that belongs to no step."""
     path: str
-    """Where, such as ``info.applied.create``."""
+    """The place of the value, for example ``info.applied.create``."""
     recorded: str
-    """The part that differs, as text."""
+    """The recorded value, or the part of it that differs, as text."""
     replayed: str
+    """The same of the replayed value."""
 
     @property
     def line(self) -> str:
-        """One line for a log."""
+        """The difference in one line."""
         where = f"step {self.step}" if self.step else "the beginning"
         return f"{where}: {self.path}: recorded {self.recorded}, replayed {self.replayed}"
 
@@ -35,17 +36,17 @@ class Difference:
 def first_difference(
     recorded: Json, replayed: Json, *, step: int = 0, path: str = "", tolerance: float = 0.0
 ) -> Difference | None:
-    """Where two JSON values differ first, ``None`` if nowhere.
+    """The first difference between two JSON values; ``None`` if there is none.
 
     >>> first_difference({"n": 1, "notes": ["new", "old"]}, {"n": 1, "notes": ["new", "odd"]}, step=2).line
     "step 2: notes[1]: recorded 'old' (from character 1), replayed 'odd' (from character 1)"
 
     Args:
-        recorded: The one.
-        replayed: The other.
-        step: Goes into the difference.
-        path: Of these values, the start of the difference's path.
-        tolerance: How far two numbers with a fraction may be apart.
+        recorded: The recorded value.
+        replayed: The replayed value.
+        step: The ``step`` of the difference.
+        path: The path of these values, with which the path of the difference begins.
+        tolerance: The largest difference between two floats that counts as equal.
     """
     found = next(_differences(recorded, replayed, path, tolerance), None)
     if found is None:
@@ -67,7 +68,7 @@ def _differences(one: Any, other: Any, path: str, tolerance: float) -> Iterator[
             first, second = (values[i] if i < len(values) else _ABSENT for values in (one, other))
             yield f"{path}[{i}]", first, second
     elif isinstance(one, float) and isinstance(other, float):
-        # Written so that what is no number at all differs from everything.
+        # Written so that NaN differs from everything.
         if not (one == other or abs(one - other) <= tolerance):
             yield path, one, other
     elif type(one) is not type(other) or one != other:

@@ -1,4 +1,4 @@
-"""What makes an environment again where no Gymnasium id does: the keyword arguments that its config stands for."""
+"""The keyword arguments from which an environment can be made again if it has no Gymnasium id."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 from atommem_gym.config import EnvConfig
 
 CUSTOM_ID = "AtomMem-Custom"
-"""In place of a Gymnasium id where an environment was made over custom items, or its id is not known."""
+"""The id in traces of environments that were made over custom items or whose id is not known."""
 
 
 def config_keywords(config: EnvConfig) -> dict[str, Any]:
-    """The keyword arguments of a config, without those that are as its preset has them anyway.
+    """The keyword arguments of a configuration that its preset does not imply.
 
-    An explicit value that equals the package's default is kept where the preset says otherwise. A task's own keyword
-    arguments, which made the items, are left out: an environment over given items knows none of them.
+    A value that equals the package's default is kept if the preset implies another one. A task's own keyword
+    arguments, which made the items, are left out, since an environment over given items does not take them.
 
     >>> config = EnvConfig.from_keywords({"preset": "released", "max_steps": None, "top_k": 6})
     >>> sorted(config_keywords(config).items())

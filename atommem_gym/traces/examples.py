@@ -1,4 +1,4 @@
-"""A small real record for documentation and tests: made by playing, not written by hand."""
+"""A small trace for documentation and tests, recorded by playing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEYWORDS: dict[str, Any] = {"num_docs": 8, "chunk_tokens": 280, "store": "numpy"
 
 
 def example_trace(index: int = 3) -> EpisodeTrace:
-    """An episode of a player that notes the beginning of every chunk, reads once, and does not know the answer.
+    """The trace of an agent that stores the beginning of each chunk, reads once, and does not know the answer.
 
     >>> trace = example_trace()
     >>> trace.causes, trace.steps[0].operations[0].entry_id

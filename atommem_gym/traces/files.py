@@ -1,4 +1,4 @@
-"""Files of episodes: appended whole, one flush an episode, read one at a time, and safe against being killed."""
+"""Files of traces: appended atomically, one flush per episode, read one at a time, and safe against a kill."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _REMEDY = "try again, or name another file"
 
 
 class TraceWriter:
-    """Appends episodes to a file, whose suffix says how: ``.jsonl``, ``.jsonl.gz`` or ``.parquet``.
+    """Appends traces to a file, whose suffix decides the format: ``.jsonl``, ``.jsonl.gz`` or ``.parquet``.
 
-    An episode has left the process when :meth:`write` returns (it survives a kill, not a power cut: nothing is synced).
-    If the file ends in a torn record, because an earlier writer was killed, that is cut away first, and the log says
-    so. One writer has a file at a time. Parquet has its index at the end: such a file is written beside its place and
-    moved there by :meth:`close`, so what must survive a kill is written as JSONL.
+    A trace has left the process when :meth:`write` returns (it survives a kill but not a power cut: nothing is synced).
+    If the file ends in a torn record because an earlier writer was killed, it is cut away first, and the log says
+    so. A file has one writer at a time. Parquet has its index at the end, so it is written to a temporary file and
+    moved into place by :meth:`close`; traces that must survive a kill are written as JSONL.
 
     Args:
-        path: The file; it is made if it is not there, its folder is not.
+        path: The file. It is made if it does not exist; its folder must exist.
 
     Example:
         >>> import tempfile
@@ -45,7 +45,7 @@ class TraceWriter:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.written = 0
-        """Episodes that this writer has appended."""
+        """Number of episodes that this writer has appended."""
         self._lines: JsonLines | None = None
         self._table: ParquetTraces | None = None
         if suffix(self.path) != ".parquet":
@@ -61,14 +61,14 @@ class TraceWriter:
 
     @property
     def torn_bytes(self) -> int:
-        """How much of a torn record it has cut away."""
+        """Bytes of a torn record that it has cut away."""
         return 0 if self._lines is None else self._lines.torn_bytes
 
     def write(self, trace: EpisodeTrace) -> None:
-        """Append an episode, whole or not at all.
+        """Append a trace, completely or not at all.
 
         Raises:
-            TraceError: the record holds something that JSON has not, or the file cannot be written.
+            TraceError: the trace holds a value without a JSON form, or the file cannot be written or is closed.
         """
         line = dumps(trace)
         if self._lines is not None:
@@ -83,7 +83,11 @@ class TraceWriter:
         self.written += 1
 
     def close(self) -> None:
-        """Finish the file; closing twice is not an error."""
+        """Finish the file. Closing twice does nothing.
+
+        Raises:
+            TraceError: the file cannot be written.
+        """
         if self._lines is not None:
             self._lines.close()
         table, self._table = self._table, None
@@ -103,15 +107,15 @@ class TraceWriter:
 
 
 def read_traces(path: str | Path) -> Iterator[EpisodeTrace]:
-    """The episodes of a file, one after the other; memory holds one at a time (of Parquet a row group).
+    """Read the traces of a file one after another; memory holds one at a time (of Parquet one row group).
 
-    A last record without its end is what a killed writer left: it is skipped, and the log says so.
+    A torn last record, left by a killed writer, is skipped, and the log says so.
 
     Args:
         path: A file that ends in ``.jsonl``, ``.jsonl.gz`` or ``.parquet``.
 
     Raises:
-        TraceError: the file cannot be read, or a line is not a record of this package's version; the message names it.
+        TraceError: the file cannot be read, or a line is not a trace of a known version; the message names it.
     """
     path = existing(path)
     try:
@@ -126,7 +130,7 @@ def read_traces(path: str | Path) -> Iterator[EpisodeTrace]:
 
 
 def count_traces(path: str | Path) -> int:
-    """How many episodes the file ``path`` holds, without decoding them.
+    """The number of traces in the file ``path``, without decoding them.
 
     Raises:
         TraceError: the file cannot be read.
@@ -141,12 +145,12 @@ def count_traces(path: str | Path) -> int:
 
 
 def write_traces(path: str | Path, traces: Iterable[EpisodeTrace]) -> int:
-    """Write a file of just these episodes; returns how many.
+    """Write a file with exactly these traces, and return their number.
 
     Args:
-        path: The file; its ending says the form, as in :func:`read_traces`. An old one is replaced when the new one is
+        path: The file; its suffix decides the format. An existing file is replaced when the new one is
             complete, so ``traces`` may be read from it.
-        traces: The episodes; one at a time is in memory.
+        traces: The traces; one at a time is in memory.
 
     Raises:
         TraceError: see :class:`TraceWriter`.
@@ -168,10 +172,10 @@ def write_traces(path: str | Path, traces: Iterable[EpisodeTrace]) -> int:
 
 
 def suffix(path: Path) -> str:
-    """Which of ``SUFFIXES`` a file has.
+    """The suffix of a file, one of ``SUFFIXES``.
 
     Raises:
-        TraceError: none.
+        TraceError: it has another suffix.
     """
     for one in SUFFIXES:
         if path.name.endswith(one):
@@ -180,10 +184,10 @@ def suffix(path: Path) -> str:
 
 
 def existing(path: str | Path) -> Path:
-    """A file of traces that is there.
+    """Check that a path is an existing file of traces, and return it.
 
     Raises:
-        TraceError: it is a folder, is not there, or holds something else by its name; the message says what to name.
+        TraceError: it is a folder, does not exist, or has the name of another file; the message says what to name.
     """
     path = Path(path)
     if path.is_dir():
@@ -202,12 +206,12 @@ def existing(path: str | Path) -> Path:
 
 
 def is_traces(path: Path) -> bool:
-    """Whether a file's name says that it holds traces."""
+    """Whether a file has one of ``SUFFIXES``."""
     return path.name.endswith(SUFFIXES)
 
 
 _ROWS = ("results.jsonl", "failures.jsonl", "sessions.jsonl", "closed_book.jsonl")
-"""What an evaluation writes beside its plan and its traces."""
+"""Files that an evaluation writes beside its plan and its traces."""
 
 
 def _lines(path: Path) -> Iterator[bytes]:

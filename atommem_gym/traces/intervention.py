@@ -1,4 +1,4 @@
-"""Recorded actions in a branch: an operation is left out or changed, and ids mean the entries that they meant."""
+"""Plays recorded actions in a branch with one operation left out or changed; ids keep the entries they meant."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ _FIELDS: Mapping[str, tuple[str, ...]] = {
     "scratchpad": ("text",),
     "answer": ("text",),
 }
-"""What an operation of each kind says, as records name it."""
+"""The fields of each kind of operation, with their names in traces."""
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One operation of a record, to be left out or changed."""
+    """One operation of a trace, to be left out or changed."""
 
     step: int
-    """From 1."""
+    """The step, from 1."""
     operation: int
     """Its position in the action, from 1."""
     change: Mapping[str, Json] | None = None
-    """Fields of the operation that get another value: ``kind``, ``text``, ``query``, ``id``; ``None`` leaves it out."""
+    """New values of fields of the operation: ``kind``, ``text``, ``query``, ``id``; ``None`` leaves it out."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlayedStep:
-    """What a step of the record did when it was played again; a record does not hold all of it."""
+    """What the trace does not hold of a step, found when the step was replayed."""
 
     addressable: tuple[int, ...]
     """Ids that the observation showed, best first."""
     next_id: int
-    """Of the memory, before the step."""
+    """The next id of the memory before the step."""
     outcomes: Mapping[int, OperationOutcome]
-    """By position, from 1."""
+    """The results of the operations, by position from 1."""
 
 
 def recorded_operation(trace: EpisodeTrace, edit: Edit) -> OperationTrace:
-    """The operation of a record that an edit names.
+    """The operation of a trace that an edit names.
 
     Raises:
-        TraceError: there is none.
+        TraceError: there is no such operation.
     """
     steps = len(trace.steps)
     if not 1 <= edit.step <= steps:
@@ -66,7 +66,7 @@ def recorded_operation(trace: EpisodeTrace, edit: Edit) -> OperationTrace:
 
 
 def all_operations(trace: EpisodeTrace) -> list[Edit]:
-    """Each operation of a record, to be left out."""
+    """An edit that leaves out each operation of a trace, one per operation."""
     return [
         Edit(number, one.position)
         for number, step in enumerate(trace.steps, 1)
@@ -76,7 +76,7 @@ def all_operations(trace: EpisodeTrace) -> list[Edit]:
 
 
 def changed(recorded: OperationTrace, change: Mapping[str, Json]) -> Operation:
-    """A recorded operation with other values in some of its fields.
+    """A recorded operation with new values in some fields.
 
     >>> changed(OperationTrace("create", 1, "applied", text="a fact"), {"text": "another"})
     Create(text='another')
@@ -84,7 +84,7 @@ def changed(recorded: OperationTrace, change: Mapping[str, Json]) -> Operation:
     Update(id=3, text='a fact')
 
     Raises:
-        ConfigError: there is no such field or kind, or a value is wrong or missing.
+        ConfigError: a field or kind does not exist, or a value is invalid or missing.
     """
     kind = change.get("kind", recorded.kind)
     if kind not in KINDS:
@@ -108,18 +108,17 @@ def changed(recorded: OperationTrace, change: Mapping[str, Json]) -> Operation:
 
 
 class RecordedActions:
-    """An intervention that carries out recorded actions in a branch, one operation of them left out or changed.
+    """An intervention that plays recorded actions in a branch, with one operation left out or changed.
 
-    An update or delete means the entry that it meant in the record, whatever its id is in the branch: a create that is
-    left out gives its id to the next one. What it meant may not be there, or not in sight; then it is rejected as it
-    would be for anybody.
+    An update or delete refers to the same entry as in the trace, whatever its id in the branch: if a create is left
+    out, the next one gets its id. If that entry does not exist or is not visible, the operation is rejected as usual.
 
     Args:
-        episode: Of the branch, at the step at which it parts.
-        played: All steps of the record.
+        episode: The episode of the branch, at the step at which it begins.
+        played: All steps of the trace.
         first: The number of that step.
-        position: Of the operation; ``None`` changes nothing.
-        other: What is executed in its place, if anything.
+        position: The position of the operation, from 1; ``None`` changes nothing.
+        other: The operation to execute in its place; ``None`` leaves it out.
     """
 
     def __init__(
@@ -136,20 +135,20 @@ class RecordedActions:
         self._position = position
         self._other = other
         self._shared = played[first - 1].next_id
-        """Ids below it are those of the shared past."""
+        """Ids below this one belong to the shared past."""
         self._ids: dict[int, int | None] = {}
-        """By their ids in the record, the entries that both created since then."""
+        """Ids of later entries in the trace to their ids in the branch; ``None`` if it did not create them."""
         self._new = 0
 
     def operations(self, said: list[Operation | Invalid]) -> list[Operation | Invalid]:
-        """What is executed in place of what the record's action says."""
+        """The operations to execute in place of those of the recorded action."""
         self._new = self._episode.state.memory.next_id
         if self._position is None:
             return said
         return [*said[: self._position - 1], *([self._other] if self._other else []), *said[self._position :]]
 
     def addressed(self, step: Step, position: int, operation: Update | Delete) -> int | None:
-        """The branch's id of the entry that the operation means in the record."""
+        """The id in the branch of the entry that the operation refers to in the trace."""
         self._note(step.outcomes)
         named: int | None = operation.id
         if self._episode.config.dialect == "released":
@@ -158,10 +157,10 @@ class RecordedActions:
         return named if named is None or named < self._shared else self._ids.get(named)
 
     def took(self, outcomes: Sequence[OperationOutcome]) -> None:
-        """Go on with the record's next step.
+        """Continue with the next recorded step.
 
         Args:
-            outcomes: What became of this one in the branch.
+            outcomes: The results of this step's operations in the branch.
         """
         if self._number <= len(self._played):
             self._note(outcomes)
@@ -169,7 +168,7 @@ class RecordedActions:
         self._position = self._other = None
 
     def _note(self, outcomes: Sequence[OperationOutcome]) -> None:
-        """Note which entries of the branch are those that the record's step created."""
+        """Note which entries of the branch correspond to those that the recorded step created."""
         recorded = self._played[self._number - 1]
         for outcome in outcomes:
             then = recorded.outcomes.get(self._recorded_position(outcome.position))
@@ -181,12 +180,12 @@ class RecordedActions:
                 self._ids[then.entry_id] = outcome.entry_id if made else None
 
     def _recorded_position(self, position: int) -> int:
-        """The position in the record's action of an operation of the branch's."""
+        """The position in the recorded action of an operation of the branch."""
         return position + (self._position is not None and self._other is None and position >= self._position)
 
 
 def _listed(numbers: Sequence[int], most: int = 12) -> str:
-    """Different numbers in a row, the first ones of many.
+    """The first ``most`` different numbers, separated by commas.
 
     >>> _listed([1, 1, 2, 4], most=2)
     '1, 2, …'

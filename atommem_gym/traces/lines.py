@@ -1,4 +1,4 @@
-"""What the lines of a file of episodes begin with, by which it is told from other files."""
+"""Recognises files of traces by the beginning of their first line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,15 @@ _START = b'{"version":'
 
 
 def check_head(path: Path, head: bytes) -> None:
-    """Refuse a file that does not hold records, before anything is appended to it or cut."""
+    """Refuse a file that does not hold traces, before anything is appended to it or cut.
+
+    Args:
+        path: The file, for messages.
+        head: Its first bytes.
+
+    Raises:
+        TraceError: it holds something else, or traces of another version.
+    """
     found = _HEAD.match(head)
     if found is not None and int(found[1]) not in READ_VERSIONS:
         raise TraceError(

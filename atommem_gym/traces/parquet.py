@@ -1,4 +1,4 @@
-"""Records as Parquet: the JSON of each beside the columns that one sorts and filters by."""
+"""Traces as Parquet: the JSON of each, and columns to sort and filter by."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ SCHEMA = pa.schema(
         "record": pa.large_string(),
     }
 )
-"""``record`` is the line that a JSONL file would hold, and all that reading goes by."""
+"""The columns; ``record`` is the line of a JSONL file, and the only column that is read."""
 _GROUP_ROWS, _GROUP_BYTES = 64, 1 << 24
 
 
 class ParquetTraces:
-    """A Parquet file under way, beside its place; it goes there when it is closed.
+    """Writes a Parquet file to a temporary file, which is moved into place when it is closed.
 
     Raises:
-        TraceError: the old file at its place is none of ours, or another process writes it.
+        TraceError: the existing file does not hold traces, or another process writes it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class ParquetTraces:
             self._held = stack.pop_all()
 
     def append(self, trace: EpisodeTrace, line: str) -> None:
-        """Add an episode; ``line`` is its JSON."""
+        """Append a trace; ``line`` is its JSON."""
         self._rows.append(
             {
                 "env": _encodable(trace.env.id),
@@ -84,7 +84,7 @@ class ParquetTraces:
             self._flush()
 
     def close(self) -> None:
-        """Write the index and put the file in its place."""
+        """Write the index and move the file into place."""
         with self._held:
             self._flush()
             self._writer.close()
@@ -97,7 +97,7 @@ class ParquetTraces:
 
 
 def read_parquet(path: Path) -> Iterator[str]:
-    """The JSON of every record, one row group in memory at a time.
+    """The JSON of each trace, one row group in memory at a time.
 
     Raises:
         TraceError: the file is not a Parquet file with a column ``record``.
@@ -108,7 +108,11 @@ def read_parquet(path: Path) -> Iterator[str]:
 
 
 def count_parquet(path: Path) -> int:
-    """How many records there are."""
+    """The number of traces in a file.
+
+    Raises:
+        TraceError: the file is not a complete Parquet file.
+    """
     with _opened(path) as file:
         return int(file.metadata.num_rows)
 
@@ -126,7 +130,7 @@ def _opened(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
         raise TraceError(
-            f"{path} is no whole Parquet file ({error}); write what must survive a kill as .jsonl"
+            f"{path} is not a complete Parquet file ({error}); write what must survive a kill as .jsonl"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""The record of an episode: everything that was seen, done and decided, as frozen structs of JSON values."""
+"""The trace of an episode: everything that was seen, done and decided, as frozen structs of JSON values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from atommem_gym.records.record import Evidence
 from atommem_gym.step import Became
 
 TRACE_VERSION = 2
-"""Of the records that are made; any change of a field or of its meaning raises it."""
+"""The version of new traces; any change of a field or of its meaning raises it."""
 READ_VERSIONS = (1, 2)
-"""Of the records that are read. One of version 1 keeps its version when it is written again."""
+"""The versions that can be read. A trace of version 1 keeps its version when it is written again."""
 
 Json: TypeAlias = Any
 """``None``, ``bool``, ``int``, finite ``float``, ``str``, ``list`` or ``dict`` with ``str`` keys."""
@@ -28,13 +28,13 @@ Cause = Literal[
     "not answered",
 ]
 CAUSES: tuple[Cause, ...] = get_args(Cause)
-"""Why a question failed: what did not count, then in the order of an episode's life; so tables and plots show them."""
+"""Why a question failed, in the order of an episode, which tables and plots use too."""
 WITHOUT_MEMORY: Cause = "not shown"
-"""The one that only agents without a memory can have."""
+"""The cause that only agents without a memory can have."""
 NOT_ERASED: Cause = "not erased"
-"""The one that only questions can have whose stream asks that something be erased (SPEC D9)."""
+"""The cause that only questions can have whose stream asks to erase something (SPEC D9)."""
 SELDOM: tuple[Cause, ...] = (WITHOUT_MEMORY, NOT_ERASED)
-"""Those that tables leave out where no question has them."""
+"""The causes that tables leave out if no question has them."""
 
 
 class TraceError(AtomMemError, ValueError):
@@ -42,7 +42,7 @@ class TraceError(AtomMemError, ValueError):
 
 
 class TracePart(Struct, frozen=True, forbid_unknown_fields=True):
-    """What all parts of a record share: they are frozen, and refuse fields that they do not know.
+    """The base of all parts of a trace: frozen, and strict about unknown fields.
 
     ``msgspec.structs.replace(part, field=value)`` makes a changed copy. Fields of version 2 that are ``None`` or empty
     are left out of the line.
@@ -50,18 +50,18 @@ class TracePart(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class EnvTrace(TracePart, frozen=True):
-    """What makes the environment again."""
+    """The environment, so that it can be made again."""
 
     id: str
     """The Gymnasium id; ``AtomMem-Custom`` if the environment was made over custom items."""
     keywords: dict[str, Json]
-    """As they were given; a callable ``reward`` is named ``package.module:function``."""
+    """The keyword arguments as they were given; a callable ``reward`` is written ``package.module:function``."""
     shaping: dict[str, dict[str, Json]] = {}
-    """What was added to the reward, in the JSON form of ``atommem_gym.envs.shaping``."""
+    """Shaping terms of the reward, in the JSON form of ``atommem_gym.envs.shaping``."""
 
 
 class AgentTrace(TracePart, frozen=True):
-    """Who played."""
+    """The agent that played."""
 
     name: str
     settings: dict[str, Json] = {}
@@ -77,11 +77,11 @@ class QuestionTrace(TracePart, frozen=True):
     type: str
     evidence: tuple[Evidence, ...]
     date: str | None = None
-    """When it is asked, ISO 8601, where it says so (SPEC D8). Since version 2."""
+    """The date on which the question is asked, ISO 8601, if it states one (SPEC D8). Since version 2."""
 
     @property
     def answers(self) -> tuple[str, ...]:
-        """The answer and its aliases; an empty answer is that of a question which has none."""
+        """The answer and its aliases; a question without an answer has an empty one."""
         return (self.answer, *self.aliases)
 
 
@@ -117,7 +117,7 @@ class ScratchpadTrace(TracePart, frozen=True):
 
 
 class MemoryTrace(TracePart, frozen=True):
-    """The whole memory at the episode's beginning: empty, unless it went on with a kept one (SPEC M13)."""
+    """The whole memory at the beginning of the episode: empty, unless it continued a kept one (SPEC M13)."""
 
     entries: tuple[EntryTrace, ...] = ()
     next_id: int = 1
@@ -134,28 +134,28 @@ class MemoryDiff(TracePart, frozen=True):
     created: tuple[EntryTrace, ...] = ()
     updated: tuple[UpdateTrace, ...] = ()
     deleted: tuple[EntryTrace, ...] = ()
-    """With the text that they had before the action."""
+    """Deleted entries with their texts before the action."""
     scratchpad: ScratchpadTrace | None = None
-    """``None`` if it is as before."""
+    """The change of the scratchpad; ``None`` if it did not change."""
 
 
 class OperationTrace(TracePart, frozen=True):
-    """One operation of an action, and what became of it."""
+    """One operation of an action, and its result."""
 
     kind: str
     """``create``, ``read``, ``update``, ``delete``, ``scratchpad`` or ``answer``; ``action`` for the whole action."""
     position: int
-    """Place in the action, from 1; 0 for the action as a whole."""
+    """Its position in the action, from 1; 0 for the action as a whole."""
     outcome: Became
-    """``cut``: executed with a text cut to its limit; the position 0: the end of the action was not read."""
+    """``applied``, ``rejected``, or ``cut``: executed with a shortened text (at position 0: the action was cut)."""
     text: str | None = None
-    """Of create, update, scratchpad and answer, as written."""
+    """The text of a create, update, scratchpad or answer, as written."""
     query: str | None = None
-    """Of a read."""
+    """The query of a read."""
     id: int | None = None
-    """What an update or delete names: an entry's id, or in dialect ``released`` a place among the entries shown."""
+    """The id in an update or delete: an entry's id, or in the dialect ``released`` a position among those shown."""
     reason: str | None = None
-    """A code of ``atommem_gym.step.REASONS`` unless it was applied as it stood."""
+    """A code of ``atommem_gym.step.REASONS``; ``None`` if it was applied as written."""
     detail: str = ""
     entry_id: int | None = None
     """The entry that was created, updated or deleted."""
@@ -169,12 +169,12 @@ class CompletionTrace(TracePart, frozen=True):
     seconds: float
     finish_reason: str | None
     reasoning: str = ""
-    """What the server returned apart from the text."""
+    """Reasoning that the server returned apart from the text."""
     tries: int = 1
 
 
 class DroppedTrace(TracePart, frozen=True):
-    """What the model was not shown, or not given, because its context was too small."""
+    """Something that was left out of the prompt because the context was too small."""
 
     what: str
     dropped: int
@@ -183,47 +183,47 @@ class DroppedTrace(TracePart, frozen=True):
 
 
 class ReaderTrace(TracePart, frozen=True):
-    """What a frozen reader, which answers in the policy's place, saw and said when a question closed."""
+    """The input and the answer of a frozen reader, which answers in place of the policy (SPEC E13)."""
 
     question: str
     memories: tuple[RetrievedTrace, ...]
     scratchpad: str
     answer: str
     completions: tuple[CompletionTrace, ...] = ()
-    """What its calls cost, where it is a language model."""
+    """The costs of its calls, if it is a language model."""
 
 
 class BranchTrace(TracePart, frozen=True):
-    """Where an episode parted from the one that it was forked from, or whose snapshot it goes on from (SPEC M14)."""
+    """The episode that this one was forked from, or whose snapshot it continues (SPEC M14)."""
 
     parent: str
-    """The ``id`` of that episode's record."""
+    """The ``id`` of that episode's trace."""
     step: int
-    """How many steps they share: the first ones of both records, up to the fork."""
+    """How many steps both traces share, up to the fork."""
 
 
 class StepSeconds(TracePart, frozen=True):
-    """Wall time of a step."""
+    """Wall time of a step in seconds."""
 
     agent: float = 0.0
     env: float = 0.0
 
 
 class StepTrace(TracePart, frozen=True):
-    """One step: what was seen, what was done, and what the environment made of it."""
+    """One step: the observation, the action, and its effects."""
 
     observation: dict[str, Json]
-    """What the action answers to (SPEC E10); ``progress`` is a list, ``memories`` a list of ``{id, text, score}``."""
+    """The observation before the action (SPEC E10); ``progress`` and ``memories`` (``{id, text, score}``) are lists."""
     messages: list[Message] | None
     """The chat messages that the model saw; ``None`` for agents without one."""
     response: str
-    """All that the model wrote, thinking included; the action for agents without one."""
+    """Everything that the model wrote, including thinking; for agents without a model the action."""
     action: str
     operations: tuple[OperationTrace, ...]
-    """In the order in which they are written."""
+    """The operations in the order in which they are written."""
     memory: MemoryDiff
     retrieved: tuple[RetrievedTrace, ...]
-    """What the read of this step found: the ``memories`` of the next observation."""
+    """The entries that the read of this step found: the ``memories`` of the next observation."""
     reward: float
     terminated: bool
     truncated: bool
@@ -232,68 +232,68 @@ class StepTrace(TracePart, frozen=True):
     dropped: tuple[DroppedTrace, ...] = ()
     seconds: StepSeconds = StepSeconds()
     reader: tuple[ReaderTrace, ...] = ()
-    """One for each question that the step closed and a frozen reader answered. Since version 2."""
+    """One per question that the step closed and a frozen reader answered. Since version 2."""
 
 
 class Rescore(TracePart, frozen=True):
-    """What another scorer made of the answers (``atommem rescore``)."""
+    """The scores of another scorer (``atommem rescore``)."""
 
     scorer: str
     reward: float
-    """Mean of ``scores``; shaping left out."""
+    """The mean of ``scores``, without shaping."""
     scores: tuple[float, ...]
-    """One a question; 0 for those that got no answer that counts."""
+    """One per question; 0 for questions without an answer that counts."""
     causes: tuple[Cause | None, ...]
-    """Why each question failed, by these scores."""
+    """Why each question failed, according to these scores."""
 
 
 class EpisodeTrace(TracePart, frozen=True):
     """One finished episode."""
 
     version: int
-    """``TRACE_VERSION`` when it was recorded. In version 1, which worked out ``entry_id`` from the action, some ids are
+    """``TRACE_VERSION`` when it was recorded. Version 1 derived ``entry_id`` from the action, so some ids are
     wrong under ``preset="released"``."""
     env: EnvTrace
     agent: AgentTrace
     seed: int
-    """Of the agent."""
+    """The seed of the agent."""
     index: int
-    """The item's, for ``reset(options={"index": …})``."""
+    """The index of the item, for ``reset(options={"index": …})``."""
     shuffle_seed: int
-    """Its layout."""
+    """The layout of the item."""
     item: str
-    """Its id."""
+    """The id of the item."""
     versions: dict[str, str]
-    """Of Python and of the packages that can change a trajectory."""
+    """Versions of Python and of the packages that can change a trajectory."""
     started: str
-    """ISO 8601, UTC."""
+    """When the episode started, ISO 8601, UTC."""
     seconds: float
-    """From the reset's return to the end, with all waiting."""
+    """Wall time from the return of ``reset`` to the end."""
     questions: tuple[QuestionTrace, ...]
     documents: tuple[str, ...]
-    """Titles, in the order of the stream."""
+    """The titles of the documents, in the order of the stream."""
     initial_memory: MemoryTrace
     reset_info: dict[str, Json]
-    """What ``reset`` returned with the first observation."""
+    """The ``info`` of ``reset``."""
     steps: tuple[StepTrace, ...]
     final_observation: dict[str, Json]
     metrics: dict[str, Json]
     """``info["episode_metrics"]`` of the last step."""
     causes: tuple[Cause | None, ...]
-    """Why each question failed, ``None`` if it did not; see ``atommem_gym.traces.causes``."""
+    """Why each question failed, ``None`` if it did not (``atommem_gym.traces.causes``)."""
     reward: float
-    """Sum over the steps."""
+    """The sum of the rewards of all steps."""
     rescores: tuple[Rescore, ...] = ()
     id: str | None = None
-    """What its branches call it by; only an episode that was forked, or saved by ``snapshot``, has one. Since version
-    2, as all that follow."""
+    """The name by which its branches refer to it; only an episode that was forked or saved has one. This and the
+    following fields are new in version 2."""
     branch: BranchTrace | None = None
-    """Where it was forked from another one."""
+    """The episode that it was forked from, if any."""
     context: str | None = None
     """The id of the context that the item's questions belong to (SPEC E14)."""
     dates: tuple[str | None, ...] = ()
-    """Of ``documents``, ISO 8601, ``None`` for one without; empty if none has any (SPEC D7)."""
+    """The dates of ``documents``, ISO 8601, ``None`` for one without; empty if none has a date (SPEC D7)."""
 
 
 SINCE_2 = {"episode": ("id", "branch", "context", "dates"), "questions": ("date",), "steps": ("reader",)}
-"""The fields that version 2 added, to the episode and to each of its questions and steps; all may be absent."""
+"""The fields that version 2 added to the episode, its questions and its steps; each may be absent."""

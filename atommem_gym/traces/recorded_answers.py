@@ -1,4 +1,4 @@
-"""What a record says in place of those who are not asked again: a judge or function that scored, a reader that read."""
+"""Answers from a trace in place of scorers and readers that are not called again."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from atommem_gym.traces.rescore import recorded_requests
 
 
 class NotRecordedError(AtomMemError, RuntimeError):
-    """Something was asked that was not asked when the episode was recorded, so its record cannot say it."""
+    """A scorer or reader is needed for something that the trace does not hold."""
 
 
 class RecordedScores:
-    """A scorer that gives what a record says, in the order of the answers."""
+    """A scorer that returns the scores of a trace, in the order of the answers."""
 
     name = "recorded"
 
@@ -28,23 +28,23 @@ class RecordedScores:
         self._known: dict[ScoreRequest, float] | None = None
 
     def begin(self, trace: EpisodeTrace) -> None:
-        """Go on with the scores of this episode, without those that no scorer is asked for."""
+        """Continue with the scores of this trace, without those that need no scorer."""
         asked = recorded_requests(trace)
         self._scores = iter([answer["score"] for request, answer in asked if decided(request) is None])
         self._known = None
 
     def look_up(self, trace: EpisodeTrace) -> None:
-        """Go on with the scores of this episode in any order, and with no others."""
+        """Look up the scores of this trace by their requests from now on."""
         self._known = {}
         for request, answer in recorded_requests(trace):
             self._known.setdefault(request, answer["score"])
         self._reward = trace.env.keywords.get("reward")
 
     def score(self, requests: Sequence[ScoreRequest]) -> list[float]:
-        """One recorded score for each; 0 for answers that were not given then (the check reports them anyway).
+        """One recorded score per request; 0 for requests that the trace does not have (the check reports them anyway).
 
         Raises:
-            NotRecordedError: scores are looked up, and one is not there.
+            NotRecordedError: scores are looked up, and one is missing.
         """
         if self._known is None:
             return [next(self._scores, 0.0) for _ in requests]
@@ -59,11 +59,11 @@ class RecordedScores:
 
 
 Asked: TypeAlias = tuple[str, tuple[object, ...], str]
-"""What a reader is asked: the question, what it sees of the memories, and the scratchpad."""
+"""A request to a reader: the question, what it sees of the memories, and the scratchpad."""
 
 
 class RecordedReadings:
-    """A frozen reader that says what it said in a record, question by question (SPEC E13)."""
+    """A frozen reader that returns the answers of a trace, question by question (SPEC E13)."""
 
     name = "recorded"
 
@@ -72,12 +72,12 @@ class RecordedReadings:
         self._known: dict[Asked, ReaderTrace] | None = None
 
     def begin(self, trace: EpisodeTrace) -> None:
-        """Go on with what was read in this episode."""
+        """Continue with the answers of this trace."""
         self._readings = iter([reading for step in trace.steps for reading in step.reader])
         self._known = None
 
     def look_up(self, trace: EpisodeTrace) -> None:
-        """Go on with what was read in this episode, in any order, and with nothing else."""
+        """Look up the answers of this trace by their requests from now on."""
         self._reader = trace.env.keywords.get("reader")
         self._known = {}
         for one in (reading for step in trace.steps for reading in step.reader):
@@ -85,10 +85,10 @@ class RecordedReadings:
             self._known.setdefault(self._asked(one.question, memories, one.scratchpad), one)
 
     def read(self, requests: Sequence[ReadRequest]) -> list[Reading]:
-        """One recorded answer for each; an empty one where none was recorded (the check reports it anyway).
+        """One recorded answer per request; an empty one if there is none (the check reports it anyway).
 
         Raises:
-            NotRecordedError: answers are looked up, and one is not there.
+            NotRecordedError: answers are looked up, and one is missing.
         """
         return [self._reading(request) for request in requests]
 
@@ -115,6 +115,6 @@ class RecordedReadings:
         return found
 
     def _asked(self, question: str, memories: Sequence[Seen], scratchpad: str) -> Asked:
-        # A server is shown the texts alone; a function sees ids and scores, too.
+        # A server sees only the texts; a function also sees ids and scores.
         seen = tuple(text for _, text, _ in memories) if is_url(self._reader) else tuple(map(tuple, memories))
         return question, seen, scratchpad

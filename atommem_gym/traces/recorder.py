@@ -1,4 +1,4 @@
-"""Watches one episode from its reset to its end and makes the record of it, whatever drives the environment."""
+"""Records an episode from its reset to its end, whatever drives the environment."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _OPTIONAL_PACKAGES = ("pymilvus", "tiktoken", "tokenizers", "torch", "transforme
 
 
 class CompletionLike(Protocol):
-    """What a call of a language model cost."""
+    """The cost of a call of a language model."""
 
     @property
     def prompt_tokens(self) -> int | None: ...
@@ -74,7 +74,7 @@ class CompletionLike(Protocol):
 
 
 class TurnLike(Protocol):
-    """What a player did, and what led to it (``atommem_gym.agents.players.player.Turn``)."""
+    """An action of a player with its prompt and response (``atommem_gym.agents.players.player.Turn``)."""
 
     @property
     def action(self) -> str: ...
@@ -91,34 +91,40 @@ class TurnLike(Protocol):
 
 @dataclass(frozen=True)
 class RecordedPast:
-    """What was recorded of an episode when it was forked or saved; the record of the branch begins with it."""
+    """The steps recorded until an episode was forked or saved; the trace of the branch begins with them."""
 
     parent: BranchTrace
-    """Where the branch parts from the record."""
+    """The trace, and the step at which the branch leaves it."""
     started: datetime
+    """When the episode started."""
     seconds: float
+    """Wall time until the fork."""
     initial: MemoryTrace
+    """The memory at the beginning."""
     reset_info: dict[str, Json]
+    """The ``info`` of ``reset``."""
     observation: dict[str, Json]
+    """The observation at the fork."""
     steps: tuple[StepTrace, ...]
+    """The steps until the fork."""
 
     def branch(self) -> RecordedPast:
-        """A branch of a branch that was not recorded itself has the same past."""
+        """The past for a branch of a branch that was not recorded: the same."""
         return self
 
 
 class TraceRecorder:
-    """Makes the record of one episode after the other.
+    """Makes the traces of episodes, one after another.
 
-    It needs of the environment only what every driver has: the running episode and what ``reset`` and ``step`` return,
-    so it works for a plain environment, a member of a vector environment and one of a pool alike.
+    It needs only the running episode and the results of ``reset`` and ``step``,
+    so it works for a plain environment, a slot of a vector environment and an environment of a pool.
 
     Args:
         env_id: The environment's Gymnasium id.
-        keywords: Its keyword arguments, as they were given.
-        agent: Who plays, by name or with settings.
-        seed: Of the agent.
-        shaping: What wrappers add to the reward, in the JSON form of ``atommem_gym.envs.shaping``.
+        keywords: The environment's keyword arguments, as they were given.
+        agent: The agent: its name, or name and settings.
+        seed: The seed of the agent.
+        shaping: Shaping terms of the reward, in the JSON form of ``atommem_gym.envs.shaping``.
 
     Example:
         >>> import gymnasium as gym, atommem_gym
@@ -161,12 +167,12 @@ class TraceRecorder:
 
     @property
     def steps(self) -> int:
-        """Steps recorded of this episode."""
+        """Number of recorded steps of this episode."""
         return len(self._steps)
 
     @property
     def so_far(self) -> tuple[StepTrace, ...]:
-        """The steps recorded of this episode, also of one that does not come to its end."""
+        """The recorded steps of this episode, also if it has not ended."""
         return tuple(self._steps)
 
     @property
@@ -176,27 +182,30 @@ class TraceRecorder:
 
     @property
     def reset_info(self) -> dict[str, Json]:
-        """What the reset returned, as recorded."""
+        """The ``info`` of ``reset``, as recorded."""
         return self._reset_info
 
     @property
     def last(self) -> StepTrace:
-        """The step recorded last.
+        """The last recorded step.
 
         Raises:
-            TraceError: there is none of this episode.
+            TraceError: no step of this episode has been recorded.
         """
         if not self._steps:
             raise TraceError("no step of this episode has been recorded; call step() first")
         return self._steps[-1]
 
     def reset(self, episode: Episode, observation: Observation, info: Mapping[str, Any]) -> None:
-        """Begin a record; what was recorded of an episode that did not end is forgotten.
+        """Begin a trace; the steps of an episode that did not end are discarded.
 
         Args:
-            episode: The running episode; the recorder keeps it and looks at its memory after every step.
-            observation: What ``reset`` returned, of one environment.
-            info: The same.
+            episode: The running episode; the recorder keeps it and reads its memory after each step.
+            observation: The observation that ``reset`` returned, of one environment.
+            info: The ``info`` that it returned.
+
+        Raises:
+            TraceError: a value has no JSON form.
         """
         self._watch(episode)
         self._steps = []
@@ -214,11 +223,11 @@ class TraceRecorder:
         self._take(memory)
 
     def watches(self, episode: Episode) -> bool:
-        """Whether this is the running episode that is recorded."""
+        """Whether ``episode`` is the episode that is being recorded."""
         return self._episode is episode
 
     def branch(self) -> RecordedPast:
-        """What was recorded so far, for a fork or a snapshot of the running episode, which now gets an ``id``."""
+        """The steps recorded so far, for a fork or a snapshot of the episode, whose trace gets an ``id``."""
         self._id = self._id or uuid.uuid4().hex
         return RecordedPast(
             BranchTrace(self._id, len(self._steps)),
@@ -231,9 +240,9 @@ class TraceRecorder:
         )
 
     def resume(self, episode: Episode) -> None:
-        """Go on with the record of a fork or of a restored episode, instead of :meth:`reset` (SPEC M14).
+        """Continue the trace of a fork or of a restored episode, instead of :meth:`reset` (SPEC M14).
 
-        Its record begins with all that its parent's had up to the fork, and names the parent and that step.
+        Its trace begins with all steps of its parent's trace up to the fork, and names the parent and that step.
 
         Args:
             episode: The running episode, at the step at which it was forked or restored.
@@ -265,20 +274,20 @@ class TraceRecorder:
         *,
         seconds: StepSeconds = StepSeconds(),  # noqa: B008  (frozen)
     ) -> None:
-        """Record a step; to be called before the environment's next one.
+        """Record a step, before the environment takes the next one.
 
         Args:
-            turn: The action, or the turn that holds it.
-            observation: What ``step`` returned, of one environment (if it ended the episode, not what an autoreset
-                brought).
-            reward: The same.
-            terminated: The same.
-            truncated: The same.
-            info: The same.
+            turn: The action, or a turn that holds it.
+            observation: The observation that ``step`` returned, of one environment; at the end of an episode the
+                final one, not that of an autoreset.
+            reward: The reward that ``step`` returned.
+            terminated: Whether the episode terminated.
+            truncated: Whether it was truncated.
+            info: The ``info`` that ``step`` returned.
             seconds: Wall time spent in agent and environment.
 
         Raises:
-            TraceError: before :meth:`reset` or after the end, or something has no JSON form.
+            TraceError: no episode is running, or a value has no JSON form.
         """
         episode = self._episode
         if episode is None or self.over:
@@ -311,10 +320,10 @@ class TraceRecorder:
         self._take(memory)
 
     def finish(self) -> EpisodeTrace:
-        """The record of the episode that has ended.
+        """The trace of the episode that has ended.
 
         Raises:
-            TraceError: it has not.
+            TraceError: the episode has not ended.
         """
         episode = self._episode
         if episode is None or not self.over:
@@ -347,7 +356,7 @@ class TraceRecorder:
         return replace(trace, causes=failure_causes(trace))
 
     def _watch(self, episode: Episode | None) -> None:
-        """Record this episode and no other one: forks and snapshots of it take along what was recorded."""
+        """Record only this episode from now on; its forks and snapshots take the recorded steps along."""
         if self._episode is not None and self._episode.past is self:
             self._episode.past = None
         self._episode = episode
@@ -355,20 +364,20 @@ class TraceRecorder:
             episode.past = self
 
     def _played(self, episode: Episode) -> EnvTrace:
-        """The environment at the episode's own difficulty, if its reset chose another one."""
+        """The environment, with the difficulty of the episode if its reset chose another one."""
         difficulty = episode.config.difficulty
         if difficulty == self._env.keywords.get("difficulty"):
             return self._env
         return replace(self._env, keywords={**self._env.keywords, "difficulty": difficulty})
 
     def _take(self, memory: Memory) -> None:
-        """Note the memory as the next step finds it."""
+        """Keep the texts of the memory, to compare them after the next step."""
         self._texts: Texts = {i: entry.text for i, entry in memory.entries.items()}
         self._scratchpad = memory.scratchpad
 
 
 def json_keywords(keywords: Mapping[str, Any]) -> dict[str, Json]:
-    """An environment's keyword arguments as JSON values, without keys and passwords; a callable is named.
+    """The keyword arguments of an environment as JSON values, without keys and passwords; callables become names.
 
     >>> json_keywords({"operations": {"read", "create"}, "reward": len})
     {'operations': ['create', 'read'], 'reward': 'builtins:len'}
@@ -389,7 +398,7 @@ def json_keywords(keywords: Mapping[str, Any]) -> dict[str, Json]:
 
 
 def questions(item: Item) -> tuple[QuestionTrace, ...]:
-    """The questions of an item as a record holds them."""
+    """The questions of an item in the form of a trace."""
     return tuple(
         QuestionTrace(one.id, one.question, one.answer, one.aliases, one.type, one.evidence) for one in item.questions
     )
@@ -408,7 +417,7 @@ def versions() -> dict[str, str]:
 
 
 def _operation(outcome: OperationOutcome) -> OperationTrace:
-    """What the episode noted of an operation; of several reports the first counts."""
+    """The result of an operation in the form of a trace; of several reports the first counts."""
     op, report = outcome.operation, next(iter(outcome.reports), None)
     return OperationTrace(
         kind=outcome.kind,

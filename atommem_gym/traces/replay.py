@@ -1,4 +1,4 @@
-"""Plays a record again, action by action, in a fresh environment, and finds the first thing that is not as it was."""
+"""Replays a trace action by action in a fresh environment, and finds the first difference."""
 
 from __future__ import annotations
 
@@ -32,33 +32,35 @@ from atommem_gym.traces.recorder import TraceRecorder, questions
 from atommem_gym.trust import is_module_said, is_said, reaches_out
 
 PURE_REWARDS = ("em", "f1", "subem", "released")
-"""Computed again. Others would call a server or function that the file names, so their recorded scores are used."""
+"""Rewards that are computed again. Others would call a server or function that the file names; their recorded
+scores are used."""
 _STORES_ONLY = ("store", "store_reads", "keep_memory")
 PURE_READERS = ("policy", "oracle")
-"""Asked again. Others would call a server or function that the file names, so what they said is replayed."""
+"""Readers that are asked again. Others would call a server or function that the file names; their recorded answers
+are used."""
 _GIVEN = ("messages", "response", "completions", "dropped", "seconds")
-"""Of a step, what agents and clocks gave; everything else is an effect of the action."""
+"""Fields of a step that come from the agent or the clock; all others are effects of the action."""
 _KEY = "replayed"
 
 
 class Replayer:
-    """Checks records against fresh environments; records of the same environment share one.
+    """Checks traces against fresh environments; traces of the same environment share one.
 
-    The environment is made from the record's id and keyword arguments. Where entries are stored changes nothing
-    (SPEC M15), so they are kept in memory (``store="numpy"``) unless another store is asked for.
+    The environment is made from the id and keyword arguments in the trace. The store makes no difference
+    (SPEC M15), so entries are kept in memory (``store="numpy"``) unless ``overrides`` names another store.
 
     Args:
-        overrides: Keyword arguments that win over the records', such as ``source`` where the data lies elsewhere. A
+        overrides: Keyword arguments that replace recorded ones, for example ``source`` if the data is elsewhere. A
             recorded URL, a recorded name on a hub, a recorded folder or file that holds no records, and recorded code
-            (``"module:name"``) are used only if they are given here too, or the command line names them: a record may
+            (``"module:name"``) are used only if they are given here too, or the command line names them: a trace may
             come from a stranger.
-        tolerance: How far recorded and replayed scores and rewards may be apart. 0, the default, is what the built-in
-            embedder promises; the arithmetic of neural ones depends on the machine.
-        env: Play in this environment, as it is, and do not close it: for records of environments over custom
-            items, which no id makes again.
+        tolerance: The largest accepted difference of scores and rewards. 0, the default, is what the built-in
+            embedder promises; the arithmetic of neural embedders depends on the machine.
+        env: Replay in this environment, and do not close it: for traces of environments over custom
+            items, which cannot be made from an id.
 
     Raises:
-        TraceError: ``overrides`` are given beside ``env``.
+        TraceError: both ``overrides`` and ``env`` are given.
 
     Example:
         >>> import atommem_gym
@@ -89,23 +91,26 @@ class Replayer:
         self._scorer = RecordedScores()
         self._reader = RecordedReadings()
         self.wrong_ids: list[Difference] = []
-        """Of the record checked last, the entry ids that version 1 worked out wrong, which is no difference."""
+        """Entry ids of the last trace that version 1 derived wrongly; they do not count as differences."""
 
     def check(
         self, trace: EpisodeTrace, on_step: Callable[[int, Difference | None], None] | None = None
     ) -> Difference | None:
-        """Play a record again up to the first difference.
+        """Replay a trace up to the first difference.
 
-        Version 1 worked out the ``entry_id`` of an operation from the action, under ``preset="released"`` at times
-        wrong. One that differs in such a record is noted in :attr:`wrong_ids`, and is no difference.
+        Version 1 derived the ``entry_id`` of an operation from the action, which is sometimes wrong under
+        ``preset="released"``. Such ids are listed in :attr:`wrong_ids` and do not count as differences.
 
         Args:
             trace: The record.
-            on_step: Called after the reset (with 0) and after each step with its number and what differs.
+            on_step: Called after the reset (with 0) and after each step, with its number and the difference.
+
+        Returns:
+            The first difference; ``None`` if there is none.
 
         Raises:
             TraceError: its environment cannot be made again, or names a server or folder that ``overrides`` does not.
-            DatasetUnavailableError, ConfigError, StoreError, EmbedderError: the same, from the environment itself.
+            DatasetUnavailableError, ConfigError, StoreError, EmbedderError: the environment itself fails.
         """
         with self.opened(trace) as (env, options):
             for number, difference in enumerate(self.played(trace, env, options)):
@@ -117,7 +122,7 @@ class Replayer:
 
     @contextlib.contextmanager
     def opened(self, trace: EpisodeTrace) -> Iterator[tuple[gym.Env[Any, Any], dict[str, Any]]]:
-        """The environment for a record, and the options of its reset besides the item; it begins as the record did.
+        """The environment for a trace, with the initial memory of the trace, and further options for its ``reset``.
 
         Raises:
             TraceError, DatasetUnavailableError, ConfigError, StoreError, EmbedderError: see :meth:`check`.
@@ -128,7 +133,7 @@ class Replayer:
             yield self._env_for(trace), {}
             return
         with tempfile.TemporaryDirectory() as folder:
-            # Only a database can hand over a memory that is not empty.
+            # Only a database can provide an initial memory that is not empty.
             store = f"milvus://{Path(folder) / 'memory.db'}"
             _write_memory(trace, store, self._overrides)
             env = make_env(trace, {**self._overrides, "store": store}, self._scorer, self._reader)
@@ -140,12 +145,15 @@ class Replayer:
     def played(
         self, trace: EpisodeTrace, env: gym.Env[Any, Any], options: Mapping[str, Any]
     ) -> Iterator[Difference | None]:
-        """What differs at the reset, at each step, and at the end (together with the last step), as it is played.
+        """Replay a trace and yield the difference at the reset and at each step; the end belongs to the last step.
 
         Args:
-            trace: The record.
-            env: What :meth:`opened` gave for it.
-            options: The same.
+            trace: The trace.
+            env: The environment from :meth:`opened`.
+            options: The options from :meth:`opened`.
+
+        Raises:
+            TraceError: the item does not exist.
         """
         self.wrong_ids = []
         try:
@@ -159,7 +167,7 @@ class Replayer:
         recorder.reset(base.episode, observation, info)
         yield self._compare_beginning(trace, recorder, base.episode.item)
         for number, step in enumerate(trace.steps, 1):
-            # With what the agent saw, which causes may depend on.
+            # The recorded step holds the agent's prompt, on which causes may depend.
             recorder.step(step, *env.step(step.action))
             difference = self._compare_step(trace, number, recorder)
             if difference is None and number == len(trace.steps):
@@ -167,15 +175,15 @@ class Replayer:
             yield difference
 
     def look_up(self, trace: EpisodeTrace) -> None:
-        """From now on scores and answers that come from a record are looked up by what is asked, in any order.
+        """Look up recorded scores and answers by their requests from now on, in any order.
 
-        What the record does not say then raises ``NotRecordedError``.
+        A request that is not in the trace then raises ``NotRecordedError``.
         """
         self._scorer.look_up(trace)
         self._reader.look_up(trace)
 
     def close(self) -> None:
-        """Close the environment; closing twice is not an error."""
+        """Close the environment. Closing twice does nothing."""
         env, self._env, self._made_for = self._env, None, None
         if env is not None:
             env.close()
@@ -206,16 +214,16 @@ class Replayer:
         return first_difference(recorded, to_json(replayed), tolerance=self._tolerance)
 
     def _compare_step(self, trace: EpisodeTrace, number: int, recorder: TraceRecorder) -> Difference | None:
-        """The effects in the order in which they come about: operations, memory, then what the agent gets to see."""
+        """Compare the effects in their order: operations, memory, then the next observation."""
         following = trace.steps[number].observation if number < len(trace.steps) else trace.final_observation
         recorded = {**_effects(trace.steps[number - 1]), "next_observation": following}
         replayed = {**_effects(recorder.last), "next_observation": recorder.observation}
         if trace.env.keywords.get("reader", POLICY) == POLICY:
-            # Version 2 had the field before environments had readers; what others wrote there is no effect.
+            # Version 2 had this field before environments had readers; other contents of it are not effects.
             del recorded["reader"], replayed["reader"]
         credit = trace.steps[number - 1].info.get("credit")
         if isinstance(credit, Mapping) and credit.get("begun"):
-            # It is of an episode that was followed from a later step on (SPEC R7); played again, it is from the first.
+            # The wrapper followed the recorded episode from a later step on (SPEC R7), the replayed one from its first.
             for effects in (recorded, replayed):
                 effects["info"] = {name: value for name, value in effects["info"].items() if name != "credit"}
         if trace.version == 1 and trace.env.keywords.get("preset") == "released":
@@ -257,16 +265,16 @@ def make_env(
     scorer: RecordedScores | None = None,
     reader: RecordedReadings | None = None,
 ) -> gym.Env[Any, Any]:
-    """A fresh environment like the one that a record was made in.
+    """Make a fresh environment like the one in which a trace was recorded.
 
     Args:
         trace: The record.
-        overrides: Keyword arguments that win over the record's.
-        scorer: Takes the place of a reward that is not in ``PURE_REWARDS`` and not in ``overrides``.
-        reader: Takes the place of a frozen reader that is not in ``PURE_READERS`` and not in ``overrides``.
+        overrides: Keyword arguments that replace recorded ones.
+        scorer: Replaces a reward that is neither in ``PURE_REWARDS`` nor in ``overrides``.
+        reader: Replaces a frozen reader that is neither in ``PURE_READERS`` nor in ``overrides``.
 
     Raises:
-        TraceError: the record does not say how to make it, or names a server or folder that ``overrides`` do not.
+        TraceError: the trace does not say how to make it, or names a server or folder that ``overrides`` do not.
         ConfigError, DatasetUnavailableError: see ``gymnasium.make`` of the id.
     """
     keywords = _keywords(trace, overrides or {})
@@ -279,7 +287,7 @@ def make_env(
         keywords.pop("reader_options", None)
         if reader is None:
             keywords["reader"].begin(trace)
-    # Gymnasium knows other environments, of which some import what their keyword arguments name.
+    # Only this package's ids: other environments of Gymnasium may import what their keyword arguments name.
     if trace.env.id == CUSTOM_ID:
         raise TraceError(
             f"the record of item {trace.item!r} cannot be played again: its items are those of the program that made "
@@ -294,7 +302,7 @@ def make_env(
             "items of one's own are checked in Python by Replayer(env=…), see docs/traces.md"
         )
     spec = copy.deepcopy(gym.spec(trace.env.id))
-    # By name, as Gymnasium has it for environments too: what is below envs cannot import them.
+    # By name, as Gymnasium does for environments too: modules below envs cannot import them.
     if trace.env.shaping:
         arguments = {"shaping": trace.env.shaping}
         spec.additional_wrappers += (WrapperSpec("ShapedReward", "atommem_gym.envs.wrappers:ShapedReward", arguments),)
@@ -305,7 +313,7 @@ def make_env(
 
 
 def _credited(trace: EpisodeTrace) -> bool:
-    """Whether a wrapper said at the end what each operation earned (SPEC R7)."""
+    """Whether the last step has the credit of each operation, which a wrapper adds (SPEC R7)."""
     return any("credit" in step.info for step in trace.steps[-1:])
 
 
@@ -335,18 +343,18 @@ def _keywords(trace: EpisodeTrace, overrides: Mapping[str, Any]) -> dict[str, An
 
 
 def _no_records(source: object) -> bool:
-    """Whether a recorded source is the hub, or a path that is not one of records."""
+    """Whether a recorded source is the hub, or a path without records."""
     if source in _SOURCES or not isinstance(source, str):
         return False
     path = Path(source).expanduser()
-    # A path of another machine's share would be asked for over the network.
+    # Looking at a network share would contact another machine.
     return source.startswith(("//", "\\\\")) or not (
         path.is_dir() or (path.is_file() and path.suffix.lower() in SUFFIXES)
     )
 
 
 _PARTS = ("embedder", "tokenizer", "dialect")
-"""Keyword arguments that may name code; what else may is not taken from a record (``store``, ``reward``)."""
+"""Keyword arguments that may name code and are taken from a trace (``store`` and ``reward`` are not)."""
 _SOURCES = ("synthetic", "registered")
 _PLACES: dict[str, Callable[[object], bool]] = {
     "embedder": reaches_out,
@@ -354,21 +362,21 @@ _PLACES: dict[str, Callable[[object], bool]] = {
     "source": _no_records,
     "text": lambda file: file is not None,
 }
-"""Keyword arguments that name a server, file or folder, and which of their values a record may not decide."""
+"""Keyword arguments that may name a server, file or folder, and whether a value may not come from a trace alone."""
 
 
 def _effects(step: StepTrace) -> dict[str, Json]:
-    """What the environment made of an action."""
+    """The effects of an action."""
     effects = to_json(replace(step, observation={}))
     for name in ("observation", *_GIVEN):
         del effects[name]
-    # What a reader saw is an effect; what it cost is not.
+    # A reader's input is an effect; its cost is not.
     effects["reader"] = [{**one, "completions": []} for one in effects.get("reader", [])]
     return {name: effects[name] for name in ("action", "operations", "memory", *effects)}
 
 
 def _write_memory(trace: EpisodeTrace, store: str, overrides: Mapping[str, Any]) -> None:
-    """Put the memory with which an episode began into a kept database."""
+    """Write the initial memory of an episode into a kept database."""
     keywords = _keywords(trace, {**overrides, "store": store})
     task = task_of(trace.env.id)
     config = EnvConfig.from_keywords(keywords) if task is None else task.config(keywords)

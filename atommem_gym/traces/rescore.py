@@ -1,4 +1,4 @@
-"""Applies another scorer to the answers in records: no model, no environment, and the old numbers stay."""
+"""Applies another scorer to the answers in traces, without a model or an environment; recorded scores stay."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from atommem_gym.traces.causes import failure_causes
 from atommem_gym.traces.record import EpisodeTrace, Rescore, TraceError
 
 BATCH = 64
-"""Episodes whose answers go to the scorer together."""
+"""Episodes whose answers are scored together."""
 
 
 def rescore(traces: Iterable[EpisodeTrace], scorer: Scorer, name: str = "") -> Iterator[EpisodeTrace]:
-    """The same records, each with what ``scorer`` makes of its answers added to ``rescores``.
+    """Score the answers in traces again; each trace gets the new scores in ``rescores``.
 
-    As in the environment only questions closed by an answer are scored; the others get 0. What a scorer of the same
-    name said before is replaced; ``reward``, ``metrics`` and ``causes`` stay as they were recorded.
+    As in the environment, only questions closed by an answer are scored; the others get 0. Scores of a scorer with the
+    same name are replaced; ``reward``, ``metrics`` and ``causes`` stay as they were recorded.
 
     >>> from atommem_gym.scoring import load_scorer
     >>> from atommem_gym.traces.examples import example_trace
@@ -33,11 +33,11 @@ def rescore(traces: Iterable[EpisodeTrace], scorer: Scorer, name: str = "") -> I
     Args:
         traces: The records.
         scorer: See ``atommem_gym.scoring.load_scorer``.
-        name: Of the scorer in the records; its own by default.
+        name: The name of the scorer in the traces; by default its own.
 
     Raises:
         TraceError: a score is not a number in [0, 1].
-        JudgeError: the judge failed; the records of the batches before have been given.
+        JudgeError: the judge failed; earlier batches have been yielded.
     """
     remaining = iter(traces)
     while batch := list(islice(remaining, BATCH)):
@@ -52,10 +52,14 @@ def rescore(traces: Iterable[EpisodeTrace], scorer: Scorer, name: str = "") -> I
 
 
 def recorded_scores(trace: EpisodeTrace, scorer: str | None = None) -> list[float]:
-    """One score a question: what the episode's own reward gave, or a rescoring of this name.
+    """One score per question: those of the episode's own reward, or of a rescoring.
+
+    Args:
+        trace: The trace.
+        scorer: The name of a rescoring; ``None`` for the episode's own scores.
 
     Raises:
-        TraceError: the record has no such rescoring.
+        TraceError: the trace has no such rescoring.
     """
     if scorer is None:
         return [answer["score"] for answer in trace.metrics["answers"]]
@@ -70,7 +74,7 @@ def recorded_scores(trace: EpisodeTrace, scorer: str | None = None) -> list[floa
 
 
 def recorded_requests(trace: EpisodeTrace) -> list[tuple[ScoreRequest, Mapping[str, Any]]]:
-    """What a scorer is asked about each answer of a record that counts, with what its metrics say of it."""
+    """The score request for each answer of a trace that counts, with the answer's entry in the metrics."""
     may_abstain = "abstention_recall" in trace.metrics
     return [
         (

@@ -1,4 +1,4 @@
-"""Generated worlds: seeded, offline, each with questions that its documents alone answer (SPEC D4 to D6)."""
+"""Generated worlds: seeded, offline, with questions that only their documents answer (SPEC D4 to D6, D8, D9)."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What generated worlds check alike: settings that contradict a world of their own making."""
+"""Checks that all generated worlds share: keyword arguments, ranges and shares."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from atommem_gym.errors import ConfigError, check_integer
 
 
 def check_generated(config: EnvConfig, env_id: str, why: str) -> None:
-    """Check that ``source`` and ``order`` are as they were, or ``order="given"``, which changes nothing here.
+    """Check that ``source`` and ``order`` have their defaults; ``order="given"`` is accepted too and changes nothing.
 
-    ``why`` says what the order of documents is instead.
+    Args:
+        config: The configuration.
+        env_id: The environment, for messages.
+        why: What decides the order of documents instead, for messages.
 
     Raises:
-        ConfigError: ``env_id`` was given records, or another order.
+        ConfigError: another source or another order was given.
     """
     if config.source != "synthetic":
         raise ConfigError(f"source={config.source!r} contradicts {env_id}, which generates its documents; leave it out")
@@ -23,7 +26,11 @@ def check_generated(config: EnvConfig, env_id: str, why: str) -> None:
 
 
 def check_integers(options: object, **ranges: tuple[int, int]) -> None:
-    """Check, in the order given, that each of these options is a whole number in its range, ends included.
+    """Check that options are integers in their ranges, ends included.
+
+    Args:
+        options: An object with the options as attributes.
+        ranges: The least and the greatest value of each option; checked in this order.
 
     Raises:
         ConfigError: one is not.
@@ -33,7 +40,11 @@ def check_integers(options: object, **ranges: tuple[int, int]) -> None:
 
 
 def check_shares(options: object, **most: float) -> None:
-    """Check, in the order given, that each of these options is a number from 0 to what is given for it.
+    """Check that options are numbers from 0 to their maximum.
+
+    Args:
+        options: An object with the options as attributes.
+        most: The greatest value of each option; checked in this order.
 
     Raises:
         ConfigError: one is not.
@@ -43,10 +54,15 @@ def check_shares(options: object, **most: float) -> None:
 
 
 def kinds_by_share(shares: object, known: Sequence[str], example: Mapping[str, float]) -> dict[str, float]:
-    """What ``question_kinds=`` says: the shares above 0 of some of the ``known`` kinds, divided by their sum.
+    """Check ``question_kinds=`` and return the shares above 0, divided by their sum.
+
+    Args:
+        shares: The value of ``question_kinds=``: kinds to numbers from 0.
+        known: The kinds there are, in the order of the result.
+        example: A valid value, for messages.
 
     Raises:
-        ConfigError: it is no mapping of such kinds to numbers from 0, or its sum is 0 or infinite.
+        ConfigError: it is not a mapping of known kinds to numbers from 0, or its sum is 0 or infinite.
     """
     if not isinstance(shares, Mapping) or not shares:
         raise ConfigError(f"question_kinds={shares!r} must give shares, such as {dict(example)}")
@@ -61,7 +77,7 @@ def kinds_by_share(shares: object, known: Sequence[str], example: Mapping[str, f
 
 
 def check_share(name: str, value: object, most: float) -> None:
-    """Check that an option is a number from 0 to ``most``.
+    """Check that the option ``name`` has a ``value`` that is a number from 0 to ``most``.
 
     Raises:
         ConfigError: it is not.

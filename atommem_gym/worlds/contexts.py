@@ -1,4 +1,4 @@
-"""Items over generated contexts: one stream, and some of the questions that are asked about it (SPEC E14)."""
+"""Items over generated contexts: one stream, and some of the questions about it (SPEC E14)."""
 
 from __future__ import annotations
 
@@ -14,28 +14,36 @@ from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.synthetic.names import SPLITS
 
 CONTEXTS = 1_000
-"""Contexts of a split."""
+"""Number of contexts in a split."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A stream with all its questions, in a random order that is the context's own."""
+    """A stream with all its questions."""
 
     documents: tuple[Document, ...]
+    """The stream."""
     questions: tuple[Record, ...]
+    """All its questions, in a random order that depends only on the context."""
     erased: tuple[str, ...] = ()
-    """See ``Item.erased``."""
+    """Codes that the documents ask to erase (``Item.erased``)."""
 
 
 class GeneratedContexts(ABC):
     """The items of generated contexts: an item is one context and some of its questions, each in exactly one item.
 
-    What a context holds depends on the split, its number and the options alone; ``shuffle_seed`` changes the order of
-    an item's questions, and nothing else. The first ``CONTEXTS`` items are of different contexts.
+    What a context holds depends only on the split, its number and the options; ``shuffle_seed`` changes only the order
+    of an item's questions. The first ``CONTEXTS`` items are of different contexts.
     """
 
     def __init__(self, world: str, split: str, *, questions: int, questions_per_episode: QuestionsPerEpisode) -> None:
-        """Items of ``world`` whose contexts have so many questions; nothing is generated yet.
+        """Check the arguments; nothing is generated yet.
+
+        Args:
+            world: The name of the world; part of the names of items and of every seed.
+            split: ``"train"``, ``"validation"`` or ``"test"``.
+            questions: Questions of each context.
+            questions_per_episode: A number, a range ``(lo, hi)`` or ``"released"``.
 
         Raises:
             ConfigError: the split is unknown, or an item may need more questions than a context has.
@@ -49,7 +57,7 @@ class GeneratedContexts(ABC):
             )
         self.split = split
         self.name = f"{world}-{split}"
-        # Questions come in a random order of their context's own, so that the same cuts make other groups of each.
+        # Each context has its questions in its own random order, so the same cuts give different groups.
         cuts = partition(questions, questions_per_episode, stable_rng("partition", self.name)).bounds.tolist()
         self._groups = [slice(begin, end) for begin, end in pairwise(cuts)]
         self.num_items = CONTEXTS * len(self._groups)
@@ -82,7 +90,7 @@ class GeneratedContexts(ABC):
         if not 0 <= index < self.num_items:
             raise IndexError(f"item {index} does not exist: {self.name} has items 0 to {self.num_items - 1}")
         number = index % CONTEXTS
-        # A group of rollouts asks for one item again and again. Threads may race here: each keeps what it made.
+        # A group of rollouts asks for the same item repeatedly. Threads may race here; each uses what it made.
         latest = self._latest
         if latest is None or latest[0] != number:
             latest = self._latest = (number, self._make(number))

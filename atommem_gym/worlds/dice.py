@@ -1,4 +1,4 @@
-"""Draws that are the same on every Python version: only of ``Random.random()``, which Python promises to keep."""
+"""Random choices that are equal on every Python version: all derive from ``Random.random()``, which is stable."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ T = TypeVar("T")
 
 
 class Dice:
-    """A seeded source of choices; ``parts`` (strings and integers) name the seed.
+    """A seeded source of random choices; ``parts`` (strings and integers) are hashed to the seed.
 
-    An item takes some thousands of draws, so they use ``floor``, which takes half the time of ``int`` and is the same
-    for what is not negative; and the inmost loops draw by ``floor(random() * n)`` themselves, which is ``below(n)``.
+    An item needs some thousands of draws, so they use ``floor``, which takes half the time of ``int`` and equals it
+    for numbers that are not negative. Innermost loops call ``floor(random() * n)`` themselves, which is ``below(n)``.
     """
 
     def __init__(self, *parts: object) -> None:

@@ -1,4 +1,4 @@
-"""Macro-actions: a few discrete choices a step in place of text, and observations as one vector of numbers."""
+"""Macro-actions: a few discrete choices per step in place of text, and observations as one vector of numbers."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Observations as one vector of numbers, so that a plain network can be the policy."""
+"""Observations as one vector of numbers, so that a simple network can be the policy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SCALARS = (
     "best_offered",
     "gain",
 )
-"""What stands in ``layout["scalars"]``, see :class:`EmbeddingObservation`."""
+"""The numbers in ``layout["scalars"]``, see :class:`EmbeddingObservation`."""
 FEATURES = (
     "offered",
     "to_question",
@@ -56,39 +56,39 @@ FEATURES = (
     "mergeable",
     "tokens",
 )
-"""What stands in ``layout["documents"]`` for every slot, see :class:`EmbeddingObservation`."""
+"""The numbers in ``layout["documents"]`` for each slot, see :class:`EmbeddingObservation`."""
 
 
 class EmbeddingObservation(gym.Wrapper[Any, Any, Observation, Any], RecordConstructorArgs):
-    """What a network needs of an observation as a ``Box``, over
+    """An observation as one vector, a ``Box``, over
     :class:`~atommem_gym.envs.macro.macro_actions.MacroActions`.
 
     Observation space, float32 in [-1, 1], in this order (``layout`` has the slices; shares are of the limit):
         - ``scalars``: ``answering`` (0 or 1), ``progress`` (share of chunks read), ``steps_left`` and ``reads_left``
           (shares), ``entries`` (share of ``max_entries``; 0 if there is no limit), ``tokens`` (share of
-          ``max_entries * max_entry_tokens`` in use), ``waiting`` (documents that wait, 1 from twice the slots on),
-          ``shown`` (share of ``top_k``), ``best_score`` (of the memories shown), ``unasked`` (1 if a result could
-          serve as a query), the least, mean and most relevance of the entries, that of the best document offered, and
+          ``max_entries * max_entry_tokens`` in use), ``waiting`` (pieces that wait; 1 means twice the slots or more),
+          ``shown`` (share of ``top_k``), ``best_score`` (of the memories shown), ``unasked`` (1 if a result can
+          serve as a query), the least, mean and greatest relevance of the entries, that of the best piece offered, and
           its ``gain`` over the least relevant entry (these five halved);
         - ``documents``, ``slots`` times ``FEATURES`` (all 0 for a free slot): ``offered`` (1), ``to_question`` (cosine
-          similarity to the nearest question), ``in_question`` (how far a question names the title), ``relevance``
-          (chain relevance, halved), ``margin`` (relevance less that of the least relevant entry), ``rank`` (share of
-          entries that are less relevant), ``among_offered`` (the same of the other documents offered), ``to_stored``
-          (similarity to the nearest stored document), ``named_by_stored`` (how far one names its title, times that
-          one's relevance), ``names_stored`` (the other way round), ``to_result`` and ``named_by_result`` (the same of
+          similarity to the nearest question), ``in_question`` (how much of the title a question names), ``relevance``
+          (chain relevance, halved), ``margin`` (relevance minus that of the least relevant entry), ``rank`` (share of
+          entries that are less relevant), ``among_offered`` (share of the other pieces offered that are), ``to_stored``
+          (similarity to the nearest stored piece), ``named_by_stored`` (how much of its title one names, times that
+          one's relevance), ``names_stored`` (the same in reverse), ``to_result`` and ``named_by_result`` (the same for
           the best memory shown), ``to_mergeable`` (similarity to the entry that a merge would choose), ``mergeable``
           (1 if there is one), ``tokens`` (share of ``max_entry_tokens``);
-        - ``embeddings``, ``(2 + slots) * vectors``: unit vectors, by the environment's own embedder (of as much as it
-          reads of a text), of the question, the best memory shown and each document offered (zeros where there is
+        - ``embeddings``, ``(2 + slots) * vectors``: unit vectors from the environment's embedder (of the part that it
+          reads of a text) of the question, the best memory shown and each piece offered (zeros if there is
           none), under one fixed random projection to ``vectors`` dimensions that keeps inner products on average
           (Johnson & Lindenstrauss 1984).
 
     Args:
         env: An environment with ``MacroActions`` in its chain of wrappers.
-        vectors: Dimensions of each embedding: a number, 0 for no embeddings, ``None`` for all of the embedder's.
+        vectors: Dimensions of each embedding; 0 for no embeddings, ``None`` for the embedder's dimension.
 
     Raises:
-        ConfigError: there is no ``MacroActions`` below, or ``vectors`` is no such number.
+        ConfigError: there is no ``MacroActions`` below, or ``vectors`` is invalid.
 
     Example:
         >>> import gymnasium as gym, atommem_gym
@@ -122,7 +122,7 @@ class EmbeddingObservation(gym.Wrapper[Any, Any, Observation, Any], RecordConstr
             "documents": slice(len(SCALARS), documents),
             "embeddings": slice(documents, size),
         }
-        """Where the parts of an observation stand."""
+        """The slices of the parts of an observation."""
         self.observation_space = spaces.Box(-1.0, 1.0, (size,), np.float32)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Vector, dict[str, Any]]:
@@ -131,15 +131,15 @@ class EmbeddingObservation(gym.Wrapper[Any, Any, Observation, Any], RecordConstr
         return self.observation(observation), info
 
     def step(self, action: Any) -> tuple[Vector, float, bool, bool, dict[str, Any]]:
-        """Carry out the choices."""
+        """Execute the choices, see ``MacroActions.step``."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return self.observation(observation), float(reward), terminated, truncated, info
 
     def fork(self, n: int) -> list[EmbeddingObservation]:
-        """``n`` running copies, see ``MacroActions.fork``; ``MacroActions`` has to be the next wrapper below.
+        """Make ``n`` running copies, see ``MacroActions.fork``; ``MacroActions`` must be the next wrapper below.
 
         Raises:
-            ConfigError, ResetNeeded: see there; or there is another wrapper in between.
+            ConfigError, ResetNeeded: see ``MacroActions.fork``; or another wrapper is in between.
         """
         if self.env is not self._macro:
             raise ConfigError(f"{self.env} stands between EmbeddingObservation and MacroActions; fork without it")
@@ -151,11 +151,11 @@ class EmbeddingObservation(gym.Wrapper[Any, Any, Observation, Any], RecordConstr
         return forks
 
     def current(self) -> Vector:
-        """The observation to act on, also of a fork, which was never reset."""
+        """The current observation, also of a fork, which was never reset."""
         return self.observation(self._macro.current)
 
     def named(self, observation: Vector) -> dict[str, dict[str, npt.NDArray[np.float32]]]:
-        """Scalars (numbers) and document features (``[slots]`` each) of an observation by name, to look at."""
+        """Scalars (numbers) and document features (``[slots]`` each) of an observation by name, for inspection."""
         documents = observation[self.layout["documents"]].reshape(self._macro.slots, len(FEATURES))
         scalars = observation[self.layout["scalars"]]
         return {
@@ -164,7 +164,7 @@ class EmbeddingObservation(gym.Wrapper[Any, Any, Observation, Any], RecordConstr
         }
 
     def observation(self, observation: Observation) -> Vector:
-        """The vector for what the environment below shows."""
+        """The vector of an observation of the environment below."""
         state = self._macro.macro_state
         measures = state.measures()
         entries = np.array([value for _, value in measures.by_entry()])

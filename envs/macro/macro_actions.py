@@ -1,4 +1,4 @@
-"""Macro-actions: a few discrete choices a step in place of text, so that classical RL learns what to remember."""
+"""Macro-actions: a few discrete choices per step in place of text, so that classical RL learns what to remember."""
 
 from __future__ import annotations
 
@@ -31,45 +31,45 @@ SKIP, KEEP, MERGE = range(3)
 NO_READ, READ_QUESTION, READ_RESULT = range(3)
 """Choices for the read."""
 DONE = ("keep", "merge", "skip", "drop", "read", "answer", "idle")
-"""What ``info["macro"]`` counts; ``idle`` are choices that could not be carried out."""
+"""What ``info["macro"]`` counts; ``idle`` are choices that could not be executed."""
 
 
 class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstructorArgs):
     """Turns ``MultiDiscrete`` choices into the action text of the environment's dialect.
 
-    The policy decides what to store, merge, drop and look for; the answers are the
-    :class:`~atommem_gym.policies.oracle_reader.OracleReader`'s (PRIVILEGED), as those of the scripted agents,
-    or left to the environment's frozen reader, if it has one (SPEC E13). Whatever is chosen is a legal episode of the
-    environment below, and its text is in ``info["action"]``.
+    The policy decides what to store, merge, drop and read; answers come from the
+    :class:`~atommem_gym.policies.oracle_reader.OracleReader` (PRIVILEGED), like those of the scripted agents,
+    or from the environment's frozen reader, if it has one (SPEC E13). Any choices give a valid episode of the
+    environment below; the text of the action is in ``info["action"]``.
 
     Action space, ``MultiDiscrete``:
-        - ``slots`` times 3, one for each offered document in stream order: skip it (0), keep it as an entry of its own
+        - ``slots`` times 3, one per offered document in stream order: skip it (0), keep it as a new entry
           (1), or merge it into the most similar entry that has room for it within ``max_entry_tokens`` (2; if none
           has, nothing happens);
-        - 2: whether to drop what is least relevant to the questions
+        - 2: whether to drop the entries that are least relevant to the questions
           (:func:`~atommem_gym.envs.macro.relevance.chain_relevance`), before anything is stored: under an entry budget
-          as many entries as this step's keeps need the room of, so often none, and without a budget one;
+          as many entries as the keeps of this step need room, often none, and without a budget one;
         - 3: read nothing (0), with the question (1), or with the question and the names in the last result (2).
           In the answering phase, reading nothing means answering, and so does any choice when no read is left.
 
-        Without the operation ``update`` there is no 2 for documents, without ``delete`` or ``read`` nothing but 0 in
+        Without the operation ``update`` there is no 2 for documents, without ``delete`` or ``read`` only 0 in
         that place.
 
-    Documents are put together from the chunks; one that is longer than an entry is offered in pieces. What is more
-    than ``slots`` waits for the next step, also while answering; what waits at the end was never decided about, so
-    take as many slots as a chunk has documents, on average. Creates over ``max_entries`` are rejected by the
-    environment. While answering, what reads found is carried in the scratchpad, as the scripted agents do.
+    Documents are assembled from the chunks; one that is longer than an entry is offered in pieces. Pieces beyond
+    ``slots`` wait for the next step, also while answering; pieces that still wait at the end were never decided about,
+    so use as many slots as a chunk has documents, on average. Creates over ``max_entries`` are rejected by the
+    environment. While answering, the entries found by reads are kept in the scratchpad, as the scripted agents do.
 
     Truncation is reported as termination, because the step limit is part of the task (SPEC E6): learners must not
     bootstrap after it.
 
     Information:
-        ``info["action"]``, the text; ``info["macro"]``, counts of what was carried out (see ``DONE``), and how many
-        documents are ``waiting``; at the end also ``episode_metrics`` as always.
+        ``info["action"]``, the text; ``info["macro"]``, counts of what was executed (see ``DONE``), and how many
+        pieces are ``waiting``; at the end also ``episode_metrics``.
 
     Args:
         env: An AtomMem environment, with shaping wrappers or without; ``addressing="id"`` and ``advance="always"``.
-        slots: Documents offered at a time.
+        slots: Pieces offered at a time.
 
     Raises:
         ConfigError: the environment's settings do not fit.
@@ -105,7 +105,7 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
 
     @property
     def max_steps(self) -> int:
-        """Steps that the running episode may have."""
+        """Most steps of the running episode."""
         return self._base.episode.max_steps
 
     @property
@@ -124,7 +124,10 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
         return observation, info
 
     def step(self, action: npt.ArrayLike) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Carry out the choices.
+        """Execute the choices.
+
+        Args:
+            action: ``slots`` choices for the offered pieces, then one for the drop and one for the read.
 
         Raises:
             ValueError: they are not in the action space.
@@ -153,12 +156,12 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
         return observation, float(reward), terminated or truncated, False, info
 
     def fork(self, n: int) -> list[MacroActions]:
-        """``n`` running copies that share the past with this one and nothing else, see ``AtomMemEnv.fork`` (SPEC M14).
+        """Make ``n`` running copies that share only the past with this one, see ``AtomMemEnv.fork`` (SPEC M14).
 
         Wrappers below, such as shaping, are put around the forks as they are around this environment.
 
         Raises:
-            ConfigError: ``n`` is no integer from 1, or a wrapper below keeps a state of its own.
+            ConfigError: ``n`` is not an integer of at least 1, or a wrapper below has a state.
             ResetNeeded: there is no episode yet, or it is over.
         """
         check_forkable(self.env)
@@ -177,7 +180,7 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
     def _store(
         self, choices: list[int], drop: bool, done: Counter[str]
     ) -> tuple[list[Operation], dict[int, list[Piece]]]:
-        """Deletes, updates and creates, and the pieces merged into entries by id."""
+        """The deletes, updates and creates, and the pieces merged into entries by id."""
         state = self.macro_state
         gone = [entry.id for entry in state.measures().least_relevant(self._needed(choices))] if drop else []
         operations: list[Operation] = [Delete(entry_id) for entry_id in gone]
@@ -201,19 +204,19 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
         return [*operations, *updates, *creates], merged
 
     def _needed(self, choices: list[int]) -> int:
-        """How many entries a drop takes away."""
+        """How many entries a drop removes."""
         state, most = self.macro_state, self.config.max_entries
         if most is None:
             return 1
         return max(0, len(state.stored) + choices[: len(state.offered)].count(KEEP) - most)
 
     def merge_target(self, place: int, gone: Sequence[int] = (), more: dict[int, int] | None = None) -> Stored | None:
-        """The entry most similar to the offered document at ``place`` of those with room for it, the older of equals.
+        """The most similar entry with room for the offered piece at ``place``; of equals the older one.
 
         Args:
-            place: Of the document among those offered.
-            gone: Ids of entries that are not to be considered.
-            more: Tokens that entries will have gained, by id.
+            place: The index of the piece among those offered.
+            gone: Ids of entries to ignore.
+            more: Tokens that entries will gain, by id.
         """
         measures = self.macro_state.measures()
         # A line break may be a token.
@@ -225,7 +228,7 @@ class MacroActions(gym.Wrapper[Observation, Any, Observation, str], RecordConstr
         return None
 
     def _look(self, choice: int, done: Counter[str]) -> list[Operation]:
-        """The read that was chosen, or while answering the answer."""
+        """The chosen read, or while answering the answer."""
         observation, state = self._observation, self.macro_state
         answering = observation["phase"] == Phase.ANSWERING
         spare = observation["steps_left"] > state.questions_left and observation["reads_left"] > 0

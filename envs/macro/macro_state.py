@@ -1,4 +1,4 @@
-"""What a policy over macro-actions knows: the pieces that wait for a decision, what it stored, and what it found."""
+"""The state of a policy over macro-actions: pieces that wait for a decision, stored entries, and results of reads."""
 
 from __future__ import annotations
 
@@ -26,33 +26,39 @@ _NUMBERING = re.compile(r"^\d+\. ")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """A document, or as much of a long one as fits an entry: what one keep, merge or skip decides."""
+    """A document, or a part of a long one that fits into an entry; each choice decides about one piece."""
 
     title: str
+    """The title of the document."""
     text: str
-    """As an entry would hold it, a document's first piece with the title."""
+    """The text for an entry; the first piece of a document begins with the title."""
     tokens: int
+    """Tokens of the text."""
     vector: Vectors
-    """``[dim]``, of the text."""
+    """The vector of the text, ``[dim]``."""
     title_vector: Vectors
-    """``[dim]``"""
+    """The vector of the title, ``[dim]``."""
 
 
 @dataclass(slots=True, eq=False)
 class Stored:
-    """An entry and the pieces it is made of."""
+    """An entry and the pieces that it consists of."""
 
     id: int
+    """The id of the entry."""
     text: str
+    """The text of the entry."""
     tokens: int
+    """Tokens of the text."""
     pieces: list[Piece]
+    """The pieces, in the order in which they were added."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Relevance and similarity of what is stored and what is offered, at one observation.
+    """Relevance and similarity of stored and offered pieces, at one observation.
 
-    Pieces come first those stored, entry by entry, then those offered: ``n = s + o`` of them.
+    Of the ``n = s + o`` pieces the ``s`` stored ones come first, entry by entry, then the ``o`` offered ones.
     """
 
     owners: tuple[Stored, ...]
@@ -62,17 +68,17 @@ class Measures:
     to_question: Array
     """``[n]``: cosine similarity to the nearest question."""
     in_question: Array
-    """``[n]``: how far a question names the title."""
+    """``[n]``: how much of the title a question names, in [0, 1]."""
     to_stored: Array
     """``[o, s]``: cosine similarities of offered and stored pieces."""
     named_by_stored: Array
-    """``[o, s]``: how far the stored piece names the offered one's title."""
+    """``[o, s]``: how much of the offered piece's title the stored piece names, in [0, 1]."""
     names_stored: Array
-    """``[o, s]``: how far the offered piece names the stored one's title."""
+    """``[o, s]``: how much of the stored piece's title the offered piece names, in [0, 1]."""
     to_result: Array
-    """``[o]``: cosine similarity to the best memory shown, 0 if none is."""
+    """``[o]``: cosine similarity to the best memory shown; 0 if none is shown."""
     named_by_result: Array
-    """``[o]``: how far that memory names the title."""
+    """``[o]``: how much of the title that memory names, in [0, 1]."""
 
     @property
     def stored(self) -> Array:
@@ -85,7 +91,7 @@ class Measures:
         return self.relevance[len(self.owners) :]
 
     def by_entry(self) -> list[tuple[Stored, float]]:
-        """Each entry with its relevance, that of its most relevant piece."""
+        """Each entry with its relevance: that of its most relevant piece."""
         best: dict[int, tuple[Stored, float]] = {}
         for owner, value in zip(self.owners, self.stored.tolist(), strict=True):
             known = best.get(owner.id)
@@ -93,29 +99,30 @@ class Measures:
         return list(best.values())
 
     def least_relevant(self, count: int = 1) -> list[Stored]:
-        """The entries that matter least, at most ``count`` of them, the older one of equals first."""
+        """The least relevant entries, at most ``count``; of equals the older one comes first."""
         ordered = sorted(self.by_entry(), key=lambda pair: (pair[1], pair[0].id))
         return [entry for entry, _ in ordered[:count]]
 
 
 @dataclass(slots=True)
 class Found:
-    """What reads showed since the question was opened (while reading documents: what the last one showed)."""
+    """The entries that reads showed since the question was opened (while reading: those of the last read)."""
 
     texts: list[str] = field(default_factory=list)
+    """Their texts, in the order in which they were shown."""
     unasked: list[str] = field(default_factory=list)
-    """Of these, what has not served as a query yet, the latest read's best hit first."""
+    """The texts that have not been used for a query yet; those of the latest read first, best first."""
 
 
 class MacroState:
-    """Follows one episode through its observations and the operations that were sent.
+    """Follows one episode by its observations and the operations that were sent.
 
-    It knows nothing that a policy with a text interface could not: chunks, question, feedback, what reads showed, and
-    what it wrote itself.
+    It knows only what a policy with a text interface knows: chunks, question, feedback, results of reads, and
+    its own operations.
 
     Args:
-        config: Of the environment.
-        slots: How many pieces are offered at a time.
+        config: The configuration of the environment.
+        slots: Number of pieces offered at a time.
     """
 
     def __init__(self, config: EnvConfig, slots: int) -> None:
@@ -129,51 +136,51 @@ class MacroState:
         self.questions_left = 1
         self.question_vectors: Vectors = np.zeros((0, self.dim), np.float32)
         self.result_vector: Vectors = np.zeros((0, self.dim), np.float32)
-        """``[1, dim]`` of the best memory shown, ``[0, dim]`` if none is."""
+        """The vector of the best memory shown, ``[1, dim]``; ``[0, dim]`` if none is shown."""
         self._question = ""
         self._documents = DocumentReader(config)
         self._waiting: deque[Piece] = deque()
         self._measures: Measures | None = None
 
     def fork(self) -> MacroState:
-        """The same state, which goes on by itself (SPEC M14); the embedder and what never changes are shared."""
+        """An independent copy (SPEC M14); the embedder and everything immutable are shared."""
         twin = shallow(self)
         twin.stored = {entry_id: replace(one, pieces=one.pieces.copy()) for entry_id, one in self.stored.items()}
         twin.found = Found(self.found.texts.copy(), self.found.unasked.copy())
         twin._documents = shallow(self._documents)
         twin._waiting = self._waiting.copy()
-        # They name the entries of this one.
+        # They refer to the entries of this state.
         twin._measures = None
         return twin
 
     @property
     def offered(self) -> list[Piece]:
-        """The pieces that the next action decides about, in stream order, at most ``slots``."""
+        """The pieces that the next action decides about, at most ``slots``, in stream order."""
         return [self._waiting[i] for i in range(min(self.slots, len(self._waiting)))]
 
     @property
     def waiting(self) -> int:
-        """Pieces that wait, the offered ones among them."""
+        """Number of pieces that wait for a decision, including the offered ones."""
         return len(self._waiting)
 
     def embed(self, texts: Sequence[str], kind: TextKind = "document") -> Vectors:
-        """Vectors ``[n, dim]`` of the environment's own embedder."""
+        """Vectors ``[n, dim]`` from the environment's embedder."""
         return self._embedder.embed(texts, kind) if texts else np.zeros((0, self.dim), np.float32)
 
     def observe(self, observation: Observation) -> None:
-        """Take in an observation: new documents, the question, what a read showed."""
+        """Follow an observation: new documents, the question, the result of a read."""
         self._measures = None
         self._waiting += self._pieces(self._documents.read(observation))
         self._note_question(observation)
         self._note_found(observation)
 
     def sent(self, operations: Sequence[Operation], merged: dict[int, list[Piece]], feedback: str) -> None:
-        """Take in what was done: the pieces offered are decided, ids are as the environment confirmed them.
+        """Follow an action: the offered pieces are decided, and entries get the ids that the environment confirmed.
 
         Args:
-            operations: What was sent, in order; each create is of the piece with its text.
+            operations: The operations that were sent, in order; each create has the text of a piece.
             merged: Pieces added to entries, by id.
-            feedback: Of the observation that followed.
+            feedback: The feedback in the next observation.
         """
         decided = [self._waiting.popleft() for _ in range(min(self.slots, len(self._waiting)))]
         by_text = {piece.text: piece for piece in decided}
@@ -184,7 +191,7 @@ class MacroState:
                 entry = self.stored[op.id]
                 entry.text, entry.tokens = op.text, self.tokenizer.count(op.text)
                 entry.pieces += merged[op.id]
-        # Ids are confirmed in the order of the creates; creates are rejected from some point on, when memory is full.
+        # Ids are confirmed in the order of the creates; when memory is full, all later creates are rejected.
         ids = [int(match[1]) for match in map(_CREATED.fullmatch, feedback.split("\n")) if match]
         creates = [op for op in operations if isinstance(op, Create)]
         for entry_id, op in zip(ids, creates, strict=False):
@@ -192,12 +199,12 @@ class MacroState:
             self.stored[entry_id] = Stored(entry_id, piece.text, piece.tokens, [piece])
 
     def next_question(self) -> None:
-        """The open question was answered: what was found for it is forgotten."""
+        """Go on to the next question and forget the results of reads for the last one."""
         self.found = Found()
         self.questions_left = max(1, self.questions_left - 1)
 
     def measures(self) -> Measures:
-        """Relevance and similarities now; computed once an observation."""
+        """Relevance and similarities at the current observation; computed once."""
         if self._measures is None:
             self._measures = self._measure()
         return self._measures
@@ -212,7 +219,7 @@ class MacroState:
             pairs += [(document.title, piece) for piece in texts]
             counts += [count] if count <= limit else self.tokenizer.counts(texts)
         texts = [text for _, text in pairs]
-        # A document without a title is known by its text.
+        # Of a document without a title the text is used.
         vectors = self.embed([*texts, *(title or text for title, text in pairs)])
         rows = zip(pairs, counts, vectors[: len(texts)], vectors[len(texts) :], strict=True)
         return [Piece(title, text, count, vector, titled) for (title, text), count, vector, titled in rows]
@@ -259,5 +266,5 @@ class MacroState:
             return
         new = [text for text in dict.fromkeys(shown) if text and text not in self.found.texts]
         self.found.texts += new
-        # Hits of the latest read come first: they are one hop nearer to the answer.
+        # Entries of the latest read come first: they are one hop nearer to the answer.
         self.found.unasked = new + [text for text in self.found.unasked if text not in new]

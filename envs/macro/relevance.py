@@ -1,4 +1,4 @@
-"""How much a text matters to a question when it is named by one that matters: relevance along chains of titles."""
+"""Relevance of documents to questions, along chains of documents that name each other's titles."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy.typing as npt
 Array: TypeAlias = npt.NDArray[np.float64]
 
 SHARPNESS = 4
-"""A title held by halves is a look-alike; its share counts to this power."""
+"""The exponent of shares: a title that is named only in part is probably another title."""
 DECAY = 0.9
-"""What each further hop costs."""
+"""The factor for each further hop."""
 SIMILARITY_WEIGHT = 0.2
-"""What plain similarity to the question adds; it decides where no title is named."""
+"""The weight of the similarity to the question, which decides if no title is named."""
 HOPS = 3
-"""Hops beyond the question's own titles; the records of this family need at most four documents."""
+"""Hops beyond the titles in the question; questions need at most four documents."""
 
 
 class Products:
-    """All inner products among some vectors, by one matrix product, and what follows from them.
+    """All inner products of some vectors, computed by one matrix product.
 
     Args:
-        vectors: ``[n, dim]``
+        vectors: ``[n, dim]``.
     """
 
     def __init__(self, vectors: npt.NDArray[np.floating]) -> None:
@@ -31,15 +31,15 @@ class Products:
         self._squares = np.diagonal(self._products)
 
     def cosines(self, left: slice, right: slice) -> Array:
-        """Cosine similarities of the vectors of two slices; 0 with a zero vector."""
+        """Cosine similarities ``[left, right]`` of the vectors in two slices; 0 with a zero vector."""
         norms = np.sqrt(np.outer(self._squares[left], self._squares[right]))
         return _ratio(self._products[left, right], norms)
 
     def named(self, texts: slice, titles: slice) -> Array:
-        """How far each text names each title, in [0, 1]: the share of the title's vector that the text's vector holds.
+        """How much of each title each text names, in [0, 1]: the projection of the text's vector on the title's.
 
-        With the built-in embedder, whose vectors are sums over words, a text that contains a title holds all of it,
-        apart from hash collisions. Other embedders give a scaled cosine.
+        With the built-in embedder, whose vectors are sums over words, a text that contains a title has the value 1,
+        except for hash collisions. Other embedders give a scaled cosine.
 
         >>> from atommem_gym.embedders.loading import load_embedder
         >>> texts = ["The Bitter Road was directed by Ilse Sonello.", "Ilse Sonello", "The Bitter Bell", "Stivdon"]
@@ -51,15 +51,15 @@ class Products:
 
 
 def chain_relevance(in_question: Array, names: Array, to_question: Array) -> Array:
-    """The relevance of each of ``n`` documents to the questions, among the others.
+    """The relevance of each of ``n`` documents to the questions.
 
-    It is the strongest chain of names that leads from a question to the document: the product over its links of
-    ``DECAY * share ** SHARPNESS``, where a link is a title that the one names and the other bears (in either
-    direction), and the first link, from the question, costs no decay; plus ``SIMILARITY_WEIGHT`` times the similarity.
+    It is the strongest chain of titles from a question to the document: the product over its links of
+    ``DECAY * share ** SHARPNESS``, where a link is a document that names the title of the other one (in either
+    direction), and the first link, from the question, has no decay; plus ``SIMILARITY_WEIGHT`` times the similarity.
 
     Args:
-        in_question: ``[n]``: how far a question names the title.
-        names: ``[n, n]``: how far the document of the row names the title of that of the column.
+        in_question: ``[n]``: how much of the title a question names, in [0, 1].
+        names: ``[n, n]``: how much of the column's title the row's document names, in [0, 1].
         to_question: ``[n]``: cosine similarity to the nearest question.
 
     Returns:
@@ -80,6 +80,6 @@ def chain_relevance(in_question: Array, names: Array, to_question: Array) -> Arr
 
 
 def _ratio(numerators: Array, denominators: Array) -> Array:
-    """The quotients, 0 where the denominator is."""
+    """The quotients; 0 where the denominator is 0."""
     denominators = np.broadcast_to(denominators, numerators.shape)
     return np.divide(numerators, denominators, out=np.zeros(numerators.shape), where=denominators > 0)

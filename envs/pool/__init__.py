@@ -1,4 +1,4 @@
-"""The async pool: episodes that run at their own pace, from many coroutines, and share batched I/O."""
+"""The async pool: episodes that run at their own pace, in many coroutines, and share batched I/O."""
 
 import lazy_loader
 

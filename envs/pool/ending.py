@@ -1,4 +1,4 @@
-"""How every call of a pool ends: what has ended or was replaced is released, and then the result is set."""
+"""The end of every call of a pool: episodes that ended or were replaced are released, then the result is set."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 class Ending(Generic[R]):
-    """A call that is given up before its work begins, or ends with a result or an error.
+    """A call that is withdrawn before its work begins, or ends with a result or an error.
 
     ``result`` is the outcome; to wait for it without cancelling it, use ``asyncio.shield``.
     """
@@ -25,14 +25,14 @@ class Ending(Generic[R]):
         self._error: BaseException | None = None
 
     def _give_up(self, error: BaseException | None) -> None:
-        """Nothing of the call has begun: its outcome is ``error``, or that it was cancelled."""
+        """Withdraw a call that has not begun: its outcome is ``error``, or (``None``) cancellation."""
         if error is None:
             self.result.cancel()
         else:
             self.result.set_exception(error)
 
     def _end(self, result: R, left: Sequence[EpisodeWithKey]) -> None:
-        """Release episodes; the result is set when the rows of the last of them are deleted."""
+        """Release episodes; the result is set when the rows of all of them are deleted."""
         self._missing = len(left)
         for running in left:
             self._pipeline.releasing.put(running, lambda error: self._released(result, error))

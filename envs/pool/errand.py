@@ -1,4 +1,4 @@
-"""A call of a pool that is no step: a snapshot, a restore or a fork, done in a thread and never half."""
+"""A call of a pool that is not a step: a snapshot, a restore or a fork, done in a thread."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ R = TypeVar("R")
 
 
 class Errand(Ending[R], Generic[W, R]):
-    """Work in a thread, and then a change on the event loop; ``result`` is the outcome, as that of a ``Flight``.
+    """Work in a thread, followed by a change on the event loop; ``result`` is the outcome, as in a ``Flight``.
 
     Args:
-        pipeline: Its branching stage does the work.
+        pipeline: The pipeline whose branching stage does the work.
         work: Called in a thread. If it raises, it has changed nothing.
-        land: Called on the event loop with what ``work`` returned; returns the result, and the episodes to be
-            released, which they are before the result is set.
+        land: Called on the event loop with the result of ``work``; returns the result, and the episodes to be
+            released before the result is set.
     """
 
     job: Job | None = None
-    """It is no step."""
+    """None, since it is not a step."""
     wanted = True
-    """Whether the caller still waits for the result; ``land`` may look."""
+    """Whether the caller still waits for the result; ``land`` may read it."""
 
     def __init__(
         self, pipeline: Pipeline, work: Callable[[], W], land: Callable[[W], tuple[R, list[EpisodeWithKey]]]
@@ -38,7 +38,7 @@ class Errand(Ending[R], Generic[W, R]):
         self._ticket = pipeline.branching.put(self._carry_out, self._done)
 
     def withdraw(self, error: BaseException | None = None) -> bool:
-        """Give up the call if its work has not begun, with ``error`` or as cancelled; ``False`` if it has."""
+        """Withdraw the call, with ``error`` or as cancelled; ``False`` if its work has begun."""
         if not self._pipeline.branching.withdraw(self._ticket):
             return False
         self._give_up(error)

@@ -1,4 +1,4 @@
-"""The way of one step or reset of a pool through its stages, from its beginning to its result."""
+"""One step or reset of a pool on its way through the stages, from its beginning to its result."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from atommem_gym.envs.pool.stages import Done, Opening, Pipeline, Stage, Ticket
 from atommem_gym.step import StepResult
 
 Finish: TypeAlias = Callable[[Job, Opening | None], tuple[StepResult, list[EpisodeWithKey]]]
-"""Finishes a step whose I/O is done; returns its result and the episodes that have ended or were replaced."""
+"""Finishes a step after its I/O; returns its result and the episodes that have ended or were replaced."""
 
 
 class Flight(Ending[StepResult]):
     """One step or reset from its beginning to its result.
 
-    The episode changes only in :meth:`_land`, which runs on the event loop without a break; an error before that leaves
-    it as it was.
+    The episode changes only in :meth:`_land`, which runs on the event loop without interruption; an error before that
+    leaves it unchanged.
 
     The stages call it back (:meth:`_opened`, :meth:`_was_read`, :meth:`_arrived`, :meth:`_stored`, :meth:`_released`);
     it is not a coroutine that awaits them. A coroutine is simpler, but was 1.5 to 2 times slower: it needs a task for
-    every step, and for every stage a future and one more turn of the event loop to wake that task. With callbacks, all
-    steps of a batch go on in the one turn in which the stage hands out its results.
+    each step, and for each stage a future and one more turn of the event loop to wake that task. With callbacks, all
+    steps of a batch continue in the same turn in which the stage hands out its results.
     """
 
     def __init__(self, pipeline: Pipeline, finish: Finish) -> None:
@@ -32,7 +32,7 @@ class Flight(Ending[StepResult]):
         self._finish = finish
         self._opening: Opening | None = None
         self._waiting: list[tuple[Stage[Any], Ticket[Any]]] = []
-        """Its tickets in the queues of stages; empty once any of its work has begun."""
+        """Its tickets in the queues of stages; empty when any of its work has begun."""
 
     def open(self, opening: Opening) -> None:
         """Begin a reset."""
@@ -61,7 +61,7 @@ class Flight(Ending[StepResult]):
             self._land()
 
     def withdraw(self, error: BaseException | None = None) -> bool:
-        """Give up a call whose I/O has not begun, with ``error`` or as cancelled; ``False`` if it has begun."""
+        """Withdraw the call, with ``error`` or as cancelled; ``False`` if its I/O has begun."""
         if not self._waiting or not all(stage.waits(ticket) for stage, ticket in self._waiting):
             return False
         for stage, ticket in self._waiting:
@@ -79,7 +79,7 @@ class Flight(Ending[StepResult]):
         self.carry_out(self._pipeline.backend.job(*self._opening.begun))
 
     def _was_read(self, error: BaseException | None) -> None:
-        """Reading is done, and its answers can be scored."""
+        """Continue after reading, whose answers can now be scored."""
         self._waiting = []
         if error is not None or self._pipeline.scores_at_once:
             self._arrived(error)
@@ -88,7 +88,7 @@ class Flight(Ending[StepResult]):
         self._pipeline.scoring.put(self.job, self._arrived)
 
     def _arrived(self, error: BaseException | None) -> None:
-        """Scoring (or reading, if that failed) or embedding is done; the step goes on, or fails, when both are."""
+        """Continue after scoring (or failed reading) or embedding: when both are done, go on or fail."""
         self._waiting = []
         self._error = self._error or error
         self._missing -= 1
@@ -123,7 +123,7 @@ class Flight(Ending[StepResult]):
         self._end(result, left)
 
     def _fail(self, error: BaseException) -> None:
-        """Set the error; the episode stays as it was, and one that a failed reset has made is released first."""
+        """Set the error. The episode is unchanged; one that a failed reset has made is released first."""
         opening = self._opening
         if opening is None or opening.begun is None or opening.current.holds(opening.begun[0].key):
             self.result.set_exception(error)

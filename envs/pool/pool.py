@@ -1,4 +1,4 @@
-"""The async pool: episodes that run at their own pace, from many coroutines, and share batched I/O."""
+"""The async pool: episodes that run at their own pace, in many coroutines, and share batched I/O."""
 
 from __future__ import annotations
 
@@ -40,19 +40,22 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class PoolStats:
-    """What a pool has done so far; all times are seconds."""
+    """Counts and times of a pool so far; all times are in seconds."""
 
     resets: int
+    """Number of resets."""
     steps: int
+    """Number of steps."""
     seconds: float
-    """From the call of a step or reset to its result, added up over all of them."""
+    """Time from the call of a step or reset to its result, summed over all of them."""
     opening: StageStats
     """Making episodes: items, streams, kept memories."""
     reading: StageStats
-    """Calls of the frozen reader, where one answers (SPEC E13)."""
+    """Calls of the frozen reader, if there is one (SPEC E13)."""
     scoring: StageStats
     """Calls of the scorer; none for ``em``, ``f1`` and ``released``, which take microseconds."""
     embedding: StageStats
+    """Calls of the embedder."""
     storing: StageStats
     """Writes and searches."""
     releasing: StageStats
@@ -63,27 +66,27 @@ class AtomMemPool:
     """Environments for many coroutines, each at its own pace, over one embedder and one store.
 
     Threads do the I/O of steps, never the event loop, and they do it in batches: the texts of all waiting steps are
-    embedded in one call, and their entries are written in one. A step waits only for its own I/O, so a slow embedding
-    or judge call does not delay the others. At most ``capacity`` environments are in use at a time; ``pool.env()``
-    waits for a place, first come, first served. If the I/O of a batch fails, each of its steps is tried alone, so that
-    only the steps at fault fail.
+    embedded in one call, and their entries are written in one call. A step waits only for its own I/O, so a slow
+    embedding or judge call does not delay the others. At most ``capacity`` environments are in use at a time;
+    ``pool.env()`` waits for a place, first come, first served. If the I/O of a batch fails, each of its steps is tried
+    alone, so that only the steps at fault fail.
 
-    A pool belongs to the event loop on which it is first used. Make it (which may load models and records) before.
+    A pool belongs to the event loop in which it is first used. Make it before, since that may load models and records.
 
     Args:
         env_id: A Gymnasium id such as ``"AtomMem-HotpotQA-v0"``; ``None`` for custom ``items``.
-        capacity: Environments in use at a time, at least 1.
+        capacity: Most environments in use at a time, at least 1.
         items: See ``AtomMemEnv``.
-        max_batch: Steps that share a call, at most.
+        max_batch: Most steps that share a call.
         max_wait_ms: Milliseconds that a batch which is not full waits for more steps, 0 or more. It does not wait once
             every environment in use has sent its step.
         items_ahead: Whether a separate process makes generated items. The items are the same; while one is made, the
             steps of the other environments continue (``atommem_gym.envs.items_ahead``).
-        shaping: Added to the reward, such as ``{"MemoryCost": {"per_operation": 0.01}}``, or callables
+        shaping: Terms added to the reward, for example ``{"MemoryCost": {"per_operation": 0.01}}``, or callables
             ``(info, episode) -> float``.
-        credit: Whether the ``info`` of an episode's last step says what each operation earned (SPEC R7), as the
+        credit: Whether the ``info`` of an episode's last step has the credit of each operation (SPEC R7), as the
             wrapper ``HindsightCredit`` does.
-        **keywords: Those of ``EnvConfig``.
+        **keywords: The keyword arguments of the environment.
 
     Raises:
         ConfigError: a keyword is unknown, has a bad value, or contradicts another one.
@@ -140,7 +143,7 @@ class AtomMemPool:
         self._made_elsewhere = AwaitedItems(self.items) if items_ahead else None
         self._backend = Backend(self.config)
         self._branching = Branching(task, self.items, self._by_difficulty, self._backend)
-        # Tokenizers build tables at their first use; on the event loop that would block every coroutine.
+        # Tokenizers build tables at their first use, which would block the event loop.
         self._backend.tokenizer.starts("a")
         executor = ThreadPoolExecutor(Pipeline.threads(self._backend), thread_name_prefix="atommem-pool")
         self._pipeline = Pipeline(
@@ -156,17 +159,17 @@ class AtomMemPool:
         self._seconds = 0.0
         self._batches = PoolBatches(capacity, self._occupy_now)
         self._closing: asyncio.Task[None] | None = None
-        # A pool that is never closed must not keep a database folder, threads or a lock.
+        # A pool that is never closed must not leave a database folder, threads or a lock behind.
         self._finalizer = weakref.finalize(self, _give_up, executor, self._backend)
 
     @property
     def num_items(self) -> int:
-        """How many items (episodes) the split has."""
+        """Number of items (episodes) in the split."""
         return self.items.num_items
 
     @property
     def stats(self) -> PoolStats:
-        """What the pool has done so far."""
+        """Counts and times of the pool so far."""
         pipeline = self._pipeline
         return PoolStats(
             resets=self._resets,
@@ -181,9 +184,9 @@ class AtomMemPool:
         )
 
     def env(self) -> Lease:
-        """An environment for the length of an ``async with`` block: waits for a free place, and gives it back.
+        """An environment for an ``async with`` block, which waits for a free place and gives it back at its end.
 
-        Leaving the block deletes the rows of its episode, also by an exception or a cancellation.
+        Leaving the block, also by an exception or a cancellation, deletes the rows of its episode.
 
         Raises:
             ClosedEnvironmentError: the pool is closed, or is closed while this waits.
@@ -191,19 +194,23 @@ class AtomMemPool:
         return Lease(self)
 
     async def fork(self, env: PoolEnv, n: int) -> Forks:
-        """``n`` running environments of this pool that share the past with ``env`` and nothing else (SPEC M14).
+        """Make ``n`` running environments of this pool that share only the past with ``env`` (SPEC M14).
 
         See ``AtomMemEnv.fork``. Each takes a place until it is given back: by ``async with await pool.fork(env, n) as
-        forks``, by ``await forks.aclose()``, or one by one by ``await fork.aclose()``. If this is cancelled, nothing is
-        left of the forks.
+        forks``, by ``await forks.aclose()``, or one by one by ``await fork.aclose()``. If this is cancelled, no fork is
+        left.
+
+        Args:
+            env: An environment of this pool.
+            n: Number of forks, at least 1.
 
         Raises:
             ConfigError: fewer than ``n`` places are free; it does not wait, since callers that hold places and wait for
-                more would wait for each other. Or ``n`` is no integer from 1, or ``env`` of another pool.
+                more would wait for each other. Or ``n`` is not an integer of at least 1, or ``env`` is of another pool.
             ResetNeeded: ``env`` has no episode yet, or it is over.
-            EmbedderError, StoreError: nothing has changed, and nothing is left of the forks.
+            EmbedderError, StoreError: nothing has changed, and no fork is left.
             AlreadyPendingCallError: another coroutine is calling ``env``.
-            ClosedEnvironmentError: ``env`` was left, or the pool is closed, also while this goes on.
+            ClosedEnvironmentError: ``env`` was left, or the pool is closed, also during this call.
         """
         self._check_loop()
         self._check_open()
@@ -223,14 +230,14 @@ class AtomMemPool:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Wait for the calls under way, then release environments, store, database and threads; may be called twice.
+        """Wait for running calls, then release environments, store, database and threads; may be called twice.
 
         Calls that have not begun are withdrawn and raise ``ClosedEnvironmentError``, as do those that wait for a place.
         """
         self._check_loop()
         if self._closing is None:
             self._places.close(ClosedEnvironmentError(_CLOSED))
-            # A separate task: closing goes on if the caller that waits for it is cancelled.
+            # A separate task, so that closing continues if its caller is cancelled.
             self._closing = asyncio.get_running_loop().create_task(self._close())
         await asyncio.shield(self._closing)
 
@@ -241,42 +248,46 @@ class AtomMemPool:
         seed: int | Sequence[int | None] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
-        """Begin a reset of the environments with these numbers, by default all; :meth:`recv` gives the observations.
+        """Begin a reset of the environments with these numbers, by default all; :meth:`recv` returns the observations.
 
         Args:
             env_ids: Numbers from 0 to ``capacity - 1``. A number takes one of the pool's places at its first reset and
                 keeps it until the pool is closed.
-            seed: ``n`` seeds them with ``n, n + 1, …`` in the order given; a sequence seeds each with its own.
-            options: Those of ``reset``, each one value for all or a list with one for every environment.
+            seed: ``n`` seeds them with ``n, n + 1, …`` in the order given; a sequence has one seed for each.
+            options: Those of ``reset``, each as one value for all or a list with one per environment.
 
         Raises:
             ConfigError: a number is out of range or given twice, or no place is free for it.
-            AlreadyPendingCallError: one of them is still under way; ``recv`` it first.
+            AlreadyPendingCallError: one of them is still running; ``recv`` it first.
         """
         self._check_loop()
         self._check_open()
         self._batches.reset(env_ids, seed, options)
 
     def send(self, actions: Sequence[str], env_ids: EnvIds) -> None:
-        """Begin a step of each of these environments, whose results :meth:`recv` gives as they get ready.
+        """Begin a step of each of these environments; :meth:`recv` returns the results when they are ready.
+
+        Args:
+            actions: One text per environment.
+            env_ids: Their numbers.
 
         Raises:
-            ConfigError: not one action for each, or a number that was never reset.
-            AlreadyPendingCallError: one of them is still under way; ``recv`` it first.
+            ConfigError: there is not one action for each, or a number was never reset.
+            AlreadyPendingCallError: one of them is still running; ``recv`` it first.
         """
         self._check_loop()
         self._check_open()
         self._batches.send(actions, env_ids)
 
     async def recv(self, min_envs: int = 1) -> Received:
-        """Wait for ``min_envs`` results, or for all if fewer are under way; return all that are ready then.
+        """Wait for ``min_envs`` results, or for all if fewer calls are running, and return all that are ready then.
 
-        If this is cancelled, nothing is lost: the next call gives the same results.
+        If this is cancelled, nothing is lost: the next call returns the same results.
 
         Raises:
-            NoAsyncCallError: none is under way or ready.
+            NoAsyncCallError: no call is running or ready.
             ClosedEnvironmentError: the pool is closed, or is closed while this waits.
-            StepFailedError: one of them failed, and its ``__cause__`` says why; the others are given by the next call.
+            StepFailedError: one of them failed, with the cause in ``__cause__``; the next call returns the others.
         """
         self._check_loop()
         self._check_open()
@@ -329,7 +340,7 @@ class AtomMemPool:
             )
 
     def _give_unused_places(self, n: int, made: asyncio.Future[Forks | None]) -> None:
-        """Give the places back that a fork has taken, if nothing came of it."""
+        """Give back the places that a fork has taken, if it failed."""
         if made.cancelled() or made.exception() is not None or made.result() is None:
             for _ in range(n):
                 self._places.give()
@@ -366,7 +377,7 @@ class AtomMemPool:
             self._steps += 1
 
     def _complete(self) -> bool:
-        """Whether every environment in use has a call under way, so that no other step can join a batch."""
+        """Whether every environment in use has a running call, so that no other step can join a batch."""
         return self._flying >= len(self._taken)
 
     def _check_loop(self) -> None:
@@ -418,7 +429,7 @@ class Places:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled() and turn.exception() is None:
-                # It was given the place and cancelled in the same moment.
+                # It got the place and was cancelled at the same moment.
                 self.give()
             raise
 
@@ -443,17 +454,17 @@ _CLOSED = "this pool is closed; make a new one with AtomMemPool(…)"
 
 
 def _env_class(env_id: str | None) -> tuple[type[AtomMemEnv], dict[str, Any]]:
-    """The plain environment of an id, and the keyword arguments that it is registered with."""
+    """The plain environment class of an id, and the keyword arguments with which it is registered."""
     if env_id is None:
         return AtomMemEnv, {}
     spec = gym.spec(env_id)
     creator: object = spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
     if not (isinstance(creator, type) and issubclass(creator, AtomMemEnv)):
-        raise ConfigError(f"env_id={env_id!r} is no AtomMem environment; `atommem envs` lists them")
+        raise ConfigError(f"env_id={env_id!r} is not an AtomMem environment; `atommem envs` lists them")
     return creator, dict(spec.kwargs)
 
 
 def _give_up(executor: ThreadPoolExecutor, backend: Backend) -> None:
-    """Free threads and store of a pool that was garbage-collected before it was closed; no call is under way then."""
+    """Free threads and store of a pool that was garbage-collected without being closed; no call is running then."""
     executor.shutdown(wait=False)
     backend.close()

@@ -1,7 +1,7 @@
-"""One environment of an async pool, with its step in flight: ``areset`` and ``astep``, awaited and safe to cancel.
+"""One environment of an async pool: ``areset`` and ``astep``, awaited and safe to cancel.
 
-:class:`PoolEnv` is what a coroutine calls. Each call is a :class:`Flight`, which goes through the stages of its I/O and
-on to its end even if its caller is gone.
+A coroutine calls :class:`PoolEnv`. Each call is a :class:`Flight`, which goes through the stages of its I/O
+to its end even if its caller was cancelled.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ R = TypeVar("R")
 
 
 class PoolEnv(EpisodeAccess):
-    """One environment of a pool, for one coroutine at a time: Gymnasium's ``reset`` and ``step``, to be awaited.
+    """One environment of a pool, for one coroutine at a time: Gymnasium's ``reset`` and ``step`` as coroutines.
 
     Each ``pool.env()`` gives a fresh one; it equals, bit for bit, a plain environment with the same keyword arguments,
     seeds and actions (SPEC M15).
 
     **Cancellation.** A call that is cancelled before any of its I/O began is withdrawn: it never happened. Otherwise it
-    is carried out to its end in the background, never half. Either way the environment stays usable: the next
-    :meth:`areset` or :meth:`astep` first waits for what is under way, and :meth:`settle` does so and returns what it
-    returned.
+    continues in the background to its end. Either way the environment stays usable: the next
+    :meth:`areset` or :meth:`astep` first waits for the running call, and :meth:`settle` does so and returns its
+    result.
     """
 
     def __init__(self, pool: AtomMemPool) -> None:
@@ -58,7 +58,7 @@ class PoolEnv(EpisodeAccess):
         )
         self._rng: np.random.Generator | None = None
         self._flight: Flight | Errand[Any, Any] | None = None
-        """The call under way, or a call whose caller was cancelled and whose result was not returned yet."""
+        """The running call, or a call whose caller was cancelled and whose result was not returned yet."""
         self._called = False
         self._gone: asyncio.Future[None] | None = None
 
@@ -74,7 +74,7 @@ class PoolEnv(EpisodeAccess):
 
     @property
     def num_items(self) -> int:
-        """How many items there are; ``areset(options={"index": i})`` takes ``0 <= i < num_items``."""
+        """Number of items; ``areset(options={"index": i})`` takes ``0 <= i < num_items``."""
         return self._pool.num_items
 
     async def areset(
@@ -83,8 +83,8 @@ class PoolEnv(EpisodeAccess):
         """Begin an episode with empty memory; arguments and errors are those of ``AtomMemEnv.reset``.
 
         Raises:
-            IndexError, ConfigError, StoreError: nothing has changed, the old episode goes on.
-            gymnasium.error.Error: the seed is no integer from 0; nothing has changed.
+            IndexError, ConfigError, StoreError: nothing has changed, and the old episode continues.
+            gymnasium.error.Error: the seed is not an integer from 0; nothing has changed.
             AlreadyPendingCallError: another coroutine is calling this environment.
             ClosedEnvironmentError: the environment was left, or the pool is closed.
         """
@@ -94,21 +94,21 @@ class PoolEnv(EpisodeAccess):
             if seed is not None or self._rng is None:
                 rng = gym.utils.seeding.np_random(seed)[0]
             else:
-                # A reset that fails or is withdrawn draws the same item when it is repeated.
+                # A failed or withdrawn reset draws the same item when it is repeated.
                 rng = copy.deepcopy(self._rng)
             opening = Opening(self._current, rng, dict(options or {}))
-            # Last: what raises between take-off and opening would leave a flight that never lands.
+            # Last, since an error between take-off and opening would leave a flight that never ends.
             flight = self._take_off()
             flight.open(opening)
             result = await self._arrival(flight.result)
         return result.observation, result.info
 
     async def astep(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """Execute the operations of an action and move on; errors are those of ``AtomMemEnv.step``.
+        """Execute the operations of an action and return what follows, see ``AtomMemEnv.step``.
 
         Raises:
             ResetNeeded: before the first ``areset`` or after the end of the episode.
-            TypeError: the action is no string.
+            TypeError: the action is not a string.
             EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed; the same step may be repeated.
             AlreadyPendingCallError: another coroutine is calling this environment.
             ClosedEnvironmentError: the environment was left, or the pool is closed.
@@ -117,7 +117,7 @@ class PoolEnv(EpisodeAccess):
             await self._calm()
             job = self._pool._backend.job(*self._current.begin_step(action))
             if not (job.scored or job.embedded or job.stored):
-                # A step without I/O must not keep the event loop to itself.
+                # A step without I/O must not block the event loop.
                 await asyncio.sleep(0)
             flight = self._take_off()
             flight.carry_out(job)
@@ -125,9 +125,9 @@ class PoolEnv(EpisodeAccess):
         return self._stepped(result, job.running.episode)
 
     async def snapshot(self) -> dict[str, Any]:
-        """The state of this environment, as ``AtomMemEnv.snapshot`` gives it (SPEC M14).
+        """The state of this environment, in the form of ``AtomMemEnv.snapshot`` (SPEC M14).
 
-        The pool's action space, which all its environments share, stands in it as it is now.
+        It holds the present state of the pool's action space, which all its environments share.
 
         Raises:
             EmbedderError, StoreError: the store failed; nothing has changed.
@@ -143,10 +143,10 @@ class PoolEnv(EpisodeAccess):
             return await self._arrival(errand.result)
 
     async def restore(self, snapshot: dict[str, Any]) -> Observation | None:
-        """Return to a snapshot of this, a plain environment or a slot of a vector; see ``AtomMemEnv.restore``.
+        """Return to a snapshot of this or a plain environment, or of a slot; see ``AtomMemEnv.restore``.
 
-        The generator that draws items goes on from the saved state. The pool's action space stays as it is: the other
-        environments share it.
+        The generator that draws items continues from the saved state. The pool's action space does not change: the
+        other environments share it.
 
         Returns:
             The observation at which the snapshot was taken; ``None`` if that was before the first reset.
@@ -172,9 +172,9 @@ class PoolEnv(EpisodeAccess):
             return await self._arrival(errand.result)
 
     async def aclose(self) -> None:
-        """Give the place back, as the end of ``async with pool.env()`` does; may be called twice.
+        """Give the place back, like the end of ``async with pool.env()``; may be called twice.
 
-        The rows of the episode are deleted, also if this is cancelled: a little later then.
+        The rows of the episode are deleted; if this is cancelled, a little later.
         """
         self._pool._check_loop()
         await asyncio.shield(self._leave())
@@ -214,7 +214,7 @@ class PoolEnv(EpisodeAccess):
                 errand.wanted = False
                 made = errand.result
                 if made.done() and not made.cancelled() and made.exception() is None:
-                    # Cancelled in the moment in which the forks were handed over.
+                    # Cancelled at the moment at which the forks were handed over.
                     self._flight = None
                     for fork in made.result() or ():
                         fork._leave()
@@ -224,14 +224,14 @@ class PoolEnv(EpisodeAccess):
         return forks
 
     def _forked(self, running: EpisodeWithKey) -> PoolEnv:
-        """An environment in the same pool around a fork of this one's episode; its place was taken before."""
+        """An environment of the same pool for a fork of this episode; its place was taken before."""
         fork = self._pool._place()
         fork._current = self._current.fork(running)
         fork._rng = None if self._rng is None else twin_of(self._rng)
         return fork
 
     def _generators(self) -> dict[str, np.random.Generator]:
-        """Copies of this environment's and of the pool's, by the field of a snapshot that holds their state."""
+        """The generators by the field of a snapshot that holds their state: a copy of this one's, and the pool's."""
         own = gym.utils.seeding.np_random()[0] if self._rng is None else twin_of(self._rng)
         return {"np_random": own, "action_space": self._pool.action_space.np_random}
 
@@ -240,10 +240,10 @@ class PoolEnv(EpisodeAccess):
     ) -> (
         tuple[Observation, float, bool, bool, dict[str, Any]] | tuple[Observation, dict[str, Any]] | Observation | None
     ):
-        """Wait for the call that a cancelled caller left under way, and return what it would have got.
+        """Wait for a call whose caller was cancelled, and return its result.
 
         Returns:
-            What :meth:`astep`, :meth:`areset`, :meth:`snapshot` or :meth:`restore` returned, once; ``None`` if the call
+            The result of :meth:`astep`, :meth:`areset`, :meth:`snapshot` or :meth:`restore`, once; ``None`` if the call
             was withdrawn, or none was cancelled.
 
         Raises:
@@ -254,7 +254,7 @@ class PoolEnv(EpisodeAccess):
             if flight is None:
                 return None
             await asyncio.wait([flight.result])
-            # Told once, whether it succeeded or failed.
+            # Returned or raised only once.
             self._flight = None
             result: Any = flight.result.result()
         if isinstance(flight, Errand):
@@ -287,7 +287,7 @@ class PoolEnv(EpisodeAccess):
             )
 
     async def _calm(self) -> None:
-        """Wait for a call that a cancelled caller left under way; its error is logged, its result discarded."""
+        """Wait for a call whose caller was cancelled; its error is logged, its result discarded."""
         if self._flight is not None:
             await asyncio.wait([self._flight.result])
             self._flight = None
@@ -299,7 +299,7 @@ class PoolEnv(EpisodeAccess):
         return flight
 
     async def _arrival(self, outcome: asyncio.Future[R]) -> R:
-        """Wait for the outcome of the call under way."""
+        """Wait for the outcome of the running call."""
         flight = self._flight
         assert flight is not None
         try:
@@ -317,7 +317,7 @@ class PoolEnv(EpisodeAccess):
         return result
 
     def _land(self, job: Job, opening: Opening | None) -> tuple[StepResult, list[EpisodeWithKey]]:
-        # Here, so that a step whose caller was cancelled is followed, too.
+        # Here, so that steps of cancelled callers are followed, too.
         credited = self._pool.credit and not job.step.opening
         if credited:
             credit.Ledger.of(job.running.episode)
@@ -329,7 +329,7 @@ class PoolEnv(EpisodeAccess):
         return result, self._current.finish("", job.running, job.step, result)
 
     def _leave(self) -> asyncio.Future[None]:
-        """Give the place back once no call is under way and the rows are deleted; may be called twice."""
+        """Give the place back when no call is running and the rows are deleted; may be called twice."""
         if self._gone is None:
             self._gone = asyncio.get_running_loop().create_future()
             flight = self._flight
@@ -357,9 +357,9 @@ class PoolEnv(EpisodeAccess):
 
 
 class Forks(tuple[PoolEnv, ...]):
-    """What ``pool.fork`` returns: the forks, all of which ``async with`` or :meth:`aclose` gives back.
+    """The result of ``pool.fork``: a tuple of forks, all of which ``async with`` or :meth:`aclose` gives back.
 
-    One of them is given back by itself with its own ``aclose``.
+    A single fork is given back with its own ``aclose``.
     """
 
     async def __aenter__(self) -> Forks:
@@ -372,7 +372,7 @@ class Forks(tuple[PoolEnv, ...]):
 
     async def aclose(self) -> None:
         """Give all places back and delete the rows; may be called twice."""
-        # All leave at once: if this is cancelled, none is forgotten.
+        # All leave at once, so that a cancellation forgets none.
         await asyncio.shield(asyncio.gather(*(fork._leave() for fork in self)))
 
 
@@ -392,7 +392,7 @@ class _Call:
 
 
 class Lease:
-    """What ``pool.env()`` returns: waits for a place, and gives it back."""
+    """The result of ``pool.env()``: a context that waits for a place and gives it back."""
 
     def __init__(self, pool: AtomMemPool) -> None:
         self._pool = pool
@@ -408,7 +408,7 @@ class Lease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._env is not None
-        # If this is cancelled, the place is given back all the same, a little later.
+        # If this is cancelled, the place is still given back, a little later.
         await asyncio.shield(self._env._leave())
 
 

@@ -1,4 +1,4 @@
-"""Steps a pool in the manner of EnvPool: send actions, receive the results that are ready."""
+"""Steps a pool like EnvPool: send actions, receive the results that are ready."""
 
 from __future__ import annotations
 
@@ -20,28 +20,31 @@ EnvIds: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
 
 
 class Received(NamedTuple):
-    """Results of several environments, in the order in which they got ready; ``env_ids`` says whose they are."""
+    """Results of several environments in the order in which they got ready; ``env_ids`` has their numbers."""
 
     observations: tuple[Observation, ...]
+    """One observation per result, not batched."""
     rewards: npt.NDArray[np.float64]
-    """0 for a reset."""
+    """``[n]`` rewards; 0 for a reset."""
     terminations: npt.NDArray[np.bool_]
+    """``[n]``; ``False`` for a reset."""
     truncations: npt.NDArray[np.bool_]
+    """``[n]``; ``False`` for a reset."""
     infos: tuple[dict[str, Any], ...]
-    """Each with its ``env_id``."""
+    """One ``info`` per result, each with its ``env_id``."""
 
     @property
     def env_ids(self) -> npt.NDArray[np.int64]:
-        """Numbers of the environments, for the next ``send``."""
+        """``[n]`` numbers of the environments, for the next ``send``."""
         return np.array([info["env_id"] for info in self.infos], np.int64)
 
 
 class PoolBatches:
-    """The numbered environments of a pool, and their calls that are under way or ready.
+    """The numbered environments of a pool, and their running or finished calls.
 
     Args:
-        capacity: How many numbers there are.
-        occupy: Takes a place in the pool, if one is free.
+        capacity: Number of environments.
+        occupy: Takes a place in the pool; ``None`` if none is free.
     """
 
     def __init__(self, capacity: int, occupy: Callable[[], PoolEnv | None]) -> None:
@@ -49,7 +52,7 @@ class PoolBatches:
         self._occupy = occupy
         self._envs: dict[int, PoolEnv] = {}
         self._tasks: dict[int, asyncio.Task[tuple[Any, ...]]] = {}
-        """Calls under way, or ready and not yet received, by number."""
+        """Calls that are running, or ready and not yet received, by number."""
         self._ready: list[int] = []
         self._arrival: asyncio.Future[None] | None = None
         self._closed: Exception | None = None

@@ -1,4 +1,4 @@
-"""The stages of a pool: work that many coroutines wait for, done batch by batch in threads, off the event loop."""
+"""The stages of a pool: blocking work for many coroutines, done in batches in threads, off the event loop."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from atommem_gym.step import Step
 logger = logging.getLogger(__name__)
 
 _AT_ONCE = ("em", "f1", "subem", "released")
-"""Scorers that take microseconds; every other one may block."""
+"""Scorers that take microseconds; any other may block."""
 
 OPENING_THREADS, STORING_THREADS, RELEASING_THREADS, BRANCHING_THREADS = 1, 1, 1, 1
 ENDPOINT_THREADS = 8
-"""Batches under way at a time at an embedding server."""
+"""Batches at a time at an embedding server."""
 SERVER_THREADS = 4
-"""Batches under way at a time at a judge, a reader, and a Milvus server: searches overlap, writes take turns."""
+"""Batches at a time at a judge, a reader and a Milvus server, where searches overlap and writes take turns."""
 
 T = TypeVar("T")
 Done: TypeAlias = Callable[[BaseException | None], None]
@@ -37,24 +37,24 @@ Done: TypeAlias = Callable[[BaseException | None], None]
 
 @dataclass(slots=True)
 class StageStats:
-    """What one stage of a pool has done so far."""
+    """Counts and times of one stage of a pool so far."""
 
     batches: int = 0
-    """Calls, the repeated ones of :attr:`alone` included."""
+    """Number of calls, including those of :attr:`alone`."""
     items: int = 0
-    """Steps (of ``opening``: resets; of ``releasing``: episodes) that went through."""
+    """Number of steps (of ``opening`` resets, of ``releasing`` episodes)."""
     largest: int = 0
-    """Items of the largest batch."""
+    """Items in the largest batch."""
     alone: int = 0
-    """Items that were tried on their own because their batch had failed."""
+    """Items that were tried alone because their batch had failed."""
     seconds: float = 0.0
-    """Of the calls, added up over threads."""
+    """Duration of all calls in seconds, summed over threads."""
     waited: float = 0.0
-    """Seconds that items waited for their batch to begin, added up."""
+    """Seconds that items waited for their batch to begin, summed over items."""
 
     @property
     def mean_batch(self) -> float:
-        """Items a batch."""
+        """Mean number of items per batch."""
         return self.items / self.batches if self.batches else 0.0
 
 
@@ -63,14 +63,17 @@ class Ticket(Generic[T]):
     """An item in the queue of a stage."""
 
     item: T
+    """The item."""
     done: Done
+    """Called when it is done."""
     since: float
+    """When it was queued (``time.perf_counter``)."""
 
 
 class Stage(Generic[T]):
-    """One kind of blocking work, done for batches of items, with at most ``threads`` batches at a time.
+    """One kind of blocking work, done in batches of items, with at most ``threads`` batches at a time.
 
-    When a thread is free, the items that wait become the next batch, at most ``max_batch`` of them, in the order in
+    When a thread is free, the waiting items become the next batch, at most ``max_batch`` of them, in the order in
     which they came. A batch that is not full waits for more items until its first has waited ``max_wait`` seconds, and
     does not wait if ``complete()`` says that no other item can come. If a batch fails, each of its items is tried
     alone, so that only the items at fault fail.
@@ -100,7 +103,7 @@ class Stage(Generic[T]):
         self._busy = 0
         self._waking = False
         self._timer: asyncio.TimerHandle | None = None
-        """Set while a batch that is not full waits for more."""
+        """Set while a batch that is not full waits for more items."""
         self._stats = StageStats()
 
     @property
@@ -114,7 +117,7 @@ class Stage(Generic[T]):
         self._queue[ticket] = None
         due = self._timer is None or len(self._queue) >= self._max_batch or self._complete()
         if due and not self._waking and self._busy < self._threads:
-            # Not at once: items that are put later in this turn of the event loop join the batch.
+            # Not at once, so that items queued later in this turn of the event loop join the batch.
             self._waking = True
             asyncio.get_running_loop().call_soon(self._wake)
         return ticket
@@ -127,7 +130,7 @@ class Stage(Generic[T]):
         return True
 
     def waits(self, ticket: Ticket[T]) -> bool:
-        """Whether an item's work has not begun."""
+        """Whether the work of an item has not begun."""
         return ticket in self._queue
 
     def _wake(self) -> None:
@@ -135,7 +138,7 @@ class Stage(Generic[T]):
         self._dispatch()
 
     def _dispatch(self) -> None:
-        """Begin as many batches as are due and as threads are free."""
+        """Begin all batches that are due, as long as threads are free."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -165,12 +168,12 @@ class Stage(Generic[T]):
         try:
             self._executor.submit(self._carry_out, loop, batch, claim)
         except RuntimeError as error:
-            # No thread could be started, but the batch is in the executor's queue; a running thread may take it.
+            # No thread could be started, but the batch is queued, and a running thread may take it.
             if next(claim, False):
                 loop.call_soon(self._finished, batch, error, 0.0)
 
     def _carry_out(self, loop: asyncio.AbstractEventLoop, batch: list[Ticket[T]], claim: Iterator[bool]) -> None:
-        """In a thread: do the work of a batch, unless it was given up."""
+        """Do the work of a batch, unless it was given up; runs in a thread."""
         if not next(claim, False):
             return
         error: BaseException | None = None
@@ -178,7 +181,7 @@ class Stage(Generic[T]):
         try:
             self._work([ticket.item for ticket in batch])
         except BaseException as raised:
-            # Passed to the steps that wait: raised in this thread it would be lost, and they would wait for ever.
+            # Passed to the waiting steps: raised in this thread it would be lost, and they would wait for ever.
             error = _passable(raised)
         seconds = time.perf_counter() - started
         try:
@@ -197,7 +200,7 @@ class Stage(Generic[T]):
             self._stats.alone += len(batch)
             self._alone.extend(batch)
             batch = []
-        # The next batch first: its thread works while the results of this one are handed out.
+        # The next batch first, so that its thread works while the results of this one are handed out.
         self._dispatch()
         for ticket in batch:
             ticket.done(error)
@@ -205,24 +208,28 @@ class Stage(Generic[T]):
 
 @dataclass(slots=True, eq=False)
 class Opening:
-    """A reset whose episode the opening stage makes: arranges and counts documents, loads a kept memory."""
+    """A reset in the opening stage, which makes its episode: it arranges and counts documents, or loads a memory."""
 
     current: CurrentEpisode
+    """The current episode of the environment."""
     rng: np.random.Generator
+    """Draws the item."""
     options: Mapping[str, Any]
+    """The reset options."""
     begun: tuple[EpisodeWithKey, Step] | None = None
+    """The new episode and its opening step, when the stage is done."""
 
 
 class Pipeline:
-    """The stages that steps go through: opening (resets only), reading, scoring, embedding, storing, releasing.
+    """The stages of steps: opening (resets only), reading, scoring, embedding, storing, releasing.
 
-    Embedding goes on beside reading and, after that, scoring.
+    Embedding runs at the same time as reading and the scoring after it.
 
     Args:
-        backend: Does the work.
-        executor: Its threads; at least :attr:`threads` of them.
-        max_batch: Steps a batch at most.
-        max_wait: Seconds that a step waits for others at most, in reading, scoring and embedding.
+        backend: The backend that does the work.
+        executor: Runs the threads, at least :attr:`threads` of them.
+        max_batch: Most steps per batch.
+        max_wait: Most seconds that a step waits for others, in reading, scoring and embedding.
         complete: Whether no other step can join a batch.
     """
 
@@ -248,11 +255,11 @@ class Pipeline:
             backend.release, executor, threads=RELEASING_THREADS, max_batch=max(max_batch, 64)
         )
         self.branching: Stage[Callable[[], None]] = Stage(_call, executor, threads=BRANCHING_THREADS, max_batch=1)
-        """Snapshots, restores and forks, one at a time, beside the others."""
+        """Snapshots, restores and forks, one at a time."""
 
     @staticmethod
     def threads(backend: Backend) -> int:
-        """How many threads the stages of a backend use together at most."""
+        """Most threads that the stages of a backend use together."""
         return OPENING_THREADS + RELEASING_THREADS + BRANCHING_THREADS + sum(_threads(backend))
 
     def _open(self, openings: list[Opening]) -> None:
@@ -262,7 +269,7 @@ class Pipeline:
             except BaseException:
                 self.backend.drop_reservations()
                 raise
-            # At once and in the one thread that opens: two resets under way cannot go on with one kept memory.
+            # At once and in the single opening thread, so that two resets cannot continue one kept memory.
             self.backend.claim(opening.begun[0])
 
 
@@ -272,7 +279,7 @@ def _call(works: list[Callable[[], None]]) -> None:
 
 
 def _threads(backend: Backend) -> tuple[int, int, int, int]:
-    """Threads of reading, scoring, embedding and storing: several where a server does the work, else one each.
+    """Threads of reading, scoring, embedding and storing: several if a server does the work, otherwise one each.
 
     A model, a database writer and a custom reader or reward function are called by one thread at a time.
     """
@@ -286,7 +293,7 @@ def _threads(backend: Backend) -> tuple[int, int, int, int]:
 
 
 def _passable(error: BaseException) -> BaseException:
-    """The error in a form that a future can hold and that does not look like a cancellation of its caller."""
+    """The error in a form that a future can hold and that is not taken for a cancellation of the caller."""
     if not isinstance(error, (StopIteration, asyncio.CancelledError)):
         return error
     # A future refuses StopIteration; CancelledError would look as if the caller had been cancelled.

@@ -1,4 +1,4 @@
-"""Snapshots of teams: the state of a whole team, and a team's episode made of one (SPEC M14)."""
+"""Snapshots of teams: taking the state of a whole team, and making an episode from it (SPEC M14)."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ from atommem_gym.records.identity import documents_hash, identity
 from atommem_gym.step import EpisodeState
 
 VERSION = 1
-"""Raised when a snapshot of a team says more or something else."""
+"""Version of a team's snapshot, raised whenever its content changes."""
 _FIELDS = {"version", "team", "config", "np_random", "action_spaces", "episode"}
 _EPISODE = {"index", "shuffle_seed", "difficulty", "max_steps", "item", "memory", "states", "vectors"}
 
 
 @dataclass(frozen=True)
 class TeamBranching:
-    """Takes the snapshots of a team and makes episodes of them."""
+    """Takes snapshots of a team and makes episodes from them."""
 
     branching: Branching
+    """Makes items and checks configurations, as for a single environment."""
     readers: int
+    """Number of readers."""
     parts: str
+    """How the documents are divided: ``"contiguous"`` or ``"round_robin"``."""
 
     def snapshot(
         self,
@@ -43,12 +46,12 @@ class TeamBranching:
         """The state of a team environment, picklable.
 
         Args:
-            current: Its episode, if there is one.
-            rng: Draws the items of resets; ``None`` before the first.
-            spaces: The generators of the action spaces, by agent.
+            current: The environment's episode, if there is one.
+            rng: Draws the items of resets; ``None`` before the first reset.
+            spaces: Generators of the action spaces, by agent.
 
         Raises:
-            EmbedderError, StoreError: what a failed step may have left in the store could not be corrected.
+            EmbedderError, StoreError: the rows that a failed step may have left in the store cannot be corrected.
         """
         return {
             "version": VERSION,
@@ -62,22 +65,23 @@ class TeamBranching:
     def restored(
         self, snapshot: Any, spaces: Mapping[str, np.random.Generator], current: CurrentTeamEpisode
     ) -> tuple[TeamEpisode, EpisodeWithKey] | None:
-        """The episode of a snapshot, with a memory of its own; ``None`` if it was taken before the first reset.
+        """The episode of a snapshot, with a new memory; ``None`` if it was taken before the first reset.
 
-        The generators stay as they are: their states are only checked. If the current episode, whose place it takes, is
-        of the same item, that is neither made nor hashed again.
+        The states of the generators are checked and not set. If the current episode, which it replaces, is
+        of the same item, the item is neither made nor hashed again.
 
         Raises:
-            SnapshotError: see ``TeamEnv.restore``.
-            EmbedderError, StoreError: its entries could not be stored; nothing is left of them.
+            SnapshotError: see :meth:`~atommem_gym.envs.team.team.TeamEnv.restore`.
+            EmbedderError, StoreError: its entries cannot be stored; none of them is left in the store.
         """
         if isinstance(snapshot, dict) and "turn" in snapshot:
             raise SnapshotError(
-                "the snapshot is of agents that act in turn; restore it into env or raw_env of the same team"
+                "the snapshot is of a team whose agents act in turn (AEC); restore it into env or raw_env of the same "
+                "team"
             )
         if not isinstance(snapshot, dict) or "team" not in snapshot:
             raise SnapshotError(
-                f"this {type(snapshot).__name__} is no snapshot of a team; take one with the team's snapshot()"
+                f"this {type(snapshot).__name__} is not a snapshot of a team; take one with the team's snapshot()"
             )
         if snapshot.get("version") != VERSION:
             raise SnapshotError(
@@ -118,7 +122,7 @@ class TeamBranching:
         states = {}
         for name, member in team.members.items():
             own = member.state.memory
-            # The entries are the team's, and stand in its memory once.
+            # The entries are saved once, in the team's memory.
             states[name] = replace(member.state.copy(), memory=Memory({}, own.next_id, own.scratchpad))
         return {
             "index": team.item.index,
@@ -170,7 +174,7 @@ class TeamBranching:
 
 
 def check_team_memory(memory: Any) -> None:
-    """Raise ``SnapshotError`` unless it is the whole memory of a team."""
+    """Raise ``SnapshotError`` unless the value is a complete memory of a team."""
     snapshots.check("episode.memory", isinstance(memory, TeamMemory), memory, "a TeamMemory")
     snapshots.check_memory(memory)
     for name, kind, rule in (("authors", int, "names by entry"), ("scratchpads", str, "texts by agent")):

@@ -1,7 +1,7 @@
-"""A team's episode, readers with a part of the stream each and an answerer over one memory, and the I/O of its steps.
+"""The episode of a team, readers with a part of the stream each and an answerer over one memory, and its I/O.
 
-:class:`TeamEpisode` is a state machine without I/O. Each member is an :class:`~atommem_gym.episode.Episode` of its own
-part of the documents; what the members share is here. :class:`CurrentTeamEpisode` does the I/O of its steps.
+:class:`TeamEpisode` is a state machine without I/O. Each member is an :class:`~atommem_gym.episode.Episode` over its
+part of the documents; the team holds what they share. :class:`CurrentTeamEpisode` does the I/O of the steps.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ from atommem_gym.task import ItemsByDifficulty
 from atommem_gym.tokenizers import Tokenizer
 
 ANSWERER = "answerer_0"
-"""The name of the answerer."""
+"""Name of the answering agent."""
 PARTS = ("contiguous", "round_robin")
-"""How readers share the documents: in runs of neighbours, or one by one in turn."""
+"""How the documents are divided among the readers: in contiguous runs, or dealt out one by one."""
 
 
 class MemberEpisode(Episode):
-    """What one agent of a team sees and may do: its own scratchpad, feedback and reads, the team's phase and questions.
+    """The episode as one agent of a team plays it: its scratchpad, feedback and reads, the team's phase and questions.
 
-    The team's :class:`TeamEpisode` commits the entries and ends the episode.
+    :class:`TeamEpisode` commits the entries and ends the episode.
     """
 
     name: str
@@ -47,23 +47,23 @@ class MemberEpisode(Episode):
 
     @property
     def phase(self) -> Phase:
-        """The team's: answering begins when every reader has read its part."""
+        """The team's phase: answering begins when every reader has read its part."""
         return self.team.phase
 
     def _scratchpads(self) -> list[str]:
-        """Those of the whole team (SPEC D9)."""
+        """The scratchpads of the whole team (SPEC D9)."""
         return [member.state.memory.scratchpad for member in self.team.members.values()]
 
     def settle(self, step: Step, scores: Sequence[float], hits: Sequence[tuple[int, float]]) -> None:
-        """Apply a step to all but the entries, which the team commits."""
+        """Apply a step to everything but the entries, which the team commits."""
         self._settle(step, scores, hits)
 
     def info(self, step: Step) -> dict[str, Any]:
-        """The ``info`` of a step for this agent."""
+        """Build this agent's ``info`` of a step."""
         return self._info(step)
 
     def observation(self) -> Observation:
-        """The current observation; a memory shows who wrote it."""
+        """The current observation; each memory has its ``author``."""
         observation = super().observation()
         authors = self.team.memory.authors
         observation["memories"] = tuple(
@@ -73,9 +73,9 @@ class MemberEpisode(Episode):
 
 
 class ReaderEpisode(MemberEpisode):
-    """A reader: sees its part of the stream and looks after the memory; its reads are never counted, it never answers.
+    """A reader: sees its part of the stream and maintains the memory; its reads are never counted and it cannot answer.
 
-    When its part is read it sees no more chunks but may go on working on the memory until the episode ends.
+    After its part is read it sees no chunks, but may change the memory until the episode ends.
     """
 
     def _read(self, step: Step, position: int, op: Read) -> None:
@@ -87,13 +87,13 @@ class ReaderEpisode(MemberEpisode):
 
 
 class AnswererEpisode(MemberEpisode):
-    """The answerer: sees no chunks, only what it reads from memory and its own scratchpad.
+    """The answerer: sees no chunks, only what it reads from memory and its scratchpad.
 
-    It may use any operation. Reads are counted when answering has begun, as in a single episode (SPEC E3).
+    It may use any operation. Its reads are counted while answering, as in a single episode (SPEC E3).
     """
 
     def observation(self) -> Observation:
-        """The current observation; its progress is the team's."""
+        """The current observation, with the team's progress."""
         observation = super().observation()
         observation["progress"] = np.array(self.team.progress, np.int64)
         return observation
@@ -108,19 +108,29 @@ Member = TypeVar("Member", bound=MemberEpisode)
 
 @dataclass(slots=True)
 class TeamStep:
-    """What the actions of all agents will do once their texts are embedded and the entries stored."""
+    """The decided effect of all agents' actions, before texts are embedded and entries stored."""
 
     draft: TeamDraft
+    """The changes of the shared memory."""
     opening: bool = False
+    """Whether this is the step before the first observations, which has no actions."""
     steps: dict[str, Step] = field(default_factory=dict)
-    """One an agent, in their order; each has its own query and answers, all write into ``draft``."""
+    """The step of each agent, in the order of execution: its query and answers. All write into ``draft``."""
 
 
 class TeamEpisode:
-    """One episode of one item, read and answered by a team; does no I/O and knows neither store nor embedder.
+    """One episode of one item, read and answered by a team; does no I/O and uses neither store nor embedder.
 
-    The actions of a step are executed agent by agent: the readers by number, then the answerer. All reads of a step see
-    the memory after all of its actions (SPEC M5).
+    Actions are executed agent by agent: the readers by number, then the answerer. All reads of a step see
+    the memory after all actions of that step (SPEC M5).
+
+    Args:
+        config: Configuration of the environment.
+        item: The item to play.
+        tokenizer: Counts tokens of chunks and limits.
+        readers: Number of readers.
+        parts: One of :data:`PARTS`.
+        memory: Initial memory; ``None`` for an empty one.
     """
 
     def __init__(
@@ -139,7 +149,7 @@ class TeamEpisode:
         self._tokenizer = tokenizer
         self._limits = limits_of(config, item)
         closings: list[Closing] = []
-        # A reader may be left without documents; its stream is then one empty chunk.
+        # A reader may get no documents; its stream is then one empty chunk.
         streams = [
             Stream(part_of(item.documents, i, readers, parts), tokenizer, config.chunk_tokens, config.chunk_overlap)
             for i in range(readers)
@@ -148,7 +158,7 @@ class TeamEpisode:
             self._member(ReaderEpisode, name, stream, closings)
             for name, stream in zip(reader_names(readers), streams, strict=True)
         ]
-        # The answerer's stream is empty, so that it can never be shown a chunk.
+        # The answerer's stream is empty, so that it never sees a chunk.
         self.answerer = self._member(AnswererEpisode, ANSWERER, Stream((), tokenizer, config.chunk_tokens), closings)
         self.members: dict[str, MemberEpisode] = {member.name: member for member in (*self.readers, self.answerer)}
         longest = max(stream.num_chunks for stream in streams)
@@ -158,18 +168,18 @@ class TeamEpisode:
 
     @cached_property
     def identity(self) -> dict[str, str]:
-        """What tells the item from others (SPEC M14); its documents are hashed once."""
+        """The identity of the item (SPEC M14), see ``atommem_gym.records.identity``; its documents are hashed once."""
         return identity(self.item, documents_hash(self.item.documents))
 
     @property
     def phase(self) -> Phase:
-        """Reading until every reader has read its part."""
+        """Reading until every reader has read its part, then answering."""
         read, chunks = self.progress
         return Phase.READING if read < chunks else Phase.ANSWERING
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Chunks that the readers have read together, and chunks in all."""
+        """Number of chunks that the readers have read together, and number of all chunks."""
         return sum(r.state.chunk for r in self.readers), sum(r.stream.num_chunks for r in self.readers)
 
     @property
@@ -185,11 +195,14 @@ class TeamEpisode:
         return step
 
     def begin(self, actions: Mapping[str, str]) -> TeamStep:
-        """Decide what the actions of all agents do; nothing changes before :meth:`finish`.
+        """Decide what the actions of all agents do; nothing changes until :meth:`finish`.
+
+        Args:
+            actions: The action of every agent, by name.
 
         Raises:
             ResetNeeded: the episode is over.
-            TypeError: an action is no string.
+            TypeError: an action is not a string.
         """
         step = TeamStep(self._draft())
         for name, member in self.members.items():
@@ -204,12 +217,15 @@ class TeamEpisode:
         scores: Mapping[str, Sequence[float]],
         hits: Mapping[str, Sequence[tuple[int, float]]],
     ) -> dict[str, StepResult]:
-        """Apply a begun step, and build every agent's observation.
+        """Apply a step begun by :meth:`begin` and build every agent's result.
 
         Args:
-            step: What :meth:`begin` or :meth:`open` returned.
-            scores: Of each agent's answers; only the answerer has any.
-            hits: Of each agent's query, see ``Episode.finish``.
+            step: Returned by :meth:`begin` or :meth:`open`.
+            scores: Scores of each agent's answers, by agent; only the answerer has any.
+            hits: Results of each agent's query, by agent; see ``Episode.finish``.
+
+        Returns:
+            The result of every agent, by name.
         """
         step.draft.commit()
         for name, member in self.members.items():
@@ -241,7 +257,7 @@ class TeamEpisode:
         return (conflict for conflict in step.draft.conflicts if name in (conflict.kept, conflict.rejected))
 
     def _metrics(self, answerer: dict[str, Any]) -> dict[str, Any]:
-        """The answerer's metrics, which score the episode, with the operations of all."""
+        """The answerer's metrics, which score the episode, with the operations of the whole team."""
         states = {name: member.state for name, member in self.members.items()}
         kinds = answerer["operations"]
         return {
@@ -271,7 +287,7 @@ class CurrentTeamEpisode:
 
     @property
     def exists(self) -> bool:
-        """Whether there is an episode yet; it may be over."""
+        """Whether an episode was begun; it may be over."""
         return self._team is not None
 
     @property
@@ -287,7 +303,7 @@ class CurrentTeamEpisode:
 
     @property
     def running(self) -> EpisodeWithKey:
-        """The answerer's episode, which stands for the team's, with the key of the shared memory.
+        """The answerer's episode, which represents the team's, with the key of the shared memory.
 
         Raises:
             ResetNeeded: there is no episode yet.
@@ -299,15 +315,15 @@ class CurrentTeamEpisode:
     def reset(
         self, rng: np.random.Generator, options: Mapping[str, Any], max_steps: int | None
     ) -> tuple[TeamStep, dict[str, StepResult]]:
-        """Begin an episode in place of the current one, which goes on if this fails.
+        """Begin an episode in place of the current one, which stays current if this fails.
 
         Args:
             rng: Draws the item.
             options: See ``AtomMemEnv.reset``.
-            max_steps: Rounds of the episode, ``None`` for the default.
+            max_steps: Maximum number of rounds; ``None`` for the default.
 
         Returns:
-            The opening step, and its result by agent.
+            The opening step and its result by agent.
 
         Raises:
             IndexError, ConfigError, StoreError: nothing has changed.
@@ -330,7 +346,7 @@ class CurrentTeamEpisode:
         return step, results
 
     def step(self, actions: Mapping[str, str]) -> tuple[TeamStep, dict[str, StepResult]]:
-        """Execute the actions of all agents.
+        """Execute the actions of all agents and return the step and its result by agent.
 
         Raises:
             ResetNeeded, TypeError: see ``TeamEpisode.begin``.
@@ -343,9 +359,14 @@ class CurrentTeamEpisode:
         return step, results
 
     def take(self, team: TeamEpisode | None, running: EpisodeWithKey | None) -> list[EpisodeWithKey]:
-        """Replace the episode, by none if ``None``; returns the old one, to be released, unless it has ended before."""
+        """Replace the current episode, and return the old one if it still has to be released.
+
+        Args:
+            team: The new episode; ``None`` for none.
+            running: Its answerer's episode with the key of the memory; ``None`` for none.
+        """
         old = self._running
-        # An episode that goes on with its own memory stays in use.
+        # A new episode over the same kept memory keeps it in use.
         same = old is not None and running is not None and running.key == old.key
         left = [] if old is None or old.episode.state.over or same else [old]
         self._team, self._running = team, running
@@ -362,7 +383,7 @@ class CurrentTeamEpisode:
     def _carry_out(self, team: TeamEpisode, running: EpisodeWithKey, step: TeamStep) -> dict[str, StepResult]:
         """The I/O of a step: one call each to reader, scorer, embedder and store for the whole team."""
         backend = self._backend
-        # The shared draft is written once; the agents' own steps only score and search.
+        # The shared draft is written once; the steps of the agents only score and search.
         written = backend.job(running, Step(step.draft, opening=step.opening))
         searchable = backend.store is not None and len(step.draft) > 0
         jobs = {
@@ -375,7 +396,7 @@ class CurrentTeamEpisode:
         backend.embed(batch)
         backend.write_and_search(batch)
         for entry_id, detail in written.in_part.items():
-            # Of the members, one alone has written an entry in this step (a second one would be a conflict).
+            # Only one agent has written this entry in this step (a second one would be a conflict).
             for own in step.steps.values():
                 own.report_part(entry_id, detail)
         for job in jobs.values():
@@ -389,9 +410,15 @@ class CurrentTeamEpisode:
 
 
 def part_of(documents: Sequence[Document], reader: int, readers: int, parts: str) -> Sequence[Document]:
-    """The documents of one reader, in the order of the stream; the sizes of two parts differ by one document at most.
+    """The documents of one reader, in the order of the stream; sizes of parts differ by at most one document.
 
-    Documents that are made when they are read are not made here.
+    Lazy documents stay lazy.
+
+    Args:
+        documents: All documents of the item.
+        reader: Number of the reader, from 0.
+        readers: Number of readers.
+        parts: One of :data:`PARTS`.
 
     >>> part_of("abcdefg", 0, 3, "contiguous"), part_of("abcdefg", 1, 3, "round_robin")
     ('abc', 'be')
@@ -409,7 +436,7 @@ def part_of(documents: Sequence[Document], reader: int, readers: int, parts: str
 
 
 class LazyPart(LazyDocuments):
-    """Some documents of a lazy sequence; each is made when it is read."""
+    """A selection of a lazy sequence of documents; each is made when it is read."""
 
     def __init__(self, documents: LazyDocuments, numbers: range) -> None:
         self._documents = documents
@@ -434,10 +461,10 @@ def reader_names(readers: int) -> list[str]:
 
 
 def sampled_kinds(config: EnvConfig, name: str) -> tuple[Kind, ...]:
-    """The operations that an agent's action space samples: those that can never end an episode.
+    """The operations that an agent's action space samples: only those that cannot end an episode.
 
-    Readers do not answer. The answerer's answers close questions, and so does a read over the limit; it may write both,
-    but they are never drawn at random, so that random play lasts for ``max_steps``.
+    Readers cannot answer. An answer closes a question, and so does a read over the limit: the answerer may write both,
+    but its space samples neither, so that random play lasts for ``max_steps``.
     """
     left_out = ("answer", "read") if name == ANSWERER else ("answer",)
     return tuple(kind for kind in KINDS if kind in config.kinds and kind not in left_out)

@@ -1,4 +1,4 @@
-"""The memory that a team shares: who wrote which entry, and what happens if several change one in the same step."""
+"""The memory that a team shares: the author of each entry, and conflicts between changes of the same step."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ class Conflict:
     """Two agents changed one entry in the same step; the one that came first in the agents' order was executed."""
 
     entry: int
+    """Id of the entry."""
     kept: str
-    """Whose change stands."""
+    """The agent whose change was executed."""
     rejected: str
-    """Whose operation was rejected."""
+    """The agent whose operation was rejected."""
     operation: str
-    """The rejected one: ``update`` or ``delete``."""
+    """The rejected operation: ``update`` or ``delete``."""
 
     @property
     def line(self) -> str:
@@ -37,34 +38,39 @@ class Conflict:
 
 @dataclass(slots=True)
 class TeamMemory(Memory):
-    """The entries of all, with their authors; every member's own scratchpad is in a ``Memory`` over the same entries.
+    """The entries of the whole team with their authors.
 
-    Its own ``scratchpad`` stays empty.
+    Each agent has a ``Memory`` over the same entries that holds its scratchpad; the ``scratchpad`` here stays empty.
     """
 
     authors: dict[int, str] = field(default_factory=dict)
-    """Who wrote the present text of each live entry; an entry of a memory that no team wrote has none."""
+    """The agent that wrote the current text, by id of live entry; entries that no team wrote are missing."""
     scratchpads: dict[str, str] = field(default_factory=dict)
-    """Scratchpads by agent; the scratchpad of an agent that is missing is empty."""
+    """Scratchpads by agent; a missing agent's scratchpad is empty."""
 
     def copy(self) -> TeamMemory:
-        """The same memory, which can be changed on its own."""
+        """An independent copy."""
         return TeamMemory(
             self.entries.copy(), self.next_id, self.scratchpad, self.authors.copy(), self.scratchpads.copy()
         )
 
     def of_member(self, name: str) -> Memory:
-        """What one agent sees as its memory: the entries of all and its own scratchpad."""
+        """The memory as one agent sees it: the entries of the whole team and the agent's scratchpad."""
         return Memory(self.entries, self.next_id, self.scratchpads.get(name, ""))
 
     def kept_state(self, embedder: str) -> str:
-        """The state from which, with the entries, a kept database resumes this memory (SPEC M13)."""
+        """The state with which, together with the entries, a kept database resumes this memory (SPEC M13)."""
         single = json.loads(Memory.kept_state(self, embedder))
         return json.dumps({**single, "team": {"authors": self.authors, "scratchpads": self.scratchpads}})
 
     @classmethod
     def from_single(cls, memory: Memory, state: str | None) -> TeamMemory:
-        """The shared memory in a kept one and its ``kept_state``; one that no team wrote has no authors."""
+        """The shared memory of a kept database.
+
+        Args:
+            memory: The kept entries; entries that no team wrote have no author.
+            state: The ``kept_state`` stored with them; ``None`` without one.
+        """
         team: Mapping[str, Any] = json.loads(state or "{}").get("team", {})
         authors = {int(entry): str(name) for entry, name in team.get("authors", {}).items()}
         scratchpads = {str(name): str(text) for name, text in team.get("scratchpads", {}).items()}
@@ -72,7 +78,7 @@ class TeamMemory(Memory):
 
 
 class TeamDraft(Draft):
-    """What a team's actions do to the shared memory, decided but not yet done."""
+    """What the actions of a team do to the shared memory, decided but not yet executed."""
 
     def __init__(self, memory: TeamMemory, limits: Limits, tokenizer: Tokenizer) -> None:
         super().__init__(memory, limits, tokenizer)
@@ -81,11 +87,11 @@ class TeamDraft(Draft):
         self._team_tokenizer = tokenizer
         self.members: dict[str, MemberDraft] = {}
         self.changed: dict[int, str] = {}
-        """Who changed an entry in this step: created, updated or deleted it."""
+        """The agent that created, updated or deleted an entry in this step, by id."""
         self.conflicts: list[Conflict] = []
 
     def of_member(self, name: str, memory: Memory) -> MemberDraft:
-        """The view of one agent, through which it writes."""
+        """The draft through which one agent writes."""
         self.members[name] = MemberDraft(self, name, memory, self._team_limits, self._team_tokenizer)
         return self.members[name]
 
@@ -96,12 +102,12 @@ class TeamDraft(Draft):
         return super().changes_kept_state or bool(self.changed) or scratchpads
 
     def committed(self) -> TeamMemory:
-        """The memory as it will be after the commit, the entries left out."""
+        """The memory after the commit, without the entries."""
         scratchpads = self._team.scratchpads | {name: member.scratchpad for name, member in self.members.items()}
         return TeamMemory({}, super().committed().next_id, "", self._authors(), scratchpads)
 
     def commit(self) -> None:
-        """Apply the draft to the shared memory and to every member's."""
+        """Apply the draft to the shared memory and to every agent's scratchpad."""
         after = self.committed()
         super().commit()
         self._team.authors = after.authors
@@ -118,9 +124,9 @@ class TeamDraft(Draft):
 class MemberDraft(Draft):
     """One agent's part of a team's draft.
 
-    Agents are executed one after the other, in their order. The first agent that changes an entry in a step keeps it:
-    an update or delete of that entry by a later agent is rejected (reason ``conflict``), since that agent could not
-    know of the change. An agent may change its own entries again, in the order written (SPEC M2).
+    Actions are executed agent by agent. The first agent that changes an entry in a step keeps it:
+    an update or delete of that entry by a later agent is rejected (reason ``conflict``), because that agent could not
+    see the change. An agent may change an entry several times in one step, in the order written (SPEC M2).
     """
 
     def __init__(self, shared: TeamDraft, name: str, memory: Memory, limits: Limits, tokenizer: Tokenizer) -> None:
@@ -130,7 +136,7 @@ class MemberDraft(Draft):
         self._own = memory
 
     def __len__(self) -> int:
-        """Live entries of the team if the draft were committed."""
+        """Number of the team's live entries after the commit."""
         return len(self._shared)
 
     def entry(self, entry_id: int) -> Entry | None:
@@ -143,7 +149,7 @@ class MemberDraft(Draft):
 
     @property
     def writes(self) -> dict[int, Entry]:
-        """Entries that this agent inserts or replaces."""
+        """Entries that this agent inserts or replaces, by id."""
         return {entry: text for entry, text in self._shared.writes.items() if self._shared.changed[entry] == self._name}
 
     @property

@@ -49,73 +49,76 @@ except ModuleNotFoundError as error:
 
 Info = dict[str, Any]
 MAX_CHANGES = 12
-"""Changed entries that :func:`render_team` shows."""
+"""Number of changed entries that :func:`render_team` shows."""
 
 
 class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
-    """A team: readers with a part of the stream each, an answerer, and the memory that they share.
+    """A team of agents over one shared memory: readers with a part of the stream each, and an answerer.
 
     ## Description
 
-    The documents of an item are shared out among ``readers`` agents, ``reader_0``, ``reader_1``, …; each sees its own
-    part chunk by chunk, has a scratchpad of its own, and writes into one memory. ``answerer_0`` sees no chunk, only
-    what it reads from memory, and its own scratchpad. All act at once. With ``readers=1`` this is the form of Memory-R1
-    (Yan et al. 2025, arXiv 2508.19828): a memory manager and an answerer.
+    The documents of an item are divided among the agents ``reader_0``, ``reader_1``, …; each sees its part chunk by
+    chunk, has a scratchpad, and writes into the shared memory. ``answerer_0`` sees no chunks, only what it reads from
+    memory, and its scratchpad. All agents act in every round. With ``readers=1`` this is the setting of Memory-R1
+    (Yan et al. 2025, arXiv 2508.19828): a memory manager and an answer agent.
 
     ## Action Space
 
-    That of the single environment for every agent: any text, in the same dialects. Readers cannot answer
-    (reason ``disabled``). ``sample()`` draws only operations that can never end an episode: readers do not answer, the
-    answerer neither answers nor reads.
+    For every agent, that of the single environment: any text, in the same dialects. Answers of readers are rejected
+    (reason ``disabled``). ``sample()`` draws only operations that cannot end an episode: no answers, and no reads for
+    the answerer.
 
     ## Observation Space
 
-    That of the single environment for every agent, and every memory shown also has its ``author``: who wrote its
-    present text (empty for an entry that no team wrote). ``phase`` is the team's. ``progress`` counts a reader's own
-    chunks, for the answerer all of them. A reader whose part is read sees no more chunks and may go on working on the
-    memory.
+    For every agent, that of the single environment; each memory shown also has an ``author``, the agent that wrote its
+    current text (empty for an entry that no team wrote). ``phase`` is the team's. ``progress`` counts a reader's
+    chunks, and for the answerer those of all readers. After its part is read a reader sees no chunks, but may change
+    the memory until the episode ends.
 
     ## One step of a team
 
-    The actions are executed agent by agent, the readers by number, then the answerer, each in the order written. An
-    update or a delete of an entry that *another* agent created, updated or deleted in this very step is rejected
-    (reason ``conflict``); both agents find it in ``info["conflicts"]`` and in their feedback. Reads see the memory
-    after all actions of the step, and are shown to the agent that asked, one step later. Entries are numbered by the
-    team.
+    Actions are executed agent by agent: the readers by number, then the answerer, each in the order written. An
+    update or delete of an entry that *another* agent created, updated or deleted in the same step is rejected
+    (reason ``conflict``); both agents find it in ``info["conflicts"]`` and in their feedback. A read sees the memory
+    after all actions of the step; its result is in the next observation of the agent that made it. Ids of entries are
+    shared by the team.
 
     ## Starting State
 
     Empty memory and scratchpads. ``reset`` takes the options of the single environment: ``index``, ``shuffle_seed``,
-    ``difficulty``, and ``memory`` (with a kept database: entries, authors and scratchpads go on).
+    ``difficulty``, and, with a kept database, ``memory``, which resumes entries, authors and scratchpads.
 
     ## Rewards
 
-    Every agent gets the episode's reward when it ends, the mean exact match over its questions, and 0 before.
+    Every agent gets the same reward: that of the episode at its end, by default the mean exact match over the
+    questions, and 0 before.
 
     ## Episode End
 
-    For all agents at once. Answering begins when every reader has read its part; it ends as in the single environment,
-    when every question is closed (terminated) or after ``max_steps`` rounds (truncated), by default the chunks of the
-    longest part and 4 for each question. ``max_cycles`` is another name of ``max_steps``.
+    All agents end together. Answering begins when every reader has read its part. The episode ends when every question
+    is closed (terminated), or after ``max_steps`` rounds (truncated): by default the number of chunks of the longest
+    part plus 4 for each question. ``max_cycles`` is another name for ``max_steps``.
 
     ## Information
 
-    For every agent what the single environment reports of its own operations, and ``conflicts``. At the end
-    ``episode_metrics``, in which ``operations`` and ``rejected`` are those of all, and ``agents`` has each one's.
+    Every agent gets the ``info`` of the single environment about its operations, and ``conflicts``. At the end comes
+    ``episode_metrics``: its ``operations`` and ``rejected`` are totals of the team, and ``agents`` has those of each
+    agent.
 
     ## Arguments
 
     Args:
         task: A task of the family, by name or id.
-        readers: How many share the stream.
-        parts: ``"contiguous"`` parts of the documents, or dealt out ``"round_robin"``.
-        items: Custom items, in place of the task's own.
-        max_cycles: See ``max_steps``.
+        readers: Number of readers, at least 1.
+        parts: How the documents are divided: ``"contiguous"``, in runs of neighbours, or ``"round_robin"``, dealt out
+            one by one.
+        items: Custom items, in place of those of the task.
+        max_cycles: PettingZoo's name for ``max_steps``.
         render_mode: ``None``, ``"ansi"`` or ``"human"``.
-        **keywords: Those of ``EnvConfig`` and of the task; ``preset="released"`` is a single agent's.
+        **keywords: Keyword arguments of ``EnvConfig`` and of the task; ``preset="released"`` is for single agents only.
 
     Raises:
-        ConfigError: a keyword is unknown, has a bad value, or contradicts another one.
+        ConfigError: a keyword is unknown, has a wrong value, or contradicts another one.
 
     >>> env = TeamEnv(readers=2, num_docs=20, chunk_tokens=400, store="numpy")
     >>> observations, infos = env.reset(seed=0)
@@ -176,17 +179,17 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         self._branching = TeamBranching(branching, readers, parts)
         self._rng: np.random.Generator | None = None
         self._frame = ""
-        # An environment that is never closed must not keep a database folder, thread or lock.
+        # An environment that is collected without close() must not hold a database folder, thread or lock.
         self._finalizer = weakref.finalize(self, self._backend.close)
 
     @property
     def num_items(self) -> int:
-        """How many items there are; ``reset(options={"index": i})`` takes ``0 <= i < num_items``."""
+        """Number of items; ``reset(options={"index": i})`` takes ``0 <= i < num_items``."""
         return self.items.num_items
 
     @property
     def episode(self) -> TeamEpisode:
-        """The running episode. It is privileged: an agent that looks here sees the answers.
+        """The current episode, also when it is over; it holds the answers, so agents must not read it.
 
         Raises:
             ResetNeeded: there is none yet.
@@ -195,12 +198,16 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
 
     @property
     def item(self) -> Item:
-        """Questions, answers and documents of the running episode (privileged)."""
+        """Questions, answers and documents of the current episode; not for agents."""
         return self.episode.item
 
     @property
     def memory_key(self) -> str:
-        """The key of the running episode's memory, for ``reset(options={"memory": key})`` with a kept database."""
+        """Key of the current episode's memory, for ``reset(options={"memory": key})`` with a kept database.
+
+        Raises:
+            ResetNeeded: there is no episode yet.
+        """
         return self._current.running.key
 
     def observation_space(self, agent: str) -> spaces.Dict:
@@ -214,15 +221,22 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
     def reset(
         self, seed: int | None = None, options: Mapping[str, Any] | None = None
     ) -> tuple[dict[str, Observation], dict[str, Info]]:
-        """Begin an episode with empty memory; arguments and errors are those of ``AtomMemEnv.reset``.
+        """Begin an episode, with empty memory unless ``options`` names a kept one.
 
-        An option named ``options``, which PettingZoo's own tests pass, is ignored.
+        An option named ``options``, which PettingZoo's tests pass, is ignored.
+
+        Args:
+            seed: Seeds the choice of items; ``None`` continues the current sequence.
+            options: See :meth:`~atommem_gym.envs.atommem_env.AtomMemEnv.reset`.
+
+        Returns:
+            Observations and infos, by agent.
 
         Raises:
-            IndexError, ConfigError, StoreError: nothing has changed, the old episode goes on.
+            IndexError, ConfigError, StoreError: nothing has changed; the old episode stays current.
         """
         choice = {name: value for name, value in (options or {}).items() if name != "options"}
-        # On a copy: a reset that fails may be repeated and then draws what it would have drawn.
+        # On a copy, so that repeating a failed reset draws the same item.
         fresh = seed is not None or self._rng is None
         rng = gym.utils.seeding.np_random(seed)[0] if fresh else copy.deepcopy(self._rng)
         assert rng is not None
@@ -245,8 +259,8 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
 
         Raises:
             ResetNeeded: there is no episode, or it is over.
-            ValueError: an agent has no action, or there is no such agent.
-            TypeError: an action is no string.
+            ValueError: an action is missing, or is for an unknown agent.
+            TypeError: an action is not a string.
             EmbedderError, StoreError, JudgeError, ReaderError: nothing has changed; the same step may be repeated.
         """
         if self.episode.over:
@@ -254,7 +268,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         missing = [agent for agent in self.agents if agent not in actions]
         unknown = [agent for agent in actions if agent not in self.agents]
         if missing or unknown:
-            what = f"no action for {missing[0]!r}" if missing else f"an action for {unknown[0]!r}, who is not there"
+            what = f"no action for {missing[0]!r}" if missing else f"an action for the unknown agent {unknown[0]!r}"
             raise ValueError(f"{what}; give one for each of {', '.join(self.agents)} ('' does nothing)")
         step, results = self._current.step(actions)
         if any(result.terminated or result.truncated for result in results.values()):
@@ -269,7 +283,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         )
 
     def snapshot(self) -> dict[str, Any]:
-        """The state of the whole team, picklable; see :meth:`restore` (SPEC M14).
+        """The state of the whole team, picklable, for :meth:`restore` (SPEC M14).
 
         Raises:
             ClosedEnvironmentError: the environment is closed.
@@ -278,10 +292,10 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         return self._branching.snapshot(self._current, self._rng, self._generators())
 
     def restore(self, snapshot: dict[str, Any]) -> dict[str, Observation] | None:
-        """Return to a snapshot exactly, in this or another process, also with another store.
+        """Return exactly to a snapshot, in this or another process, also with another store.
 
-        The restored team has a memory of its own, so a team branches by restoring one snapshot into several
-        environments. Snapshots of single agents are others.
+        The restored team gets a new memory, so a team branches by restoring one snapshot into several
+        environments. Snapshots of single-agent environments are not accepted.
 
         Returns:
             The observations at which the snapshot was taken, by agent; ``None`` if that was before the first reset.
@@ -311,10 +325,11 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         return {name: member.observation() for name, member in team.members.items()}
 
     def state(self) -> dict[str, Any]:
-        """The whole memory and the progress of every reader, for a centralised critic; JSON values, since it is text.
+        """The whole memory and the progress of every reader, as JSON values, for a centralised critic.
 
         Returns:
-            ``entries`` (id, text, author), ``scratchpads`` by agent, ``progress`` by reader, ``steps_left``.
+            ``entries`` (``id``, ``text``, ``author``), ``scratchpads`` by agent, ``progress`` by reader (chunks read,
+            chunks in all), ``steps_left``.
         """
         team = self.episode
         authors = team.memory.authors
@@ -329,14 +344,14 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
         }
 
     def render(self) -> str | None:
-        """The last step as coloured text: ``ansi`` returns it, ``human`` has printed it."""
+        """Return the last step as coloured text in mode ``ansi``; mode ``human`` prints every step as it happens."""
         if self.render_mode is None:
             gym.logger.warn("render() without a render_mode; make the environment with render_mode='ansi' or 'human'")
             return None
         return self._frame if self.render_mode == "ansi" else None
 
     def close(self) -> None:
-        """Give store and database back; may be called twice."""
+        """Release the store and its database; may be called twice."""
         if self._finalizer.alive:
             self._backend.release(self._current.take(None, None))
             self._finalizer()
@@ -347,10 +362,10 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
 
     def _check_not_closed(self) -> None:
         if not self._finalizer.alive:
-            raise ClosedEnvironmentError("this environment is closed, and its memory is gone; make another one")
+            raise ClosedEnvironmentError("this environment is closed; make another one")
 
     def _generators(self) -> dict[str, np.random.Generator]:
-        """Those of the action spaces, by agent."""
+        """The generators of the action spaces, by agent."""
         return {agent: space.np_random for agent, space in self._action_spaces.items()}
 
     def _checked_cycles(self) -> int | None:
@@ -366,7 +381,7 @@ class TeamEnv(ParallelEnv):  # type: ignore[misc]  # PettingZoo ships no types
 
 
 def team_observation_space(config: EnvConfig) -> spaces.Dict:
-    """The single environment's space, with an ``author`` to every memory that is shown."""
+    """The observation space of the single environment, with an ``author`` for every memory shown."""
     space = observation_space(config)
     memories = space["memories"]
     assert isinstance(memories, spaces.Sequence)
@@ -378,7 +393,7 @@ def team_observation_space(config: EnvConfig) -> spaces.Dict:
 
 def _action_space(config: EnvConfig, agent: str) -> UnicodeText:
     kinds = sampled_kinds(config, agent)
-    # An agent without operations to draw samples plain text.
+    # An agent without operations to sample gets a space of plain text.
     return (
         ActionText(config.max_action_chars, dialect=config.dialect, kinds=kinds)
         if kinds
@@ -393,9 +408,9 @@ def render_team(
 
     Args:
         team: The episode after the step.
-        actions: Those of the agents; empty for the reset.
-        step: What was decided.
-        results: What it returned, by agent.
+        actions: Actions by agent; empty for the reset.
+        step: The decided step.
+        results: Its results by agent.
     """
     end = results[team.answerer.name]
     metrics = end.info.get("episode_metrics")
@@ -445,13 +460,13 @@ def _changes(team: TeamEpisode, step: TeamStep, entries: int) -> list[Renderable
 
 
 parallel_env = TeamEnv
-"""PettingZoo's name for it."""
+"""PettingZoo's name for :class:`TeamEnv`."""
 
 
 def raw_env(*args: Any, **keywords: Any) -> AECEnv:
     """A team as a PettingZoo ``AECEnv`` without wrappers; the arguments are those of :class:`TeamEnv`.
 
-    Agents act in turn; their actions are executed when the last of them has acted.
+    Agents act in turn; their actions are executed together after the last agent has acted.
     """
     return TurnsInOrder(TeamTurns(TeamEnv(*args, **keywords)))
 

@@ -1,4 +1,4 @@
-"""The AEC form of a team: agents act in turn, and the team's snapshots know whose turn it is (SPEC M14)."""
+"""The AEC form of a team: agents act in turn, and a snapshot also holds whose turn it is (SPEC M14)."""
 
 from __future__ import annotations
 
@@ -16,32 +16,37 @@ _NEEDED = {
     *("agents", "agent_selection", "rewards", "terminations", "truncations", "infos"),
     *("_actions", "_agent_selector", "_cumulative_rewards", "_observations"),
 }
-"""What every round has, once there is one."""
+"""Attributes of every round, set by the first ``reset``."""
 
 
 class TeamTurns(parallel_to_aec_wrapper):  # type: ignore[misc]  # PettingZoo ships no types
     """PettingZoo's AEC form of a parallel environment, with snapshots."""
 
     def snapshot(self) -> dict[str, Any]:
-        """The state of the team, and of the round: who has acted, and what the others are told."""
+        """The state of the team and of the round: the actions given so far and what ``observe`` and ``last`` return.
+
+        Raises:
+            ClosedEnvironmentError: the environment is closed.
+        """
         turn = {name: value for name, value in self.__dict__.items() if name not in _KEPT}
-        # All at once: some of them are the same object.
+        # Copied in one call, because some of them are the same object.
         return {"turn": copy.deepcopy(turn), "team": self.env.snapshot()}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Return to a snapshot exactly, see ``TeamEnv.restore``; ``observe`` and ``last`` then give what they gave.
 
         Raises:
-            SnapshotError: it is none of this form, or see there; nothing has changed.
+            SnapshotError: it is not a snapshot of an AEC team, or ``TeamEnv.restore`` refuses it; nothing has changed.
+            ClosedEnvironmentError: the environment is closed.
         """
         if not isinstance(snapshot, dict) or snapshot.keys() != {"turn", "team"} or type(snapshot["turn"]) is not dict:
             raise SnapshotError(
-                f"this {type(snapshot).__name__} is no snapshot of an AEC team; take one with snapshot() of env or "
+                f"this {type(snapshot).__name__} is not a snapshot of an AEC team; take one with snapshot() of env or "
                 "raw_env (a parallel_env has its own)"
             )
         turn = copy.deepcopy(snapshot["turn"])
         missing = sorted(_NEEDED - turn.keys()) if turn else []
-        # What is a method of the class, or set when it is made, belongs to no round.
+        # Methods of the class and attributes set by the constructor are not part of a round.
         foreign = [name for name in turn if not isinstance(name, str) or name in _KEPT or hasattr(type(self), name)]
         if missing or foreign:
             what = f"has no {missing[0]!r}" if missing else f"has {foreign[0]!r}"
@@ -58,7 +63,7 @@ class TeamTurns(parallel_to_aec_wrapper):  # type: ignore[misc]  # PettingZoo sh
 
 
 class TurnsInOrder(OrderEnforcingWrapper):  # type: ignore[misc]
-    """Checks the order of calls; a restored episode counts as begun."""
+    """Checks the order of calls; restoring an episode counts as a reset."""
 
     def snapshot(self) -> dict[str, Any]:
         """See :meth:`TeamTurns.snapshot`."""

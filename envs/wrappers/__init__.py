@@ -1,4 +1,4 @@
-"""Wrappers of plain environments; those of vector environments have the same names, one room below."""
+"""Wrappers of plain environments; those of vector environments have the same names in ``wrappers.vector``."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What a wrapper may go around; errors for the rest, which name the wrapper of the same name in the other room."""
+"""Checks what a wrapper wraps; errors name the wrapper of the same name for the other kind of environment."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ INSTEAD = {
 
 
 def atommem_env(env: object) -> AtomMemEnv:
-    """The environment under all wrappers.
+    """The environment below all wrappers.
 
     Raises:
-        ConfigError: it is none of this family.
+        ConfigError: it is not an AtomMem environment.
     """
     base = getattr(env, "unwrapped", None)
     if not isinstance(base, AtomMemEnv):
-        raise ConfigError(f"{env} is no AtomMem environment; make one with gymnasium.make('AtomMem-…-v0')")
+        raise ConfigError(f"{env} is not an AtomMem environment; make one with gymnasium.make('AtomMem-…-v0')")
     return base
 
 
 def plain_base(wrapper: object, env: object) -> AtomMemEnv:
-    """The environment under all wrappers, for a wrapper of plain environments.
+    """The environment below all wrappers, for a wrapper of plain environments.
 
     Args:
-        wrapper: Which one asks, before its ``gym.Wrapper.__init__``.
-        env: What it is to go around.
+        wrapper: The wrapper, before its ``gym.Wrapper.__init__``.
+        env: The environment to wrap.
 
     Raises:
-        ConfigError: it is a vector environment, or none of this family; the message says what to type instead.
+        ConfigError: it is a vector environment, or not an AtomMem environment; the message says what to write instead.
     """
     name, twin = type(wrapper).__name__, _name_in_both_rooms(wrapper)
     _check_wrappable(name, env)
@@ -66,15 +66,15 @@ def plain_base(wrapper: object, env: object) -> AtomMemEnv:
 
 
 def vector_base(wrapper: object, env: object) -> AtomMemVectorEnv:
-    """The vector environment under all wrappers, for a wrapper of vector environments.
+    """The vector environment below all wrappers, for a wrapper of vector environments.
 
     Args:
-        wrapper: Which one asks, before its ``VectorWrapper.__init__`` (Gymnasium 1.1 closes what a wrapper that could
+        wrapper: The wrapper, before its ``VectorWrapper.__init__`` (Gymnasium 1.1 closes what a wrapper that could
             not be made has been given).
-        env: What it is to go around.
+        env: The environment to wrap.
 
     Raises:
-        ConfigError: it is a single environment, or none of this family; the message says what to type instead.
+        ConfigError: it is a single environment, or not an AtomMem environment; the message says what to write instead.
     """
     name, twin = type(wrapper).__name__, _name_in_both_rooms(wrapper)
     _check_wrappable(name, env)
@@ -87,7 +87,7 @@ def vector_base(wrapper: object, env: object) -> AtomMemVectorEnv:
             f"take atommem_gym.envs.wrappers.{twin or name}"
         )
     raise ConfigError(
-        f"{env} is no AtomMem vector environment; make one with gymnasium.make_vec('AtomMem-…-v0', num_envs=…), "
+        f"{env} is not an AtomMem vector environment; make one with gymnasium.make_vec('AtomMem-…-v0', num_envs=…), "
         f"or put atommem_gym.envs.wrappers.{twin or name} into each environment of a SyncVectorEnv or AsyncVectorEnv"
     )
 
@@ -146,5 +146,5 @@ def _check_wrappable(name: str, env: object) -> None:
 
 
 def _name_in_both_rooms(wrapper: object) -> str | None:
-    """The name that the wrapper, or what it is derived from, has in both rooms."""
+    """The name that the wrapper, or a base class of it, has in both packages."""
     return next((kind.__name__ for kind in type(wrapper).__mro__ if kind.__name__ in dir(vector)), None)

@@ -1,4 +1,4 @@
-"""A curriculum: the difficulty of episodes moves with how well the last ones went.
+"""A curriculum: the difficulty of episodes follows the rewards of the last ones.
 
 Vector environments have their own under the same name: :mod:`atommem_gym.envs.wrappers.vector.curriculum`.
 """
@@ -18,17 +18,17 @@ from atommem_gym.step import Observation
 
 
 class Curriculum(gym.Wrapper[Observation, str, Observation, str], RecordConstructorArgs):
-    """Plays every episode at a difficulty that moves with success.
+    """Plays each episode at a difficulty that follows the mean reward of the last ones.
 
-    The reward of an episode is the sum of what this wrapper sees, so shaping outside of it does not count. ``info`` of
-    a reset, and of the last step of an episode, holds ``curriculum``: ``difficulty`` (of this episode), ``review``,
-    ``level`` (of the next), ``mean`` (of the window), ``episodes``. ``reset(options={"difficulty": d})`` plays an
-    episode at ``d`` that does not count.
+    The reward of an episode is the sum of the rewards that this wrapper sees, so shaping outside of it does not count.
+    ``info`` of a reset, and of the last step of an episode, has ``curriculum``: ``difficulty`` (of this episode),
+    ``review``, ``level`` (of the next), ``mean`` (of the window), ``episodes``. ``reset(options={"difficulty": d})``
+    plays an episode at ``d`` that does not count.
 
-    A snapshot of the environment does not hold where the curriculum stands: keep :meth:`state_dict` beside it.
+    A snapshot of the environment does not hold the state of the curriculum: keep :meth:`state_dict` beside it.
 
     Args:
-        env: An AtomMem environment whose task has difficulties (all registered ones do).
+        env: An AtomMem environment whose task has difficulties.
         **schedule: Fields of :class:`CurriculumSchedule`.
 
     Example:
@@ -46,7 +46,7 @@ class Curriculum(gym.Wrapper[Observation, str, Observation, str], RecordConstruc
         >>> env.close()
 
     Raises:
-        ConfigError: the environment is none of this family, or the schedule is wrong.
+        ConfigError: it is not an AtomMem environment, or the schedule is invalid.
     """
 
     def __init__(self, env: gym.Env[Observation, str], **schedule: Any) -> None:
@@ -60,13 +60,13 @@ class Curriculum(gym.Wrapper[Observation, str, Observation, str], RecordConstruc
 
     @property
     def difficulty(self) -> float:
-        """The difficulty of the next episode that is no review."""
+        """The difficulty of the next episode that is not a review."""
         return self._state.difficulty
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observation, dict[str, Any]]:
-        """Begin an episode; the first ``seed`` seeds the draws of reviews as well."""
+        """Begin an episode; the first ``seed`` also seeds the draws of reviews."""
         if seed is not None and not self._begun:
             self._state.seed = seed
         drawn = self._state.draw(0, self._begun)
@@ -89,14 +89,17 @@ class Curriculum(gym.Wrapper[Observation, str, Observation, str], RecordConstruc
         return observation, float(reward), terminated, truncated, info
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the curriculum stands, as JSON values; a running episode is not part of it."""
+        """The state of the curriculum as JSON values, without the running episode."""
         return {"course": self._state.dump(), "begun": [self._begun]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state_dict` with the next reset.
+        """Continue from a :meth:`state_dict` at the next reset.
+
+        Args:
+            state: The result of :meth:`state_dict`.
 
         Raises:
-            ConfigError: it is of another schedule.
+            ConfigError: it has another schedule.
         """
         self._state.load(state["course"])
         self._begun = state["begun"][0]

@@ -1,4 +1,4 @@
-"""Wrappers around a fork of the environment that they are around (SPEC M14), for wrappers that fork themselves."""
+"""Puts copies of wrappers around a fork of their environment (SPEC M14), for wrappers that can fork."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from atommem_gym.envs.wrappers.shaped_reward import ShapedReward
 from atommem_gym.errors import ConfigError
 
 STATELESS = (ShapedReward, HindsightCredit, OrderEnforcing, PassiveEnvChecker)
-"""Wrappers that may be shared out: what they know of an episode, the episode itself takes along."""
+"""Wrappers that can be copied: the episode itself holds everything that they know about it."""
 Wrapper = TypeVar("Wrapper", bound=gym.Wrapper[Any, Any, Any, Any])
 
 
 def check_forkable(env: gym.Env[Any, Any]) -> None:
-    """Refuse wrappers that a fork cannot have.
+    """Check that all wrappers can be copied around a fork.
 
     Raises:
-        ConfigError: one of them keeps a state of its own.
+        ConfigError: one of them has a state.
     """
     layer = env
     while isinstance(layer, gym.Wrapper):
@@ -36,7 +36,7 @@ def check_forkable(env: gym.Env[Any, Any]) -> None:
 
 
 def around_fork(wrapper: Wrapper, fork: AtomMemEnv) -> Wrapper:
-    """A copy of a wrapper, and of all below it, around a fork of its environment."""
+    """A copy of a wrapper and of all wrappers below it, around a fork of their environment."""
     twin = shallow(wrapper)
     twin.env = around_fork(wrapper.env, fork) if isinstance(wrapper.env, gym.Wrapper) else fork
     if hasattr(twin, "_base"):

@@ -1,6 +1,6 @@
-"""Credit for single operations, known after the end (SPEC R7).
+"""Credit for single operations, computed after the end (SPEC R7).
 
-Vector environments have their own under the same name: :mod:`atommem_gym.envs.wrappers.vector.hindsight_credit`.
+For vector environments, a wrapper with the same name is in :mod:`atommem_gym.envs.wrappers.vector.hindsight_credit`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from atommem_gym.step import Observation
 
 
 class HindsightCredit(gym.Wrapper[Observation, str, Observation, str], RecordConstructorArgs):
-    """Says at the end what each operation earned: its share of the reward, from what later reads showed (SPEC R7).
+    """Adds the credit of each operation at the end: its share of the reward, from what later reads showed (SPEC R7).
 
-    The rewards stay as they are. The ``info`` of the step that ends an episode has ``credit``:
+    Rewards do not change. The ``info`` of the step that ends an episode has ``credit``:
 
     - ``operations``: ``{step, position, operation, entry, credit}`` of every executed create, update and delete, and of
-      answers that earned what is left, in order; ``step`` counts from 0, ``position`` in the action from 1;
-    - ``by_step``: what the operations of each step earned, to train on in place of the reward at the end
+      answers that get the rest, in order; ``step`` counts from 0, ``position`` from 1;
+    - ``by_step``: the credit of the operations of each step, to train on in place of the reward at the end
       (:func:`atommem_gym.envs.credit.step_rewards`);
-    - ``begun``: the step from which on the episode was followed, 0 unless it was stepped without this wrapper before.
+    - ``begun``: the first step that was followed; 0 unless the episode was stepped before without this wrapper.
 
-    All credits of an episode add up to its reward (R1, without any shaping);
-    :class:`atommem_gym.envs.credit.Ledger` has the rules. Forks and snapshots take along what is known of the past. It
-    looks at the gold evidence, so it is for training and analysis only. A pool has the keyword argument
-    ``credit=True`` in its place.
+    All credits of an episode add up to its reward (SPEC R1, without shaping);
+    :class:`atommem_gym.envs.credit.Ledger` has the rules. Forks and snapshots take the ledger along. It
+    uses the gold evidence, so it is for training and analysis only. A pool has the keyword argument
+    ``credit=True`` instead.
 
     Args:
         env: An AtomMem environment.
@@ -55,12 +55,12 @@ class HindsightCredit(gym.Wrapper[Observation, str, Observation, str], RecordCon
         gym.Wrapper.__init__(self, env)
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """The step of the environment; its ``info`` has the credit if the episode is over."""
+        """Step the environment; if the episode is over, ``info`` has the credit."""
         ledger = credit.Ledger.of(self._base.episode)
         try:
             observation, reward, terminated, truncated, info = self.env.step(action)
         finally:
-            # A wrapper in between may raise after the episode has gone on.
+            # A wrapper in between may raise after the episode has made its step.
             ledger.note(self._base.episode)
         credit.note(self._base.episode, info)
         return observation, float(reward), terminated, truncated, info

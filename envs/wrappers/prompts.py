@@ -1,6 +1,6 @@
-"""Observations as prompts, which the environments themselves never make (SPEC E10).
+"""Wrappers that turn observations into prompts (SPEC E10).
 
-Vector environments have their own under the same names: :mod:`atommem_gym.envs.wrappers.vector.prompts`.
+For vector environments, wrappers with the same names are in :mod:`atommem_gym.envs.wrappers.vector.prompts`.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _LONGEST = 2**31 - 1
 
 
 def prompt_space() -> UnicodeText:
-    """The space of prompts of one text."""
+    """The space of prompts that are one text."""
     return UnicodeText(_LONGEST)
 
 
 class ChatSpace(spaces.Sequence):
-    """The space of prompts of chat messages."""
+    """The space of prompts that are chat messages."""
 
     def __init__(self) -> None:
         text = UnicodeText(_LONGEST)
         super().__init__(spaces.Dict({"role": text, "content": text}))
 
 
-# For a sequence, Gymnasium's error does not say what helps.
+# Gymnasium's own error for a sequence does not name a remedy.
 create_shared_memory.register(ChatSpace, no_shared_memory)
 
 
 class PromptObservation(gym.ObservationWrapper[str, str, Observation], RecordConstructorArgs):
-    """The observation as one text, by the dialect's template or the user's.
+    """The observation as one text, rendered by the dialect's template or the user's.
 
     Args:
         env: An AtomMem environment.
@@ -71,7 +71,7 @@ class PromptObservation(gym.ObservationWrapper[str, str, Observation], RecordCon
 
 
 class ChatObservation(gym.ObservationWrapper[Messages, str, Observation], RecordConstructorArgs):
-    """The observation as chat messages: a system and a user message, a fresh context at every step.
+    """The observation as chat messages: a system and a user message, without history.
 
     Args:
         env: An AtomMem environment.

@@ -1,6 +1,6 @@
 """A wrapper that writes a trace of every finished episode.
 
-Vector environments have their own under the same name: :mod:`atommem_gym.envs.wrappers.vector.record_traces`.
+For vector environments, a wrapper with the same name is in :mod:`atommem_gym.envs.wrappers.vector.record_traces`.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from atommem_gym.traces.env_keywords import CUSTOM_ID, config_keywords
 
 
 class RecordTraces(gym.Wrapper[Any, str, Any, str], RecordConstructorArgs):
-    """Writes a record of every episode that ends (``atommem_gym.traces``); what it wraps behaves as before.
+    """Writes a trace of every finished episode (``atommem_gym.traces``) and changes nothing else.
 
-    Its place among the wrappers decides what is recorded: the reward is the one that passes through it, and outside of
-    ``ChatObservation`` or ``PromptObservation`` the prompts are kept, too. An episode that is left before its end, by
-    ``reset`` or ``close``, is not written.
+    Its place among the wrappers decides what is recorded: the reward is the one that it sees, and outside of
+    ``ChatObservation`` or ``PromptObservation`` the prompts are recorded, too. An episode that is left before its end,
+    by ``reset`` or ``close``, is not written.
 
-    The record of a fork (wrapped itself) or of a restored episode begins with that of its parent and names it and the
-    step. If the parent was not recorded, a warning says that the branch is not either.
+    The trace of a fork (wrapped itself) or of a restored episode begins with the steps of its parent and names it and
+    the step. If the parent was not recorded, the branch is not either, and a warning says so.
 
     Args:
         env: An AtomMem environment.
-        path: A ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file; episodes are appended.
-        agent: Who plays, by name or with settings.
-        seed: Of the agent.
+        path: A ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file; traces are appended.
+        agent: The agent: its name, or name and settings.
+        seed: The seed of the agent.
 
     Example:
         >>> import gymnasium as gym, atommem_gym, tempfile
@@ -54,7 +54,7 @@ class RecordTraces(gym.Wrapper[Any, str, Any, str], RecordConstructorArgs):
 
     Raises:
         TraceError: the file cannot be written, or a keyword argument of the environment has no JSON form.
-        ConfigError: it is no AtomMem environment, or shaped by something that is not built in.
+        ConfigError: it is not an AtomMem environment, or has shaping that is not built in.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class RecordTraces(gym.Wrapper[Any, str, Any, str], RecordConstructorArgs):
         self._prompt: object = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode and its record."""
+        """Begin an episode and its trace."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._recorder.reset(self._base.episode, self._base.episode.observation(), info)
         self._prompt, self._returned = observation, time.perf_counter()
         return observation, info
 
     def step(self, action: str) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step, record, and write the record if the episode is over."""
+        """Step, record the step, and write the trace if the episode is over."""
         self._follow()
         called = time.perf_counter()
         observation, reward, terminated, truncated, info = self.env.step(action)
@@ -99,7 +99,7 @@ class RecordTraces(gym.Wrapper[Any, str, Any, str], RecordConstructorArgs):
         return observation, float(reward), terminated, truncated, info
 
     def _follow(self) -> None:
-        """Go on with the record of an episode that did not begin with a reset here: a fork's, or a restored one's."""
+        """Continue the trace of an episode that did not begin with a reset here: a fork or a restored one."""
         episode = self._base.episode
         if not (self._recorder.watches(episode) or episode.state.over) and resumed(self._recorder, episode):
             self._prompt, self._returned = None, time.perf_counter()
@@ -111,7 +111,7 @@ class RecordTraces(gym.Wrapper[Any, str, Any, str], RecordConstructorArgs):
 
 
 def resumed(recorder: TraceRecorder, episode: Episode) -> bool:
-    """Go on with the record of a fork or of a restored episode; warns if nothing was recorded of its past."""
+    """Continue the trace of a fork or a restored episode; if its past was not recorded, warn and return ``False``."""
     try:
         recorder.resume(episode)
     except TraceError as error:
@@ -121,7 +121,7 @@ def resumed(recorder: TraceRecorder, episode: Episode) -> bool:
 
 
 class Turn:
-    """An action with the prompt it answers to."""
+    """An action and the prompt that it responds to."""
 
     def __init__(self, action: str, messages: list[dict[str, str]] | None) -> None:
         self.action = action
@@ -131,14 +131,14 @@ class Turn:
 
 
 def messages_of(prompt: object) -> list[dict[str, str]] | None:
-    """The chat messages that a wrapper made of an observation; a prompt of one text is a user's message."""
+    """The chat messages in an observation; a prompt of one text becomes a user message; ``None`` for anything else."""
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
     return [dict(message) for message in prompt] if isinstance(prompt, tuple) else None
 
 
 def env_and_keywords(spec: Any, config: EnvConfig) -> tuple[str, dict[str, Any]]:
-    """Id and keyword arguments that make the environment again."""
+    """The id and keyword arguments from which the environment can be made again."""
     if spec is not None and "items" not in spec.kwargs:
         ours = config.as_keywords()
         return spec.id, {name: value for name, value in spec.kwargs.items() if name in ours}
@@ -146,10 +146,10 @@ def env_and_keywords(spec: Any, config: EnvConfig) -> tuple[str, dict[str, Any]]
 
 
 def shaping_below(env: Any, shaped: type[Any]) -> dict[str, dict[str, Any]]:
-    """The shaping of the wrappers of class ``shaped`` below, from the innermost outwards, in its JSON form.
+    """The JSON form of the shaping of all wrappers of class ``shaped`` in ``env``, the innermost first.
 
     Raises:
-        ConfigError: some of it is not built in, or occurs twice.
+        ConfigError: a term is not built in, or occurs twice.
     """
     layers: list[tuple[Shaping, ...]] = []
     while isinstance(env, (gym.Wrapper, VectorWrapper)):

@@ -1,4 +1,4 @@
-"""The schedule of a curriculum and its state: what :class:`Curriculum` is in a plain and in a vector environment."""
+"""The schedule and the state of a curriculum, for plain and vector environments."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ class CurriculumSchedule:
     """
 
     start: float = 0.0
+    """The difficulty of the first episode."""
     bounds: tuple[float, float] = (0.0, 1.0)
-    """The difficulty never leaves them."""
+    """The least and the greatest difficulty."""
     target: tuple[float, float] = (0.4, 0.7)
-    """Above this band of mean reward it gets harder, below it easier, inside it stays."""
+    """The band of mean reward: above it the difficulty rises, below it falls, within it stays."""
     window: int = 32
-    """Episodes the mean is over; after a move, it is over new ones only."""
+    """Episodes over which the mean is computed; after a move only new ones count."""
     step: float = 0.05
-    """How far it moves."""
+    """How far the difficulty moves at a time."""
     review: float = 0.0
-    """Share of episodes drawn evenly from the easiest to the current difficulty, so that nothing is forgotten. They do
+    """Share of review episodes, drawn evenly between the least and the current difficulty, against forgetting. They do
     not count for the mean."""
 
     def __post_init__(self) -> None:
@@ -51,11 +52,11 @@ class CurriculumSchedule:
 
 
 class Drawn(NamedTuple):
-    """What one episode is played at."""
+    """The difficulty of one episode."""
 
     difficulty: float
     review: bool
-    """It does not count for the mean."""
+    """Whether it is a review, which does not count for the mean."""
 
 
 @dataclass(slots=True)
@@ -63,9 +64,13 @@ class CurriculumState:
     """The state of a curriculum."""
 
     schedule: CurriculumSchedule
+    """The schedule."""
     seed: int = 0
+    """The seed of the draws of reviews."""
     difficulty: float = 0.0
+    """The current difficulty."""
     rewards: deque[float] = field(default_factory=deque)
+    """The rewards in the window, the latest last."""
     episodes: int = 0
     """Episodes that counted for the mean."""
 
@@ -77,7 +82,7 @@ class CurriculumState:
             settings: Fields of :class:`CurriculumSchedule`.
 
         Raises:
-            ConfigError: there is no such setting, or a value is out of its range.
+            ConfigError: a setting is unknown, or a value is out of its range.
         """
         known = CurriculumSchedule.__slots__
         unknown = sorted(set(settings) - set(known))
@@ -87,18 +92,18 @@ class CurriculumState:
         return cls(schedule, difficulty=float(schedule.start))
 
     def draw(self, member: int, number: int) -> Drawn:
-        """Difficulty of the ``number``-th episode of a sub-environment, and whether it is a review."""
+        """Draw the difficulty of episode ``number`` of sub-environment ``member``, and whether it is a review."""
         if not self.schedule.review:
             return Drawn(self.difficulty, False)
         rng = stable_rng("curriculum", self.seed, member, number)
         if rng.random() >= self.schedule.review:
             return Drawn(self.difficulty, False)
         low = self.schedule.bounds[0]
-        # To two places, so that an environment keeps the items of few difficulties.
+        # Rounded, so that an environment keeps the items of few difficulties.
         return Drawn(round(low + float(rng.random()) * (self.difficulty - low), 2), True)
 
     def count(self, reward: float) -> None:
-        """Count an episode, and move if the window is full and its mean outside the band."""
+        """Count the reward of an episode, and move if the window is full and its mean is outside the band."""
         schedule = self.schedule
         self.episodes += 1
         self.rewards.append(reward)
@@ -108,7 +113,7 @@ class CurriculumState:
         if len(self.rewards) < schedule.window or mean is None or schedule.target[0] <= mean <= schedule.target[1]:
             return
         direction = 1 if mean > schedule.target[1] else -1
-        # Rounded, so that 20 steps of 0.05 lead to 1 and an item is made for few difficulties.
+        # Rounded, so that 20 steps of 0.05 lead to exactly 1, and items are made for few difficulties.
         moved = round(self.difficulty + direction * schedule.step, 6)
         moved = min(schedule.bounds[1], max(schedule.bounds[0], moved))
         if moved != self.difficulty:
@@ -131,15 +136,15 @@ class CurriculumState:
         }
 
     def dump(self) -> dict[str, Any]:
-        """All of it, as JSON values."""
+        """The whole state as JSON values."""
         schedule = asdict(self.schedule) | {"bounds": list(self.schedule.bounds), "target": list(self.schedule.target)}
         return {**asdict(self), "schedule": schedule, "rewards": list(self.rewards)}
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Return to a state.
+        """Return to the state that :meth:`dump` returned.
 
         Raises:
-            ConfigError: it is of another schedule.
+            ConfigError: it has another schedule.
         """
         if CurriculumSchedule(**state["schedule"]) != self.schedule:
             raise ConfigError(f"the state is of schedule {state['schedule']}, this one is {asdict(self.schedule)}")

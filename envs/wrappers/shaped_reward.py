@@ -1,6 +1,6 @@
-"""Reward shaping, which the environments themselves never do (SPEC R4).
+"""Wrappers for reward shaping (SPEC R4).
 
-Vector environments have their own under the same names: :mod:`atommem_gym.envs.wrappers.vector.shaped_reward`.
+For vector environments, wrappers with the same names are in :mod:`atommem_gym.envs.wrappers.vector.shaped_reward`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from atommem_gym.step import Observation
 
 
 class ShapedReward(gym.Wrapper[Observation, str, Observation, str], RecordConstructorArgs):
-    """Adds shaping to the reward of every step, in the order given.
+    """Adds shaping terms to the reward of every step, in the order given.
 
-    A snapshot of the environment does not hold the shaping: an episode that is restored goes on with this wrapper's.
+    A snapshot of the environment does not hold the shaping: a restored episode continues with this wrapper's.
 
     Args:
         env: An AtomMem environment.
-        shaping: Its JSON form, or objects, see :func:`atommem_gym.envs.shaping.load_shaping`.
+        shaping: The JSON form, or callables, see :func:`atommem_gym.envs.shaping.load_shaping`.
 
     Example:
         >>> import gymnasium as gym, atommem_gym
@@ -46,18 +46,18 @@ class ShapedReward(gym.Wrapper[Observation, str, Observation, str], RecordConstr
         self.shaping = shaping
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
-        """The step of the environment with its reward shaped."""
+        """Step the environment and shape the reward."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         return observation, shaped(float(reward), self.shaping, info, self._base.episode), terminated, truncated, info
 
 
 class MemoryCost(ShapedReward):
-    """Memory costs: a rent for every live entry at every step, and a price for every executed operation.
+    """A cost of memory: a rent for each live entry at each step, and a price for each executed operation.
 
     Args:
         env: An AtomMem environment.
-        per_entry: Taken off the reward for each entry alive after the step.
-        per_operation: Taken off for each executed create, read, update, delete and scratchpad (answers are free).
+        per_entry: The cost of each entry that is live after the step.
+        per_operation: The cost of each executed create, read, update, delete and scratchpad; answers are free.
 
     Example:
         >>> import gymnasium as gym, atommem_gym
@@ -74,13 +74,13 @@ class MemoryCost(ShapedReward):
 
 
 class EvidenceReward(ShapedReward):
-    """Pays for evidence: ``weight`` times the share of gold evidence that newly came into sight (SPEC E12, lenient).
+    """A reward for evidence: ``weight`` times the increase of the evidence recall (SPEC E12, lenient).
 
-    Over an episode it pays ``weight`` times ``episode_metrics["evidence_recall"]``, less what the reset showed.
+    Over an episode it adds ``weight`` times ``episode_metrics["evidence_recall"]``, minus what the reset showed.
 
     Args:
         env: An AtomMem environment.
-        weight: What complete evidence is worth.
+        weight: The reward for complete evidence.
 
     Example:
         >>> import gymnasium as gym, atommem_gym
@@ -98,12 +98,12 @@ class EvidenceReward(ShapedReward):
 
 
 class FormatPenalty(ShapedReward):
-    """Takes ``penalty`` off for every operation that was rejected because of how it was written.
+    """A penalty for each operation that was rejected because of its format.
 
     Args:
         env: An AtomMem environment.
-        penalty: Taken off for each.
-        reasons: Which reason codes count, by default those of malformed text.
+        penalty: The penalty per operation.
+        reasons: The reason codes that count; by default those of malformed text.
 
     Example:
         >>> import gymnasium as gym, atommem_gym

@@ -514,7 +514,7 @@ def test_a_wrong_row_or_setting_ends_the_run_and_is_no_failed_session(reference:
         ({"index": 10**7}, "write the data again"),
         ({"index": -1}, "names no item"),
         ({"env_keywords": "[1]"}, "names no item"),
-        ({"env_keywords": '{"max_batch": 1}'}, "max_batch=1, which is no keyword argument"),
+        ({"env_keywords": '{"max_batch": 1}'}, "max_batch=1, which is not a keyword argument"),
     ):
         rows = prompts([0, 1])
         rows[1]["env_extras"]["extra_info"].update(wrong)

@@ -132,7 +132,7 @@ def test_a_database_in_use_says_so(kept: tuple[str, list[str]], capsys: Capture)
     ("arguments", "message"),
     [
         (("ls", "gone.db"), "there is no database 'gone.db'"),
-        (("ls", "."), "is no memory database"),
+        (("ls", "."), "is not a memory database"),
         (("search", "gone.db"), "no QUERY given"),
         (("show", "gone.db", "what"), "did you mean search?"),
         (("search", "gone.db", "x", "--top-k", "0"), "--top-k 0 must be at least 1"),

@@ -560,7 +560,7 @@ def test_a_row_sets_no_parameter_of_the_pool() -> None:
     assert own == POOL_PARAMETERS
     for name in own:
         reference = ItemReference("AtomMem-Synthetic-v0", {name: 1}, 0, "synthetic/0", "")
-        with pytest.raises(ConfigError, match=f"names {name}=1, which is no keyword argument"):
+        with pytest.raises(ConfigError, match=f"names {name}=1, which is not a keyword argument"):
             reference.check_keywords({name: 1})
 
 

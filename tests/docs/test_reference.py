@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 from collections import Counter
@@ -153,3 +154,44 @@ def test_guides_are_linked_with_the_reference(names: dict[str, Any]) -> None:
     ]
     assert len(pages) > 30
     assert without == []
+
+
+def undescribed_fields(source: str) -> Iterator[tuple[int, str]]:
+    """Line and name of the public fields of public dataclasses that no docstring follows."""
+    for found in ast.walk(ast.parse(source)):
+        if not isinstance(found, ast.ClassDef) or found.name.startswith("_"):
+            continue
+        if not any("dataclass" in ast.unparse(decorator) for decorator in found.decorator_list):
+            continue
+        for field, following in zip(found.body, [*found.body[1:], None], strict=True):
+            if not isinstance(field, ast.AnnAssign) or "ClassVar" in ast.unparse(field.annotation):
+                continue
+            name = ast.unparse(field.target)
+            text = getattr(following.value, "value", None) if isinstance(following, ast.Expr) else None
+            if not name.startswith("_") and not (isinstance(text, str) and text.strip()):
+                yield field.lineno, f"{found.name}.{name}"
+
+
+def test_every_public_field_of_a_dataclass_has_a_docstring() -> None:
+    missing = [
+        f"{path.relative_to(ROOT)}:{line} {name}"
+        for folder in ("atommem_gym", "envs", "agents")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for line, name in undescribed_fields(path.read_text(encoding="utf-8"))
+    ]
+    assert missing == [], "write one line of docstring below each of these fields"
+
+
+def test_a_field_without_a_docstring_is_found() -> None:
+    source = """
+@dataclass(frozen=True)
+class Point:
+    x: int
+    '''Described.'''
+    y: int = 0
+    _cache: int = 0
+    names: ClassVar[str] = "xy"
+    z: int
+"""
+    assert list(undescribed_fields(source)) == [(6, "Point.y"), (9, "Point.z")]
+    assert list(undescribed_fields(source.replace("@dataclass(frozen=True)", "@final"))) == []

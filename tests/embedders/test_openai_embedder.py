@@ -178,8 +178,8 @@ def row(index: int, embedding: Any) -> dict[str, Any]:
         ([row(0, [1, 2, 3]), row(1, [1, 2])], "equally long"),
         ([row(0, [1, 2, 3]), row(1, "base64")], "equally long"),
         ([row(0, [1, 2, 3]), {"index": 1}], "equally long"),
-        ([row(0, [1, 2, 3]), row(1, [1, float("nan"), 3])], "NaN is no number in JSON"),
-        ([row(0, [1, 2, 3]), row(1, [1, float("inf"), 3])], "Infinity is no number in JSON"),
+        ([row(0, [1, 2, 3]), row(1, [1, float("nan"), 3])], "NaN is not a JSON number"),
+        ([row(0, [1, 2, 3]), row(1, [1, float("inf"), 3])], "Infinity is not a JSON number"),
         ([row(0, [1, 2, 3]), row(1, [1, None, 3])], "equally long"),
         ([row(0, [1, 2, 3]), [1, [1, 2, 3]]], "equally long"),
         ({"0": [1, 2, 3]}, "equally long"),
@@ -337,7 +337,7 @@ def test_M18_a_server_that_cuts_in_silence_is_caught_by_its_usage(server: OpenAI
     assert vectors[1].tolist() == unit("y" * in_part[1])
     # The short ones share a request, since they surely fit.
     server.answer = embeds
-    with pytest.raises(EmbedderError, match=r"counts no usage\.prompt_tokens.*max_tokens=100"):
+    with pytest.raises(EmbedderError, match=r"reports no usage\.prompt_tokens.*max_tokens=100"):
         embedder.embed(["x" * 99], "document")
     assert embedder.embed(["x" * 90, "y"], "document").shape == (2, 3)
 

@@ -134,7 +134,7 @@ def test_M18_a_prompt_takes_room_and_is_never_cut(own_tokens: Callable[[str], li
     document = instructed.embed_in_part([FILLER], "document").in_part[0]
     assert query < document == plain.embed_in_part([FILLER], "document").in_part[0]
     assert len(own_tokens("Find the passage that answers this: " + FILLER[:query])) <= 256
-    with pytest.raises(ConfigError, match=r"reads 254 tokens, which its prompt for a query fills alone"):
+    with pytest.raises(ConfigError, match=r"reads 254 tokens, and its prompt for a query fills them"):
         load_embedder("minilm", {"instruction": "where " * 300})
 
 

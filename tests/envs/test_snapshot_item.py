@@ -328,7 +328,7 @@ def forgetting_costs(snapshot: dict[str, Any]) -> None:
         (setting(6, "version"), "of version 6, this package reads 1 to 5"),
         (setting(True, "version"), "of version True"),
         (setting("2", "version"), "of version '2'"),
-        (without("version"), "this dict is no snapshot"),
+        (without("version"), "this dict is not a snapshot"),
         (without("np_random"), "'np_random' is missing"),
         (without("episode", "past"), "'past' is missing"),
         (setting("no", "episode", "past"), "past must be what a recorder has noted"),
@@ -427,7 +427,7 @@ def test_M14_damaged_notes_of_the_past_change_nothing_and_leave_nothing_behind(f
 
 @pytest.mark.parametrize("value", [None, [], b"", {}, 2])
 def test_finding_4_3_whatever_else_is_no_snapshot(value: Any) -> None:
-    with pytest.raises(SnapshotError, match=f"this {type(value).__name__} is no snapshot"):
+    with pytest.raises(SnapshotError, match=f"this {type(value).__name__} is not a snapshot"):
         old_env().restore(value)
 
 

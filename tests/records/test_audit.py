@@ -55,7 +55,7 @@ def test_audit_never_raises_for_a_record(tmp_path: Path, musique_raw: Make) -> N
     parts = {Path(part.name).name: part for part in audit(tmp_path, None).parts}
     assert "of no known shape" in parts["a.jsonl"].malformed[0]
     assert "it is 7" in parts["a.jsonl"].malformed[1]
-    assert "no readable .parquet" in parts["b.parquet"].malformed[0]
+    assert "not a readable .parquet" in parts["b.parquet"].malformed[0]
     assert parts["c.jsonl"].records == 1
     wrong = audit(tmp_path / "c.jsonl", "hotpotqa").parts[0]
     assert "shape of musique, not of hotpotqa" in wrong.malformed[0]

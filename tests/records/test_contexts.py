@@ -497,7 +497,7 @@ def test_D8_factconsolidation_is_scored_by_subem_on_its_list(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"context": "no facts"}, "no numbered list of facts"),
+        ({"context": "no facts"}, "not a numbered list of facts"),
         ({"answers": [["x"]]}, "6 questions and 1 answers"),
         ({"questions": [], "answers": []}, "must not be empty"),
         ({"answers": [[]] * 6}, "question 0"),
@@ -550,7 +550,7 @@ def test_D8_longmemeval_evidence_is_the_named_session_where_no_turn_is_marked() 
     [
         ("haystack_dates", ["2023/05/20 (Sat) 02:21"], "3 haystack_sessions, 1 haystack_dates"),
         ("haystack_dates", [None] * 3, "session 0 has no date"),
-        ("haystack_dates", ["2023/02/30 (Sat) 02:21"] * 3, "which is none"),
+        ("haystack_dates", ["2023/02/30 (Sat) 02:21"] * 3, "which does not exist"),
         ("haystack_sessions", [[], [], []], "no session with turns"),
         ("answer", None, "'answer' is missing"),
     ],

@@ -201,8 +201,8 @@ def test_D2_a_malformed_record_of_a_list_names_its_number(tmp_path: Path, hotpot
         ("x.json", b'[{"id": 1}', r"x\.json, record 1: field 'answer' is missing"),
         ("x.json", b'[{"id": 1, ]', r"x\.json, record 1: not valid JSON"),
         ("x.json", b"[[[[" * 50_000, r"x\.json, record 1: not valid JSON"),
-        ("x.parquet", b"PAR1 and then nothing", r"x\.parquet is no readable \.parquet file"),
-        ("x.arrow", b"ARROW1 and then nothing", r"x\.arrow is no readable \.arrow file"),
+        ("x.parquet", b"PAR1 and then nothing", r"x\.parquet is not a readable \.parquet file"),
+        ("x.arrow", b"ARROW1 and then nothing", r"x\.arrow is not a readable \.arrow file"),
     ],
 )
 def test_D2_what_is_no_record_names_file_and_place(tmp_path: Path, name: str, content: bytes, message: str) -> None:

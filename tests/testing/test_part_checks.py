@@ -291,7 +291,7 @@ raising, losing, last, backtracking, silent, unpadded = (
         (check_dialect, "unpadded", "A6|A3"),
         (check_agent, "Dice", "must give the same actions"),
         (check_agent, "Failing", "with .*scratchpad.* act raised KeyError"),
-        (check_agent, "Numbering", "act gave 3"),
+        (check_agent, "Numbering", "act returned 3"),
     ],
 )
 def test_a_broken_part_is_told_which_rule_it_breaks(check: Callable[[str], None], name: str, told: str) -> None:

@@ -219,7 +219,7 @@ def test_a_file_of_something_else_is_left_alone(trace: EpisodeTrace, tmp_path: P
 
 
 def test_a_file_that_is_no_gzip_or_no_parquet_says_so(tmp_path: Path) -> None:
-    for name, words in (("a.jsonl.gz", "no gzip file"), ("a.parquet", "no whole Parquet")):
+    for name, words in (("a.jsonl.gz", "no gzip file"), ("a.parquet", "not a complete Parquet")):
         (tmp_path / name).write_bytes(b"hello")
         with pytest.raises(TraceError, match=words):
             list(read_traces(tmp_path / name))
@@ -265,7 +265,7 @@ def test_an_unknown_version_raises_and_says_what_helps(trace: EpisodeTrace, tmp_
             r"created\[0\].text = '2': Expected",
         ),
         (lambda v: v["steps"][0].update(messages=[{"role": 1}]), r"steps\[0\].messages\[0\]\[...\]: Expected `str`"),
-        (lambda v: v.update({"x" * 9_999: 1}), "unknown field `x{50,200}; it was"),
+        (lambda v: v.update({"x" * 9_999: 1}), "unknown field `x{50,200}; was it"),
     ],
 )
 def test_a_damaged_record_names_the_field(trace: EpisodeTrace, change: object, words: str) -> None:
@@ -281,11 +281,11 @@ DEEP = 100_000
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[" * DEEP, "record 7 is no JSON"),
-        ('{"a":' * DEEP + "1" + "}" * DEEP, "record 7 is no JSON"),
-        ("9" * 10_000, "record 7 is no JSON .*digits"),
-        ("NaN", "record 7 is no JSON .NaN is no JSON number"),
-        ("-Infinity", "record 7 is no JSON .-Infinity is no JSON number"),
+        ("[" * DEEP, "record 7 is not JSON"),
+        ('{"a":' * DEEP + "1" + "}" * DEEP, "record 7 is not JSON"),
+        ("9" * 10_000, "record 7 is not JSON .*digits"),
+        ("NaN", "record 7 is not JSON .NaN is not a JSON number"),
+        ("-Infinity", "record 7 is not JSON .-Infinity is not a JSON number"),
     ],
     ids=["lists", "objects", "integer", "nan", "infinity"],
 )
@@ -309,8 +309,8 @@ def deep() -> dict[str, Any]:
     [
         (float("nan"), "finite"),
         (float("inf"), "finite"),
-        ({1: 2}, "the key 1 is no text"),
-        ({"a": [{None: 2}]}, "the key None is no text"),
+        ({1: 2}, "the key 1 is not a string"),
+        ({"a": [{None: 2}]}, "the key None is not a string"),
         (object(), "object"),
         (b"bytes", "bytes"),
         (datetime.datetime(2026, 1, 1), "datetime"),

@@ -157,7 +157,7 @@ def test_what_is_absent_is_left_out_of_the_line() -> None:
 def test_version_1_has_no_field_of_version_2(change: Callable[[Any], None], name: str) -> None:
     value = json.loads(lines(1)[0])
     change(value)
-    with pytest.raises(TraceError, match=f"record 4 is no record of version 1: it has the field '{name}'"):
+    with pytest.raises(TraceError, match=f"record 4 is not a record of version 1: it has the field '{name}'"):
         loads(json.dumps(value), "record 4")
     with pytest.raises(TraceError, match="it has the field 'context', which came with version 2; give it version=2"):
         dumps(replace(loads(lines(1)[0]), context="c"))

@@ -167,7 +167,7 @@ def test_the_row_of_a_head_is_that_of_the_whole_record(trace: EpisodeTrace) -> N
         assert row(head(line.encode("ascii"), "a line")) == row(to_json(loads(line)))
     with pytest.raises(TraceError, match="a line has version 9"):
         head(dumps(trace).replace('{"version":2', '{"version":9').encode("ascii"), "a line")
-    with pytest.raises(TraceError, match="a line is no JSON"):
+    with pytest.raises(TraceError, match="a line is not JSON"):
         head(b'{"version": 2,', "a line")
 
 

@@ -1,1 +1,1 @@
-"""The shapes in which records come, one file each, and what they share (SPEC D2)."""
+"""Parsers of the data sets' formats, one module each, and what they share (SPEC D2)."""

@@ -1,4 +1,4 @@
-"""What is read of a context, one stream with many questions (SPEC E14), whatever its shape."""
+"""The result of parsing a context: one stream with many questions (SPEC E14)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from atommem_gym.records.record import Record
 
 @dataclass(frozen=True, slots=True)
 class ParsedContext:
-    """The questions of one context; all have the same documents."""
+    """The questions of one context, which all have the same documents."""
 
     records: tuple[Record, ...]
+    """One record per question."""
     unresolved: tuple[str, ...] = ()
-    """Evidence that names nothing in the context: the question's id, and what was named."""
+    """Evidence that does not exist in the context: the question's id, and the evidence named."""
     contradictory: tuple[str, ...] = ()
     """Questions whose labels contradict each other or those of the same question asked again: the ids, and how."""

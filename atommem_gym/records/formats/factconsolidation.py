@@ -1,4 +1,4 @@
-"""FactConsolidation in MemoryAgentBench's shape: numbered facts of which the later ones win, with many questions."""
+"""FactConsolidation in MemoryAgentBench's format: numbered facts, of which later ones win, and many questions."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _HOPS = {"_sh_": "single-hop", "_mh_": "multi-hop"}
 
 
 def parse(raw: Raw) -> ParsedContext:
-    """One list of facts: a document is a run of ten. No evidence is named (SPEC D8).
+    """Parse one list of facts: each ten facts are a document. The data set names no evidence (SPEC D8).
 
     Raises:
-        RecordError: a field is missing or malformed, or the context is no numbered list of facts.
+        RecordError: a field is missing or malformed, or the context is not a numbered list of facts.
     """
     metadata = raw.get("metadata") if isinstance(raw.get("metadata"), Mapping) else {}
     assert isinstance(metadata, Mapping)
@@ -62,19 +62,19 @@ def parse(raw: Raw) -> ParsedContext:
 
 
 def _documents(facts: str) -> tuple[Document, ...]:
-    """Runs of ten facts, numbered as they are; what stands before the first fact is no part of any."""
+    """Runs of ten facts with their own numbers; text before the first fact is left out."""
     found = [fact.strip() for fact in _FACT.split(facts.replace("\r\n", "\n"))]
     found = [fact for fact in found if re.match(r"\d+\. ", fact)]
     if not found:
         raise RecordError(
-            "field 'context' is no numbered list of facts, one a line, such as '0. Ada was born in London.'"
+            "field 'context' is not a numbered list of facts, one a line, such as '0. Ada was born in London.'"
         )
     runs = (found[at : at + FACTS_A_DOCUMENT] for at in range(0, len(found), FACTS_A_DOCUMENT))
     return tuple(document(_title(run), "\n".join(run), "field 'context'") for run in runs)
 
 
 def _title(run: list[str]) -> str:
-    """Which facts these are, and the rule of the set: a policy sees no other word of it."""
+    """The numbers of the facts, and the rule of the data set, which a policy sees only here."""
     first, last = (fact.partition(".")[0] for fact in (run[0], run[-1]))
     return f"Facts {first} to {last}, newer than all facts before"
 

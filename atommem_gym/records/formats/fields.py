@@ -1,4 +1,4 @@
-"""Reading the fields of a raw record, so that whatever is wrong is said with the field's name and its rule."""
+"""Reads the fields of a raw record; errors name the field and its rule."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from atommem_gym.errors import RecordError
 from atommem_gym.records.record import Document
 
 Raw: TypeAlias = Mapping[str, Any]
-"""A record as its file holds it."""
+"""A record as its file has it."""
 
 
 def is_list(value: object) -> bool:
-    """Whether ``value`` is a JSON array (a string is none)."""
+    """Whether ``value`` is a JSON array; a string is not."""
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 def shown(value: object) -> str:
-    """``value`` for an error message, cut to one short line."""
+    """``value`` for an error message, cut to 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -134,7 +134,12 @@ def _row(name: str, number: int, row: object, names: Sequence[tuple[str, ...]]) 
 
 
 def document(title: object, body: object, where: str) -> Document:
-    """A ``Document`` of a title and a text, both stripped.
+    """Make a ``Document`` of a title and a text, both stripped.
+
+    Args:
+        title: The title.
+        body: The text.
+        where: The place in the record, for messages.
 
     Raises:
         RecordError: one of them is not a string, or the title is empty.

@@ -12,10 +12,10 @@ FIELDS = ("id or _id", "question", "answer", "type", "level", "supporting_facts"
 
 
 def parse(raw: Raw) -> Record:
-    """A record in the official JSON form (``context`` as pairs) or in hub form (``context`` as columns).
+    """Parse a record in the official JSON form (``context`` as pairs) or the hub form (``context`` as columns).
 
     Sentences carry their own leading spaces, so a paragraph's text is their plain concatenation. Evidence is the gold
-    sentences; a hop's answer is the answer if its paragraph says it, else the other gold title if it says that.
+    sentences; the answer of a hop is the answer if its paragraph contains it, else another gold title that it contains.
 
     Raises:
         RecordError: a field is missing or malformed; the message names it.

@@ -1,4 +1,4 @@
-"""LoCoMo's conversations as their file has them: dated sessions, questions with evidence by dialogue id (SPEC D8)."""
+"""LoCoMo in its published format: dated sessions, and questions with evidence by dialogue id (SPEC D8)."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from atommem_gym.scoring import is_abstention
 
 NAME = "locomo"
 TYPES = {1: "multi-hop", 2: "temporal", 3: "open-domain", 4: "single-hop", 5: "adversarial"}
-"""The set's categories; the fifth has no answers."""
+"""The categories of questions; those of the fifth have no answer."""
 OFFICIAL_ORDER = tuple(f"conv-{number}" for number in (26, 30, 41, 42, 43, 44, 47, 48, 49, 50))
-"""The conversations as the release has them: corrections count them."""
+"""The ids of the conversations in the order of the release, by which corrections refer to them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoCoMoOptions:
-    """What the environment takes besides the family's keyword arguments."""
+    """The keyword arguments of ``AtomMem-LoCoMo-v0`` besides those of all environments."""
 
     corrections: str | None = None
     """A JSON file of corrections of answers and evidence (``question_id``, ``question``, ``correct_answer``,
@@ -54,9 +54,9 @@ class LoCoMoOptions:
 
 
 Corrections: TypeAlias = Mapping[tuple[int, int], Mapping[str, Any]]
-"""By the numbers of conversation and question in the release."""
+"""Corrections by the numbers of conversation and question in the release."""
 _Turns: TypeAlias = dict[tuple[int, int], tuple[int, str]]
-"""Session and turn to the document's position and the line."""
+"""Session and turn to the position of the document and the line."""
 
 _SESSION = re.compile(r"session_(\d+)")
 _DIALOGUE = re.compile(r"D:?(\d+):(\d+)")
@@ -65,10 +65,14 @@ _WHEN = "%I:%M %p on %d %B, %Y"
 
 
 def parse(raw: Raw, corrections: Corrections | None = None) -> ParsedContext:
-    """One conversation: a document is a session, a line a turn.
+    """Parse one conversation: each session is a document, each turn a line.
 
-    A question of the fifth category has no answer, and its ``adversarial_answer`` is the trap; an ``answer``, where
-    given, wins. Evidence is the turns that are named; what names no turn is left out and told.
+    A question of the fifth category has no answer, and its ``adversarial_answer`` is the trap; but an ``answer``, if
+    given, wins. Evidence is the turns that are named; names of no turn are reported as ``unresolved``.
+
+    Args:
+        raw: The conversation.
+        corrections: Corrected answers and evidence, from :func:`read_corrections`.
 
     Raises:
         RecordError: a field is missing or malformed, a session has no date, or its date cannot be read.
@@ -92,10 +96,10 @@ def parse(raw: Raw, corrections: Corrections | None = None) -> ParsedContext:
 
 
 def read_corrections(path: str) -> Corrections:
-    """The corrections of a file: ``question_id``, ``question``, ``correct_answer`` and ``correct_evidence`` each.
+    """Read a file of corrections: ``question_id``, ``question``, ``correct_answer``, ``correct_evidence`` each.
 
     Raises:
-        ConfigError: the file cannot be read, or is of another shape.
+        ConfigError: the file cannot be read or has another form.
     """
     try:
         values = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
@@ -140,7 +144,7 @@ def _sessions(conversation: object) -> tuple[tuple[Document, ...], _Turns]:
 
 
 def _line(turn: Raw) -> str:
-    """What was said on one line, and what a picture that was shared shows."""
+    """A turn on one line, with the caption of a picture that was shared."""
     said = " ".join(str(turn.get("text") or "").split())
     caption = " ".join(str(turn.get("blip_caption") or "").split())
     shows = f"[shares {caption}]" if caption else ""
@@ -161,7 +165,7 @@ def _date(given: object, number: int) -> str:
 def _question(
     asked: Raw, identity: str, context: str, documents: tuple[Document, ...], turns: _Turns
 ) -> tuple[Record, list[str]]:
-    """The record, and the evidence that names no turn."""
+    """The record of a question, and the evidence that names no turn."""
     category = required(asked, "category")
     if category not in TYPES:
         raise RecordError(f"field 'category' must be a number from 1 to 5, it is {shown(category)}")
@@ -198,7 +202,7 @@ def _trap(asked: Raw) -> str:
 
 
 def _evidence(asked: Raw, turns: _Turns) -> tuple[list[tuple[int, int]], list[str]]:
-    """The turns that are named, each once, and what names none; an entry may name several (``"D8:6; D9:17"``)."""
+    """The turns that are named, each once, and entries that name none. One may name several (``"D8:6; D9:17"``)."""
     given: Sequence[Any] = array(asked, "evidence") if asked.get("evidence") is not None else ()
     found: dict[tuple[int, int], None] = {}
     missing = []
@@ -224,7 +228,7 @@ def _corrected(asked: Raw, correction: Mapping[str, Any] | None) -> Raw:
 
 
 def _asked_twice(records: Sequence[Record]) -> list[str]:
-    """Questions asked again in one conversation with other labels."""
+    """Messages on questions that occur twice in one conversation with different answers."""
     by_question: defaultdict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_question[plain(record.question)].append(record)

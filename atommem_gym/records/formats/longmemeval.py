@@ -1,4 +1,4 @@
-"""LongMemEval as it is published: a question over a history of chat sessions, which are not in order (SPEC D8)."""
+"""LongMemEval in its published format: a question over a history of chat sessions, not in order (SPEC D8)."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class _Session:
     id: str
     lines: tuple[str, ...]
     marked: tuple[str, ...]
-    """Lines that hold the answer."""
+    """Lines that the data set marks as holding the answer."""
     speakers: tuple[str, ...]
 
 
 def parse(raw: Raw) -> ParsedContext:
-    """One question and its history: sessions by date, a line a turn, the question with its date.
+    """Parse one question and its history: sessions sorted by date, one line per turn, the question with its date.
 
-    Evidence is the turns that are marked as holding the answer, else the sessions that are named. A question whose id
-    ends in ``_abs`` has no answer.
+    Evidence is the turns that are marked as holding the answer, or else the sessions that are named. A question whose
+    id ends in ``_abs`` has no answer.
 
     Raises:
         RecordError: a field is missing or malformed, or a session has no date.
@@ -88,7 +88,7 @@ def _sessions(raw: Raw) -> list[_Session]:
 
 
 def _document(number: int, session: _Session) -> Document:
-    # The set's own ids say which sessions hold the answer.
+    # Not the data set's ids, which tell which sessions hold the answer.
     found = document(f"Session {number}", "\n".join(session.lines), f"session {number}")
     return replace(found, date=session.date, speakers=session.speakers)
 
@@ -103,12 +103,12 @@ def _moment(given: object, where: str) -> str:
     try:
         moment = datetime(year, month, day, hour, minute)
     except ValueError as error:
-        raise RecordError(f"{where} has the date {shown(given)}, which is none ({error})") from None
+        raise RecordError(f"{where} has the date {shown(given)}, which does not exist ({error})") from None
     return moment.isoformat("T", "minutes") if match[4] else moment.date().isoformat()
 
 
 def _dated(question: str, date: object) -> str:
-    """The question with the day on which it is asked: "last week" means nothing without."""
+    """The question with the day on which it is asked, without which "last week" means nothing."""
     return question if date in (None, "") else f"{question} (asked on {_moment(date, 'question_date')})"
 
 

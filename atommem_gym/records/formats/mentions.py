@@ -1,4 +1,4 @@
-"""Which names and answers a text mentions: what hop answers and the options of a question are read from."""
+"""Finds names and answers in texts, from which hop answers and the options of a question are derived."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def find(name: str, text: str) -> int:
-    """Where ``name`` occurs in ``text`` as whole words, letter case aside; -1 if nowhere."""
+    """Where ``name`` occurs in ``text`` as whole words, ignoring case; -1 if it does not."""
     folded = name.casefold().strip()
     if not folded or folded not in text.casefold():
         return -1
@@ -28,22 +28,28 @@ def find(name: str, text: str) -> int:
 
 
 def occurs(name: str, text: str) -> bool:
-    """Whether ``name`` occurs in ``text`` as whole words, letter case aside."""
+    """Whether ``name`` occurs in ``text`` as whole words, ignoring case."""
     return find(name, text) >= 0
 
 
 def plain(name: str) -> str:
-    """``name`` without letter case, punctuation and runs of white space, to compare spellings."""
+    """``name`` in lower case, without punctuation and with single spaces, to compare spellings."""
     return " ".join(name.casefold().translate(_PUNCTUATION).split())
 
 
 def without_qualifier(title: str) -> str:
-    """A Wikipedia title without the part in brackets that tells it from its namesakes."""
+    """A Wikipedia title without the disambiguation in brackets."""
     return _QUALIFIER.sub("", title) or title
 
 
 def hop_answer(paragraph: str, answer: str, other_titles: Iterable[str]) -> str:
-    """What a gold paragraph contributes: the answer if it says it, else another gold title, else nothing."""
+    """What a gold paragraph contributes: the answer if it contains it, else another gold title, else nothing.
+
+    Args:
+        paragraph: The text of the paragraph.
+        answer: The answer to the question.
+        other_titles: The titles of the other gold paragraphs.
+    """
     if plain(answer) not in YES_NO and occurs(answer, paragraph):
         return answer
     for title in other_titles:
@@ -54,10 +60,16 @@ def hop_answer(paragraph: str, answer: str, other_titles: Iterable[str]) -> str:
 
 
 def options(question: str, answer: str, type_: str, gold_titles: Sequence[str]) -> tuple[str, ...]:
-    """The answers that ``question`` itself offers: yes and no, or the two things compared; else none.
+    """The answers that the question itself offers: yes and no, the two things compared, or none.
 
-    The things compared are two gold titles that the question names, or the two sides of its last "..., A or B?". One
-    must be the answer, else the question asks for something else; it is given in the answer's own spelling.
+    The things compared are two gold titles in the question, or the two sides of its last "..., A or B?". One of them
+    must be the answer, or else the question asks for something else; it has the spelling of the answer.
+
+    Args:
+        question: The question.
+        answer: Its answer.
+        type_: The data set's question type.
+        gold_titles: The titles of the gold paragraphs.
     """
     if plain(answer) in YES_NO:
         return YES_NO

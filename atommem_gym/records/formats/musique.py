@@ -12,9 +12,9 @@ FIELDS = ("id", "question", "answer", "answer_aliases", "answerable", "paragraph
 
 
 def parse(raw: Raw) -> Record:
-    """A record of MuSiQue-Ans; evidence is the gold paragraphs, a hop's answer that of its sub-question.
+    """Parse a record of MuSiQue-Ans; evidence is the gold paragraphs, the answer of a hop that of its sub-question.
 
-    The question type is the shape in the record's id (``2hop``, ``3hop1``, ...). Evidence stands in the order of the
+    The question type is the shape in the record's id (``2hop``, ``3hop1``, ...). Evidence is in the order of the
     hops; two hops on one paragraph give two pieces.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Records of one's own, in the plainest shape: a question, its answer, and documents with the gold ones marked."""
+"""Custom records in the simplest format: a question, its answer, and documents of which the gold ones are marked."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DOCUMENT_FIELDS = ("title", "text", "gold", "evidence", "date", "speakers")
 
 
 def parse(raw: Raw) -> Record:
-    """A record from ``question``, ``answer`` and ``documents``; ``id``, ``aliases``, ``type``, ``options`` may follow.
+    """Parse a record: ``question``, ``answer``, ``documents``; optionally ``id``, ``aliases``, ``type``, ``options``.
 
-    A document has a ``title`` and a ``text``; ``"gold": true`` says that the question needs it, ``"evidence"`` (a
-    string of its text, or a list of them) which part of it. Gold without evidence is evidence as a whole. ``date`` (ISO
-    8601; all documents of a record have one, in the order of time, or none has) and ``speakers`` (names) stand in a
-    document's head. A question that the documents do not answer has ``"answerable": false`` and no answer (SPEC R5),
-    and may have a ``trap``, the wrong answer that it invites. An answer that is a number counts as its text. Records
-    with the same ``context`` ask about one stream, whose documents all of them have (SPEC E14).
+    A document has a ``title`` and a ``text``. ``"gold": true`` says that the question needs it, ``"evidence"`` (a
+    substring of its text, or a list of them) which part of it; without ``evidence`` the whole text counts. ``date``
+    (ISO 8601; all documents of a record have one, in the order of time, or none has) and ``speakers`` (names) appear
+    in the head line of the document. A question that the documents do not answer has ``"answerable": false`` and no
+    answer (SPEC R5), and may have a ``trap``, the wrong answer that it invites. A number is read as its text. Records
+    with the same ``context`` ask about one stream and have the same documents (SPEC E14).
 
     >>> harbour = {"title": "Harbour", "text": "Ships come. The cat eats herring.", "evidence": "The cat eats herring."}
     >>> station = {"title": "Station", "text": "Trains come and go."}
@@ -33,7 +33,8 @@ def parse(raw: Raw) -> Record:
     ((0,), (Evidence(title='Harbour', text='The cat eats herring.', hop_answer='herring'),))
 
     Raises:
-        RecordError: a field is missing, unknown or malformed (the message names it), or no document is gold.
+        RecordError: a field is missing, unknown or malformed (the message names it), or no document is gold although
+            the question is answerable.
     """
     _check_names(raw, FIELDS, "the record")
     question, answerable = text(raw, "question"), _answerable(raw)
@@ -95,7 +96,7 @@ def _document(entry: Raw, where: str) -> Document:
 
 
 def _check_names(raw: Raw, known: tuple[str, ...], where: str) -> None:
-    """A misspelt ``"gold"`` must not pass for a distractor."""
+    """Refuse unknown fields: a document with a misspelt ``"gold"`` must not become a distractor."""
     unknown = [name for name in raw if name not in known]
     if unknown:
         raise RecordError(f"{where} has the unknown field {unknown[0]!r}; {suggestion(unknown[0], known)}")
@@ -109,7 +110,7 @@ def _evidence(entry: Raw, found: Document, where: str) -> list[str]:
     pieces = [given] if isinstance(given, str) else _strings(entry, "evidence", where)
     for piece in pieces:
         if not piece.strip() or piece.strip() not in found.text:
-            raise RecordError(f"{where}: the evidence {shown(piece)} is no part of the document's text")
+            raise RecordError(f"{where}: the evidence {shown(piece)} is not part of the document's text")
     if pieces and gold is False:
         raise RecordError(f'{where} has evidence, but "gold": false; leave one of the two out')
     if gold and not pieces and not found.text:
@@ -132,5 +133,5 @@ def _strings(raw: Raw, name: str, where: str = "") -> tuple[str, ...]:
 
 
 def _identity(question: str, answer: str) -> str:
-    """An id that stays when records are put in another order."""
+    """An id that does not depend on the order of records."""
     return hashlib.blake2b(f"{len(question)}:{question}{answer}".encode(), digest_size=6).hexdigest()

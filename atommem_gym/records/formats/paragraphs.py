@@ -1,4 +1,4 @@
-"""What HotpotQA and 2WikiMultiHopQA share: paragraphs cut into sentences, and gold sentences named by number."""
+"""What HotpotQA and 2WikiMultiHopQA share: paragraphs of sentences, and gold sentences named by number."""
 
 from __future__ import annotations
 
@@ -12,24 +12,30 @@ from atommem_gym.records.record import Document
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """A paragraph as a document and as its sentences."""
+    """A paragraph as a document and as sentences."""
 
     document: Document
+    """Title and text; the text is the sentences joined as in the release."""
     sentences: tuple[str, ...]
     """Stripped; each is a substring of the document's text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One piece of evidence: a gold sentence, or the whole paragraph where no sentence number is valid."""
+    """One piece of evidence: a gold sentence, or the whole paragraph if no sentence number is valid."""
 
     position: int
-    """Of its paragraph in the record."""
+    """The position of its paragraph in the record."""
     text: str
+    """The sentence or paragraph."""
 
 
 def paragraphs(raw: Raw, joiner: str) -> list[Paragraph]:
-    """The paragraphs of the field ``context``; the sentences of each are joined by ``joiner`` as in the release.
+    """Read the paragraphs of the field ``context``.
+
+    Args:
+        raw: The record.
+        joiner: Joins the sentences of a paragraph as the release does.
 
     Raises:
         RecordError: the field is missing, empty or of another shape.
@@ -49,13 +55,18 @@ def paragraphs(raw: Raw, joiner: str) -> list[Paragraph]:
 def gold_facts(raw: Raw, context: Sequence[Paragraph], *, numbered: bool) -> tuple[tuple[int, ...], list[Fact]]:
     """The ascending positions of the gold paragraphs, and the evidence in the order of the supporting facts.
 
-    The official releases name some sentences that do not exist; a title none of whose sentence numbers is valid
-    contributes its whole paragraph. ``numbered=False`` says that no number can be trusted, so paragraphs it is.
+    The official releases name some sentences that do not exist. A title without any valid sentence number
+    contributes its whole paragraph. With ``numbered=False`` no number is trusted, and all evidence is paragraphs.
 
-    Of several paragraphs of a gold title (namesakes), the one is meant in which most of the title's sentence numbers
-    are valid: such a sentence exists and is not empty. Of equals it is the earliest. Numbers that are valid in another
-    namesake only make that one gold, too; if none is valid anywhere, it is the first namesake with a text. Numbers that
-    cannot be trusted still choose, for want of anything better; :func:`undecided` says where they leave a choice.
+    Of several paragraphs with a gold title (namesakes), gold is the one in which most of the title's sentence numbers
+    are valid, that is, name a sentence that is not empty; of equals the earliest. Numbers that are valid only in
+    another namesake make that one gold, too. If none is valid anywhere, gold is the first namesake with a text.
+    Untrusted numbers still choose among namesakes; :func:`undecided` lists where they leave a choice.
+
+    Args:
+        raw: The record.
+        context: Its :func:`paragraphs`.
+        numbered: Whether the sentence numbers are official.
 
     Raises:
         RecordError: the field ``supporting_facts`` is missing, empty, of another shape, names a title that is not
@@ -74,7 +85,7 @@ def gold_facts(raw: Raw, context: Sequence[Paragraph], *, numbered: bool) -> tup
 
 
 def undecided(raw: Raw) -> list[str]:
-    """The gold titles of several different paragraphs whose sentence numbers are as valid in one as in another.
+    """Gold titles of several different paragraphs between which the sentence numbers do not decide.
 
     Raises:
         RecordError: see :func:`paragraphs` and :func:`gold_facts`.
@@ -83,7 +94,7 @@ def undecided(raw: Raw) -> list[str]:
     positions = _positions(context)
     found = []
     for title, numbers in _supporting(raw, positions).items():
-        # Of paragraphs that are the same, either is right; an empty one never is.
+        # Of equal paragraphs either is right; an empty one never is.
         texts = {context[place].document.text: len(_valid(context[place], numbers)) for place in positions[title]}
         counts = [count for text, count in texts.items() if text]
         if counts.count(max(counts, default=0)) > 1:
@@ -92,7 +103,7 @@ def undecided(raw: Raw) -> list[str]:
 
 
 def _positions(context: Sequence[Paragraph]) -> dict[str, list[int]]:
-    """By title, the ascending positions of its paragraphs."""
+    """Title to the ascending positions of its paragraphs."""
     positions: dict[str, list[int]] = {}
     for position, paragraph in enumerate(context):
         positions.setdefault(paragraph.document.title, []).append(position)
@@ -100,7 +111,7 @@ def _positions(context: Sequence[Paragraph]) -> dict[str, list[int]]:
 
 
 def _supporting(raw: Raw, known: Container[str]) -> dict[str, list[int]]:
-    """By gold title, its sentence numbers, each once; in the order of the supporting facts."""
+    """Gold title to its sentence numbers, each once, in the order of the supporting facts."""
     wanted: dict[str, list[int]] = {}
     for row, (title, number) in enumerate(rows(raw, "supporting_facts", ["title", "sent_id"])):
         where = f"field 'supporting_facts', row {row}"
@@ -117,7 +128,7 @@ def _supporting(raw: Raw, known: Container[str]) -> dict[str, list[int]]:
 
 
 def _meant(context: Sequence[Paragraph], places: Sequence[int], numbers: Sequence[int]) -> dict[int, Sequence[int]]:
-    """By position of the namesakes that are meant, at least one, the sentence numbers that mean it."""
+    """The positions of the gold namesakes, at least one, to the sentence numbers that are valid in each."""
     if len(places) == 1:
         return {places[0]: numbers}
     meant: dict[int, Sequence[int]] = {}
@@ -135,7 +146,7 @@ def _meant(context: Sequence[Paragraph], places: Sequence[int], numbers: Sequenc
 
 
 def _valid(paragraph: Paragraph, numbers: Sequence[int]) -> list[int]:
-    """The numbers under which the paragraph has a sentence that is not empty."""
+    """The numbers of sentences that exist in the paragraph and are not empty."""
     sentences = paragraph.sentences
     return [number for number in numbers if 0 <= number < len(sentences) and sentences[number]]
 

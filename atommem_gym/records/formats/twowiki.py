@@ -15,11 +15,11 @@ Triple = tuple[str, str]
 
 
 def parse(raw: Raw) -> Record:
-    """A record in the official JSON form or in hub form (``context``, ``supporting_facts``, ``evidences`` as columns).
+    """Parse a record in the official JSON form or the hub form (columns instead of rows).
 
     Evidence is the gold sentences. A record without ``evidences`` was converted from another form and its sentence
-    numbers are not official, so its evidence is the gold paragraphs. A hop's answer is the object of the evidence
-    triple about the paragraph's title if the paragraph says it, else it is found as for HotpotQA.
+    numbers are not official, so its evidence is the gold paragraphs. The answer of a hop is the object of the evidence
+    triple about the paragraph's title if the paragraph contains it; otherwise it is found as for HotpotQA.
 
     Raises:
         RecordError: a field is missing or malformed; the message names it.
@@ -57,7 +57,7 @@ def _triples(raw: Raw) -> list[Triple]:
 
 
 def _object(fact: Fact, document: Document, triples: list[Triple]) -> str:
-    """The object of a triple about this document's title, best one that the gold sentence itself names."""
+    """The object of a triple about this document's title, preferably one that the gold sentence contains."""
     names = {plain(document.title), plain(without_qualifier(document.title))}
     objects = [thing for subject, thing in triples if plain(subject) in names and occurs(thing, document.text)]
     objects.sort(key=lambda thing: find(thing, fact.text) < 0)

@@ -1,1 +1,1 @@
-"""Milvus Lite in this process: databases, their one writer, and the mirror that answers reads."""
+"""Milvus Lite in this process: its databases, their single writer, and the mirror that answers reads."""

@@ -1,4 +1,4 @@
-"""The Milvus Lite databases this process has open: shared by path, counted, cleaned up after forks, exits, crashes."""
+"""The open Milvus Lite databases of this process: shared by path, counted, cleaned up after forks, exits, crashes."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ logger = logging.getLogger(__name__)
 _PREFIX = "atommem-gym-"
 _UNFINISHED_AFTER_S = 3600.0
 _TEMPORARY = ""
-"""Key of the process's one temporary database among the paths."""
+"""Stands in the place of a path for the temporary database of the process."""
 
 _lock = threading.RLock()
 _databases: dict[str, LiteDatabase] = {}
 _inherited: list[Any] = []
-"""A forked child's copies of its parent's databases: never used, and never finalised, since that might write."""
+"""In a forked child, the databases of its parent: never used and never finalised, since that might write."""
 
 
 class LiteDatabase:
-    """A database folder and its collections, one a dimension; made by ``acquire`` only."""
+    """A database folder and its collections, one per dimension; made only by :func:`acquire`."""
 
     def __init__(self, key: str, path: str, engine: MilvusLite, ledger: Ledger | None = None) -> None:
         self.key = key
@@ -48,14 +48,14 @@ class LiteDatabase:
 
     @property
     def temporary(self) -> bool:
-        """Whether the folder goes with its last user."""
+        """Whether the folder is removed when its last user releases it."""
         return self.key == _TEMPORARY
 
     def table(self, dim: int) -> LiteTable:
-        """The rows with vectors of ``dim`` numbers; a kept database has rows of one dimension, whatever is asked for.
+        """The rows with vectors of ``dim`` numbers; a kept database has one dimension, whatever ``dim`` is.
 
         Raises:
-            StoreError: the database cannot be read, or is not of this package.
+            StoreError: the database cannot be read, or was not written by this package.
         """
         name = f"entries_{dim}" if self.temporary else SHARED
         with _lock:
@@ -70,7 +70,7 @@ class LiteDatabase:
         return [table.collection.lock for table in self._tables.values()]
 
     def close(self) -> None:
-        """Let go of locks, threads and files; a temporary folder is removed. Closing twice is no error."""
+        """Release locks, threads and files; a temporary folder is removed. Closing twice does nothing."""
         if self.closed:
             return
         self.closed = True
@@ -95,12 +95,12 @@ class LiteDatabase:
                     logger.warning("the database %r could not be sealed: %s", self.path, error)
 
     def disown(self) -> None:
-        """In a forked child: leave the database to the parent."""
+        """Leave the database to the parent process; called in a forked child."""
         disown(self._engine)
 
 
 def acquire(path: str | None) -> LiteDatabase:
-    """Open the database at ``path``, or the process's temporary one; give it back with ``release``.
+    """Open the database at ``path``, or the temporary one of the process (``None``); :func:`release` gives it back.
 
     Raises:
         StoreLockedError: another process holds it.
@@ -135,7 +135,7 @@ def _kept(path: str) -> LiteDatabase:
     checked = verify(path)
     engine = open_engine(path)
     try:
-        # What was checked also knows which of several possible contents was found.
+        # The ledger that was checked also knows which of several possible contents was found.
         ledger = checked if checked is not None and checked.is_whole() else Ledger.read(path)
         return LiteDatabase(path, path, engine, ledger)
     except BaseException:
@@ -152,20 +152,20 @@ def _temporary() -> LiteDatabase:
             raise StoreError(
                 f"no temporary folder can be made in {tempfile.gettempdir()!r}: {error}; free space there or set TMPDIR"
             ) from error
-        # Another process that looks for leftovers may hold a folder that is not locked yet, and then removes it.
+        # Another process that looks for leftovers may lock the new folder first, and then removes it.
         with contextlib.suppress(DataDirLockedError):
             return LiteDatabase(_TEMPORARY, path, MilvusLite(path))
     raise StoreError(f"no temporary database could be locked in {tempfile.gettempdir()!r}; set TMPDIR to another place")
 
 
 def remove_leftovers() -> None:
-    """Remove temporary databases of processes that died without closing them; those of living ones are locked."""
+    """Remove the temporary databases of processes that died without closing them; those of living ones are locked."""
     root = tempfile.gettempdir()
     try:
         with os.scandir(root) as entries:
             folders = [entry for entry in entries if entry.name.startswith(_PREFIX)]
     except OSError:
-        # A folder that cannot be listed cannot be cleaned; whether it can be written is found out by writing.
+        # A folder that cannot be listed cannot be cleaned; whether it is writable shows when it is written.
         return
     for entry in folders:
         with contextlib.suppress(FileNotFoundError):
@@ -175,7 +175,7 @@ def remove_leftovers() -> None:
             if os.path.exists(os.path.join(entry.path, LOCK)):
                 if_dead(entry.path, functools.partial(shutil.rmtree, entry.path, ignore_errors=True))
             elif time.time() - found.st_mtime > _UNFINISHED_AFTER_S:
-                # Without its lock file a folder is being made or being removed; after an hour nobody is at it any more.
+                # A folder without its lock file is being made or removed; after an hour it is abandoned.
                 shutil.rmtree(entry.path, ignore_errors=True)
 
 
@@ -211,5 +211,5 @@ def _after_fork_in_child() -> None:
 
 atexit.register(_close_all)
 if hasattr(os, "register_at_fork"):
-    # Held over the fork, the locks keep it from falling into the middle of a write.
+    # The locks are held during the fork, so that it never happens in the middle of a write.
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

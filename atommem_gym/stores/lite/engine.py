@@ -1,6 +1,6 @@
-"""The only file that knows how the Milvus Lite engine works inside: one writer, failed writes rolled back, forks.
+"""The only module that knows the internals of the Milvus Lite engine: one writer, rollback of failed writes, forks.
 
-Facts about milvus-lite 3.2 that this rests on (read in its source, tested in ``tests/stores/test_milvus_lite.py``):
+It relies on these facts about milvus-lite 3.2 (read in its source, tested in ``tests/stores/test_milvus_lite.py``):
 
 - Its log has no lock: two threads that write one collection tear it, and recovery stops at the first torn record. So
   every call goes through one lock, reads too (a flush swaps two structures that a search reads one after the other).
@@ -83,12 +83,12 @@ def open_engine(path: str) -> MilvusLite:
 
 
 def _may_write(path: Path) -> bool:
-    """Whether nothing forbids to write a file or folder; one that is not there is no matter of permission."""
+    """Whether permissions allow writing a file or folder; a missing one counts as allowed."""
     return not path.exists() or os.access(path, os.W_OK)
 
 
 def held_by_another(path: str) -> StoreLockedError:
-    """The error of a database folder that is in use."""
+    """The error for a database folder that another process uses."""
     return StoreLockedError(
         f"the database {path!r} is held by another process; one process may use it at a time: close that process, wait "
         "until it is done, choose another path, or share a Milvus server (store='http://host:19530')"
@@ -109,14 +109,15 @@ def schema(dim: int) -> CollectionSchema:
 
 
 class LiteCollection:
-    """One collection with exactly one writer; a failed call leaves what was there before and may be repeated.
+    """One collection with exactly one writer; a failed call changes nothing and may be repeated.
 
     Args:
         engine: the open database.
         path: its folder, for messages.
         name: the collection, made with ``dim`` if it does not exist.
         dim: numbers in a vector.
-        lock: shared with other collections of the database, whose one writer it then guards.
+        like: another collection of the same database; its schema is copied and its lock is shared, so that both have
+            one writer together. Without it the collection makes its own.
     """
 
     def __init__(self, engine: MilvusLite, path: str, name: str, dim: int, like: LiteCollection | None = None) -> None:
@@ -132,7 +133,7 @@ class LiteCollection:
         """Dimension of the collection on disk, or ``None`` if there is no such collection.
 
         Raises:
-            StoreError: there is one, but not of this package.
+            StoreError: there is one, but it was not written by this package, or the database cannot be read.
         """
         with self._guarded("read"):
             if not self._engine.has_collection(self._name):
@@ -146,12 +147,12 @@ class LiteCollection:
         return int(fields[VECTOR].dim)
 
     def write(self, rows: list[Row], deletes: list[str]) -> None:
-        """Insert or replace ``rows``, then delete primary keys: one call of the engine each.
+        """Insert or replace ``rows``, then delete the primary keys ``deletes``: one engine call each.
 
-        Should a flush that the insert set off be what fails, the insert may stay; repeating the call puts that right.
+        If what fails is a flush that the insert triggered, the insert may stay; repeating the call corrects that.
 
         Raises:
-            StoreError: the engine failed; unless it was within a flush, nothing has changed.
+            StoreError: the engine failed; unless it failed in a flush, nothing has changed.
         """
         with self._guarded("written"):
             collection = self._collection()
@@ -174,19 +175,19 @@ class LiteCollection:
             return found
 
     def query(self, expression: str, fields: list[str]) -> list[Row]:
-        """All rows that a filter accepts."""
+        """The given fields of all rows that match a filter expression."""
         with self._guarded("read"):
             found: list[Row] = self._collection().query(expression, output_fields=fields)
             return found
 
     def everything(self) -> list[Row]:
-        """All rows, whole."""
+        """All rows with all fields."""
         return self.query("", [KEY, EPISODE, ENTRY, TEXT, VECTOR])
 
     def search(self, vector: list[float], limit: int, expression: str | None, fields: list[str]) -> list[Row]:
-        """The nearest rows, by cosine as the engine sees it (``distance``); ``id`` is the key, ``entity`` the fields.
+        """The nearest rows: ``id`` is the primary key, ``distance`` the engine's cosine, ``entity`` the fields.
 
-        A filter makes the engine look at all fields of all rows, so that a search with one takes half as long again.
+        With a filter ``expression`` the engine reads all fields of all rows, which takes half as long again.
         """
         with self._guarded("searched"):
             found: list[list[Row]] = self._collection().search(
@@ -195,10 +196,10 @@ class LiteCollection:
             return found[0]
 
     def compact(self) -> None:
-        """Write out the log, and leave nothing in any file of rows that were deleted or replaced.
+        """Flush the log, and remove deleted and replaced rows from all files.
 
-        A process that dies meanwhile leaves the rows as they are: the engine commits its new files in one go, and
-        removes those that are of no use any more when it opens the collection.
+        A process that dies meanwhile loses no row: the engine commits its new files atomically, and
+        removes unused ones when it opens the collection.
 
         Raises:
             StoreError: the engine failed; all rows are still there.
@@ -222,7 +223,7 @@ class LiteCollection:
                 raise
 
     def close(self, *, flush: bool) -> None:
-        """Let go of threads and files; without ``flush`` the rows stay in the log, which the next opening reads."""
+        """Release threads and files; without ``flush`` the rows stay in the log, which the next opening reads."""
         with self.lock:
             if self._open is None:
                 return
@@ -238,7 +239,7 @@ class LiteCollection:
                 self._open = None
 
     def remove(self) -> None:
-        """Delete the collection, whole or not at all, without the flush that the engine's own way begins with.
+        """Delete the collection atomically, without the flush with which the engine's own method begins.
 
         Raises:
             StoreError: the file system refused; the collection is still there.
@@ -284,7 +285,7 @@ class LiteCollection:
         return self._open
 
     def _copy_schema(self, like: LiteCollection) -> None:
-        """Do what the engine does to make a collection, without its fsync, which takes longer than all the rest."""
+        """Make a collection as the engine does, but without its fsync, which takes longer than all the rest."""
         like._collection()
         staged = self._staged()
         os.makedirs(staged)
@@ -292,7 +293,7 @@ class LiteCollection:
         os.rename(staged, self._folder())
 
     def _staged(self) -> str:
-        """An empty place among what the engine has not finished, which it clears itself when it is opened."""
+        """An unused path in the engine's staging folder, which the engine clears when it is opened."""
         staged = os.path.join(self._engine._database_staging_root(), self._name)
         shutil.rmtree(staged, ignore_errors=True)
         return staged
@@ -322,14 +323,14 @@ class LiteCollection:
 
 
 class _Log:
-    """The write-ahead log of a collection as it is before a call, to cut it back to that."""
+    """The lengths of a collection's write-ahead log before a call, so that it can be cut back."""
 
     def __init__(self, collection: Collection) -> None:
         self._wal = collection._wal
         self._lengths = (self._wal._data_size_bytes, self._wal._delta_size_bytes)
 
     def cut(self) -> None:
-        """Cut the log back. A torn record that cannot be cut off is harmless: nothing is appended to it any more."""
+        """Cut the log back. A torn record that cannot be cut off does no harm: nothing is appended after it."""
         _close_log(self._wal)
         for template, length in zip(_LOG_FILES, self._lengths, strict=True):
             path = os.path.join(self._wal.wal_dir, template.format(n=self._wal.number, w=SEQ_FORMAT_WIDTH))
@@ -343,7 +344,7 @@ class _Log:
 def _close_log(wal: Any) -> None:
     for sink in (wal._data_sink, wal._delta_sink):
         if sink is not None:
-            # Closing tries to write what is left in the buffer, fails again on a full disk, and closes all the same.
+            # Closing tries to write the rest of the buffer, fails again on a full disk, and closes anyway.
             with contextlib.suppress(OSError):
                 sink.close()
 
@@ -361,8 +362,8 @@ def close_engine(
     Args:
         engine: the open database.
         collections: all of them.
-        flush: whether to write out what is in the logs.
-        last: done when the files are as they will stay, and before another process may open them.
+        flush: whether to flush the logs.
+        last: called when the files are final, before another process can open them.
     """
     try:
         for collection in collections:

@@ -1,4 +1,4 @@
-"""A collection for each episode whose reads Milvus Lite itself answers, since it looks at every row of a collection."""
+"""Gives each episode whose reads Milvus Lite answers its own collection, since a search looks at every row of one."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from atommem_gym.stores.milvus_rows import ENTRY, EPISODE, Head
 
 
 class EpisodeCollections:
-    """The collections of single episodes beside the shared one: made at an episode's first write, removed at its end.
+    """The collections of single episodes, beside the shared one: made at an episode's first write, removed at its end.
 
-    None is used for a second episode: making and removing one costs less than emptying it would, and what a failed
-    write may have left behind goes with it. Each holds a thread and up to two open files.
+    None is used for a second episode: making and removing one costs less than emptying it, and what a failed
+    write may have left behind is removed with it. Each holds a thread and up to two open files.
 
     None is flushed while its episode runs, so a search costs more with every entry (25 µs each, since the engine turns
     rows that are not flushed into Python numbers). Flushing every 32 rows gains nothing over 40 steps (38 ms of
     processor time instead of 36) and halves 256 steps (0.47 s instead of 0.93), but each flush holds the one writer,
-    and with it all other episodes, for 30 ms and more, and adds its own ways to die half way. Whoever has memories of
-    hundreds of entries is better served by mirror reads.
+    and with it all other episodes, for 30 ms and more, and adds new ways to fail half way. For memories of
+    hundreds of entries use mirror reads.
 
     Args:
         engine: the open database.
         path: its folder, for messages.
-        name: the shared collection; those of episodes are called after it, with a number.
+        name: the shared collection; those of episodes have its name and a number.
         dim: numbers in a vector.
-        shared: the shared collection; it has one writer together with all of these.
+        shared: the shared collection; its lock guards the collections of the episodes, too.
     """
 
     def __init__(self, engine: MilvusLite, path: str, name: str, dim: int, shared: LiteCollection) -> None:
@@ -45,18 +45,18 @@ class EpisodeCollections:
         return episode in self._open
 
     def episodes(self) -> list[str]:
-        """Keys of the episodes that have a collection of their own."""
+        """Keys of the episodes that have their own collection."""
         return list(self._open)
 
     def get(self, episode: str) -> LiteCollection | None:
-        """The collection of an episode, if it has one of its own."""
+        """The collection of an episode; ``None`` if it has none of its own."""
         return self._open.get(episode)
 
     def make(self, episode: str, rows: list[Row]) -> None:
-        """A new collection for an episode that has none, with the rows it has; without any it is on disk once used.
+        """Make a collection for an episode that has none; without ``rows`` it appears on disk at its first use.
 
         Raises:
-            StoreError: the database refused; the episode has none.
+            StoreError: the database refused; the episode still has no collection.
         """
         self._last += 1
         collection = self._collection(self._last)
@@ -80,10 +80,10 @@ class EpisodeCollections:
         del self._open[episode]
 
     def recover(self) -> dict[str, list[Row]]:
-        """Take over the collections of a process that died: their episodes, and the rows of each.
+        """Take over the collections of a process that died, and return the rows of each by episode key.
 
-        A collection is written first with all that its episode had, in one record of the log. So one without rows is
-        of no consequence, and in any other stands what counts, also where the shared collection says otherwise.
+        The first write to a collection holds all rows that its episode had, in one record of the log. So a collection
+        without rows is removed, and any other one counts, also where the shared collection says otherwise.
 
         Raises:
             StoreError: one cannot be read.
@@ -105,7 +105,7 @@ class EpisodeCollections:
         return found
 
     def close(self) -> None:
-        """Let go of threads and files; the rows stay in the logs."""
+        """Release threads and files; the rows stay in the logs."""
         for collection in self._open.values():
             collection.close(flush=False)
 
@@ -114,7 +114,7 @@ class EpisodeCollections:
 
 
 def without_leftovers(rows: list[Row]) -> list[Row]:
-    """The rows of an episode without those that are left of a longer head than its present one."""
+    """The rows of an episode, without leftovers of an earlier, longer head."""
     head = Head.of(rows)
     chunks = len(head.chunks()) if head is not None else 0
     return [row for row in rows if row[ENTRY] > -chunks]

@@ -1,13 +1,13 @@
-"""What a kept database acknowledged, noted beside its collections, so that a loss or a change is noticed (SPEC M17).
+"""Records what a kept database acknowledged, so that a loss or a change is noticed (SPEC M17).
 
-The engine checks little of what it reads: a flipped bit in a Parquet file becomes another text, a damaged manifest the
-memory of a session before. So the folder has a file of its own, with a checksum of each row that a write
-acknowledged. Lines are appended, a write is two small calls of the operating system, and each line carries its own
-checksum. A line is there before the engine writes, marked as under way, and is marked as acknowledged when the engine
-is done, in place: after a crash a memory may be as before or as after the last line under way, and nothing else.
+The engine checks little of what it reads: a flipped bit in a Parquet file gives another text, a damaged manifest the
+memory of an earlier session. So the folder has an additional file with a checksum of each row that a write
+acknowledged. Lines are appended, a write costs two small system calls, and each line carries its own
+checksum. A line is appended before the engine writes, marked as under way, and is marked as acknowledged when the
+engine is done: after a crash a memory may be in the state before or after the last line under way, and in no other.
 
-A database that is closed is sealed: the last line has size and checksum of every file, so that the next opening need
-not read the rows to know that they are what was acknowledged.
+A closed database is sealed: the last line has the size and checksum of every file, so that the next opening need
+not read the rows to know that they match.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ class Contents:
     """Checksums of all that is kept of one memory."""
 
     entries: dict[int, int] = field(default_factory=dict)
-    """By entry id."""
+    """Checksum of each row, by entry id."""
     state: int | None = None
+    """Checksum of the state; ``None`` if there is none."""
 
     @classmethod
     def of(cls, key: str, stored: StoredEpisode | None) -> Contents:
-        """The checksums of what a store says it holds."""
+        """The checksums of a memory as it was read from a store."""
         if stored is None:
             return cls()
         sums = (
@@ -56,7 +57,7 @@ class Contents:
         return cls(dict(zip(stored.ids.tolist(), sums, strict=True)), _checksum_of_state(stored.state))
 
     def apply(self, ids: Sequence[int], sums: Sequence[int], deletes: Sequence[int], state: int | None) -> None:
-        """Make the changes of one write."""
+        """Apply one write: checksums of the entries ``ids``, deleted ids, and the state's checksum if it changed."""
         self.entries.update(zip(ids, sums, strict=True))
         for entry in deletes:
             self.entries.pop(entry, None)
@@ -64,11 +65,11 @@ class Contents:
             self.state = state
 
     def copy(self) -> Contents:
-        """A copy that can be changed."""
+        """A copy that can be changed independently."""
         return Contents(dict(self.entries), self.state)
 
     def differences(self, found: Contents) -> str:
-        """What is wrong with contents that should be these, in words; empty if nothing is."""
+        """How ``found`` differs from these contents, in words; empty if it does not."""
         missing = sorted(self.entries.keys() - found.entries.keys())
         extra = sorted(found.entries.keys() - self.entries.keys())
         changed = sorted(i for i in self.entries.keys() & found.entries.keys() if self.entries[i] != found.entries[i])
@@ -96,7 +97,7 @@ def checksum_of_text(text: str) -> int:
 
 
 def how_to_save(path: str) -> str:
-    """What to do about a damaged database."""
+    """The remedy for a damaged database, for messages."""
     return (
         f"nothing was written; save what is intact with `atommem memory export {path}`, or put the folder back from a "
         "copy"
@@ -109,25 +110,25 @@ class Ledger:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.meta: int | None = None
-        """Checksum of the text that describes the database."""
+        """Checksum of the row that describes the database; ``None`` if not known, which is not checked."""
         self.memories: dict[str, list[Contents]] = {}
-        """By key what each memory holds; several possible contents where a write was cut off."""
+        """The contents of each memory by key; several possible ones where a write was cut off."""
         self.sealed: dict[str, list[int]] | None = None
-        """By path size and checksum of every file, if that is known to be still so."""
+        """Size and checksum of every file by path; ``None`` once anything was written."""
         self._path = os.path.join(folder, LEDGER)
         self._end = 0
         self._handle: io.FileIO | None = None
 
     @classmethod
     def read(cls, folder: str, where: str | None = None) -> Ledger | None:
-        """The ledger in a folder, ``None`` if there is none.
+        """Read the ledger in a folder; ``None`` if there is none.
 
         Args:
-            folder: The database.
-            where: How it is called in messages.
+            folder: The database folder, or a copy of it.
+            where: The database in messages; by default ``folder``.
 
         Raises:
-            StoreError: it is damaged, or of a newer version.
+            StoreError: it is damaged, cannot be read, or has a newer format.
         """
         ledger = cls(folder)
         where = where or folder
@@ -138,7 +139,7 @@ class Ledger:
             return None
         except OSError as error:
             raise StoreError(f"the database {where!r} cannot be read ({error}); check its rights") from error
-        # What follows the last line was being written when its process died.
+        # An incomplete last line was being written when its process died.
         ledger._end = data.rfind(b"\n") + 1
         for number, line in enumerate(data[: ledger._end].splitlines(), 1):
             try:
@@ -159,7 +160,7 @@ class Ledger:
 
     @classmethod
     def create(cls, folder: str, found: dict[str, Contents]) -> Ledger:
-        """A new ledger in a folder that has none, of the memories that are there.
+        """Write a new ledger into a folder that has none, with the memories that were found there.
 
         Raises:
             OSError: the disk refused.
@@ -170,13 +171,13 @@ class Ledger:
         return ledger
 
     def is_whole(self) -> bool:
-        """Whether the file ends where it was read to: nobody has written since, and no line was cut off."""
+        """Whether the file still ends where reading ended: nothing was written since, and no line was cut off."""
         with contextlib.suppress(OSError):
             return os.path.getsize(self._path) == self._end
         return False
 
     def files(self) -> dict[str, list[int]]:
-        """By path size and checksum of every file of the database."""
+        """Size and checksum of every file of the database, by path."""
         found = {}
         for root, _, names in os.walk(self.folder):
             for name in names:
@@ -187,10 +188,10 @@ class Ledger:
         return found
 
     def settle(self, found: dict[str, Contents]) -> str:
-        """Take for granted what the database was found to hold, if each memory is as it may be.
+        """Compare each memory with its possible contents, and keep the one that was found.
 
         Returns:
-            What is wrong, in words, empty if nothing is.
+            What is wrong, in words; empty if nothing is.
         """
         said = []
         for key in sorted(self.memories.keys() | found.keys()):
@@ -203,7 +204,7 @@ class Ledger:
 
     @contextlib.contextmanager
     def writing(self, writes: Sequence[Write]) -> Iterator[None]:
-        """Around the call that carries out these writes."""
+        """Record these writes; the block carries them out."""
         lines = []
         for write in writes:
             ids = [int(entry) for entry in write.ids]
@@ -218,24 +219,24 @@ class Ledger:
 
     @contextlib.contextmanager
     def dropping(self, keys: Sequence[str]) -> Iterator[None]:
-        """Around the call that deletes these memories."""
+        """Record that these memories are deleted; the block deletes them."""
         with self._noting(["drops", [key for key in keys if key in self.memories]]):
             yield
 
     @contextlib.contextmanager
     def describing(self, text: str) -> Iterator[None]:
-        """Around the call that writes the text that describes the database."""
+        """Record the text that describes the database; the block writes it."""
         with self._noting(["meta", checksum_of_text(text)]):
             yield
 
     def seal(self) -> None:
-        """Begin anew with what holds now, and with the checksums of all files, which nobody changes any more."""
+        """Rewrite the ledger with the present contents and the checksums of all files, which must not change again."""
         self.close()
         self.sealed = self.files()
         self._rewrite()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         handle, self._handle = self._handle, None
         if handle is not None:
             handle.close()
@@ -268,7 +269,7 @@ class Ledger:
 
     def _put(self, at: int, data: bytes) -> None:
         if self._handle is None:
-            # Without a buffer: what is written is with the operating system, which outlives the process.
+            # Unbuffered: what is written is with the operating system, which outlives the process.
             self._handle = io.FileIO(self._path, "r+")
         self._handle.seek(at)
         while data:
@@ -289,7 +290,7 @@ class Ledger:
         return int(said[1]) if said[0] == "format" else 0
 
     def _done(self, said: list[Any]) -> None:
-        """These changes were made."""
+        """Apply changes that were made."""
         kind, what = said[0], said[1]
         if kind == "writes":
             for key, *changes in what:
@@ -309,11 +310,11 @@ class Ledger:
             raise ValueError(f"unknown kind {kind!r}")
 
     def _possible(self, said: list[Any]) -> None:
-        """These changes may have been made."""
+        """Note changes that may have been made: both states are possible from now on."""
         before = {key: [contents.copy() for contents in self.memories.get(key, [Contents()])] for key in _keys(said)}
         meta = self.meta
         self._done(said)
-        # Not known is not checked; it is then written again with the next write.
+        # The row that describes the database is written again if its checksum is not known.
         self.meta = meta
         for key, contents in before.items():
             self.memories[key] = _different([*contents, *self.memories.get(key, [Contents()])])
@@ -323,7 +324,7 @@ class Ledger:
         if self.meta is not None:
             out.append(_line(_DONE, ["meta", self.meta]))
         for key, possible in sorted(self.memories.items()):
-            # What may be one or the other stays so: the first as it is, each other one as a write that was cut off.
+            # Several possible contents stay possible: the first as it is, each other one as a write that was cut off.
             out.append(_line(_DONE, ["holds", key, possible[0].entries, possible[0].state]))
             for other in possible[1:]:
                 gone = sorted(possible[0].entries.keys() - other.entries.keys())

@@ -1,4 +1,4 @@
-"""The embedded store, the default: Milvus Lite in this process, written through, answered from an exact mirror."""
+"""The default store: Milvus Lite in this process, written through, with reads answered from an exact mirror."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from atommem_gym.stores.milvus_rows import check_episode
 class MilvusLiteStore:
     """A ``Store`` in a Milvus Lite database.
 
-    All stores of a process on one path, and all temporary ones, share one database and its one writer; they may be used
-    from several threads, an episode from one at a time. When ``write`` returns, the rows outlive this process (kill -9
+    All stores of a process on one path, and all temporary ones, share one database and its one writer. Several
+    threads may use them, an episode only one at a time. When ``write`` returns, the rows outlive this process (kill -9
     included), but a crash of the machine may take the last ones, since Milvus Lite does not call fsync. A process that
-    dies between the insert and the delete of a step leaves both done: the insert names the deletes
+    dies between the insert and the delete of a step does not lose the delete: the insert names the deletes
     (``milvus_rows.Head``), and loading the episode finishes them.
 
     Args:
-        path: the folder of a kept database, or ``None`` for the process's temporary one.
+        path: the folder of a kept database, or ``None`` for the temporary one of the process.
         dim: numbers in a vector.
-        reads: ``"mirror"`` or ``"milvus"``: who proposes candidates. The engine turns all rows of a collection into
+        reads: what proposes candidates, ``"mirror"`` or ``"milvus"``. The engine turns all rows of a collection into
             Python numbers for each search, so the episodes that it answers for have collections of their own while
             they run, which takes two open files and a thread each.
         embedder: recorded in a kept database.
@@ -34,7 +34,7 @@ class MilvusLiteStore:
     """
 
     def __init__(self, path: str | None, dim: int, *, reads: str = "mirror", embedder: str = "") -> None:
-        # However the path was spelled: by its name a kept memory is known to be in use.
+        # The real path, however it was spelled, since the name tells whether a kept memory is in use.
         self.name = "milvus" if path is None else f"milvus://{os.path.realpath(path)}"
         self.dim = dim
         self.kept = path is not None
@@ -58,14 +58,14 @@ class MilvusLiteStore:
             raise
 
     def write(self, writes: Sequence[Write]) -> None:
-        """Apply the writes of one step or vector step: one insert and one delete whatever their number.
+        """Apply the writes of one step or vector step: one insert and one delete, however many writes there are.
 
-        With ``reads="milvus"`` it is one of each for every episode.
+        With ``reads="milvus"`` it is one of each per episode.
 
         Raises:
             ConfigError, EmbedderError: a write is malformed (``write_checks.check_writes``); nothing has changed.
-            StoreError: disk full or broken; each episode is written whole or not at all (with ``reads="mirror"`` all
-                or none), mirror and database agree, and the same call may be repeated.
+            StoreError: the disk is full or broken; each episode is written completely or not at all (with
+                ``reads="mirror"`` all or none), mirror and database agree, and the same call may be repeated.
         """
         self._check_usable()
         if not self.kept:
@@ -78,7 +78,7 @@ class MilvusLiteStore:
         return self._table.mirrored(searches) if self._reads == "mirror" else self._table.searched(searches)
 
     def load(self, episode: str) -> StoredEpisode | None:
-        """All that the database has under an episode key, or ``None``."""
+        """Everything that the database keeps under an episode key; ``None`` if nothing is."""
         self._check_usable()
         check_episode(episode)
         return self._table.load(episode)
@@ -89,7 +89,7 @@ class MilvusLiteStore:
         return self._table.episodes()
 
     def drop(self, episodes: Sequence[str]) -> None:
-        """Delete all rows of these episodes; unknown keys are no error."""
+        """Delete all rows of these episodes; unknown keys are ignored."""
         self._check_usable()
         for episode in episodes:
             check_episode(episode)
@@ -98,7 +98,7 @@ class MilvusLiteStore:
             self._own.difference_update(episodes)
 
     def release(self, episodes: Sequence[str]) -> None:
-        """Delete these episodes from a temporary database; of a kept one free their mirror."""
+        """Delete these episodes from a temporary database; in a kept one, free their mirror."""
         if self.kept:
             self._check_usable()
             self._table.release(episodes)
@@ -106,9 +106,9 @@ class MilvusLiteStore:
             self.drop(episodes)
 
     def close(self) -> None:
-        """Drop this store's episodes from a temporary database and give the database back. Closing twice is no error.
+        """Drop this store's episodes from a temporary database and release the database. Closing twice does nothing.
 
-        In a forked child it does nothing: the database is the parent's.
+        In a forked child it does nothing, since the database belongs to the parent.
         """
         if self._closed:
             return
@@ -116,7 +116,7 @@ class MilvusLiteStore:
         if os.getpid() != self._process:
             return
         try:
-            # The last user's rows go with the folder; at exit the folder may be gone already.
+            # The rows of the last user are removed with the folder, which at exit may be gone already.
             if self._own and self._database.users > 1 and not self._database.closed:
                 self._table.drop(sorted(self._own))
         finally:

@@ -1,4 +1,4 @@
-"""The rows of one dimension in a Milvus Lite database together with their exact mirror, which never part."""
+"""The rows of one dimension in a Milvus Lite database, and their exact mirror, which always agrees with them."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ from atommem_gym.stores.write_checks import check_writes
 logger = logging.getLogger(__name__)
 
 Checked: TypeAlias = tuple[Write, list[float]]
-"""A write that was checked, with the squared lengths of its vectors."""
+"""A checked write with the squared lengths of its vectors."""
 
 _EXTRA = 1
-"""Rows that a search asks for beyond those to be shown: each one costs the engine as much as a row shown."""
+"""Rows that a search asks for beyond those to be shown; each one costs the engine as much as a row that is shown."""
 
 
 class LiteTable:
-    """Writes through to Milvus Lite before anything else changes; shared by all stores of one database and dimension.
+    """Writes to Milvus Lite before anything else changes; shared by all stores of one database and dimension.
 
-    Rows lie in one shared collection, but those of an episode whose reads the engine answers lie in a collection of
-    its own as long as the episode runs (``EpisodeCollections``). When a kept one is released its rows move to the
-    shared collection, so that a database at rest has this one alone.
+    Rows are in one shared collection, but those of an episode whose reads the engine answers are in a collection of
+    its own while the episode runs (``EpisodeCollections``). When a kept episode is released, its rows move to the
+    shared collection, so that a closed database has only this one.
 
     What is deleted stays in the engine's buffer until that holds 128 MB and is flushed: with 40 entries of 384 numbers
-    an episode the process grows by 0.1 MB an episode and falls back after some 1,700 (measured over 2,048 episodes:
+    per episode the process grows by 0.1 MB per episode and falls back after some 1,700 (measured over 2,048 episodes:
     184 MB, 360 at most, 236 at the end; the mirror was empty after each batch).
 
     Args:
@@ -63,11 +63,11 @@ class LiteTable:
         path: its folder, for messages.
         name: the shared collection.
         dim: numbers in a vector; a collection that exists keeps its own.
-        kept: whether there may be rows from before, and will be readers after.
-        ledger: of a kept database that has one; older ones get theirs with the first write.
+        kept: whether the database outlives the process, so that it may already have rows.
+        ledger: the ledger of a kept database; ``None`` for an older one, which gets a ledger at its first write.
 
     Raises:
-        StoreError: the database cannot be read, or is not of this package.
+        StoreError: the database cannot be read, or was not written by this package.
     """
 
     def __init__(
@@ -86,25 +86,29 @@ class LiteTable:
             self._gather(self._apart.recover())
 
     def embedder(self) -> str:
-        """The embedder recorded in a kept database; empty if none is."""
+        """The name of the embedder that a kept database records; empty if there is none."""
         found = self.collection.get([key_of(META_EPISODE, 0)], [TEXT])
         return read_meta(found[0][TEXT], self._path)[0] if found else ""
 
     def record(self, embedder: str) -> None:
-        """Record dimension and embedder in a kept database, unless an embedder already is."""
+        """Record dimension and embedder in a kept database, unless it already records an embedder."""
         with self.collection.lock:
             if not self.embedder():
                 self._describe(embedder)
 
     def write(self, writes: Sequence[Write], *, apart: bool = False) -> None:
-        """One insert and one delete for all episodes of the shared collection together, and for each other one.
+        """Apply writes: one insert and one delete for all episodes in the shared collection, and for each other one.
 
-        The mirror follows as soon as the engine has an episode's rows: of several episodes that a failing call writes,
-        each is written whole or not at all.
+        The mirror follows as soon as the engine has the rows of an episode: if a call for several episodes fails,
+        each of them is written completely or not at all.
 
         Args:
             writes: the net effects of one step.
-            apart: give the episodes collections of their own, if they have none yet.
+            apart: give the episodes their own collections, if they have none yet.
+
+        Raises:
+            ConfigError, EmbedderError: a write is malformed (``write_checks.check_writes``).
+            StoreError: the database refused.
         """
         checked = list(zip(writes, check_writes(writes, self.dim), strict=True))
         with self.collection.lock:
@@ -133,7 +137,7 @@ class LiteTable:
         return [self._search(search) for search in searches]
 
     def load(self, episode: str) -> StoredEpisode | None:
-        """All that the database has under a key, or ``None``."""
+        """Everything that the database keeps under a key; ``None`` if nothing is."""
         with self.collection.lock:
             found = self._fetch(episode)
             self._load_one(episode, found)
@@ -154,7 +158,7 @@ class LiteTable:
             return sorted((set(shared) - apart) | (running & apart))
 
     def drop(self, episodes: Sequence[str]) -> None:
-        """Delete all rows of these episodes, those of the shared collection in one call, and free their memory."""
+        """Delete all rows of these episodes, those in the shared collection in one call, and free their mirror."""
         with self.collection.lock:
             if self._kept:
                 keys = [found[KEY] for found in self.collection.query(all_rows_of(episodes), [KEY])]
@@ -169,7 +173,7 @@ class LiteTable:
                     self._forget(episode)
 
     def release(self, episodes: Sequence[str]) -> None:
-        """Free what these kept episodes hold; the next use reads them from the database."""
+        """Free the memory that these kept episodes take; the next use reads them from the database."""
         with self.collection.lock:
             rows = {}
             for episode in episodes:
@@ -181,9 +185,9 @@ class LiteTable:
                 self._forget(episode)
 
     def settle(self) -> None:
-        """Before the database is closed: let go of all collections of single episodes; those of a kept one move in.
+        """Prepare to close: release the collections of single episodes; kept ones move to the shared collection.
 
-        What was deleted or replaced in a kept one is then in no file any more (SPEC M16). On a disk without space for
+        Deleted and replaced rows of a kept database are then gone from all files (SPEC M16). On a disk without room for
         that the episodes stay where they are, and the next opening moves them.
         """
         with self.collection.lock:
@@ -201,7 +205,7 @@ class LiteTable:
                 self._apart.close()
 
     def _ready_ledger(self) -> Ledger:
-        """The ledger of a kept database; one of an older version is upgraded: it gets a ledger of what it holds.
+        """The ledger of a kept database; an older database is upgraded by making a ledger of what it holds.
 
         Raises:
             StoreError: the disk refused; nothing has changed.
@@ -235,7 +239,7 @@ class LiteTable:
         self._mirror.apply([write for write, _ in writes], [squares for _, squares in writes])
 
     def _keys(self, episode: str) -> list[str]:
-        """Primary keys of all rows of an episode that is mirrored."""
+        """Primary keys of all rows of a mirrored episode."""
         head = self._heads.get(episode)
         entries = [*self._mirror.ids(episode), *(range(0, -len(head.chunks()), -1) if head else ())]
         return [key_of(episode, entry) for entry in entries]
@@ -248,21 +252,21 @@ class LiteTable:
         return self._apart.get(episode) or self.collection
 
     def _scatter(self, episode: str) -> None:
-        """Give an episode a collection of its own, with the rows that it has."""
+        """Move the rows of an episode to a collection of its own."""
         if episode in self._apart:
             return
         rows = self._fetch(episode) if self._mirror.ids(episode) or episode in self._heads else []
-        # First there, then not here any more: a process that dies in between leaves both, and the new one counts.
+        # Written there before it is deleted here: a process that dies in between leaves both, and the new one counts.
         self._apart.make(episode, without_leftovers(rows))
         if rows:
             self.collection.write([], [row_[KEY] for row_ in rows])
 
     def _gather(self, rows: Mapping[str, list[Row]]) -> None:
-        """Move episodes, given with all their rows, from collections of their own to the shared one."""
+        """Move episodes, given with all their rows, from their own collections to the shared one."""
         if not rows:
             return
         kept = [row_ for found in rows.values() for row_ in found]
-        # Found by key, which is cheap; all rows of an episode are a matter of looking at all rows there are.
+        # Looked up by key, which is cheap; finding all rows of an episode reads all rows of the database.
         heads = self.collection.get([key_of(episode, 0) for episode in rows], [EPISODE])
         doubled = [head[EPISODE] for head in heads]
         before = self.collection.query(all_rows_of(doubled), [KEY]) if doubled else []
@@ -272,7 +276,7 @@ class LiteTable:
             self._apart.remove(episode)
 
     def _load_missing(self, episodes: Sequence[str]) -> None:
-        """Mirror what a kept database has of episodes that this process sees for the first time."""
+        """Load episodes of a kept database that are not mirrored yet."""
         if not self._kept:
             return
         new = [episode for episode in episodes if episode not in self._mirror]
@@ -324,7 +328,7 @@ class LiteTable:
         def everything() -> Rows:
             return self._mirror.rows(search.episode)
 
-        # Which entries is the engine's answer; their vectors are at hand, and as Python numbers they would cost more.
+        # The engine says which entries; their vectors come from the mirror, which is cheaper than as Python numbers.
         try:
             return widen(
                 nearest,

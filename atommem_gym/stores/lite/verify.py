@@ -1,4 +1,4 @@
-"""Whether a kept database still holds what it acknowledged, found out without changing anything in it (SPEC M17)."""
+"""Checks that a kept database still holds what it acknowledged, without changing anything in it (SPEC M17)."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ SHARED = "atommem"
 
 
 def verify(path: str) -> Ledger | None:
-    """The ledger of a database folder, if it holds what was last acknowledged, in a format that is known.
+    """Check that a database folder holds what was last acknowledged, in a known format, and return its ledger.
 
-    A sealed one is compared file by file. Any other, whose process died, is copied and read from the copy: the engine
-    writes even where it only reads, and what is damaged must stay as it is. A folder that does not exist passes, and so
-    does a database of before there were ledgers.
+    A sealed database is compared file by file. Any other one, whose process died, is read from a copy: the engine
+    writes even when it reads, and a damaged database must stay unchanged. ``None`` for a folder that does not exist,
+    and for a database from before there were ledgers.
 
     Raises:
         StoreLockedError: another process holds it.
-        StoreError: it is damaged, or of a newer version.
+        StoreError: it is damaged, holds a link, or has a newer format.
     """
     if not os.path.isdir(path):
         return None
@@ -51,21 +51,26 @@ def verify(path: str) -> Ledger | None:
 
 
 def _check_no_links(path: str) -> None:
-    """Refuse a folder in which a link may lead to somebody's files: they would be read, and written."""
+    """Refuse a folder with links: they may lead to somebody's files, which would be read and written."""
     for root, folders, names in os.walk(path):
         for name in (*folders, *names):
             if os.path.islink(os.path.join(root, name)):
                 raise StoreError(
                     f"the database {path!r} holds the link {os.path.relpath(os.path.join(root, name), path)!r}, which "
-                    "no database has; put the file in the place of the link if you trust what it leads to"
+                    "no database has; replace the link by the file if you trust what it leads to"
                 )
 
 
 def examine(copy: str, where: str, ledger: Ledger | None) -> str:
-    """What is wrong with the copy of a database, in words, empty if nothing is.
+    """What is wrong with a database, in words; empty if nothing is.
+
+    Args:
+        copy: A copy of the database folder.
+        where: The database, for messages.
+        ledger: Its ledger; ``None`` if it has none.
 
     Raises:
-        StoreError: the engine cannot read it, or it is of a newer version.
+        StoreError: the engine cannot read it, or it has a newer format.
     """
     found, dim = read_rows(copy, where)
     try:
@@ -87,7 +92,7 @@ def examine(copy: str, where: str, ledger: Ledger | None) -> str:
 
 
 def read_rows(copy: str, where: str) -> tuple[dict[str, list[Row]], int]:
-    """All rows in a copy of a database by episode key, and how many numbers their vectors have.
+    """All rows in a copy of a database by episode key, and the dimension of their vectors.
 
     Raises:
         StoreError: the engine cannot read it.
@@ -118,17 +123,17 @@ def read_rows(copy: str, where: str) -> tuple[dict[str, list[Row]], int]:
 
 
 def stored_of(key: str, rows: list[Row], dim: int, *, zero: bool) -> StoredEpisode | None:
-    """What the rows of a memory hold.
+    """What is kept of a memory, read from its rows.
 
     Args:
-        key: Of the memory.
-        rows: All of it.
+        key: The key of the memory.
+        rows: All its rows.
         dim: Numbers in a vector.
-        zero: Whether a vector may be zero, as one that was written so; where no checksum tells, it was a number too
-            small for float32.
+        zero: Whether a vector may be zero because it was written so. Without a checksum a zero vector counts as damage:
+            numbers too small for float32.
 
     Raises:
-        ValueError: a vector is not finite, or so long or short that it cannot be compared.
+        ValueError: a vector is not finite, is too long or too short to be compared, or is zero and may not be.
     """
     found = stored(rows, dim)
     if found is not None and len(found.ids):
@@ -143,7 +148,7 @@ def stored_of(key: str, rows: list[Row], dim: int, *, zero: bool) -> StoredEpiso
 
 @contextlib.contextmanager
 def copied(path: str) -> Iterator[str]:
-    """A temporary copy of a database folder, which the caller has :func:`held`.
+    """A temporary copy of a database folder; the caller holds the folder (:func:`held`).
 
     Raises:
         StoreError: a file cannot be read or copied.
@@ -164,22 +169,22 @@ def copied(path: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def held(path: str) -> Iterator[None]:
-    """Keep every process from opening the database folder for as long as it is read.
+    """Keep every other process from opening the database folder during the block.
 
     Raises:
-        StoreLockedError: one has it open.
+        StoreLockedError: another process has it open.
     """
     if sys.platform == "win32":
-        # A file that a writer there has locked cannot be copied, which says the same.
+        # A file that a writer has locked there cannot be copied, which raises an error anyway.
         yield
         return
     import fcntl
 
     try:
-        # Locked through a handle that cannot write.
+        # A read-only handle is enough for a shared lock.
         handle = os.open(os.path.join(path, LOCK), os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
-        # Nobody has opened this copy of a database yet.
+        # A copy of a database that no process has opened yet.
         yield
         return
     try:

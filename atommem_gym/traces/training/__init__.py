@@ -1,1 +1,1 @@
-"""Records as training examples for veRL and TRL."""
+"""Traces as training data: for veRL, TRL and Minari."""

@@ -1,4 +1,4 @@
-"""Writes training examples as the files that trainers read: veRL's Parquet, TRL's and plain chat JSONL."""
+"""Writes training examples in the formats of trainers: Parquet for veRL, JSONL for TRL, plain chat JSONL."""
 
 from __future__ import annotations
 
@@ -37,24 +37,27 @@ VERL_SCHEMA = pa.schema(
         "score": pa.float64(),
     }
 )
-"""What ``verl.utils.dataset.multiturn_sft_dataset.MultiTurnSFTDataset`` (0.9) reads: a list of ``{role, content}`` in
-``messages``; it passes over the other columns."""
+"""The columns for ``verl.utils.dataset.multiturn_sft_dataset.MultiTurnSFTDataset`` (0.9), which reads a list of
+``{role, content}`` in ``messages`` and ignores the others."""
 _GROUP_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What an export wrote."""
+    """The result of :func:`export`."""
 
     train: int
-    """Examples."""
+    """Number of training examples."""
     dev: int
+    """Number of dev examples."""
     components: int
-    """Groups of episodes that share a question or a gold document; none is divided."""
+    """Groups of episodes that share a question, a gold document or a context; none is split."""
     dev_documents_in_train: int
-    """Gold documents of dev that stand as distractors in a stream of train: seen there, but never needed."""
+    """Gold documents of dev that are distractors in train: seen there, but never needed."""
     tally: Tally
+    """How many steps became examples."""
     files: tuple[Path, ...]
+    """The files that were written."""
 
 
 def export(
@@ -66,21 +69,21 @@ def export(
     dev_share: float = 0.1,
     seed: int = 0,
 ) -> Exported:
-    """Write ``train`` and ``dev`` files, and ``export.json`` with what they were made of.
+    """Write the files ``train`` and ``dev``, and ``export.json``, which says how they were made.
 
-    The records are read twice, once to divide the episodes and once to write, so memory stays bounded.
+    The traces are read twice, once to split the episodes and once to write, so memory stays bounded.
 
     Args:
         sources: Trace files.
-        folder: Where the files go; it is made if it is not there. Files of an earlier export are replaced.
+        folder: The folder to write to; it is made if needed. Files of an earlier export are replaced.
         form: ``verl`` (Parquet with ``messages``), ``trl`` (JSONL with conversational ``prompt`` and ``completion``,
             of which TRL trains the completion only) or ``messages`` (JSONL with ``messages``).
         selection: Which steps become examples.
-        dev_share: Share of the examples that go to dev, about; 0 for none.
-        seed: Draws what goes to dev.
+        dev_share: Approximate share of the examples in dev; 0 for none.
+        seed: The seed of the split.
 
     Raises:
-        TraceError: a file cannot be read or written, or nothing is left after the selection.
+        TraceError: a file cannot be read or written, or the selection leaves no step.
         ConfigError: an argument is out of its range.
     """
     check_choice("format", form, FORMATS)
@@ -126,20 +129,20 @@ def export(
 
 
 def row(example: Example, form: Format) -> dict[str, Any]:
-    """An example as a row of a file.
+    """An example as a row of a file in the format ``form``.
 
     >>> example = Example([{"role": "user", "content": "Who?"}], "Ada", "i", "a", 1, "answering", 0, 1.0)
     >>> row(example, "trl")
     {'prompt': [{'role': 'user', 'content': 'Who?'}], 'completion': [{'role': 'assistant', 'content': 'Ada'}]}
     """
     if form == "trl":
-        # Nothing else: TRL would hand further columns to the chat template.
+        # No other columns: TRL would pass them to the chat template.
         return {"prompt": example.prompt, "completion": [{"role": "assistant", "content": example.response}]}
     return {"messages": example.messages, **{name: getattr(example, name) for name in _ABOUT}}
 
 
 class RowWriter:
-    """A file of rows beside its place, where it goes when all are written."""
+    """Writes rows to a temporary file, which is moved into place when all are written."""
 
     def __init__(self, path: Path, form: Format) -> None:
         self._path = path

@@ -1,4 +1,4 @@
-"""Writes records as a dataset of Minari: all episodes with their rewards, for offline reinforcement learning."""
+"""Writes traces as a Minari dataset: all episodes with their rewards, for offline reinforcement learning."""
 
 from __future__ import annotations
 
@@ -28,46 +28,49 @@ from atommem_gym.traces.record import EpisodeTrace, TraceError
 from atommem_gym.trust import is_module_said, is_said, unsaid
 
 DATASET = "atommem/traces-v0"
-"""The id of the dataset; it stands in the folder where ``MINARI_DATASETS_PATH`` must point."""
+"""The id of the dataset, below the folder to which ``MINARI_DATASETS_PATH`` must point."""
 TEXTS = ("question", "chunk", "scratchpad", "query", "memories", "feedback")
-"""The texts of an observation; ``memories`` is the JSON list, since Minari has no spaces of changing length."""
+"""The texts of an observation; ``memories`` is written as JSON, since Minari has no spaces of variable length."""
 _NUMBERS = ("phase", "progress", "reads_left", "steps_left")
 _LARGEST = 2**31 - 1
-# HDF5 cannot hold a NUL in a text, nor UTF-8 half a surrogate pair.
+# HDF5 cannot hold a NUL in a text, nor can UTF-8 hold a lone surrogate.
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class MinariExported:
-    """What an export wrote."""
+    """The result of :func:`export_minari`."""
 
     episodes: int
+    """Number of episodes."""
     steps: int
+    """Number of steps."""
     environment: bool
-    """Whether ``dataset.recover_environment()`` makes the environment: all episodes are of one."""
+    """Whether ``dataset.recover_environment()`` makes the environment; only if all episodes share one."""
     withheld: tuple[tuple[str, Any], ...]
-    """Keyword arguments for whose sake it does not: the records alone name what these open, call or import."""
+    """Keyword arguments that prevent it: only the traces name what they open, call or import."""
     path: Path
+    """The folder of the dataset."""
 
 
 def export_minari(sources: Sequence[Path], folder: Path) -> MinariExported:
-    """Write every episode of some trace files, whatever it scored; the dataset of an earlier export is replaced.
+    """Write all episodes of trace files as a Minari dataset; the dataset of an earlier export is replaced.
 
-    A dataset names its environment only if nobody has to trust the records for it: whoever recovers it runs it as code
-    of their own, where nothing is questioned any more.
+    The dataset names its environment only if that needs no trust in the traces, since recovering it later asks no
+    questions any more.
 
-    The records are read twice, once for the spaces and once to write, so memory stays bounded.
+    The traces are read twice, once for the spaces and once to write, so memory stays bounded.
 
     Args:
         sources: Trace files.
-        folder: Where datasets of Minari lie (``MINARI_DATASETS_PATH``); it is made if it is not there.
+        folder: The folder of Minari datasets (``MINARI_DATASETS_PATH``); it is made if needed.
 
     Raises:
         ConfigError: the package ``minari`` is missing.
         TraceError: a file cannot be read or written, or there is no episode.
     """
     try:
-        # Minari asks for these only when it writes.
+        # Minari imports these only when it writes.
         import h5py  # noqa: F401
         import minari
         import PIL.Image  # noqa: F401
@@ -122,7 +125,7 @@ def export_minari(sources: Sequence[Path], folder: Path) -> MinariExported:
             int(storage.total_episodes), int(storage.total_steps), spec is not None, withheld, path
         )
         _put_in_place(partial, path)
-        # Minari lists the datasets of folders that say of themselves that they are a namespace.
+        # Minari lists only datasets in folders that have this file.
         with contextlib.suppress(FileExistsError), (path.parent / "namespace_metadata.json").open("x") as namespace:
             namespace.write("{}\n")
     except OSError as error:
@@ -134,7 +137,7 @@ def export_minari(sources: Sequence[Path], folder: Path) -> MinariExported:
 
 
 def _put_in_place(new: Path, path: Path) -> None:
-    """Let a folder take the place of another one, which is there until the new one is."""
+    """Replace a folder by a new one; the old one stays until the new one is in place."""
     old = path.with_name(f"{path.name}.replaced")
     shutil.rmtree(old, ignore_errors=True)
     with contextlib.suppress(FileNotFoundError):
@@ -149,7 +152,7 @@ def _put_in_place(new: Path, path: Path) -> None:
 
 
 class _Texts:
-    """What the texts of one place have in common: their characters and the greatest length."""
+    """The characters and the greatest length of the texts in one place, for its space."""
 
     def __init__(self) -> None:
         self._characters: set[str] = set()
@@ -160,12 +163,12 @@ class _Texts:
         self._longest = max(self._longest, len(text))
 
     def space(self) -> spaces.Text:
-        # A space of no characters at all is none.
+        # A space needs at least one character.
         return spaces.Text(self._longest, min_length=0, charset="".join(sorted(self._characters)) or " ")
 
 
 def _buffer(trace: EpisodeTrace) -> Any:
-    """An episode as Minari takes it: one observation more than there are actions."""
+    """An episode in Minari's form, with one observation more than actions."""
     from minari.data_collector import EpisodeBuffer
 
     observations = _observations(trace)
@@ -196,8 +199,8 @@ def _text(text: str) -> str:
 
 
 def _spec(trace: EpisodeTrace) -> Any:
-    """How Gymnasium makes the environment; ``None`` if that cannot be said: custom items, or a reward with shaping."""
-    # Gymnasium knows other environments, of which some import what their keyword arguments name.
+    """The Gymnasium spec of the environment; ``None`` for custom items or a reward with shaping."""
+    # Only this package's ids: other environments of Gymnasium may import what their keyword arguments name.
     if trace.env.shaping or task_of(trace.env.id) is None:
         return None
     spec = copy.deepcopy(gym.spec(trace.env.id))
@@ -206,7 +209,7 @@ def _spec(trace: EpisodeTrace) -> Any:
 
 
 def _withheld(trace: EpisodeTrace) -> Iterator[tuple[str, Any]]:
-    """The keyword arguments that import, open or call something which only the record names."""
+    """The keyword arguments that import, open or call something that only the trace names."""
     task, keywords = task_of(trace.env.id), dict(trace.env.keywords)
     if task is not None and task.dataset is not None:
         keywords.setdefault("source", EnvConfig().source)

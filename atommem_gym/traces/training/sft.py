@@ -1,17 +1,17 @@
-"""Training examples out of records: one chat per step, thrown away question by question.
+"""Makes training examples of traces: one chat per step, selected question by question.
 
-A step is a fresh context (system and user message) and the agent's response, as the policy meets it when it plays. What
-is kept depends on how the *questions* went, not on the episode's mean:
+An example is a fresh context (system and user message) and the agent's response, as when the policy plays. The
+selection depends on the scores of single *questions*, not on the episode's mean:
 
 - a step of the answering phase belongs to the question that was open, and is kept if that question scored at least
   ``threshold``;
 - a step of the reading phase serves all questions of the episode, and is kept if at least ``reading_share`` of them
-  scored ``threshold``: of many questions one may fail for no fault of the reading;
+  scored ``threshold``, since one of many questions may fail although the reading was right;
 - an early answer (SPEC E5) belongs to both, and both rules must hold.
 
-A step without operations is an example like any other, of the decision not to store; scripted agents spell it in words.
-Never kept are empty responses, which say nothing to learn from, and those that ended at their token limit, because they
-teach to be cut short.
+A step without operations is an example too, of the decision not to store; scripted agents say so in words.
+Empty responses are never kept, nor are responses that ended at their token limit, because they
+would teach to be cut short.
 """
 
 from __future__ import annotations
@@ -45,40 +45,44 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which steps become examples, and how they are written."""
+    """Which steps become examples, and in which form."""
 
     threshold: float = 1.0
-    """The score from which a question counts as passed."""
+    """The least score with which a question counts as passed."""
     reading_share: float = 0.5
     """Share of an episode's questions that must have passed for its reading steps to be kept."""
     scorer: str | None = None
-    """Whose scores: the episode's own, or those of a rescoring of this name."""
+    """The name of a rescoring whose scores are used; ``None``: the episode's own scores."""
     drop_rejected: bool = False
-    """Throw away steps in which an operation was rejected or cut."""
+    """Whether to drop steps in which an operation was rejected or cut."""
     thinking: Thinking = "keep"
-    """``strip`` takes the reasoning out of responses."""
+    """``strip`` removes the reasoning from responses, ``keep`` keeps it."""
     render: bool = False
-    """Render the prompts anew, also where the record has the messages."""
+    """Whether to render the prompts again even if the trace has the messages."""
     template: Path | None = None
-    """A prompt template in place of the dialect's, where prompts are rendered; one that a record names is not read."""
+    """A prompt template to use instead of the dialect's when prompts are rendered; one named in a trace is not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One chat."""
+    """One chat, made of one step."""
 
     prompt: list[Message]
     """System and user message."""
     response: str
+    """The response to learn."""
     item: str
+    """The id of the item."""
     agent: str
+    """The name of the agent."""
     step: int
-    """From 1."""
+    """The step, from 1."""
     phase: str
+    """``reading`` or ``answering``."""
     question: int
-    """The open one, from 0; -1 for a step of the reading phase."""
+    """The number of the open question, from 0; -1 in the reading phase."""
     score: float
-    """What its question got, or for reading steps the share of questions that passed."""
+    """The score of its question; in the reading phase the share of questions that passed."""
 
     @property
     def messages(self) -> list[Message]:
@@ -88,24 +92,26 @@ class Example:
 
 @dataclass(slots=True)
 class Tally:
-    """How many steps became examples, and why the others did not."""
+    """Counts of the steps that became examples, and of the reasons why others did not."""
 
     episodes: int = 0
+    """Episodes."""
     steps: int = 0
+    """Steps of all episodes."""
     kept: Counter[str] = field(default_factory=Counter)
-    """By phase."""
+    """Steps that became examples, by phase."""
     dropped: Counter[str] = field(default_factory=Counter)
-    """By reason."""
+    """Steps that did not, by reason."""
     silent: int = 0
-    """Steps kept in which nothing was to be done: their responses hold no operation."""
+    """Steps that became examples and have no operation."""
     unstripped: int = 0
-    """Responses whose reasoning could not be taken out without changing their operations; they are kept whole."""
+    """Responses whose reasoning could not be removed without changing their operations; they are unchanged."""
     own_prompt: set[str] = field(default_factory=set)
-    """Templates that the records name and that were not read, where prompts were rendered."""
+    """Templates that the traces name and that were not read when prompts were rendered."""
 
 
 def examples(trace: EpisodeTrace, selection: Selection, tally: Tally) -> Iterator[Example]:
-    """The examples of an episode.
+    """Make the examples of an episode.
 
     >>> from atommem_gym.traces.examples import example_trace
     >>> tally = Tally()
@@ -116,11 +122,11 @@ def examples(trace: EpisodeTrace, selection: Selection, tally: Tally) -> Iterato
 
     Args:
         trace: The record.
-        selection: What is wanted.
-        tally: Is counted up.
+        selection: Which steps become examples.
+        tally: Its counts are increased.
 
     Raises:
-        TraceError: the record has no scores of ``selection.scorer``, or names a dialect of somebody's own that neither
+        TraceError: the trace has no scores of ``selection.scorer``, or names a custom dialect that neither
             the command line nor the program has named.
         ConfigError: the template cannot be used.
     """
@@ -159,7 +165,7 @@ def examples(trace: EpisodeTrace, selection: Selection, tally: Tally) -> Iterato
 
 
 def stripped(response: str, dialect: str, thinking: Pairs | None = None) -> str | None:
-    """A response without its reasoning, ``None`` if taking it out would change the operations.
+    """A response without its reasoning; ``None`` if removing it would change the operations.
 
     >>> stripped("<think>Who is she?</think> <answer>Ada</answer>", "crud")
     '<answer>Ada</answer>'
@@ -178,7 +184,7 @@ def _response(step: StepTrace, trace: EpisodeTrace, selection: Selection, tally:
         tally.unstripped += said is None
         response = response if said is None else said
     elif step.completions and step.completions[-1].reasoning:
-        # Servers with a reasoning parser return it apart; the model wrote it before its text.
+        # Servers with a reasoning parser return reasoning separately; the model wrote it before the text.
         named = _config(_frozen(trace)).thinking if "thinking" in trace.env.keywords else None
         opening, closing = (named or KNOWN)[0]
         response = f"{opening}\n{step.completions[-1].reasoning.strip()}\n{closing}\n\n{response.lstrip()}"
@@ -186,7 +192,7 @@ def _response(step: StepTrace, trace: EpisodeTrace, selection: Selection, tally:
 
 
 def _unusable(step: StepTrace, response: str, selection: Selection) -> str:
-    """Why a response is no example, empty if it is one."""
+    """Why a response cannot be an example; empty if it can."""
     if not response.strip():
         return "empty response"
     ended = ending(step.completions[-1].finish_reason) if step.completions else "stop"

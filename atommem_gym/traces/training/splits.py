@@ -1,4 +1,4 @@
-"""A train and a dev part that share neither a question, nor a gold document, nor a context."""
+"""Splits episodes into train and dev so that they share no question, gold document or context."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from atommem_gym.traces.record import EpisodeTrace
 
 
 def ties(trace: EpisodeTrace) -> tuple[tuple[str, str], ...]:
-    """What an episode may share with another one: its questions, the titles of the documents that answer them, and how
-    its stream begins, as all episodes over one context do (SPEC E14).
+    """What an episode may share with others: its questions, the titles of their gold documents, and a hash of the
+    first chunk, which all episodes over one context share (SPEC E14).
     """
     found = {("question", normalize(question.question)) for question in trace.questions}
     found |= {("document", piece.title.strip()) for question in trace.questions for piece in question.evidence}
@@ -25,7 +25,7 @@ def ties(trace: EpisodeTrace) -> tuple[tuple[str, str], ...]:
 
 
 def components(tied: Sequence[Sequence[Hashable]]) -> list[int]:
-    """For each element the number of its component: elements that share a tie, also by way of others, are together.
+    """The number of each element's component: elements that share a tie, directly or through others, are together.
 
     >>> components([["a"], ["a", "b"], ["c"], ["b"]])
     [0, 0, 1, 0]
@@ -47,15 +47,18 @@ def components(tied: Sequence[Sequence[Hashable]]) -> list[int]:
 
 
 def dev_part(tied: Sequence[Sequence[Hashable]], sizes: Sequence[int], share: float, seed: int) -> list[bool]:
-    """Which elements go to dev: whole components, drawn by ``seed``, up to ``share`` of the sizes' sum.
+    """Choose the elements of dev: whole components, drawn by ``seed``, up to ``share`` of the sum of sizes.
 
-    If none is small enough the smallest goes, as long as something is left for train; else dev stays empty.
+    If none is small enough, the smallest is chosen if something is left for train; otherwise dev is empty.
 
     Args:
         tied: The ties of each element.
-        sizes: How many examples each has.
+        sizes: The number of examples of each element.
         share: The wanted share of examples, in [0, 1).
-        seed: Of the draw.
+        seed: The seed of the draw.
+
+    Returns:
+        For each element, whether it belongs to dev.
     """
     numbers = components(tied)
     weights: defaultdict[int, int] = defaultdict(int)

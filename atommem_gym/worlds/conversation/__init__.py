@@ -1,4 +1,4 @@
-"""Long dialogues of two people: events, plans that change, opinions, friends and small talk (SPEC D8)."""
+"""Generated dialogues of two people: events, plans that change, opinions, friends and small talk (SPEC D8)."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Items of the generated conversations: the one class that the environments use."""
+"""The items of ``AtomMem-Conversation-v0``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from atommem_gym.worlds.conversation.topics import REPLIES, SMALL_TALK
 from atommem_gym.worlds.dice import Dice
 
 ITEMS_VERSION: Final = 0
-"""Part of every seed; a change of what contexts contain raises it, together with the environment's version."""
+"""Part of every seed; raised, together with the environment's version, when the content of contexts changes."""
 
 
 class ConversationItems(GeneratedContexts):
-    """Episodes over dialogues of two people in dated sessions (SPEC D8, E14).
+    """Items over dialogues of two people in dated sessions (SPEC D8, E14).
 
     >>> item = ConversationItems(split="test").item(0)
     >>> len(item.documents), item.documents[0].title, len(item.documents[0].speakers)
@@ -33,10 +33,10 @@ class ConversationItems(GeneratedContexts):
         split: str = "train",
         questions_per_episode: QuestionsPerEpisode = 1,
     ) -> None:
-        """Nothing is generated yet.
+        """Check the arguments; nothing is generated yet.
 
         Args:
-            options: The world's own; by default those of the environment.
+            options: The options of the world; by default those of the environment.
             split: ``"train"``, ``"validation"`` or ``"test"``; no two share a name.
             questions_per_episode: A number, ``(least, most)``, or ``"released"``.
 
@@ -58,7 +58,7 @@ class ConversationItems(GeneratedContexts):
 
 
 def from_config(config: EnvConfig) -> ConversationItems:
-    """Items of ``AtomMem-Conversation-v0``.
+    """The items of ``AtomMem-Conversation-v0`` in a configuration.
 
     Raises:
         ConfigError: the settings do not fit each other.

@@ -1,4 +1,4 @@
-"""The knobs of the generated conversations, and what a difficulty makes of them."""
+"""The options of the generated conversations, and how ``difficulty=`` sets them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from atommem_gym.worlds.conversation.topics import EVENTS, PLACES, PLANS
 
 ONE, SEVERAL, TIME, UPDATE, UNANSWERABLE = "one_session", "several_sessions", "time", "update", "unanswerable"
 QUESTION_KINDS: Final = (ONE, SEVERAL, TIME, UPDATE, UNANSWERABLE)
-"""A fact of one session; of two; the day of an event; what has changed; what only the other person told."""
+"""Kinds of questions: a fact of one session, a fact of two, the day of an event, a change, no answer."""
 _SHARES: Final = {ONE: 0.25, SEVERAL: 0.2, TIME: 0.2, UPDATE: 0.2, UNANSWERABLE: 0.15}
 SPARE_FRIENDS: Final = 2
-"""Friends of whom nothing is asked."""
+"""Friends about whom nothing is asked."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,21 +24,21 @@ class ConversationOptions:
     """Keyword arguments of ``AtomMem-Conversation-v0`` besides those of all environments.
 
     Raises:
-        ConfigError: a value is out of its range, or there is not enough to ask for.
+        ConfigError: a value is out of its range, or a conversation has too few facts for the questions.
     """
 
     sessions: int = 24
     """Sessions of a conversation, each a document."""
     small_talk: int = 6
-    """Exchanges of a session, at most, that say nothing of note; there is at least one."""
+    """Most exchanges per session without a fact; there is at least one."""
     changes: int = 2
-    """How often a plan or an opinion changes, at most, 1 to 4; those that are asked for change at least once."""
+    """Most changes of a plan or an opinion, 1 to 4; those that are asked for change at least once."""
     lookalikes: float = 0.7
-    """Share of the facts of which the other person tells another value."""
+    """Share of the facts of which the other person tells a different value about themselves."""
     questions: int = 15
-    """Questions about a conversation; an episode asks ``questions_per_episode`` of them."""
+    """Questions per conversation; an episode asks ``questions_per_episode`` of them."""
     question_kinds: Mapping[str, float] = field(default_factory=lambda: dict(_SHARES))
-    """Shares of the five kinds; they are divided by their sum."""
+    """Shares of the five kinds of questions; they are divided by their sum."""
 
     def __post_init__(self) -> None:
         check_integers(self, small_talk=(1, 100), changes=(1, 4), questions=(1, 1_000), sessions=(2, 100_000))
@@ -53,7 +53,7 @@ class ConversationOptions:
 
     @property
     def kinds(self) -> dict[str, int]:
-        """How many questions of each kind a conversation has: whole numbers, by largest remainders."""
+        """Number of questions of each kind in a conversation, by largest remainders."""
         exact = {name: self.question_kinds.get(name, 0.0) * self.questions for name in QUESTION_KINDS}
         counts = {name: int(value) for name, value in exact.items()}
         by_remainder = sorted(QUESTION_KINDS, key=lambda name: counts[name] - exact[name])
@@ -63,7 +63,7 @@ class ConversationOptions:
 
     def _check_enough(self) -> None:
         counts = self.kinds
-        # What is asked of the one who did not tell leaves that topic to the other alone.
+        # A question without an answer is about the person who did not tell of the event; only the other one has it.
         events = 2 * (len(EVENTS) - counts[UNANSWERABLE])
         for kinds, most in (
             ((UNANSWERABLE,), len(EVENTS)),
@@ -81,9 +81,9 @@ class ConversationOptions:
 
 
 def at_difficulty(difficulty: float, config: EnvConfig) -> dict[str, Any]:
-    """What ``difficulty=`` sets: more sessions and small talk, more changes, and more that the other person tells, too.
+    """What ``difficulty=`` sets: more sessions, small talk and changes, and more facts that both people tell.
 
-    Difficulty 1 is what there is by default.
+    Difficulty 1 gives the defaults.
     """
     top = config.options
     changes = max(1, round(top.changes * (0.5 + 0.5 * difficulty)))

@@ -1,4 +1,4 @@
-"""What two people tell each other in one conversation, and what may be asked of it."""
+"""The facts that two people tell each other in one conversation, and the questions about them."""
 
 from __future__ import annotations
 
@@ -27,33 +27,39 @@ _AGO: Final = ("This morning", "Yesterday", "Two days ago", "Three days ago")
 
 @dataclass(slots=True, eq=False)
 class Line:
-    """Something that a person says in a session."""
+    """A sentence that a person says in a session."""
 
     session: int
+    """The session, from 0."""
     speaker: str
+    """The name of the speaker."""
     sentence: str
+    """The sentence."""
 
     @property
     def text(self) -> str:
-        """As it stands in the document."""
+        """The line in the document."""
         return f"{self.speaker}: {self.sentence}"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question, before it is a record."""
+    """A question before it becomes a record."""
 
     kind: str
+    """One of ``QUESTION_KINDS``."""
     question: str
+    """The text of the question."""
     answers: tuple[str, ...]
-    """None of a question without an answer."""
+    """The accepted answers; empty if there is no answer."""
     evidence: tuple[tuple[Line, str], ...]
-    """The lines that decide it, and what each contributes."""
+    """The lines that decide the answer, and what each contributes to it."""
     trap: str = ""
+    """The wrong answer that a question without an answer invites."""
 
 
 class Told:
-    """All lines of note and all questions of one conversation; depends on its dice alone."""
+    """All lines with facts and all questions of one conversation; they depend only on the dice."""
 
     def __init__(self, dice: Dice, split: str, options: ConversationOptions) -> None:
         self._dice = dice
@@ -103,14 +109,14 @@ class Told:
                 self.asked.append(Asked(TIME, event.when.format(name=name), answers, ((line, answers[0]),)))
 
     def _event(self, event: Event, name: str) -> tuple[str, date]:
-        """Let somebody tell of an event; its value and its day."""
+        """Let a person tell of an event; return its value and its day."""
         value, session = self._value(event.values), self._dice.below(len(self.days))
         when, day = self._when(self.days[session])
         self._say(session, name, event.said.format(when=when, a=with_article(value), value=value))
         return value, day
 
     def _when(self, today: date) -> tuple[str, date]:
-        """A day that lies a few days back, as somebody would call it, and its date."""
+        """A day of the last week as a speaker names it, and its date."""
         back = self._dice.below(7)
         day = today - timedelta(back)
         if back < len(_AGO) and (back < 2 or self._dice.chance(0.5)):
@@ -128,7 +134,7 @@ class Told:
                 self._plan(plan, name, 0)
 
     def _plan(self, plan: Plan, name: str, changes: int) -> None:
-        """Let somebody tell of a plan and its changes, and ask what it has come to if there are any."""
+        """Let a person tell of a plan and its changes; if it changes, ask for its latest value."""
         dice = self._dice
         title = self._names.title(plan.about) if plan.about else ""
         sessions = sorted(dice.shuffled(range(len(self.days)))[: changes + 1])
@@ -159,7 +165,7 @@ class Told:
                 self._say(third, name, more[0].format(friend=friend, a=with_article(value), value=value))
 
     def _different_sessions(self) -> tuple[int, int, int]:
-        """Three sessions, of which the first two differ."""
+        """Three random sessions; the first two differ."""
         number = len(self.days)
         first = self._dice.below(number)
         return first, (first + 1 + self._dice.below(number - 1)) % number, self._dice.below(number)
@@ -168,7 +174,7 @@ class Told:
         self.lines.append(Line(session, speaker, sentence))
 
     def _value(self, values: tuple[str, ...] | str) -> str:
-        """A value that nothing else in this conversation has, as long as there are any."""
+        """A value that is not used elsewhere in this conversation, as long as any is left."""
         if isinstance(values, str):
             return self._names.title(values)
         pool = self._pools.get(values)
@@ -178,7 +184,7 @@ class Told:
 
 
 def dates(day: date) -> tuple[str, ...]:
-    """A date as the answer has it, then other ways to write it.
+    """The spellings of a date: the answer, then its aliases.
 
     >>> dates(date(2031, 5, 12))
     ('12 May 2031', 'May 12 2031', '2031-05-12', '12 May', 'May 12')
@@ -188,7 +194,7 @@ def dates(day: date) -> tuple[str, ...]:
 
 
 def with_article(value: str) -> str:
-    """A value after its indefinite article.
+    """A value with its indefinite article.
 
     >>> with_article("oboe"), with_article("cello")
     ('an oboe', 'a cello')

@@ -1,4 +1,4 @@
-"""What people tell each other: events, plans, opinions and friends, each with the values that it may have."""
+"""The topics of conversations: events, plans, opinions and friends, with their sentences, questions and values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 TOWN, FILM, NOVEL = "town", "film", "novel"
-"""Pools of invented names, by their kind in ``worlds.synthetic.names``."""
+"""Kinds of invented names in ``worlds.synthetic.names``."""
 PETS: Final = _words(
     "parrot tortoise hedgehog canary greyhound poodle donkey pony goat rabbit hamster gecko ferret peacock goose "
     "beagle terrier kitten lizard squirrel llama piglet dachshund cockatoo"
@@ -67,27 +67,32 @@ PLACES: Final = _words(
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happens to a person once, on a day."""
+    """Something that happens to a person once, on one day."""
 
     said: str
-    """``{when}`` the day, ``{a}`` the value with its article, ``{value}`` without."""
+    """The sentence; ``{when}`` is the day, ``{a}`` the value with its article, ``{value}`` without."""
     what: str
-    """The question for the value."""
+    """The question about the value."""
     when: str
-    """The question for the day."""
+    """The question about the day."""
     values: tuple[str, ...] | str
+    """The possible values, or a kind of invented names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Something that a person means to do, or thinks; it may change."""
+    """A plan or an opinion of a person, which may change."""
 
     said: tuple[str, ...]
+    """Sentences for the first value."""
     changed: tuple[str, ...]
+    """Sentences for a later value."""
     asked: str
+    """The question about the latest value."""
     values: tuple[str, ...] | str
+    """The possible values, or a kind of invented names."""
     about: str = ""
-    """The kind of work that ``{title}`` names, if it is an opinion on one."""
+    """For an opinion on a work: the kind of the work that ``{title}`` names."""
 
 
 EVENTS: Final = (
@@ -223,7 +228,7 @@ FRIENDS: Final[tuple[tuple[str, str, tuple[str, ...] | str], ...]] = (
         INSTRUMENTS,
     ),
 )
-"""What is said of a friend, and the question, which does not name the friend."""
+"""Sentences about a friend, the questions, which do not name the friend, and the values."""
 
 REPLIES: Final = (
     *("How nice.", "I would not have thought that.", "Good for you!", "Tell me more when we meet.", "Really?"),

@@ -1,4 +1,4 @@
-"""A generated world in time, whose facts change along the stream, so that memory needs Update and Delete (SPEC D5)."""
+"""A generated world whose facts change along the stream, so that memory needs Update and Delete (SPEC D5)."""
 
 import lazy_loader
 
@@ -8,7 +8,7 @@ TASK = Task(
     "Drift",
     "atommem_gym.worlds.drift.items:from_config",
     options="atommem_gym.worlds.drift.options:DriftOptions",
-    # A budget that holds what is true, not what was said.
+    # A budget for what is true at the end, not for everything that was said.
     defaults={
         "source": "synthetic",
         "chunk_tokens": 500,

@@ -1,4 +1,4 @@
-"""What facts are about: six attributes of an institution, each with a pool of values that differ from item to item."""
+"""The six attributes of an institution that facts are about, each with a pool of values that differs by item."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.synthetic.names import Names
 
 POOL: Final = 40
-"""Values an attribute has in one item: many facts share it, so that no value stands out."""
+"""Values of an attribute in one item; many facts share the pool, so that no value stands out."""
 _STREETS: Final = (
     *("Alder Row", "Bakers Lane", "Canal Street", "Dyers Yard", "Elm Avenue", "Foundry Road", "Garden Walk"),
     *("Harbour Steps", "Ivy Lane", "Juniper Court", "Kiln Street", "Linden Square", "Mill Road", "North Quay"),
@@ -22,14 +22,15 @@ class Attribute:
     """One kind of fact."""
 
     name: str
-    """As in "the director of …"."""
+    """The name in a sentence, as in "the director of …"."""
     person: bool
+    """Whether values are names of people."""
     values: Callable[[Dice, Names], list[str]]
-    """``POOL`` different values."""
+    """Makes ``POOL`` different values."""
 
     @property
     def who(self) -> str:
-        """How a question begins."""
+        """The first word of a question."""
         return "Who" if self.person else "What"
 
 

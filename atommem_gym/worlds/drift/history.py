@@ -1,4 +1,4 @@
-"""The life of one fact: what is said of it, and what therefore holds when."""
+"""The history of one fact: what is said about it, and which value therefore holds when."""
 
 from __future__ import annotations
 
@@ -11,46 +11,53 @@ from atommem_gym.worlds.drift.attributes import Attribute
 
 STATED, CHANGED, CORRECTED, WITHDRAWN, HEARSAY = "stated", "changed", "corrected", "withdrawn", "hearsay"
 DAYS_A_NOTICE: Final = 3
-"""How time passes: a notice every so many days."""
+"""Average days between two notices."""
 
 
 @dataclass(slots=True, eq=False)
 class Said:
-    """One notice on a fact."""
+    """One notice about a fact."""
 
     kind: str
+    """One of the five kinds above."""
     day: int
     """Days since the world began."""
     value: str | None
-    """``None`` where the value is withdrawn."""
+    """The value; ``None`` if it is withdrawn."""
     corrects: int = -1
-    """The day of the notice that is corrected."""
+    """The day of the notice that this one corrects; -1 if it corrects none."""
 
 
 @dataclass(slots=True)
 class Period:
-    """A span of days in which one value holds, by all that is known in the end."""
+    """A span of days in which one value holds, according to all notices."""
 
     begin: int
+    """The first day."""
     value: str | None
+    """The value; ``None`` if it is not known."""
     decided_by: Said
+    """The notice that says so."""
 
 
 @dataclass(slots=True, eq=False)
 class Fact:
-    """An attribute of an entity, and all that is said of it in the order of time."""
+    """An attribute of an entity, and all notices about it in the order of time."""
 
     entity: str
+    """The name of the entity."""
     attribute: Attribute
+    """The attribute."""
     asked: str
-    """How it is asked for, if it is."""
+    """The kind of question for this fact, if it is asked about."""
     changes: int
-    """How often it is superseded."""
+    """How often its value is superseded."""
     said: list[Said] = field(default_factory=list)
+    """The notices."""
 
     @property
     def periods(self) -> list[Period]:
-        """What holds from when on: hearsay counts for nothing, a correction replaces what it corrects."""
+        """The periods of its values: hearsay is ignored, a correction replaces what it corrects."""
         periods: list[Period] = []
         for one in self.said:
             if one.kind == CORRECTED:
@@ -70,7 +77,17 @@ def tell(
     correction: bool,
     hearsay: bool,
 ) -> None:
-    """Fill in what is said of a fact on different days of ``life``, ``[begin, end)``; no value comes twice."""
+    """Fill in the notices about a fact, on different days and with different values.
+
+    Args:
+        fact: The fact, without notices.
+        dice: The source of randomness.
+        pool: The values of its attribute.
+        life: The days ``[begin, end)`` on which notices may appear.
+        distance: Approximate notices of the stream between two on the fact; ``None`` spreads them over ``life``.
+        correction: Whether one notice is corrected.
+        hearsay: Whether one notice is hearsay.
+    """
     kinds = [STATED, *[CHANGED] * fact.changes]
     if correction:
         kinds.insert(dice.between(1, len(kinds)), CORRECTED)
@@ -88,13 +105,17 @@ def tell(
 
 
 def days(dice: Dice, count: int, life: tuple[int, int], distance: int | None) -> list[int]:
-    """``count`` different days of a life in ascending order, about ``distance`` notices apart if that is given."""
+    """``count`` different days of ``life`` in ascending order, about ``distance`` notices apart unless ``None``.
+
+    Raises:
+        ValueError: ``life`` has fewer days.
+    """
     begin, end = life
     room = end - begin - count
     if room < 0:
         raise ValueError(f"{count} notices do not fit {end - begin} days")
     if distance is None:
-        # Different days are sorted days that are no longer different, each moved on by its rank.
+        # Sorted days that may be equal become different when each is moved on by its rank.
         free = sorted(dice.below(room + 1) for _ in range(count))
     else:
         gaps = [dice.between((distance + 1) // 2, distance + distance // 2) for _ in range(count - 1)]

@@ -1,4 +1,4 @@
-"""Items of the drift family: the one class that the environments use."""
+"""The items of ``AtomMem-Drift-v0``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from atommem_gym.worlds.drift.world import DriftPlan, DriftWorld, Notice, larges
 from atommem_gym.worlds.synthetic.names import SPLITS
 
 ITEMS_VERSION: Final = 0
-"""Part of every seed; a change of what items contain raises it, together with the environment's version."""
+"""Part of every seed; raised, together with the environment's version, when the content of items changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Content:
-    """An item before the order of its days and its small talk are decided."""
+    """An item before its small talk and the order of notices of one day are decided."""
 
     index: int
     world: DriftWorld
@@ -32,10 +32,10 @@ class _Content:
 
 
 class DriftItems:
-    """Episodes over dated notices whose facts change (SPEC D5).
+    """Items over dated notices whose facts change (SPEC D5).
 
-    Facts, dates and questions depend on the split, the index, the options and ``num_docs`` alone; small talk, the order
-    of notices of one day and the order of the questions on ``shuffle_seed`` as well.
+    Facts, dates and questions depend only on the split, the index, the options and ``num_docs``. Small talk, the order
+    of notices of one day and the order of the questions also depend on ``shuffle_seed``.
 
     >>> item = DriftItems(num_docs=60).item(0)
     >>> len(item.documents), item.documents[0].title
@@ -51,10 +51,10 @@ class DriftItems:
         questions_per_episode: QuestionsPerEpisode = 1,
         num_items: int = 10_000,
     ) -> None:
-        """Check that the world fits ``num_docs`` notices; nothing is generated yet.
+        """Check the arguments; nothing is generated yet.
 
         Args:
-            options: The world's own; by default those of the environment.
+            options: The options of the world; by default those of the environment.
             split: ``"train"``, ``"validation"`` or ``"test"``; no two share a name.
             num_docs: Documents of an item.
             questions_per_episode: A number, ``(least, most)``, or ``"released"``.
@@ -97,7 +97,7 @@ class DriftItems:
         )
 
     def world(self, index: int) -> DriftWorld:
-        """What happens in an item: for audits, never for a policy.
+        """Everything that happens in an item; for audits, never for a policy.
 
         Raises:
             IndexError: ``index`` is outside ``[0, num_items)``.
@@ -130,7 +130,7 @@ class DriftItems:
         if not 0 <= index < self.num_items:
             raise IndexError(f"item {index} does not exist: valid are 0 to {self.num_items - 1}")
         latest = self._latest
-        # A group of rollouts asks for one item again and again, under one shuffle seed or several.
+        # A group of rollouts asks for the same item repeatedly, under one shuffle seed or several.
         if latest is None or latest.index != index:
             latest = self._latest = self._generate(index)
         return latest
@@ -139,7 +139,7 @@ class DriftItems:
         dice = Dice("drift", ITEMS_VERSION, self.name, index)
         world = DriftWorld(dice, self.split, self.options, self.plan, self.num_docs)
         facts = dice.shuffled(fact for entity in world.alive() for fact in entity.facts)
-        # Only where there are more questions than facts is a fact asked for in more than its own way.
+        # A fact gets a second kind of question only if there are more questions than facts.
         ways = zip(*(_ways(fact, dice) for fact in facts), strict=True)
         asked = [pair for of_all in ways for pair in zip(facts, of_all, strict=True)]
         rng = stable_rng("drift questions", ITEMS_VERSION, self.name, index)
@@ -149,7 +149,7 @@ class DriftItems:
 
 
 def from_config(config: EnvConfig) -> DriftItems:
-    """Items of ``AtomMem-Drift-v0``.
+    """The items of ``AtomMem-Drift-v0`` in a configuration.
 
     Raises:
         ConfigError: the settings do not fit each other.
@@ -168,14 +168,14 @@ _WAYS: Final = ("latest", "as_of", "count")
 
 
 def _ways(fact: Fact, dice: Dice) -> tuple[str, ...]:
-    """The ways to ask for a fact, its own first; ``known`` is the question for the latest value of one withdrawn."""
+    """The kinds of questions about a fact, its own first; ``known`` asks for the latest value of a withdrawn one."""
     own = "latest" if fact.asked == "known" else fact.asked
     others = dice.shuffled(way for way in _WAYS if way != own)
     return (fact.asked, *("known" if way == "latest" and fact.periods[-1].value is None else way for way in others))
 
 
 def _record(world: DriftWorld, fact: Fact, way: str, dice: Dice, identity: str) -> Record:
-    """The question for a fact, with all notices on its entity."""
+    """The question about a fact, with all notices about its entity."""
     attribute, name, periods = fact.attribute, fact.entity, fact.periods
     answers: tuple[str, ...]
     if way == "count":
@@ -203,7 +203,7 @@ def _record(world: DriftWorld, fact: Fact, way: str, dice: Dice, identity: str) 
 
 
 def _moment(periods: list[Period], end: int, dice: Dice) -> tuple[Period, int]:
-    """A period in which the value is known, and a day of it."""
+    """A random period in which the value is known, and a day of it."""
     number = dice.below(sum(period.value is not None for period in periods))
     following = [period.begin for period in periods[1:]] + [end]
     return periods[number], dice.between(periods[number].begin, following[number] - 1)
@@ -217,7 +217,7 @@ def _answers(value: str | None) -> tuple[str, ...]:
 
 
 def _evidence(notice: Notice, answer: str) -> Evidence:
-    """The whole notice: without its paper and its date it would decide nothing."""
+    """The whole notice, since a sentence without its paper and its date decides nothing."""
     document: Document = notice.document
     value = notice.said.value if notice.said is not None else None
     return Evidence(document.title, document.text, value or answer)

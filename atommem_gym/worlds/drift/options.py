@@ -1,4 +1,4 @@
-"""The knobs of the drift family, and what a difficulty makes of them."""
+"""The options of the drift family, and how ``difficulty=`` sets them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from atommem_gym.worlds.drift.attributes import ATTRIBUTES
 from atommem_gym.worlds.drift.phrases import PAPERS
 
 QUESTION_KINDS: Final = ("latest", "as_of", "count", "known")
-"""The latest value; the value on a date; how often it changed; a value that is no longer known."""
+"""Kinds of questions: the latest value, the value on a date, the number of changes, a value no longer known."""
 _SHARES: Final = {"latest": 0.45, "as_of": 0.2, "count": 0.2, "known": 0.15}
 
 
@@ -26,23 +26,23 @@ class DriftOptions:
     """
 
     entities: int | None = None
-    """Entities at one time; ``None``: as many as the notices allow, at most 10."""
+    """Entities at the same time; ``None``: as many as the notices allow, at most 10."""
     attributes: int = 2
-    """Facts an entity has at one time, 1 to 6."""
+    """Facts per entity, 1 to 6."""
     changes_per_fact: int = 4
-    """How often a fact is superseded at most, from 1 on (from 0 where that is counted, or the value is withdrawn)."""
+    """Most changes of a fact, 1 to 12; facts asked for by ``count`` or ``known`` may have none, others have one."""
     distance: int | None = None
-    """Notices between one on a fact and the next on it, about; ``None``: spread over the entity's whole life."""
+    """Approximate notices between two about the same fact; ``None``: spread over the entity's whole life."""
     distractors: float = 0.2
-    """Share of notices, at least, that say nothing that is ever asked."""
+    """Least share of notices about which nothing is asked; used where ``entities`` is ``None``."""
     sources: int = 2
-    """Papers that report: one is trusted, what the others say counts for nothing."""
+    """Newspapers, 1 to 5: one is trusted, the others report only hearsay."""
     hearsay: float = 0.3
-    """Share of facts that a less trusted paper contradicts once."""
+    """Share of facts that an untrusted newspaper contradicts once."""
     corrections: float = 0.25
-    """Share of facts of which one notice is corrected, with effect from its date."""
+    """Share of facts of which one notice is corrected, with effect from the date of that notice."""
     turnover: float = 0.5
-    """Entities that close and are followed by a new one, as a share of the entities at one time."""
+    """Entities that close and are replaced by new ones, as a share of the entities at the same time."""
     question_kinds: Mapping[str, float] = field(default_factory=lambda: dict(_SHARES))
     """Shares of ``latest``, ``as_of``, ``count`` and ``known``; they are divided by their sum."""
 
@@ -57,9 +57,9 @@ class DriftOptions:
 
 
 def at_difficulty(difficulty: float, config: EnvConfig) -> dict[str, Any]:
-    """What ``difficulty=`` sets: a longer stream, more changes that lie further apart, more noise and hearsay.
+    """What ``difficulty=`` sets: a longer stream, more changes further apart, more noise, hearsay and turnover.
 
-    Difficulty 1 is what there is by default.
+    Difficulty 1 gives the defaults.
     """
     top = DriftOptions()
     least = min(config.num_docs, 40 + 12 * check_questions(config.questions_per_episode)[1])

@@ -1,4 +1,4 @@
-"""The words of notices and questions."""
+"""The sentences of notices and the questions."""
 
 from __future__ import annotations
 
@@ -59,18 +59,18 @@ def day_text(day: date) -> str:
 
 
 def stated(attribute: Attribute, name: str, value: str, variant: int) -> str:
-    """A fact is said for the first time."""
+    """The sentence that states a fact for the first time."""
     return _STATED[variant % len(_STATED)].format(fact=f"{attribute.name} of {name}", value=value)
 
 
 def changed(attribute: Attribute, name: str, value: str, day: date, variant: int) -> str:
-    """A fact is superseded; hearsay uses the same words."""
+    """The sentence that supersedes a fact; hearsay uses the same words."""
     fact = f"{attribute.name} of {name}"
     return _CHANGED[variant % len(_CHANGED)].format(fact=fact, value=value, day=day_text(day))
 
 
 def corrected(attribute: Attribute, name: str, value: str, wrong: date) -> str:
-    """What was said on a day is replaced, from that day on."""
+    """The sentence that corrects the notice of the day ``wrong``, from that day on."""
     return (
         f"Correction to our notice of {day_text(wrong)}: the {attribute.name} of {name} was given wrongly; "
         f"from that day on it was {value}."
@@ -78,17 +78,17 @@ def corrected(attribute: Attribute, name: str, value: str, wrong: date) -> str:
 
 
 def withdrawn(attribute: Attribute, name: str, day: date) -> str:
-    """A value is no longer known."""
+    """The sentence that withdraws a value."""
     return f"As of {day_text(day)}, the {attribute.name} of {name} is no longer known: what we said of it is withdrawn."
 
 
 def closed(name: str) -> str:
-    """An entity is gone."""
+    """The sentence that closes an entity."""
     return f"{name} has closed for good."
 
 
 def small_talk(name: str, variant: int, number: int) -> str:
-    """Something that nobody will ask."""
+    """A sentence about which nothing is asked."""
     return _SMALL_TALK[variant % len(_SMALL_TALK)].format(name=name, number=number)
 
 
@@ -102,7 +102,7 @@ def notice(paper: str, day: date, sentence: str) -> str:
 
 
 def rules(trusted: str, others: Sequence[str]) -> str:
-    """The first document: who is to be trusted, and what the words mean."""
+    """The text of the first document: which paper is trusted, and how to read the notices."""
     text = (
         f"Notices are dated and come in the order of time. {trusted} can be trusted: what it says holds until it says "
         "otherwise. A correction holds from the date of the notice that it corrects. What is withdrawn is not known "
@@ -114,17 +114,17 @@ def rules(trusted: str, others: Sequence[str]) -> str:
 
 
 def ask_latest(attribute: Attribute, name: str) -> str:
-    """The latest value, which may be unknown."""
+    """The question about the latest value, which may be unknown."""
     return f'{attribute.who} is the {attribute.name} of {name} at present? If that is no longer known, say "{UNKNOWN}".'
 
 
 def ask_as_of(attribute: Attribute, name: str, day: date) -> str:
-    """The value on a day, all corrections considered."""
+    """The question about the value on a day, with all corrections."""
     return f"{attribute.who} was the {attribute.name} of {name} on {day_text(day)}, by all that is known today?"
 
 
 def ask_count(attribute: Attribute, name: str) -> str:
-    """How often a fact was superseded."""
+    """The question about the number of changes."""
     return (
         f"How many times did the {attribute.name} of {name} change? "
         "Neither its first announcement nor a correction is a change."
@@ -132,7 +132,7 @@ def ask_count(attribute: Attribute, name: str) -> str:
 
 
 def count_answers(count: int) -> tuple[str, ...]:
-    """A number in digits, then in words.
+    """The accepted spellings of a number of changes: digits first, then words.
 
     >>> count_answers(2)
     ('2', 'two', 'twice', '2 times', 'two times')

@@ -1,4 +1,4 @@
-"""Who lives when, and everything that the papers print about them: the notices of one item."""
+"""The entities of one item, their facts, and all notices about them."""
 
 from __future__ import annotations
 
@@ -27,19 +27,22 @@ from atommem_gym.worlds.drift.options import DriftOptions
 from atommem_gym.worlds.synthetic.names import Names
 
 MOST_ENTITIES: Final = 10
-"""Entities at one time, where their number is left open."""
+"""Most entities at the same time if ``entities=None``."""
 _KINDS: Final = ("museum", "institute", "company")
 _COUNTED: Final = ("count", "known")
-"""Asked in ways in which a fact that never changes is a fair question."""
+"""Kinds of questions that may be asked about a fact that never changes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Notice:
-    """One document, before the order of a day is decided."""
+    """One document of the stream, before the order of notices of one day is decided."""
 
     day: int
+    """Days since the world began."""
     document: Document
+    """Title and text."""
     said: Said | None = None
+    """What it says about a fact; ``None`` for small talk and closings."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,30 +50,39 @@ class Entity:
     """An institution from its opening to its closing."""
 
     name: str
+    """Its name, the title of its notices."""
     begin: int
+    """The day of its opening."""
     end: int
     """The day of its closing, or the end of the stream."""
     closes: bool
+    """Whether it closes before the end of the stream."""
     facts: list[Fact] = field(default_factory=list)
+    """Its facts."""
 
 
 @dataclass(frozen=True, slots=True)
 class DriftPlan:
-    """How many of everything; computed from the options, so that the number of notices is known beforehand."""
+    """How many entities, facts and notices of each kind an item has; computed from the options alone."""
 
     entities: int
+    """Entities at the same time."""
     closings: int
+    """Entities that close."""
     facts: int
+    """Facts of all entities."""
     kinds: dict[str, int]
-    """Facts by the way they are asked for."""
+    """Number of facts by kind of question."""
     corrections: int
+    """Corrections."""
     hearsay: int
+    """Notices of hearsay."""
     most_notices: int
-    """Notices, small talk left out, that these can make at most; the first document counts as one."""
+    """Most notices without small talk; the first document counts as one."""
 
 
 def plan(options: DriftOptions, entities: int) -> DriftPlan:
-    """The world with so many entities at one time."""
+    """The plan with ``entities`` entities at the same time."""
     closings = round(options.turnover * entities)
     facts = (entities + closings) * options.attributes
     kinds = _apportioned(options.question_kinds, facts)
@@ -82,14 +94,14 @@ def plan(options: DriftOptions, entities: int) -> DriftPlan:
 
 
 def largest_plan(options: DriftOptions, num_docs: int) -> DriftPlan | None:
-    """The plan with the most entities whose notices leave room for the distractors; ``None`` if not even one does."""
+    """The plan with the most entities whose notices leave room for distractors; ``None`` if even one does not fit."""
     room = int(num_docs * (1 - options.distractors))
     plans = (plan(options, entities) for entities in range(MOST_ENTITIES, 0, -1))
     return next((one for one in plans if one.most_notices <= room), None)
 
 
 class DriftWorld:
-    """All that happens in one item; depends on its dice alone."""
+    """Everything that happens in one item; it depends only on the dice."""
 
     def __init__(self, dice: Dice, split: str, options: DriftOptions, plan: DriftPlan, num_docs: int) -> None:
         self._dice = dice
@@ -99,7 +111,7 @@ class DriftWorld:
         self.days: Final = max(DAYS_A_NOTICE * num_docs, 4 * most_lives * (options.changes_per_fact + 4))
         self._first_day = date(2021, 1, 1) + timedelta(dice.below(9000))
         self.papers = dice.shuffled(phrases.PAPERS)[: options.sources]
-        """The trusted one first."""
+        """The newspapers, the trusted one first."""
         names = Names(dice, split)
         attributes = ATTRIBUTES[: options.attributes]
         self._pools: dict[Attribute, Sequence[str]] = {one: one.values(dice, names) for one in attributes}
@@ -117,18 +129,18 @@ class DriftWorld:
         return Document(phrases.RULES_TITLE, phrases.rules(self.papers[0], self.papers[1:]))
 
     def alive(self) -> list[Entity]:
-        """The entities that are open in the end."""
+        """The entities that are open at the end."""
         return [entity for entity in self.entities if not entity.closes]
 
     def small_talk(self, dice: Dice) -> Notice:
-        """A notice of no consequence about an entity that is open on that day."""
+        """A notice without a fact, about an entity that is open on that day."""
         day = dice.below(self.days)
         entity = dice.pick([one for one in self.entities if one.begin <= day < one.end])
         sentence = phrases.small_talk(entity.name, dice.below(100), dice.between(2, 99))
         return self._print(entity.name, dice.pick(self.papers), day, sentence)
 
     def _lives(self, names: Names) -> list[Entity]:
-        """One entity after the other in each of the plan's places."""
+        """The entities: in each place of the plan one after the other."""
         dice, places = self._dice, self._plan.entities
         closings = [self._plan.closings // places] * places
         for place in dice.shuffled(range(places))[: self._plan.closings % places]:
@@ -145,7 +157,7 @@ class DriftWorld:
         return entities
 
     def _live(self, attributes: Sequence[Attribute]) -> None:
-        """Give every entity its facts, and every fact its history."""
+        """Give each entity its facts, and each fact its history."""
         dice, plan = self._dice, self._plan
         asked = dice.shuffled(kind for kind, number in plan.kinds.items() for _ in range(number))
         rooms = {kind: iter(_changes(dice, kind, number, self._options)) for kind, number in plan.kinds.items()}
@@ -185,7 +197,7 @@ class DriftWorld:
 
 
 def _apportioned(shares: Mapping[str, float], total: int) -> dict[str, int]:
-    """Whole numbers that add up to ``total``, as near to the shares as can be (largest remainders first)."""
+    """Integers that add up to ``total`` and approximate the shares (largest remainders)."""
     exact = {name: share * total for name, share in shares.items()}
     counts = {name: int(value) for name, value in exact.items()}
     by_remainder = sorted(exact, key=lambda name: counts[name] - exact[name])
@@ -204,7 +216,7 @@ def _most_changes(kind: str, number: int, most: int) -> int:
 
 
 def _changes(dice: Dice, kind: str, number: int, options: DriftOptions) -> list[int]:
-    """How often each of ``number`` facts is superseded: every count as often as the others, as far as that goes."""
+    """How often each of ``number`` facts is superseded; all counts are about equally frequent."""
     least = _least_changes(kind)
     span = options.changes_per_fact - least + 1
     return dice.shuffled(least + int((i + dice.random()) * span / number) for i in range(number))

@@ -1,4 +1,4 @@
-"""Codes that are told, changed, and asked to be erased, so that memory needs Delete (SPEC D9)."""
+"""A generated world of codes that are told, changed and erased on request, so that memory needs Delete (SPEC D9)."""
 
 import lazy_loader
 
@@ -8,7 +8,7 @@ TASK = Task(
     "Forget",
     "atommem_gym.worlds.forget.items:from_config",
     options="atommem_gym.worlds.forget.options:ForgetOptions",
-    # A budget that holds what is true and may be kept; where notes were free, nothing would have to be deleted.
+    # A budget for the codes that are valid and may be kept; with unlimited notes nothing would have to be deleted.
     defaults={
         "source": "synthetic",
         "chunk_tokens": 500,

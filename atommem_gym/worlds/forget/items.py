@@ -1,4 +1,4 @@
-"""Items of the forget family: the one class that the environments use."""
+"""The items of ``AtomMem-Forget-v0``."""
 
 from __future__ import annotations
 
@@ -17,26 +17,29 @@ from atommem_gym.worlds.forget.options import ForgetOptions
 from atommem_gym.worlds.synthetic.names import FEMALE, MALE, Names
 
 ITEMS_VERSION: Final = 0
-"""Part of every seed; a change of what contexts contain raises it, together with the environment's version."""
+"""Part of every seed; raised, together with the environment's version, when the content of contexts changes."""
 ASSISTANT: Final = "Assistant"
 _KINDS: Final = ("museum", "institute", "company")
 
 
 @dataclass(slots=True, eq=False)
 class Code:
-    """A code of a place, and what becomes of it."""
+    """A code of a place, and whether it is changed or erased."""
 
     place: str
+    """The name of the place."""
     fact: str
+    """What the code is called in every sentence and question."""
     values: list[str]
-    """The first, and the one that takes its place, if any."""
+    """The first value and, if it is changed, the second."""
     erased: bool
+    """Whether a document asks to erase it."""
     lines: list[tuple[int, str]] = field(default_factory=list)
-    """The session, from 0, and the sentence of every value, in the order of time."""
+    """The session, from 0, and the line of each value, in the order of time."""
 
 
 class ForgetItems(GeneratedContexts):
-    """Episodes over sessions in which codes are told, changed and asked to be erased (SPEC D9, E14).
+    """Items over sessions in which codes are told, changed and erased on request (SPEC D9, E14).
 
     >>> item = ForgetItems(split="test").item(0)
     >>> len(item.documents), item.documents[0].title, len(item.erased) >= 7
@@ -50,10 +53,10 @@ class ForgetItems(GeneratedContexts):
         split: str = "train",
         questions_per_episode: QuestionsPerEpisode = 1,
     ) -> None:
-        """Nothing is generated yet.
+        """Check the arguments; nothing is generated yet.
 
         Args:
-            options: The world's own; by default those of the environment.
+            options: The options of the world; by default those of the environment.
             split: ``"train"``, ``"validation"`` or ``"test"``; no two share a name.
             questions_per_episode: A number, ``(least, most)``, or ``"released"``.
 
@@ -84,7 +87,7 @@ class ForgetItems(GeneratedContexts):
 
 
 def from_config(config: EnvConfig) -> ForgetItems:
-    """Items of ``AtomMem-Forget-v0``.
+    """The items of ``AtomMem-Forget-v0`` in a configuration.
 
     Raises:
         ConfigError: the settings do not fit each other.
@@ -95,7 +98,7 @@ def from_config(config: EnvConfig) -> ForgetItems:
 
 
 def _codes(dice: Dice, places: list[str], options: ForgetOptions) -> list[Code]:
-    """All codes in a random order, in which a code's fate says nothing of its place or its name."""
+    """All codes in a random order; whether one is changed or erased does not depend on its place or name."""
     facts = [(lock, place) for place in places for lock in dice.shuffled(phrases.LOCKS)[: options.codes]]
     fates = range(len(facts))
     erased = set(dice.shuffled(fates)[: options.requests])
@@ -113,18 +116,18 @@ def _codes(dice: Dice, places: list[str], options: ForgetOptions) -> list[Code]:
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """One line on a code, before it has a session."""
+    """A line about a code, before it has a session."""
 
     code: Code
     value: str | None
-    """``None`` for a request."""
+    """The value; ``None`` for a request to erase."""
     sentence: str
 
 
 def _said(dice: Dice, codes: list[Code], options: ForgetOptions) -> list[_Said | None]:
-    """What each session after the first is about, in the order of time; ``None``: nothing of note."""
+    """The line about a code in each session after the first, in the order of time; ``None`` if there is none."""
     room = options.sessions - 1
-    # Every code is told as early as if it were changed and erased, so that when it is told says nothing of its fate.
+    # Each code is told as early as if it were changed and erased, so its time does not reveal whether it is.
     gap = options.distance / room
     timed: list[tuple[float, _Said | None]] = []
     for code in codes:
@@ -141,7 +144,7 @@ def _said(dice: Dice, codes: list[Code], options: ForgetOptions) -> list[_Said |
 
 
 def _moments(dice: Dice, gap: float) -> tuple[float, float, float]:
-    """When a code is told, changed and asked to be erased, in [0, 1), at least ``gap`` apart."""
+    """The times in [0, 1) at which a code is told, changed and erased, at least ``gap`` apart."""
     first, second, third = sorted(dice.random() * (1 - 2 * gap) for _ in range(3))
     return first, second + gap, third + 2 * gap
 

@@ -1,4 +1,4 @@
-"""The knobs of the forget family, and what a difficulty makes of them."""
+"""The options of the forget family, and how ``difficulty=`` sets them."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ class ForgetOptions:
     """
 
     sessions: int = 60
-    """Documents of a context; the first holds the rules."""
+    """Sessions of a context, each a document; the first holds the rules."""
     places: int = 8
-    """Houses with codes."""
+    """Places with codes."""
     codes: int = 3
-    """Codes of each house, 1 to 8."""
+    """Codes of each place, 1 to 8."""
     erased: float = 0.3
-    """Share of the codes that are asked to be erased; at least one is."""
+    """Share of the codes that documents ask to erase; at least one."""
     changed: float = 0.25
-    """Share of the codes that are replaced once by another one; the earlier one then holds no more."""
+    """Share of the codes that are replaced once; the earlier value is then wrong."""
     distance: int = 8
-    """Sessions, about, that lie at least between one on a code and the next on it."""
+    """Approximate least number of sessions between two about the same code."""
     chatter: int = 2
-    """Lines of a session, at most, that say nothing of note."""
+    """Most lines per session without a code."""
     questions: int = 12
-    """Questions about a context; an episode asks ``questions_per_episode`` of them."""
+    """Questions per context; an episode asks ``questions_per_episode`` of them."""
     unanswerable: float = 0.25
-    """Share of the questions that ask for an erased code."""
+    """Share of the questions about erased codes."""
 
     def __post_init__(self) -> None:
         check_integers(
@@ -53,22 +53,22 @@ class ForgetOptions:
 
     @property
     def facts(self) -> int:
-        """Codes of all houses."""
+        """Number of codes of all places."""
         return self.places * self.codes
 
     @property
     def requests(self) -> int:
-        """Codes that are asked to be erased."""
+        """Number of codes that documents ask to erase."""
         return max(1, round(self.erased * self.facts))
 
     @property
     def changes(self) -> int:
-        """Codes that are replaced."""
+        """Number of codes that are replaced."""
         return round(self.changed * self.facts)
 
     @property
     def abstentions(self) -> int:
-        """Questions about erased codes."""
+        """Number of questions about erased codes."""
         return round(self.unanswerable * self.questions)
 
     def _check_fits(self) -> None:
@@ -95,9 +95,9 @@ class ForgetOptions:
 
 
 def at_difficulty(difficulty: float, config: EnvConfig) -> dict[str, Any]:
-    """What ``difficulty=`` sets: more sessions, changes and chatter, and requests that come later.
+    """What ``difficulty=`` sets: more sessions, changes and chatter, and later requests.
 
-    Difficulty 1 is what there is by default.
+    Difficulty 1 gives the defaults.
     """
     top = config.options
     changed = top.changed * difficulty

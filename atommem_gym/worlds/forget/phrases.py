@@ -1,4 +1,4 @@
-"""The words of the sessions and questions of the forget family."""
+"""The sentences and questions of the forget family."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOCKS: Final = (
     *("garage code", "locker code", "server code", "cellar code"),
 )
 LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ23456789"
-"""No vowels, so that no code is a word or an article; no digits that look like letters."""
+"""Characters of codes: no vowels, so that no code is a word or an article; no digits that look like letters."""
 _PAIRS: Final = tuple(a + b for a in LETTERS for b in LETTERS)
 _TOLD: Final = (
     "The {fact} is {code}.",
@@ -54,7 +54,7 @@ RULES: Final = (
 
 
 def fact(lock: str, place: str) -> str:
-    """What a code is called, in every sentence and question.
+    """The name of a code in every sentence and question.
 
     >>> fact("gate code", "Harrow Depot")
     'gate code of Harrow Depot'
@@ -63,13 +63,13 @@ def fact(lock: str, place: str) -> str:
 
 
 def code(dice: Dice) -> str:
-    """A new code, such as ``7QK2-M4XP``."""
+    """A random code, for example ``7QK2-M4XP``."""
     a, b, c, d = (dice.pick(_PAIRS) for _ in range(4))
     return f"{a}{b}-{c}{d}"
 
 
 def spellings(code: str) -> tuple[str, ...]:
-    """Other ways to write a code that are right, too; exact match knows case and punctuation by itself.
+    """Other accepted spellings of a code; exact match ignores case and punctuation by itself.
 
     >>> spellings("7QK2-M4XP")
     ('7QK2 M4XP',)
@@ -78,37 +78,37 @@ def spellings(code: str) -> tuple[str, ...]:
 
 
 def told(dice: Dice, fact: str, code: str) -> str:
-    """A code is given for the first time."""
+    """The sentence that tells a code for the first time."""
     return dice.pick(_TOLD).format(fact=fact, code=code)
 
 
 def changed(dice: Dice, fact: str, code: str) -> str:
-    """A code takes the place of another one."""
+    """The sentence that replaces a code."""
     return dice.pick(_CHANGED).format(fact=fact, code=code)
 
 
 def asked_to_erase(dice: Dice, fact: str) -> str:
-    """A request, which names the fact and never the code."""
+    """A request to erase a code; it names the fact and never the value."""
     return dice.pick(_ASKED).format(fact=fact)
 
 
 def reply(dice: Dice) -> str:
-    """What the assistant says to a code or a request."""
+    """The assistant's reply to a code or a request."""
     return dice.pick(_REPLIES)
 
 
 def chatter(dice: Dice, place: str) -> str:
-    """Something that nobody will ask."""
+    """A sentence about which nothing is asked."""
     return dice.pick(_CHATTER).format(place=place, number=dice.between(2, 60), ordinal=dice.pick(_ORDINALS))
 
 
 def question(fact: str) -> str:
-    """The question for a code, whether it was erased or not."""
+    """The question about a code; the same whether it was erased or not."""
     return f'What is the {fact} at present? If it must not be known any more, say "unknown".'
 
 
 def moment(day: date, minutes: int) -> str:
-    """A date and time of day, as ISO 8601 has it.
+    """A date and time of day in ISO 8601.
 
     >>> moment(date(2031, 5, 12), 9 * 60 + 5)
     '2031-05-12T09:05'

@@ -1,4 +1,4 @@
-"""Needles in haystacks of up to a million tokens and more, after RULER (SPEC D4)."""
+"""Needles in haystacks of up to millions of tokens, after RULER (arXiv 2404.06654; SPEC D4)."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""What needles are hidden in: documents without end, made block by block, so that a stream never stands in memory."""
+"""Haystacks: endless sequences of documents, made block by block, so that a stream is never in memory as a whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from atommem_gym.worlds.dice import Dice
 from atommem_gym.worlds.synthetic import SyntheticItems
 
 BLOCK: Final = 50
-"""Documents that are made at once."""
+"""Documents per block."""
 _SENTENCE_END: Final = re.compile(r"(?<=[.!?])\s+")
 _WORDS_A_DOCUMENT: Final = 90
 _NOISE: Final = (
@@ -30,15 +30,24 @@ _NOISE: Final = (
 
 
 class Haystack(Protocol):
-    """Documents without end, for every item others."""
+    """An endless sequence of documents, different for every item."""
 
     def block(self, item: int, shuffle_seed: int, number: int) -> Sequence[Document]:
-        """Block ``number`` of ``BLOCK`` documents; the same in every process."""
+        """The documents of a block; the same in every process.
+
+        Args:
+            item: The index of the item.
+            shuffle_seed: The layout of the item.
+            number: The block, from 0.
+
+        Returns:
+            ``BLOCK`` documents.
+        """
         ...
 
 
 class SyntheticHaystack:
-    """Documents of the generated world; every block is a small world of its own."""
+    """Documents of the synthetic world; each block is a separate small world."""
 
     def __init__(self, split: str) -> None:
         self._items = SyntheticItems(split=split, num_docs=BLOCK, num_items=2**62)
@@ -50,7 +59,7 @@ class SyntheticHaystack:
 
 
 class NoiseHaystack:
-    """Pages of sentences that say nothing, over and over."""
+    """Pages of meaningless sentences that repeat."""
 
     def block(self, item: int, shuffle_seed: int, number: int) -> Sequence[Document]:
         """See :class:`Haystack`."""
@@ -62,7 +71,7 @@ class NoiseHaystack:
 
 
 class TextHaystack:
-    """A text of the user's in documents of whole sentences, some 90 words each.
+    """The user's text, in documents of whole sentences of some 90 words each.
 
     Raises:
         ConfigError: the file cannot be read or has no words.
@@ -103,5 +112,5 @@ def _passages(text: str) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """The sentences of a text, as far as punctuation tells; joined by spaces they give a text of single spaces back."""
+    """Split a text into sentences at punctuation; joined by spaces they give a text with single spaces back."""
     return [sentence for sentence in _SENTENCE_END.split(text) if sentence]

@@ -1,4 +1,4 @@
-"""Items of the needle family: the one class that the environments use."""
+"""The items of ``AtomMem-Needle-v0``."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from atommem_gym.worlds.needle.options import MOST_NEEDLES, NeedleOptions
 from atommem_gym.worlds.synthetic.names import SPLITS
 
 ITEMS_VERSION: Final = 0
-"""Part of every seed; a change of what items contain raises it, together with the environment's version."""
+"""Part of every seed; raised, together with the environment's version, when the content of items changes."""
 
 KEPT_BLOCKS: Final = 8
-"""Blocks of a stream in memory: 400 documents."""
+"""Most blocks of a stream in memory: 400 documents."""
 
 Inserted: TypeAlias = dict[int, list[tuple[float, str]]]
-"""By number of the document: where in it, from 0 to 1, and which sentence."""
+"""Number of a document to the needles in it: the place in the document, from 0 to 1, and the sentence."""
 
 
 class NeedleDocuments(LazyDocuments):
-    """A stretch of a haystack with needles in it; documents are made in blocks when they are read.
+    """The first ``size`` documents of a haystack, with needles; documents are made in blocks when they are read.
 
-    The blocks made last are kept: a short stream is made once for its gold documents, its counts and its chunks, and a
-    long one never stands in memory.
+    The latest blocks are kept: a short stream is made once for its gold documents, its counts and its chunks, and a
+    long one is never in memory as a whole.
     """
 
     def __init__(self, haystack: Haystack, item: int, shuffle_seed: int, size: int, inserted: Inserted) -> None:
@@ -77,18 +77,17 @@ class NeedleDocuments(LazyDocuments):
         return _with_needles(document, self._inserted[place]) if place in self._inserted else document
 
     def counts(self, tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
-        """The tokens of every document as it stands in the stream, remembered for the tokenizer asked for last."""
+        """The number of tokens of each document in the stream, kept for the latest tokenizer."""
         if self._counts is None or self._counts[0] != tokenizer.name:
             self._counts = (tokenizer.name, super().counts(tokenizer))
         return self._counts[1]
 
 
 class NeedleItems:
-    """Episodes over a haystack with needles (SPEC D4); an item costs no more memory than some blocks of its
-    documents.
+    """Items over a haystack with needles (SPEC D4); an item keeps only some blocks of its documents in memory.
 
-    Keys, values and questions depend on the split, the index and the options alone; the haystack and random depths on
-    ``shuffle_seed`` as well.
+    Keys, values and questions depend only on the split, the index and the options; the haystack and random depths
+    also depend on ``shuffle_seed``.
 
     >>> from atommem_gym.tokenizers import load_tokenizer
     >>> options = NeedleOptions(haystack="noise", depth=0.5, length=2_000)
@@ -111,9 +110,9 @@ class NeedleItems:
 
         Args:
             tokenizer: Measures ``options.length``.
-            options: The world's own; by default those of the environment.
+            options: The options of the world; by default those of the environment.
             split: ``"train"``, ``"validation"`` or ``"test"``; no two share a name.
-            num_docs: Documents of an item, unless ``options.length`` says its size in tokens.
+            num_docs: Documents of an item, unless ``options.length`` gives its size in tokens.
             questions_per_episode: A number, ``(least, most)``, or ``"released"``.
             num_items: Items of the split.
 
@@ -151,7 +150,7 @@ class NeedleItems:
         if not 0 <= index < self.num_items:
             raise IndexError(f"item {index} does not exist: valid are 0 to {self.num_items - 1}")
         latest = self._latest
-        # A group of rollouts asks for one item again and again, and measuring a long haystack takes seconds.
+        # A group of rollouts asks for the same item repeatedly, and measuring a long haystack takes seconds.
         if latest is None or latest[:2] != (index, shuffle_seed):
             latest = self._latest = (index, shuffle_seed, self._item(index, shuffle_seed))
         return latest[2]
@@ -167,7 +166,7 @@ class NeedleItems:
         inserted: Inserted = {}
         needles = [needle for key in asked for needle in key.sentences]
         places = [depth * size + i if depth is not None else dice.random() * size for i in range(len(needles))]
-        # Neighbours of the last document are those before it.
+        # Needles that would come after the last document move before it.
         surplus = max(0.0, max(places) - size)
         for place, needle in zip(places, dice.shuffled(needles), strict=True):
             _insert(inserted, place - surplus if depth is not None else place, size, needle)
@@ -188,7 +187,7 @@ class NeedleItems:
         )
 
     def _size(self, index: int, shuffle_seed: int, length: int, keys: Sequence[Key]) -> int:
-        """How many documents have about ``length`` tokens, needles included; at least one."""
+        """The number of documents that have about ``length`` tokens, needles included; at least one."""
         count = self._tokenizer.counts
         left = length - sum(count([needle for key in keys for needle in key.sentences]))
         size, number = 0, 0
@@ -196,7 +195,7 @@ class NeedleItems:
             block = self._haystack.block(index, shuffle_seed, number)
             tokens = count([as_streamed(BLOCK * number + i + 1, document) for i, document in enumerate(block)])
             for one in tokens:
-                # The document that crosses the border belongs to the stream if most of it does.
+                # The last document belongs to the stream if at least half of it fits.
                 if left < one / 2:
                     return max(1, size)
                 left -= int(one)
@@ -206,7 +205,7 @@ class NeedleItems:
 
 
 def from_config(config: EnvConfig) -> NeedleItems:
-    """Items of ``AtomMem-Needle-v0``.
+    """The items of ``AtomMem-Needle-v0`` in a configuration.
 
     Raises:
         ConfigError: the settings do not fit each other.
@@ -234,7 +233,7 @@ def _insert(inserted: Inserted, place: float, size: int, needle: str) -> None:
 
 
 def _with_needles(document: Document, needles: Sequence[tuple[float, str]]) -> Document:
-    """The document with its needles between its sentences."""
+    """The document with needles between its sentences."""
     parts: list[str] = sentences(document.text)
     found = [(round(where * len(parts)), needle) for where, needle in needles]
     for boundary, needle in sorted(found, reverse=True):
@@ -245,7 +244,7 @@ def _with_needles(document: Document, needles: Sequence[tuple[float, str]]) -> D
 def _record(
     key: Key, documents: Sequence[Document], where: Mapping[str, int], numeric: bool, kind: str, identity: str
 ) -> Record:
-    """The question for a key, with the documents that hold its needles."""
+    """The question about a key, with the documents that hold its needles."""
     gold = sorted({where[needle] for needle in key.sentences})
     found = {place: documents[place] for place in gold}
     pieces = zip(key.sentences, key.values, strict=True)

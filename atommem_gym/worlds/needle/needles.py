@@ -1,4 +1,4 @@
-"""Keys, values, the sentences that join them, and the questions that ask for them."""
+"""Keys, their values, the sentences that state them (the needles), and the questions."""
 
 from __future__ import annotations
 
@@ -27,25 +27,31 @@ _VOWELS: Final = "aeiou"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Something that has one or several codes."""
+    """A thing with one or several access codes."""
 
     name: str
+    """The name of the thing."""
     values: tuple[str, ...]
+    """Its codes."""
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        """A needle for each value."""
+        """One needle per value."""
         if len(self.values) == 1:
             return (f"The access code of the {self.name} is {self.values[0]}.",)
         return tuple(f"One of the access codes of the {self.name} is {value}." for value in self.values)
 
     @property
     def answer(self) -> str:
-        """The value, or all of them in ascending order."""
+        """The value, or all values in ascending order, separated by commas."""
         return ", ".join(sorted(self.values))
 
     def question(self, numeric: bool) -> str:
-        """Asks for all values; the order of several is part of the question, so that exact match is well defined."""
+        """The question about all values; it states their order, so that exact match is well defined.
+
+        Args:
+            numeric: Whether the values are numbers, for the word for their order.
+        """
         if len(self.values) == 1:
             return f"What is the access code of the {self.name}?"
         order = "ascending" if numeric else "alphabetical"
@@ -56,7 +62,13 @@ class Key:
 
 
 def make_keys(dice: Dice, options: NeedleOptions, questions: int) -> tuple[list[Key], list[Key]]:
-    """The keys that are asked for, and those that are not; all names and all values differ."""
+    """The keys that are asked for, and the distractors; all names and all values differ.
+
+    Args:
+        dice: The source of randomness.
+        options: The options of the world.
+        questions: Number of questions, which ``kind="multi_query"`` replaces by ``needles``.
+    """
     values_each = options.count if options.kind == "multi_value" else 1
     asked = options.count if options.kind == "multi_query" else questions
     names = _names(dice, asked, options.others)
@@ -66,7 +78,7 @@ def make_keys(dice: Dice, options: NeedleOptions, questions: int) -> tuple[list[
 
 
 def _names(dice: Dice, asked: int, others: int) -> list[str]:
-    """Names for the keys asked for, then for the others: each of those shares a word with one that is asked for."""
+    """Names for the keys asked for, then for the others, which share a word with one asked for as far as possible."""
     names = dice.shuffled(_PAIRS)[:asked]
     taken, words = set(names), {word for name in names for word in name.split()}
     near = dice.shuffled(pair for pair in _PAIRS if not words.isdisjoint(_WORDS[pair]) and pair not in taken)[:others]
@@ -74,7 +86,7 @@ def _names(dice: Dice, asked: int, others: int) -> list[str]:
 
 
 def set_aside(pairs: Sequence[str], *taken: list[str]) -> list[str]:
-    """The pairs that are not taken."""
+    """The pairs that are in none of the lists."""
     gone = {name for names in taken for name in names}
     return [pair for pair in pairs if pair not in gone]
 

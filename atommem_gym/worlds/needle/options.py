@@ -1,4 +1,4 @@
-"""The knobs of the needle family, and what a difficulty makes of them."""
+"""The options of the needle family, and how ``difficulty=`` sets them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.errors import ConfigError, check_choice, check_integer
 
 NEEDLE_KINDS: Final = ("single", "multi_key", "multi_value", "multi_query")
-"""What ``kind=`` may be."""
+"""The values of ``kind=``."""
 HAYSTACKS: Final = ("synthetic", "noise", "text")
-"""What ``haystack=`` may be."""
+"""The values of ``haystack=``."""
 VALUE_TYPES: Final = ("numbers", "words", "uuids")
-"""What ``value_type=`` may be."""
+"""The values of ``value_type=``."""
 MOST_TOKENS: Final = 10_000_000
 MOST_NEEDLES: Final = 200
 _SEVERAL: Final = ("multi_value", "multi_query")
@@ -31,21 +31,21 @@ class NeedleOptions:
     """``"single"``: one key, one value. ``"multi_key"``: the same among needles of other keys. ``"multi_value"``: one
     key with ``needles`` values, all asked for at once. ``"multi_query"``: ``needles`` keys, a question for each."""
     haystack: str = "synthetic"
-    """``"synthetic"``: documents of the generated world. ``"noise"``: pages of sentences that say nothing. ``"text"``:
-    the text of the file ``text``."""
+    """``"synthetic"``: documents of the synthetic world. ``"noise"``: pages of meaningless sentences. ``"text"``: the
+    text of the file ``text``."""
     text: str | None = None
-    """Path of a UTF-8 text file; it begins somewhere else in every item, and begins anew where it ends."""
+    """Path of a UTF-8 text file; each item starts at another place of it, and continues at its beginning."""
     length: int | tuple[int, ...] | None = None
-    """Tokens of the stream, to the nearest document; ``None``: ``num_docs`` documents. A list makes a grid, see
+    """Tokens of the stream, rounded to whole documents; ``None``: ``num_docs`` documents. A list makes a grid, see
     ``depth``."""
     depth: float | str | tuple[float, ...] = "random"
-    """Where the needles asked for stand, from 0 (beginning) to 1 (end): several in neighbouring documents; with
-    ``"random"`` each anywhere. A list makes a grid: item ``i`` has depth ``i % depths`` and length
+    """Where the needles asked for are, from 0 (beginning) to 1 (end): several are in neighbouring documents; with
+    ``"random"`` each is anywhere. A list makes a grid: item ``i`` has depth ``i % depths`` and length
     ``i // depths % lengths``."""
     needles: int | None = None
-    """Values of a ``multi_value`` key or keys of a ``multi_query`` (4 if ``None``); 1 for the other kinds."""
+    """Values of the key (``multi_value``) or keys (``multi_query``), 4 if ``None``; 1 for the other kinds."""
     distractors: int | None = None
-    """Needles of other keys; ``None``: 3 with ``multi_key``, else none."""
+    """Needles of other keys; ``None``: 3 with ``multi_key``, otherwise 0."""
     value_type: str = "numbers"
     """``"numbers"`` of seven digits, ``"words"`` (an invented word) or ``"uuids"``."""
 
@@ -63,18 +63,18 @@ class NeedleOptions:
 
     @property
     def count(self) -> int:
-        """Needles of one key (``multi_value``) or keys of one episode (``multi_query``)."""
+        """``needles``, resolved: values of the key (``multi_value``) or keys of an episode (``multi_query``)."""
         assert self.needles is not None
         return self.needles
 
     @property
     def others(self) -> int:
-        """Needles of keys that nobody asks for."""
+        """``distractors``, resolved: needles of keys that are not asked for."""
         assert self.distractors is not None
         return self.distractors
 
     def place(self, index: int) -> tuple[int | None, float | None]:
-        """Length in tokens and depth of item ``index``; ``None`` for ``num_docs`` and for a random depth."""
+        """Length in tokens and depth of item ``index``; ``None`` stands for ``num_docs`` and for a random depth."""
         depths = self.depth if isinstance(self.depth, tuple) else (self.depth,)
         lengths = self.length if isinstance(self.length, tuple) else (self.length,)
         depth = depths[index % len(depths)]

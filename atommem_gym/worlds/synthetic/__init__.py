@@ -1,4 +1,4 @@
-"""The synthetic world: multi-hop questions over invented documents, generated from a seed without any file."""
+"""The synthetic world: multi-hop questions over invented documents, generated from a seed without files."""
 
 import lazy_loader
 

@@ -1,4 +1,4 @@
-"""Questions that follow one fact after the other: bridge, compositional, inference and MuSiQue's chains."""
+"""Questions that follow one fact after another: bridge, compositional, inference and MuSiQue's chains."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEPS: Final[dict[str, tuple[str, ...]]] = {
     "river": ("rises_in",),
     "region": ("capital",),
 }
-"""Relations that a chain may follow from a kind, the commoner ones more often."""
+"""Relations that a chain may follow from each kind; common ones are repeated."""
 
 _STARTS: Final = ("film", "film", "novel", "company", "museum", "person", "band", "institute")
 _LAST: Final[dict[str, tuple[str, ...]]] = {
@@ -35,7 +35,7 @@ _FAMILY: Final = ("spouse", "father", "mother")
 
 
 def chain(world: SyntheticWorld, hops: int, label: str) -> QuestionPlan:
-    """A question of ``hops`` hops, each stated by another document.
+    """Plan a question of ``hops`` hops, each stated by a different document.
 
     Raises:
         ValueError: ``hops`` is not 2, 3 or 4.
@@ -60,13 +60,13 @@ def chain(world: SyntheticWorld, hops: int, label: str) -> QuestionPlan:
 
 
 def inference(world: SyntheticWorld) -> QuestionPlan:
-    """A question for a relative by a word that no document uses ("maternal grandfather"), as in 2WikiMultiHopQA."""
+    """Plan a question with a word for a relative that no document uses ("maternal grandfather"; 2WikiMultiHopQA)."""
     one, two, question = world.dice.pick(INFERENCE)
     return _plan(world, world.make("person"), [one, two], "inference", question)
 
 
 def _plan(world: SyntheticWorld, first: Entity, path: list[str], label: str, question: str | None) -> QuestionPlan:
-    """Make the entities along ``path`` and ask for its end."""
+    """Make the entities along ``path`` and ask about its end."""
     dice = world.dice
     hops: list[tuple[Entity, str]] = []
     entity = first
@@ -88,9 +88,15 @@ def _plan(world: SyntheticWorld, first: Entity, path: list[str], label: str, que
 
 
 def step(world: SyntheticWorld, entity: Entity, relation: str, following: str | None) -> Value:
-    """Let ``entity`` state ``relation`` and return its value; ``following`` is the relation asked of that one next.
+    """Let ``entity`` state ``relation`` and return the value.
 
-    In mid-chain the value is something new; at the end, mostly something that other documents mention too.
+    Within a chain the value is a new entity; at its end mostly one that other documents mention, too.
+
+    Args:
+        world: The world of the item.
+        entity: The subject.
+        relation: The relation.
+        following: The relation that the chain follows next; ``None`` at its end.
     """
     if relation in entity.facts:
         return entity.facts[relation]
@@ -108,7 +114,7 @@ def step(world: SyntheticWorld, entity: Entity, relation: str, following: str | 
 
 
 def _subject(world: SyntheticWorld, kind: str, relation: str | None, year: int | None = None) -> Entity:
-    """A new entity of ``kind``, made by somebody new if ``relation`` asks for its maker."""
+    """A new entity of ``kind``, with a new maker if ``relation`` leads to its maker."""
     maker = CREATOR_OF.get(kind)
     if maker is None or maker != relation:
         return world.make(kind, year=year)
@@ -119,5 +125,5 @@ def _subject(world: SyntheticWorld, kind: str, relation: str | None, year: int |
 def _may_follow(relation: str, path: list[str]) -> bool:
     if relation in path or (relation in _FAMILY and any(r in _FAMILY for r in path)):
         return False
-    # A capital lies in its region: the chain would come back to where it was.
+    # A capital lies in its region, so the chain would return to where it was.
     return not (relation == "located_in" and "capital" in path)

@@ -1,4 +1,4 @@
-"""Questions that weigh two things against each other, with the answer among the options that they name."""
+"""Questions that compare two things; the question names the options for the answer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ YES_NO_SHARE: Final = 0.4
 
 
 def comparison(world: SyntheticWorld) -> QuestionPlan:
-    """A comparison of two things' own facts (two gold documents)."""
+    """A question that compares facts of two things (two gold documents)."""
     return _same(world) if world.dice.chance(YES_NO_SHARE) else _extreme(world)
 
 
 def bridge_comparison(world: SyntheticWorld) -> QuestionPlan:
-    """A comparison of what two things lead to: their makers' ages, birthplaces or schools (four gold documents)."""
+    """A question that compares the makers of two things: their ages, birthplaces or schools (four gold documents)."""
     dice = world.dice
     kind, made_by, which, makers = dice.pick(MAKER_COMPARE)
     role, largest = ROLES[made_by], None
@@ -74,14 +74,14 @@ def _plan(
     path: Path,
     largest: bool | None,
 ) -> QuestionPlan:
-    """Ask ``text`` about the things ``{a}`` and ``{b}``, once all facts are there.
+    """Plan the question ``text`` about two things, once all facts are decided.
 
     Args:
-        world: Where other documents may mention what was compared.
-        label: The type of the question.
+        world: The world, whose other documents may then mention the things.
+        label: The question type.
         text: The question, with ``{a}`` and ``{b}`` for the first pair.
-        pairs: The two things, then the two that the first relation of ``path`` leads them to, and so on.
-        path: Relations to follow; the last pair's values of the last one are compared.
+        pairs: The two things, then the two entities to which the first relation of ``path`` leads, and so on.
+        path: Relations to follow; the values of the last one at the last pair are compared.
         largest: Which of two numbers decides; ``None`` asks whether both values are the same.
     """
     a, b = pairs[0]
@@ -96,7 +96,7 @@ def _plan(
         query = Extreme(titles, path, largest)
         answer, options = titles[(first < second) == largest], titles
     for entity in (entity for pair in pairs for entity in pair):
-        # Were a compared novel mentioned, the older one would be filmed more often.
+        # Not novels: documents could mention them as the basis of films, the older one more often.
         if entity.kind != "novel":
             world.add(entity)
     hops = [(entity, relation) for pair, relation in zip(pairs, path, strict=True) for entity in pair]
@@ -104,7 +104,7 @@ def _plan(
 
 
 def _share(world: SyntheticWorld, pair: list[Entity], relation: str) -> None:
-    """Let two entities state ``relation`` with the same value or, as often, with two."""
+    """Let two entities state ``relation``, with the same value or with different ones, equally often."""
     same = world.dice.chance(0.5)
     kind = OBJECT_KIND[relation]
     value = world.mention(relation, kind)

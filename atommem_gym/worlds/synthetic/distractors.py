@@ -1,4 +1,4 @@
-"""Near misses: documents that resemble a question's gold and state the same relations about something else."""
+"""Distractors: documents that resemble a question's gold and state the same relations about other entities."""
 
 from __future__ import annotations
 
@@ -12,15 +12,21 @@ from atommem_gym.worlds.synthetic.plans import QuestionPlan
 from atommem_gym.worlds.synthetic.world import SyntheticWorld
 
 GOAL_DOCUMENT: Final = 0.5
-"""Share of questions whose answer has a document of its own among the distractors."""
+"""Share of questions whose answer is the subject of a distractor."""
 DECOYS: Final = 2
 """Objects that the twins of one gold fact share besides the gold object."""
 _PERSONAL: Final = frozenset({"spouse", "father", "mother", "members", "capital", "based_on"})
-"""Relations whose object belongs to one subject only."""
+"""Relations whose object belongs to only one subject."""
 
 
 def distractors(world: SyntheticWorld, plan: QuestionPlan, size: int) -> list[Entity]:
-    """Entities for the ``size`` distractors of ``plan``: those that it asks for, then twins of its gold in turn."""
+    """Make the distractors of a question.
+
+    Args:
+        world: The world that they become part of.
+        plan: The question; the entities in ``plan.near`` come first, then twins of its gold in turn.
+        size: How many distractors to return.
+    """
     gold = plan.gold
     near = world.dice.shuffled(plan.near)
     if plan.goal is not None and plan.goal not in gold and world.dice.chance(GOAL_DOCUMENT):
@@ -38,9 +44,9 @@ def distractors(world: SyntheticWorld, plan: QuestionPlan, size: int) -> list[En
 
 
 class _Objects:
-    """What the twins of one gold fact state in its place: the gold object as often as each of its decoys, gold counted.
+    """The objects that the twins of a gold fact state: each decoy as often as the gold object, gold document included.
 
-    Else the answer would be the object that is named most often.
+    Otherwise the answer would be the object that is named most often.
     """
 
     def __init__(self, world: SyntheticWorld, original: Entity, relation: str, twins: int) -> None:
@@ -57,7 +63,7 @@ class _Objects:
         self._decoys: list[Entity] = []
 
     def shared(self) -> Entity | None:
-        """An object for one more twin, or ``None`` if every twin has one of its own."""
+        """An object for one more twin; ``None`` if each twin gets its own object."""
         dice = self._world.dice
         if not self._shared:
             return None

@@ -1,4 +1,4 @@
-"""What exists in a synthetic world: entities of ten kinds and the facts that their documents state."""
+"""The entities of a synthetic world, of ten kinds, with the facts that their documents state."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROLES: Final[dict[str, str]] = {
     "designed_by": "architect",
     "members": "musician",
 }
-"""The occupation of whom a relation points at."""
+"""The occupation of the people that a relation points to."""
 
 OTHER_ROLES: Final = (
     "botanist",
@@ -52,12 +52,12 @@ Value: TypeAlias = Union["Entity", int, tuple["Entity", ...]]
 
 
 class Entity(Struct, eq=False):
-    """One thing of the world; ``facts`` are exactly the facts that its document states."""
+    """One entity of the world; ``facts`` are exactly the facts that its document states."""
 
     kind: str
     title: str
     ref: str
-    """How a running sentence names it."""
+    """Its name within a sentence."""
     year: int = 0
     role: str = ""
     female: bool = False
@@ -65,7 +65,7 @@ class Entity(Struct, eq=False):
     surname: str = ""
     facts: dict[str, Value] = field(default_factory=dict)
     barred: tuple[str, ...] = ()
-    """Relations that its document must not state, since another one states the same from the other side."""
+    """Relations that its document must not state, since another document states the inverse."""
     documented: bool = False
 
     def __repr__(self) -> str:
@@ -73,7 +73,7 @@ class Entity(Struct, eq=False):
 
 
 def shown(value: Value, relation: str = "") -> str:
-    """A fact's value as an answer: a title, a year, or a number with thousands separators."""
+    """The value of a fact as an answer: a title, a year, or a number with thousands separators."""
     if isinstance(value, Entity):
         return value.title
     if isinstance(value, tuple):
@@ -82,7 +82,7 @@ def shown(value: Value, relation: str = "") -> str:
 
 
 def aliases(entity: Entity) -> tuple[str, ...]:
-    """Other names that an answer may give to ``entity`` without naming anything else."""
+    """Other accepted names of ``entity``."""
     first, _, rest = entity.title.partition(" ")
     if entity.kind == "river":
         return (rest, f"{rest} River")

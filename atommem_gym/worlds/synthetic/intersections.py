@@ -1,4 +1,4 @@
-"""Questions for the one thing that fulfils two conditions, each of which others fulfil alone."""
+"""Questions about the only entity that satisfies two conditions, each of which others satisfy alone."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ from atommem_gym.worlds.synthetic.world import SyntheticWorld
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """``kind`` with ``place`` = a, whose maker has ``trait`` = b."""
+    """A question about an entity with ``place`` = a whose maker has ``trait`` = b."""
 
     kind: str
+    """The kind of the entity."""
     place: str
+    """The relation from the entity to a."""
     trait: str
+    """The relation from its maker to b."""
     question: str
+    """The text, with ``{a}`` and ``{b}``."""
 
 
 FORMS: Final = (
@@ -63,10 +67,17 @@ _MAKERS: Final = tuple((kind, relation) for kind, relation in CREATOR_OF.items()
 
 
 class Thing:
-    """What a condition names: directly, or described by one or two hops that documents of their own state."""
+    """The object of a condition: named directly, or described by one or two hops, each stated by its own document."""
 
     def __init__(self, world: SyntheticWorld, kind: str, hops: int, avoid: str) -> None:
-        """``avoid`` is the kind asked for: a helper of that kind could be an answer itself."""
+        """Make the object and its helpers.
+
+        Args:
+            world: The world that they become part of.
+            kind: The kind of the object.
+            hops: 0, 1 or 2.
+            avoid: The kind that the question asks for; a helper of that kind could itself be an answer.
+        """
         dice = world.dice
         self.entity = world.make(kind)
         self.hops: list[tuple[Entity, str]] = []
@@ -91,9 +102,14 @@ class Thing:
 
 
 def selection(world: SyntheticWorld, hops: tuple[int, int], label: str) -> QuestionPlan:
-    """One thing in a certain place by somebody with a certain trait; ``hops`` describe place and trait (0 to 2 each).
+    """Plan a question about a thing in a certain place whose maker has a certain trait.
 
-    Gold are the thing, its maker and one document for every hop of the descriptions.
+    Gold are the thing, its maker and one document per hop of the descriptions.
+
+    Args:
+        world: The world that the entities become part of.
+        hops: Hops that describe the place and the trait, 0 to 2 each.
+        label: The question type.
     """
     dice = world.dice
     form = dice.pick(FORMS)
@@ -127,9 +143,15 @@ def selection(world: SyntheticWorld, hops: tuple[int, int], label: str) -> Quest
 
 
 def membership(world: SyntheticWorld, hops: int, label: str, *, onwards: bool = False) -> QuestionPlan:
-    """The one member of a band with a certain trait, described by ``hops`` hops; ``onwards`` asks on from there.
+    """Plan a question about the only member of a band with a certain trait.
 
-    Gold are the band, the member, a document for every hop of the description and, with ``onwards``, one more.
+    Gold are the band, the member, one document per hop of the description and, with ``onwards``, one more.
+
+    Args:
+        world: The world that the entities become part of.
+        hops: Hops that describe the trait, 0 to 2.
+        label: The question type.
+        onwards: Whether to ask about something that the member leads to.
     """
     dice = world.dice
     band = world.make("band")
@@ -155,7 +177,7 @@ def membership(world: SyntheticWorld, hops: int, label: str, *, onwards: bool = 
 
 
 def _go_on(world: SyntheticWorld, plan: QuestionPlan, chosen: Entity, used: str, described: str) -> None:
-    """Ask for something about what the chosen member's page leads to, instead of for the member."""
+    """Change the question: follow two more relations from the chosen member."""
     first, last = world.dice.pick([pair for pair in _ONWARDS if pair[0] != used])
     following = step(world, chosen, first, last)
     assert isinstance(following, Entity)

@@ -1,4 +1,4 @@
-"""Items of the synthetic world: the one class that the environments use."""
+"""The items of ``AtomMem-Synthetic-v0``, and of ``source="synthetic"`` elsewhere."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from atommem_gym.worlds.synthetic.shapes import SHAPES, Shape
 from atommem_gym.worlds.synthetic.world import SyntheticWorld
 
 ITEMS_VERSION: Final = 0
-"""Part of every seed; a change of what items contain raises it, together with the environments' version."""
+"""Part of every seed; raised, together with the environments' versions, when the content of items changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroundTruth:
-    """What an item's documents state, and what its questions mean: for audits, never for a policy."""
+    """The facts in an item's documents and the logical forms of its questions; for audits, never for a policy."""
 
     facts: dict[str, dict[str, tuple[str, ...]]]
-    """Title -> relation -> values, for every document of the item and of its questions' records."""
+    """Title to relation to values, for every document of the item and of the records of its questions."""
     queries: tuple[Query, ...]
     """Logical forms of the questions, in the order of ``Item.questions``."""
 
@@ -58,12 +58,12 @@ class _Content:
 
 
 class SyntheticItems:
-    """Episodes over an invented encyclopaedia (SPEC D1 ``"synthetic"``, D6), of a shape that a real data set has.
+    """Items over an invented encyclopaedia, in the shape of a real data set (SPEC D1 ``"synthetic"``, D6).
 
     ``shape`` is ``"hotpotqa"``, ``"2wikimultihopqa"``, ``"musique"`` or ``"mixed"`` (bridge, comparison, composition
-    and intersection alike). Every split is a world of its own and shares no title with another one. What an item says
-    depends on ``(shape, split, index)`` and on its size; its order depends on ``shuffle_seed`` as well. Questions and
-    their own documents are the same whatever ``num_docs`` is.
+    and intersection in equal shares). Splits share no title. The content of an item
+    depends on ``(shape, split, index)`` and on its size; its order also depends on ``shuffle_seed``. Questions and
+    their own documents are the same for every ``num_docs``.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class SyntheticItems:
         """Check the arguments; nothing is generated yet.
 
         Args:
-            shape: See above.
+            shape: One of ``SHAPES``, see above.
             split: ``"train"``, ``"validation"`` or ``"test"``; no two share a name.
             num_docs: Documents of an item.
             questions_per_episode: A number, ``(least, most)``, or ``"released"``.
-            order: Where the gold documents stand, as ``order=`` of environments.
+            order: The document order, one of ``layout.ORDERS``.
             num_items: Items of the split.
 
         Raises:
@@ -141,7 +141,7 @@ class SyntheticItems:
         return in_given_order([question.documents for question in questions], chosen, rest)
 
     def ground_truth(self, index: int) -> GroundTruth:
-        """The facts and the logical forms behind item ``index``; queries stand in the order of ``shuffle_seed=0``.
+        """The facts and the logical forms behind item ``index``; queries are in the order of ``shuffle_seed=0``.
 
         Raises:
             IndexError: ``index`` is outside ``[0, num_items)``.
@@ -160,7 +160,7 @@ class SyntheticItems:
         if not 0 <= index < self.num_items:
             raise IndexError(f"item {index} does not exist: valid are 0 to {self.num_items - 1}")
         latest = self._latest
-        # A group of rollouts asks for one item again and again, under one shuffle seed or several.
+        # A group of rollouts asks for the same item repeatedly, under one shuffle seed or several.
         if latest is None or latest.index != index:
             latest = self._latest = self._generate(index)
         return latest
@@ -189,7 +189,7 @@ class SyntheticItems:
         gold_entities = dict.fromkeys(entity for plan in plans for entity in plan.gold)
         gold = tuple(page(entity).document for entity in gold_entities)
         room = self.num_docs - len(gold)
-        # In turn from every question, should they not all fit; one question's answer may be another one's gold.
+        # In turn from each question, in case not all fit; the answer of one question may be gold of another.
         in_turn = dict.fromkeys(flatten.from_iterable(zip_longest(*near)))
         own = [page(e).document for e in in_turn if e is not None and e not in gold_entities][:room]
         filler = [page(world.next_filler()).document for _ in range(room - len(own))]
@@ -198,7 +198,7 @@ class SyntheticItems:
 
 
 def from_config(config: EnvConfig) -> SyntheticItems:
-    """Items of ``AtomMem-Synthetic-v0``.
+    """The items of ``AtomMem-Synthetic-v0`` in a configuration.
 
     Raises:
         ConfigError: the settings do not fit each other.
@@ -213,6 +213,10 @@ def from_config(config: EnvConfig) -> SyntheticItems:
 def of_shape(shape: str, config: EnvConfig) -> SyntheticItems:
     """Generated items of a shape, in the configuration of any task.
 
+    Args:
+        shape: One of ``SHAPES``.
+        config: The configuration.
+
     Raises:
         ConfigError: the settings do not fit each other.
     """
@@ -226,7 +230,7 @@ def of_shape(shape: str, config: EnvConfig) -> SyntheticItems:
 
 
 def at_difficulty(difficulty: float, config: EnvConfig) -> Mapping[str, Any]:
-    """From four documents a question, which is the most gold there is, to ``num_docs``."""
+    """What ``difficulty=`` sets: the documents, from four per question (the most gold) to ``num_docs``."""
     least = min(config.num_docs, 4 * check_questions(config.questions_per_episode)[1] + 1)
     return {"num_docs": least + round(difficulty * (config.num_docs - least))}
 
@@ -234,7 +238,7 @@ def at_difficulty(difficulty: float, config: EnvConfig) -> Mapping[str, Any]:
 def _record(
     plan: QuestionPlan, near: list[Entity], page: Callable[[Entity], Page], dice: Dice, shape: Shape, identity: str
 ) -> Record:
-    """``plan`` with its documents, in an order in which gold is written as early or late as the rest."""
+    """The record of ``plan``; its documents are written in random order, so gold is not written first."""
     gold = plan.gold
     own = dice.shuffled([*gold, *near])
     documents = tuple(page(entity).document for entity in own)
@@ -252,7 +256,7 @@ def _record(
 
 
 def _evidence(plan: QuestionPlan, page: Callable[[Entity], Page], unit: str) -> tuple[Evidence, ...]:
-    """One piece for every sentence (or document) that states gold facts; the last of them names the hop's answer."""
+    """One piece per sentence (or document) that states gold facts; its last fact gives the hop answer."""
     pieces: dict[tuple[str, str], Evidence] = {}
     for entity, relation in plan.hops:
         written = page(entity)
@@ -265,7 +269,7 @@ def _evidence(plan: QuestionPlan, page: Callable[[Entity], Page], unit: str) -> 
 
 
 def _taken(plans: list[QuestionPlan]) -> dict[str, dict[Value, Entity | None]]:
-    """The gold facts' relations and values with their only subject, or with ``None`` if there are several."""
+    """Relation to value of each gold fact to its only subject, or to ``None`` if there are several."""
     taken: dict[str, dict[Value, Entity | None]] = {}
     for plan in plans:
         for entity, relation in plan.hops:

@@ -15,7 +15,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 SPLITS: Final = ("train", "validation", "test")
-"""The splits of every generated world; no two share a name."""
+"""The splits of every generated world; no two share an invented name."""
 
 FEMALE: Final = _words(
     "Adelis Amira Anouka Averil Benna Brisa Calla Cerys Corisande Dalia Delphie Elowen Emmeka Enid Farah Fenella "
@@ -85,18 +85,18 @@ class Names:
         self._used: set[str] = set()
 
     def title(self, kind: str, like: str | None = None) -> str:
-        """A new title for any kind but a person."""
+        """A new title for an entity of any kind except a person; with ``like`` it shares a part with that title."""
         attempts, make = 0, self._MAKERS_OF[kind]
         while True:
             attempts += 1
-            # A beginning has few endings: once they are used up, no likeness is better than no end.
+            # A beginning has few endings; when they are used up, the name resembles none.
             name = make(self, kind, like if attempts <= 4 else None)
             if name not in self._used:
                 self._used.add(name)
                 return name
 
     def person(self, female: bool, surname: str | None = None, given: str | None = None) -> tuple[str, str]:
-        """A new given name and surname; either may be prescribed, to be shared with somebody else."""
+        """A new given name and surname; each may be prescribed, to share it with another person."""
         attempts = 0
         while True:
             attempts += 1

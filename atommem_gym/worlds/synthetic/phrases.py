@@ -1,4 +1,4 @@
-"""How questions speak: every relation as a noun phrase, so that hops nest, and as a question about its object."""
+"""The words of questions: each relation as a noun phrase, so that hops nest, and as a question about its object."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OBJECT_KIND: Final[dict[str, str]] = {
     "stands_in": "town",
     "based_on": "novel",
 }
-"""The kind of the object of every relation that a hop can follow; relations not listed end in a number."""
+"""The kind of the object of each relation that a hop can follow; the other relations lead to a number."""
 
 NOUN: Final[dict[str, tuple[str, ...]]] = {
     "directed_by": ("the director of {x}",),
@@ -136,7 +136,7 @@ COMPARE: Final[dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]]] = {
     ),
     "river": ("length", ("Which river is shorter, {a} or {b}?",), ("Which river is longer, {a} or {b}?",)),
 }
-"""Kind -> relation, questions for the smaller value, questions for the larger one."""
+"""Kind to relation, questions for the smaller value, questions for the larger one."""
 
 SAME: Final[tuple[tuple[str, str, str], ...]] = (
     ("person", "born_in", "Were {a} and {b} born in the same town?"),
@@ -174,17 +174,17 @@ INFERENCE: Final[tuple[tuple[str, str, str], ...]] = (
 
 
 def anchor(entity: Entity, dice: Dice) -> str:
-    """How a question names the entity that it starts from."""
+    """The words for the entity from which a question starts."""
     return dice.pick(_PREFIX[entity.kind]) + entity.title if entity.kind in _PREFIX else entity.ref
 
 
 def noun_phrase(relation: str, x: str, dice: Dice) -> str:
-    """The object of ``relation`` for the thing described by ``x``."""
+    """A noun phrase for the object of ``relation`` of the entity that ``x`` describes."""
     return dice.pick(NOUN[relation]).format(x=x)
 
 
 def ask(relation: str, x: str, dice: Dice) -> str:
-    """A question for the object of ``relation`` for the thing described by ``x``."""
+    """A question about the object of ``relation`` of the entity that ``x`` describes."""
     options: Sequence[str] = ASK[relation]
     if len(x) > _LONG:
         options = [template for template in options if template.endswith("{x}?")] or options

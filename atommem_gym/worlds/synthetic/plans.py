@@ -1,4 +1,4 @@
-"""What a question is before any document is written: its logic, its gold facts and its words."""
+"""The plan of a question, made before any document is written: its logical form, its gold facts and its text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeAlias
 from atommem_gym.worlds.synthetic.entities import Entity
 
 Path: TypeAlias = tuple[str, ...]
-"""Relations to follow one after the other; ``~r`` follows ``r`` from its object to its subjects."""
+"""Relations to follow one after the other; ``~r`` follows ``r`` backwards, from object to subjects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,59 +16,73 @@ class Named:
     """The entity with this title."""
 
     title: str
+    """The title."""
 
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """What ``path`` leads to from ``start``."""
+    """The entities or values to which ``path`` leads from ``start``."""
 
     start: Query
+    """The query for the start."""
     path: Path
+    """The relations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Every entity from which each path leads to something that its query means."""
+    """All entities from which each path leads to a result of its query."""
 
     conditions: tuple[tuple[Path, Query], ...]
+    """Pairs of a path and a query."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """The one of ``titles`` whose number at the end of ``path`` is the largest or the smallest."""
+    """The entity among ``titles`` with the largest or smallest number at the end of ``path``."""
 
     titles: tuple[str, str]
+    """The two titles."""
     path: Path
+    """The relations."""
     largest: bool
+    """Whether the largest number is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """``yes`` if ``path`` leads from both titles to the same thing, else ``no``."""
+    """``yes`` if ``path`` leads from both titles to the same value, otherwise ``no``."""
 
     titles: tuple[str, str]
+    """The two titles."""
     path: Path
+    """The relations."""
 
 
 Query: TypeAlias = Named | Follow | Where | Extreme | Same
-"""A question's logical form; evaluated over all facts of an item it gives exactly the answer."""
+"""The logical form of a question; evaluated over all facts of an item it gives exactly the answer."""
 
 
 @dataclass(slots=True)
 class QuestionPlan:
-    """A question and what its documents must say."""
+    """A question and the facts that its documents must state."""
 
     type: str
+    """The question type."""
     question: str
+    """The text of the question."""
     answer: str
+    """The answer."""
     query: Query
+    """The logical form."""
     hops: list[tuple[Entity, str]]
     """Gold facts as (subject, relation), in the order of reasoning."""
     near: list[Entity] = field(default_factory=list)
-    """Entities that fulfil a part of the question: they must be among its distractors."""
+    """Entities that satisfy a part of the question; they must be among its distractors."""
     goal: Entity | None = None
-    """The answer, where it is an entity."""
+    """The entity that is the answer; ``None`` if the answer is not an entity."""
     options: tuple[str, ...] = ()
+    """Answers that the question offers; empty if it offers none."""
 
     @property
     def gold(self) -> list[Entity]:

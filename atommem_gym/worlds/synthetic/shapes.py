@@ -1,4 +1,4 @@
-"""The four shapes: which question types a data set has, how often, and how large its records are."""
+"""The four shapes: the question types of a data set, their shares, and the size of its records."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ class Shape:
     """A mixture of question types."""
 
     planners: tuple[tuple[float, Planner], ...]
-    """Shares, which add up to 1, and what makes a question."""
+    """Shares, which add up to 1, and the functions that make a question."""
     documents: int
-    """Documents of a record, gold and near misses together: 10 in HotpotQA and 2WikiMultiHopQA, 20 in MuSiQue."""
+    """Documents per record, gold and distractors together: 10 in HotpotQA and 2WikiMultiHopQA, 20 in MuSiQue."""
     max_gold: int
+    """Most gold documents of a question."""
     evidence: str
     """``"sentences"`` or ``"paragraphs"`` (SPEC E12)."""
     aliases: bool = False
     """Whether questions have other accepted answers."""
 
     def plan(self, world: SyntheticWorld) -> QuestionPlan:
-        """A question, of a type drawn by share."""
+        """Plan a question of a type drawn by share."""
         point = world.dice.random()
         for share, planner in self.planners:
             point -= share
@@ -40,14 +41,14 @@ class Shape:
 
 
 def _intersection(world: SyntheticWorld) -> QuestionPlan:
-    """Two conditions, each named directly or by one hop."""
+    """A question with two conditions, each named directly or by one hop."""
     if world.dice.chance(0.4):
         return membership(world, world.dice.below(3), "intersection")
     return selection(world, (world.dice.below(2), world.dice.below(2)), "intersection")
 
 
 def _branch(world: SyntheticWorld, hops: int, label: str) -> QuestionPlan:
-    """A chain of ``hops`` and a single hop meet in the last: of one in MuSiQue's 3hop2, of two in its 4hop3."""
+    """A question in which a chain of ``hops`` meets a single hop: one in MuSiQue's 3hop2, two in its 4hop3."""
     if world.dice.chance(0.5):
         return membership(world, hops, label)
     return selection(world, world.dice.pick(((0, hops), (hops, 0))), label)
@@ -96,4 +97,4 @@ SHAPES: Final[dict[str, Shape]] = {
         evidence="sentences",
     ),
 }
-"""What ``shape=`` may be: kinds of questions with their shares, documents of an item, evidence."""
+"""The values of ``shape=``."""

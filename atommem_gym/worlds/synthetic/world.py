@@ -1,4 +1,4 @@
-"""The growing world of one item: makes entities whose dates agree and fills in what their documents say."""
+"""The growing world of one item: makes entities with consistent dates, and decides the facts in their documents."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ NUMBERS: Final[dict[str, tuple[int, int]]] = {
     "pages": (140, 720),
 }
 _OWN_WAYS: Final = frozenset({*NUMBERS, "spouse", "father", "mother", "based_on", "members", "capital"})
-"""Relations whose value is not simply something that was mentioned."""
+"""Relations whose value is not simply an entity that was mentioned before."""
 YEARS: Final[dict[str, tuple[int, int]]] = {
     "person": (1890, 1965),
     "film": (1925, 2010),
@@ -54,28 +54,28 @@ YEARS: Final[dict[str, tuple[int, int]]] = {
     "town": (1090, 1780),
     "band": (1962, 2012),
 }
-"""When things of a kind began; what has a maker and is not compared began some decades after that one."""
+"""Range of years of each kind; a work whose date is not prescribed gets one some decades after its maker's."""
 _WITH_ARTICLE: Final = ("river", "museum")
 FRESH: Final = {"region": 0.06, "river": 0.1, "town": 0.22, "institute": 0.15}
 MOST_FACTS: Final = 6
-"""A document has a lead and at most a sentence for each."""
+"""Most facts of an entity; its document has a lead and at most one sentence per fact."""
 RECENT: Final = 10
-"""A mention names one of so many latest things: were all as likely, the eldest would be named most."""
+"""A mention chooses among this many latest entities; with all of them the oldest would be mentioned most."""
 OTHERWISE_FRESH: Final = 0.35
-"""Share of mentions that name something new: it keeps an entity's mentions about constant, however long the stream."""
+"""Share of mentions of a new entity; it keeps mentions per entity about constant, whatever the stream's length."""
 
 
 class SyntheticWorld:
-    """All entities of one item; whatever it draws depends on its dice alone."""
+    """All entities of one item; they depend only on the dice."""
 
     def __init__(self, dice: Dice, split: str) -> None:
         self.dice = dice
         self.names = Names(dice, split)
         self.pools: dict[str, list[Entity]] = {kind: [] for kind in (*ENTITY_KINDS, *ROLES.values())}
         self.waiting: deque[Entity] = deque()
-        """Mentioned, not documented yet, oldest first."""
+        """Entities that were mentioned and have no document yet, oldest first."""
         self.closed: set[tuple[str, Entity]] = set()
-        """``(relation, object)`` pairs that a question asks backwards: nothing else may state them."""
+        """``(relation, object)`` pairs that a question inverts; no other document may state them."""
 
     def make(
         self,
@@ -86,7 +86,15 @@ class SyntheticWorld:
         role: str = "",
         creator: Entity | None = None,
     ) -> Entity:
-        """A new entity, with its creator if it is of a kind that has one; its name resembles that of ``like``."""
+        """Make a new entity, with its creator if its kind has one.
+
+        Args:
+            kind: One of ``ENTITY_KINDS``, or ``"person"``.
+            like: The name resembles that of this entity.
+            year: The year in which it begins; ``None`` draws one.
+            role: For a person, the occupation; ``""`` draws one.
+            creator: For a work, its creator; ``None`` takes or makes one.
+        """
         if kind == "person":
             return self._person(role, year, like)
         dice = self.dice
@@ -126,7 +134,7 @@ class SyntheticWorld:
         return Entity("person", name, name, year, role, female, given, surname, {"born": year})
 
     def relative(self, person: Entity, relation: str) -> Entity:
-        """A spouse, father or mother of ``person`` whom nobody else is related to; a father shares the surname."""
+        """Make a spouse, father or mother of ``person``, who is related to nobody else; a father shares the surname."""
         dice = self.dice
         female = not person.female if relation == "spouse" else relation == "mother"
         surname = person.surname if relation == "father" else None
@@ -137,7 +145,7 @@ class SyntheticWorld:
         return Entity("person", name, name, year, role, female, given, surname, {"born": year}, ("spouse",))
 
     def settle(self) -> None:
-        """Found some towns, regions, rivers and schools, so that the first question has something to mention."""
+        """Make some towns, regions, rivers and institutes, so that the first question can mention some."""
         for kind, number in (("town", 6), ("region", 3), ("river", 3), ("institute", 3)):
             for _ in range(number):
                 self._found(kind)
@@ -149,13 +157,13 @@ class SyntheticWorld:
         return entity
 
     def add(self, entity: Entity) -> None:
-        """Let later documents mention ``entity``."""
+        """Allow later documents to mention ``entity``."""
         pool = entity.role if entity.kind == "person" else entity.kind
         if pool in self.pools:
             self.pools[pool].append(entity)
 
     def mention(self, relation: str, kind: str, avoid: Entity | None = None) -> Entity:
-        """An object for ``relation``: something mentioned before, or something new that may get a document later."""
+        """An object for ``relation``: a recent entity of ``kind`` other than ``avoid``, or a new one."""
         role = ROLES.get(relation, "")
         pool, random = self.pools[role or kind], self.dice.random
         if pool and random() >= FRESH.get(kind, OTHERWISE_FRESH):
@@ -167,7 +175,7 @@ class SyntheticWorld:
         return self._found(kind, role)
 
     def value(self, entity: Entity, relation: str, kind: str, avoid: Entity | None = None) -> Value:
-        """A fitting value for a fact that ``entity`` does not state yet."""
+        """A value for the fact ``relation`` of ``entity``, which has none yet; ``kind`` is the kind of its object."""
         if relation not in _OWN_WAYS:
             return self.mention(relation, kind, avoid)
         if relation in NUMBERS:
@@ -197,11 +205,11 @@ class SyntheticWorld:
         return novel
 
     def member(self, band: Entity) -> Entity:
-        """A musician of the right age for ``band``."""
+        """Make a musician of a suitable age for ``band``."""
         return self.make("person", role="musician", year=band.year - self.dice.between(18, 33))
 
     def complete(self, entity: Entity) -> None:
-        """Decide the facts that the document of ``entity`` states besides those that it must."""
+        """Decide the optional facts that the document of ``entity`` states."""
         facts, barred, random = entity.facts, entity.barred, self.dice.random
         latest: Entity | None = None
         for relation, kind, probability in OPTIONAL[entity.kind]:
@@ -210,13 +218,13 @@ class SyntheticWorld:
             if kind != "town":
                 facts[relation] = self.value(entity, relation, kind)
             else:
-                # Two facts about one place in one document would read as a slip of the pen.
+                # Two facts about the same town in one document would look like a mistake.
                 value = self.value(entity, relation, kind, latest or _first_town(facts))
                 assert isinstance(value, Entity)
                 facts[relation] = latest = value
 
     def next_filler(self) -> Entity:
-        """Something else to write about: mostly what was mentioned and has no document yet."""
+        """The next entity for a random document: mostly one that was mentioned and has no document yet."""
         dice = self.dice
         while self.waiting and dice.chance(0.75):
             entity = self.waiting.popleft()

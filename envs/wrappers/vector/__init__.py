@@ -1,4 +1,4 @@
-"""The wrappers of vector environments, under the names of the plain ones."""
+"""Wrappers of vector environments, with the same names as those of plain ones."""
 
 import lazy_loader
 

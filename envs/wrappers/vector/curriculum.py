@@ -16,15 +16,15 @@ from atommem_gym.errors import ConfigError
 
 
 class Curriculum(TextVectorWrapper):
-    """One curriculum for all sub-environments of a vector environment, autoresets included.
+    """One curriculum for all sub-environments of a vector environment, including autoresets.
 
     Args:
         env: An AtomMem vector environment, wrapped or not.
         **schedule: Fields of :class:`CurriculumSchedule`.
 
-    ``infos["curriculum"]`` is as in :class:`atommem_gym.envs.wrappers.Curriculum`, an object array with one ``dict``
-    where an episode begins or ends (``None`` elsewhere), and ``infos["_curriculum"]`` says where. Where one ends and
-    the next begins in one step (autoreset in the same step) it is that of the ended one.
+    ``infos["curriculum"]`` is an object array with the ``dict`` of :class:`atommem_gym.envs.wrappers.Curriculum`
+    where an episode begins or ends (``None`` elsewhere), and ``infos["_curriculum"]`` says where. If one ends and
+    the next begins in the same step (same-step autoreset), it is that of the ended one.
 
     Example:
         >>> import gymnasium as gym, atommem_gym
@@ -39,7 +39,7 @@ class Curriculum(TextVectorWrapper):
         >>> envs.close()
 
     Raises:
-        ConfigError: the environment is none of this family, or the schedule is wrong.
+        ConfigError: it is not an AtomMem vector environment, or the schedule is invalid.
     """
 
     def __init__(self, env: VectorEnvs, **schedule: Any) -> None:
@@ -53,13 +53,13 @@ class Curriculum(TextVectorWrapper):
 
     @property
     def difficulty(self) -> float:
-        """The difficulty of the next episodes that are no reviews."""
+        """The difficulty of the next episodes that are not reviews."""
         return self._state.difficulty
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin episodes; the first ``seed``, if it is one number, seeds the draws of reviews as well."""
+        """Begin episodes; the first ``seed``, if it is one number, also seeds the draws of reviews."""
         options = dict(options or {})
         if isinstance(seed, int) and not any(self._begun):
             self._state.seed = seed
@@ -70,7 +70,7 @@ class Curriculum(TextVectorWrapper):
             drawn = [Drawn(check_difficulty(one), True) for one in each]
         mask = options.get("reset_mask")
         options["difficulty"] = [one.difficulty for one in drawn]
-        # Gymnasium's wrappers are typed for one seed, its vector environments take one for each as well.
+        # Gymnasium's wrappers are typed for one seed, but its vector environments also take one per sub-environment.
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
         begun = range(self.num_envs) if mask is None else np.flatnonzero(mask).tolist()
         for i in begun:
@@ -99,14 +99,17 @@ class Curriculum(TextVectorWrapper):
         return observations, rewards, terminations, truncations, self._with_status(infos, statuses)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the curriculum stands, as JSON values; running episodes are not part of it."""
+        """The state of the curriculum as JSON values, without the running episodes."""
         return {"course": self._state.dump(), "begun": list(self._begun)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a :meth:`state_dict` with the next reset.
+        """Continue from a :meth:`state_dict` at the next reset.
+
+        Args:
+            state: The result of :meth:`state_dict`.
 
         Raises:
-            ConfigError: it is of another schedule or number of sub-environments.
+            ConfigError: it has another schedule or number of sub-environments.
         """
         if len(state["begun"]) != self.num_envs:
             raise ConfigError(f"the state is of {len(state['begun'])} sub-environments, these are {self.num_envs}")

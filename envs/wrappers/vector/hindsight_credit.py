@@ -12,11 +12,11 @@ from atommem_gym.envs.wrappers.base import VectorEnvs, vector_base
 
 
 class HindsightCredit(TextVectorWrapper):
-    """Says at the end of each episode what its operations earned (SPEC R7); the rewards stay as they are.
+    """Adds the credit of each operation at the end of each episode (SPEC R7); rewards do not change.
 
-    ``infos["credit"]`` has it where an episode ended, with same-step autoreset ``infos["final_info"]["credit"]``; see
-    the plain :class:`atommem_gym.envs.wrappers.HindsightCredit`. Of a single sub-environment it stands in
-    ``stepped[i].info``, too.
+    It is in ``infos["credit"]`` where an episode ended, with same-step autoreset in ``infos["final_info"]["credit"]``;
+    see :class:`atommem_gym.envs.wrappers.HindsightCredit`. For single sub-environments it is in ``stepped[i].info``,
+    too.
 
     Args:
         env: An AtomMem vector environment.
@@ -37,14 +37,14 @@ class HindsightCredit(TextVectorWrapper):
         super().__init__(env)
 
     def step(self, actions: Sequence[str]) -> tuple[Any, Rewards, Flags, Flags, dict[str, Any]]:
-        """See ``AtomMemVectorEnv.step``; the credit is of the episode that ended, whatever the autoreset."""
+        """See ``AtomMemVectorEnv.step``; the credit belongs to the episode that ended, in every autoreset mode."""
         for episode in self._base.episodes:
             if not episode.state.over:
                 credit.Ledger.of(episode)
         try:
             observations, rewards, terminations, truncations, infos = self.env.step(actions)
         finally:
-            # Episodes may have gone on although an autoreset, or a wrapper in between, raises.
+            # Episodes may have made their steps although an autoreset, or a wrapper in between, raises.
             for one in self._base.stepped:
                 if one is not None and isinstance(one.episode.ledger, credit.Ledger):
                     one.episode.ledger.note(one.episode)

@@ -1,8 +1,8 @@
 """Observations of vector environments as prompts (SPEC E10).
 
-``gymnasium.make_vec`` refuses ``wrappers=`` for environments with a vector form of their own, so the wrappers of this
-room go around what it returns. They give, to the bit, what Gymnasium's ``SyncVectorEnv`` over plain environments with
-the plain wrappers gives, in all three autoreset modes.
+``gymnasium.make_vec`` refuses ``wrappers=`` for environments with their own vector class, so the wrappers of this
+package wrap what it returns. They give, to the bit, the results of Gymnasium's ``SyncVectorEnv`` over plain
+environments with the plain wrappers, in all three autoreset modes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from atommem_gym.step import Observation
 
 
 class _Rendered(TextVectorWrapper):
-    """Observations one by one through a prompt template, also those in ``final_obs``."""
+    """Renders each observation by a prompt template, also those in ``final_obs``."""
 
     def __init__(self, env: VectorEnvs, template: str | Path | None) -> None:
         base = vector_base(self, env)
@@ -49,18 +49,18 @@ class _Rendered(TextVectorWrapper):
         return self._rendered(observations), rewards, terminations, truncations, infos
 
     def observation(self, observation: Observation) -> Any:
-        """One environment's observation as a prompt."""
+        """The observation of one environment as a prompt."""
         raise NotImplementedError
 
     def _rendered(self, observations: Observation) -> tuple[Any, ...]:
-        """The batched observations taken apart and rendered one by one."""
+        """The batched observations, rendered one by one."""
         columns = [values.tolist() if isinstance(values, np.ndarray) else values for values in observations.values()]
         rows = zip(*columns, strict=True)
         return tuple(self.observation(dict(zip(observations, row, strict=True))) for row in rows)
 
 
 class PromptObservation(_Rendered):
-    """Observations as a tuple of texts, by the dialect's template or the user's.
+    """Observations as a tuple of texts, rendered by the dialect's template or the user's.
 
     Args:
         env: An AtomMem vector environment.
@@ -86,7 +86,7 @@ class PromptObservation(_Rendered):
 
 
 class ChatObservation(_Rendered):
-    """Observations as a tuple of chat messages: a system and a user message each, a fresh context at every step.
+    """Observations as a tuple of chat messages: a system and a user message each, without history.
 
     Args:
         env: An AtomMem vector environment.

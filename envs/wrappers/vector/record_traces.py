@@ -17,17 +17,17 @@ from atommem_gym.traces import AgentTrace, StepSeconds, TraceRecorder, TraceWrit
 
 
 class RecordTraces(TextVectorWrapper):
-    """Writes a record of every episode that ends, all of them into one file.
+    """Writes a trace of every finished episode, all of them to one file.
 
     See :class:`atommem_gym.envs.wrappers.RecordTraces`.
 
-    ``seconds.env`` of a step is that of the whole vector step.
+    ``seconds.env`` of a step is the time of the whole vector step.
 
     Args:
         env: An AtomMem vector environment.
-        path: A ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file; episodes are appended.
-        agent: Who plays, by name or with settings.
-        seed: Of the agent.
+        path: A ``.jsonl``, ``.jsonl.gz`` or ``.parquet`` file; traces are appended.
+        agent: The agent: its name, or name and settings.
+        seed: The seed of the agent.
 
     Example:
         >>> import gymnasium as gym, atommem_gym, tempfile
@@ -62,7 +62,7 @@ class RecordTraces(TextVectorWrapper):
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin episodes and their records."""
+        """Begin episodes and their traces."""
         mask = (options or {}).get("reset_mask")
         # Gymnasium's wrappers are typed for one seed, its vector environments take one for each as well.
         observations, infos = self.env.reset(seed=seed, options=options)  # type: ignore[arg-type]
@@ -72,7 +72,7 @@ class RecordTraces(TextVectorWrapper):
         return observations, infos
 
     def step(self, actions: Sequence[str]) -> tuple[Any, Rewards, Flags, Flags, dict[str, Any]]:
-        """Step, record, and write the records of episodes that are over."""
+        """Step, record the steps, and write the traces of finished episodes."""
         for i, (recorder, episode) in enumerate(zip(self._recorders, self._base.episodes, strict=True)):
             if not (recorder.watches(episode) or episode.state.over) and resumed(recorder, episode):
                 self._prompts[i] = None
@@ -117,14 +117,14 @@ class RecordTraces(TextVectorWrapper):
         self._recorders[i].reset(episode, episode.observation(), info)
 
     def _see(self, observations: object) -> None:
-        """Note the prompts, if a wrapper inside makes them."""
+        """Keep the prompts, if a wrapper below makes them."""
         if isinstance(observations, tuple) and len(observations) == self.num_envs:
             self._prompts = list(observations)
         self._returned = time.perf_counter()
 
 
 def member_info(infos: Mapping[str, Any], i: int) -> dict[str, Any]:
-    """The info of one sub-environment out of a vector environment's.
+    """The info of sub-environment ``i`` in the infos of a vector environment.
 
     >>> member_info({"entries": np.array([3, 0]), "_entries": np.array([True, False])}, 0)
     {'entries': 3}

@@ -14,11 +14,11 @@ from atommem_gym.envs.wrappers.base import VectorEnvs, vector_base
 
 
 class ShapedReward(TextVectorWrapper):
-    """Adds shaping to the rewards of every step, in the order given; a step that only resets is not shaped.
+    """Adds shaping terms to the rewards of every step, in the order given, except for a step that is an autoreset.
 
     Args:
         env: An AtomMem vector environment.
-        shaping: Its JSON form, or objects, see :func:`atommem_gym.envs.shaping.load_shaping`.
+        shaping: The JSON form, or callables, see :func:`atommem_gym.envs.shaping.load_shaping`.
 
     Example:
         >>> import gymnasium as gym, atommem_gym
@@ -36,7 +36,7 @@ class ShapedReward(TextVectorWrapper):
         self.shaping = load_shaping(shaping)
 
     def step(self, actions: Sequence[str]) -> tuple[Any, Rewards, Flags, Flags, dict[str, Any]]:
-        """See ``AtomMemVectorEnv.step``; what ended an episode is shaped by that episode, whatever the autoreset."""
+        """See ``AtomMemVectorEnv.step``; the last step of an episode is shaped by it in every autoreset mode."""
         observations, rewards, terminations, truncations, infos = self.env.step(actions)
         rewards = np.array(
             [
@@ -48,12 +48,12 @@ class ShapedReward(TextVectorWrapper):
 
 
 class MemoryCost(ShapedReward):
-    """Memory costs: a rent for every live entry at every step, and a price for every executed operation.
+    """A cost of memory: a rent for each live entry at each step, and a price for each executed operation.
 
     Args:
         env: An AtomMem vector environment.
-        per_entry: Taken off the reward for each entry alive after the step.
-        per_operation: Taken off for each executed create, read, update, delete and scratchpad (answers are free).
+        per_entry: The cost of each entry that is live after the step.
+        per_operation: The cost of each executed create, read, update, delete and scratchpad; answers are free.
     """
 
     def __init__(self, env: VectorEnvs, per_entry: float = 0.0, per_operation: float = 0.0) -> None:
@@ -61,11 +61,11 @@ class MemoryCost(ShapedReward):
 
 
 class EvidenceReward(ShapedReward):
-    """Pays for evidence: ``weight`` times the share of gold evidence that newly came into sight (SPEC E12, lenient).
+    """A reward for evidence: ``weight`` times the increase of the evidence recall (SPEC E12, lenient).
 
     Args:
         env: An AtomMem vector environment.
-        weight: What complete evidence is worth.
+        weight: The reward for complete evidence.
     """
 
     def __init__(self, env: VectorEnvs, weight: float = 0.5) -> None:
@@ -73,12 +73,12 @@ class EvidenceReward(ShapedReward):
 
 
 class FormatPenalty(ShapedReward):
-    """Takes ``penalty`` off for every operation that was rejected because of how it was written.
+    """A penalty for each operation that was rejected because of its format.
 
     Args:
         env: An AtomMem vector environment.
-        penalty: Taken off for each.
-        reasons: Which reason codes count, by default those of malformed text.
+        penalty: The penalty per operation.
+        reasons: The reason codes that count; by default those of malformed text.
     """
 
     def __init__(

@@ -305,7 +305,7 @@ def test_bad_settings_are_refused_when_the_pool_is_made(keywords: dict[str, Any]
 
 
 def test_only_environments_of_this_family() -> None:
-    with pytest.raises(ConfigError, match="CartPole-v1' is no AtomMem environment"):
+    with pytest.raises(ConfigError, match="CartPole-v1' is not an AtomMem environment"):
         AtomMemPool("CartPole-v1")
     with pytest.raises(gym.error.NameNotFound):
         AtomMemPool("AtomMem-Hotpot-v0")

@@ -429,7 +429,7 @@ def test_wrong_settings_are_named(keywords: dict[str, Any], named: str) -> None:
     ("actions", "error"),
     [
         ({"reader_0": "", "answerer_0": ""}, "no action for 'reader_1'"),
-        ({"reader_0": "", "reader_1": "", "answerer_0": "", "reader_2": ""}, "'reader_2', who is not there"),
+        ({"reader_0": "", "reader_1": "", "answerer_0": "", "reader_2": ""}, "the unknown agent 'reader_2'"),
     ],
 )
 def test_a_step_needs_an_action_of_everyone(actions: dict[str, str], error: str) -> None:

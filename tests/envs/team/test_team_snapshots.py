@@ -322,7 +322,7 @@ def test_M14_a_closed_team_has_no_snapshots() -> None:
 def test_M14_snapshots_of_other_forms_of_a_team_say_where_they_belong() -> None:
     parallel, in_turn = make(0), team.env(items=ITEMS, **FORMS[0])
     in_turn.reset(seed=1)
-    with pytest.raises(SnapshotError, match="of agents that act in turn; restore it into env"):
+    with pytest.raises(SnapshotError, match=r"whose agents act in turn \(AEC\); restore it into env"):
         parallel.restore(in_turn.snapshot())
     parallel.close()
     in_turn.close()
@@ -334,7 +334,7 @@ def test_M14_single_snapshots_are_no_teams() -> None:
     single: Any = gym.make("AtomMem-Synthetic-v0", num_docs=20, store="numpy").unwrapped
     single.reset(seed=1)
     env = make(0)
-    with pytest.raises(SnapshotError, match="no snapshot of a team"):
+    with pytest.raises(SnapshotError, match="not a snapshot of a team"):
         env.restore(single.snapshot())
     env.reset(seed=1)
     with pytest.raises(SnapshotError, match="is of a team; restore it into the same team"):
@@ -344,7 +344,7 @@ def test_M14_single_snapshots_are_no_teams() -> None:
 
 
 def turns(env: Any, joint: list[dict[str, str]], first: int, end: int) -> list[str]:
-    """What agents that act in turn are told in the turns from ``first`` up to ``end``."""
+    """What agents that act in turn observe in the turns from ``first`` up to ``end``."""
     found = []
     for number in range(first, end):
         if not env.agents:
@@ -380,9 +380,9 @@ def test_M14_agents_that_act_in_turn_go_on_in_the_middle_of_a_round(kind: Any, a
     fresh.restore(untouched)
     with pytest.raises(AttributeError, match="before reset"):
         _ = fresh.agents
-    with pytest.raises(SnapshotError, match="no snapshot of an AEC team"):
+    with pytest.raises(SnapshotError, match="not a snapshot of an AEC team"):
         env.restore(saved["team"])
-    with pytest.raises(SnapshotError, match="no snapshot of a team"):
+    with pytest.raises(SnapshotError, match="not a snapshot of a team"):
         env.unwrapped.restore(saved["turn"])
     for one in (env, other, fresh):
         one.close()

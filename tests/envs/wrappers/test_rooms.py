@@ -86,9 +86,9 @@ def test_finding_6_3_gymnasiums_own_vector_forms_take_the_plain_wrappers_inside(
 @pytest.mark.parametrize("name", ARGUMENTS)
 @pytest.mark.parametrize("other", [None, "text", ENV_ID])
 def test_finding_6_3_what_is_no_environment_is_named(name: str, other: object) -> None:
-    with pytest.raises(ConfigError, match=f"{other} is no AtomMem environment"):
+    with pytest.raises(ConfigError, match=f"{other} is not an AtomMem environment"):
         getattr(wrappers, name)(other, **ARGUMENTS[name])
-    with pytest.raises(ConfigError, match=f"{other} is no AtomMem vector environment"):
+    with pytest.raises(ConfigError, match=f"{other} is not an AtomMem vector environment"):
         getattr(vector, name)(other, **ARGUMENTS[name])
 
 
