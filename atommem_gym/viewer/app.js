@@ -206,6 +206,7 @@ byId("skip").addEventListener("click", (event) => {
 fill(byId("title"), INDEX.title);
 buildFrontLinks();
 buildFilters();
+byId("filters").hidden = EPISODES.length === 0;
 search();
 follow();
 // For tests: how much work the page has done so far.
