@@ -17,7 +17,7 @@ function showEpisode(row, episode) {
       el("strong", {}, row.agent), row.model ? ` with ${row.model}` : null, " in ", row.env,
       el("span", { class: "dim" }, ` \u00b7 item ${row.item}`),
       row.layout ? el("span", { class: "dim" }, ` \u00b7 layout ${row.layout}`) : null,
-      row.docs === null ? null : el("span", { class: "dim" }, ` \u00b7 ${row.docs} documents`),
+      el("span", { class: "dim" }, ` \u00b7 ${plural(row.documents, "document")}`),
       el("span", { class: "dim" }, ` \u00b7 seed ${row.seed}`),
     ),
     el("ul", { class: "numbers", "aria-label": "Results" },

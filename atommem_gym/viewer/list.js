@@ -6,7 +6,7 @@ const CHOICES = {
   agent: { label: "agent", values: (row) => [row.agent] },
   model: { label: "model", values: (row) => (row.model ? [row.model] : []) },
   env: { label: "env", values: (row) => [row.label] },
-  docs: { label: "documents", values: (row) => (row.docs === null ? [] : [String(row.docs)]), numeric: true },
+  docs: { label: "documents", values: (row) => [String(row.documents)], numeric: true },
   seed: { label: "seed", values: (row) => [String(row.seed)], numeric: true },
   iteration: { label: "training step", values: (row) => (row.iteration === null ? [] : [String(row.iteration)]), numeric: true },
   em: { label: "result", values: (row) => [resultOf(row)], order: ["right", "partly", "wrong"] },

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.evaluations import row, small_plan
 
+from atommem_gym.commands.traces.runs import page_runs
 from atommem_gym.evaluation.folder import Run, read_run
 from atommem_gym.evaluation.grids import expand, find_grids
 from atommem_gym.evaluation.paired import compare
@@ -22,6 +23,7 @@ from atommem_gym.evaluation.report import Report, make_report
 from atommem_gym.evaluation.runner import evaluate
 from atommem_gym.evaluation.tables import markdown, terminal_tables, to_csv
 from atommem_gym.traces import read_traces
+from atommem_gym.traces.codec import to_json
 
 
 def test_finding_6_6_documents_that_a_length_sets_are_reported_as_played(tmp_path: Path) -> None:
@@ -53,6 +55,13 @@ def test_finding_6_6_documents_that_a_length_sets_are_reported_as_played(tmp_pat
     for result in run.results:
         board.finished(result)
     assert [one.size for one in board.rows.values()] == [mean, "20"]
+    assert [one.text for one in board.rows.values()] == [
+        f"Needle, {mean} documents, silent",
+        "Synthetic, 20 documents, silent",
+    ]
+    (page_run,) = page_runs([tmp_path / "run"])
+    rows = [page_run.row(to_json(trace), 0, place) for place, trace in enumerate(read_traces(page_run.traces))]
+    assert sorted(one["documents"] for one in rows) == sorted([*played, 20, 20])
     compared = compare(run, run, "em", ("silent", "silent"))
     assert [(one.env, one.docs, one.size) for one in compared.rows] == [
         ("Needle", "20", mean),
