@@ -106,7 +106,7 @@ def heat_maps(
         figsize=(wide * columns + _BESIDE_INCHES, (0.9 + 0.42 * len(ys)) * rows + 0.6), layout="constrained"
     )
     panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
-    image = None
+    image: Any = None
     for axes, title, table in zip(panels, titles, values, strict=False):
         means = [[float("nan") if one is None else one.mean for one in line] for line in table]
         image = axes.imshow(np.asarray(means, np.float64), vmin=0, vmax=1, cmap="viridis", aspect="auto")

@@ -48,7 +48,8 @@ function worthTables(row, episode) {
     const headers = ["step", "op.", "worth", "with", file.operations.some((one) => one.change !== null) ? "changed" : "without", "kind", "what it said"];
     const rows = file.operations.map((one) => {
       const operation = episode.steps[one.step - 1].operations.find((held) => held.position === one.operation);
-      const text = operation.text ?? operation.query ?? "";
+      const named = ["update", "delete"].includes(operation.kind) ? `entry ${operation.entry_id ?? operation.id ?? "?"} ` : "";
+      const text = `${named}${operation.text ?? operation.query ?? ""}`;
       return [[el("a", { href: `#${row.number}/${one.step - 1}` }, one.step)], [String(one.operation)],
         [el("b", { class: signOf(one.difference) }, signed(one.difference))], [signless(one.kept.reward)], [signless(one.other.reward)],
         [operation.kind], [el("span", { class: "short", dir: "auto" }, text.slice(0, 200))]];
