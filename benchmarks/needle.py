@@ -111,12 +111,20 @@ def main(options: Options) -> None:
     (options.out / "needle.md").write_text(markdown(cells, options, how), encoding="utf-8")
     values = {"made": how, "cells": [asdict(cell) for cell in cells]}
     (options.out / "needle.json").write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    import matplotlib
+    draw(cells, options)
 
-    matplotlib.use("Agg")
-    means = {(cell.agent, cell.depth, cell.length): fmean(cell.em) for cell in cells}
-    maps = [[[means[agent, depth, n] for n in options.lengths] for depth in options.depths] for agent in options.agents]
-    figure = heat_maps(options.agents, maps, "length (tokens)", "depth", options.lengths, options.depths)
+
+def draw(cells: Sequence[Cell], options: Options) -> None:
+    """A heat map for each agent."""
+    ems = {
+        (cell.agent, cell.depth, cell.length): bootstrap(
+            cell.em, range(len(cell.em)), ("needle", cell.agent, cell.depth, cell.length)
+        )
+        for cell in cells
+    }
+    maps = [[[ems[agent, depth, n] for n in options.lengths] for depth in options.depths] for agent in options.agents]
+    note = f"n {options.episodes} episodes a cell"
+    figure = heat_maps(options.agents, maps, "length (tokens)", "depth", options.lengths, options.depths, note=note)
     figure.savefig(options.out / "needle.png", dpi=150, metadata={"Software": None})
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from atommem_gym.errors import ConfigError
+from atommem_gym.evaluation.panels import MOST_INCHES, label, wrapped
 from atommem_gym.evaluation.plan import EnvPlan
+from atommem_gym.evaluation.statistics import LEVEL, Interval
 from atommem_gym.registration import resolve_env_id
 
 
@@ -82,43 +84,67 @@ def find_grids(envs: Sequence[EnvPlan]) -> list[Grid]:
 
 def heat_maps(
     titles: Sequence[str],
-    values: Sequence[Sequence[Sequence[float]]],
+    values: Sequence[Sequence[Sequence[Interval | None]]],
     x: str,
     y: str,
     xs: Sequence[float],
     ys: Sequence[float],
+    *,
+    note: str = "",
 ) -> Any:
-    """A picture with a heat map for each title.
+    """A picture with a heat map for each title, side by side; many wrap into rows.
 
     Args:
         titles: One a map.
-        values: ``[map][y][x]``, in [0, 1]; NaN where nothing was played.
+        values: ``[map][y][x]``, in [0, 1], each with its interval; ``None`` where nothing was played.
         x: What the columns are.
         y: What the rows are, drawn from the top.
         xs: The columns' values.
         ys: The rows' values.
+        note: What else the label says, such as how many episodes a cell has.
     """
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure
 
-    width = 1.6 + len(titles) * (0.9 + 0.55 * len(xs))
-    figure, panels = plt.subplots(
-        1, len(titles), figsize=(width, 1.6 + 0.42 * len(ys)), squeeze=False, sharey=True, layout="constrained"
+    wide = min(0.5 + 0.62 * len(xs), MOST_INCHES - _BESIDE_INCHES)
+    columns = max(1, min(len(titles), int((MOST_INCHES - _BESIDE_INCHES) / wide)))
+    rows = -(-len(titles) // columns)
+    figure = Figure(
+        figsize=(wide * columns + _BESIDE_INCHES, (0.9 + 0.42 * len(ys)) * rows + 0.6), layout="constrained"
     )
-    image = None
-    for axes, title, table in zip(panels[0], titles, values, strict=True):
-        image = axes.imshow(np.asarray(table, np.float64), vmin=0, vmax=1, cmap="viridis", aspect="auto")
-        axes.set_title(title)
+    panels = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
+    image: Any = None
+    for axes, title, table in zip(panels, titles, values, strict=False):
+        means = [[float("nan") if one is None else one.mean for one in line] for line in table]
+        image = axes.imshow(np.asarray(means, np.float64), vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        axes.set_title(wrapped(title, int(wide / 0.08)), fontsize=10)
         axes.set_xticks(range(len(xs)), [_short(value) for value in xs], rotation=45)
         axes.set_yticks(range(len(ys)), [_short(value) for value in ys])
-        axes.set_xlabel(x)
+        axes.tick_params(labelsize=8, labelbottom=True)
         for row, line in enumerate(table):
-            for column, value in enumerate(line):
-                if not np.isnan(value):
-                    colour = "black" if value > 0.6 else "white"
-                    axes.text(column, row, f"{value:.2f}", ha="center", va="center", color=colour, fontsize=7)
-    panels[0][0].set_ylabel(y)
-    figure.colorbar(image, ax=list(panels[0]), label="exact match")
+            for column, one in enumerate(line):
+                if one is not None and not np.isnan(one.mean):
+                    _write(axes, column, row, one)
+    for axes in panels[len(titles) :]:
+        axes.set_axis_off()
+    known = any(one is not None and one.known for table in values for line in table for one in line)
+    more = [note, f"below {LEVEL * 100:g}\u00a0% intervals" if known else ""]
+    label(figure, "; ".join([x, ", ".join(filter(None, more))]) if any(more) else x, y)
+    figure.colorbar(image, ax=panels, label="exact match", fraction=0.05, aspect=30)
     return figure
+
+
+_BESIDE_INCHES = 1.6
+"""For the label of the rows and the scale of the colours."""
+
+
+def _write(axes: Any, column: int, row: int, value: Interval) -> None:
+    """The number in its cell, with its interval below."""
+    at: dict[str, Any] = {"ha": "center", "color": "black" if value.mean > 0.6 else "white"}
+    if not value.known:
+        axes.text(column, row, f"{value.mean:.2f}", va="center", fontsize=7, **at)
+        return
+    axes.text(column, row - 0.16, f"{value.mean:.2f}", va="center", fontsize=7, **at)
+    axes.text(column, row + 0.22, f"{value.low:.2f}\u2013{value.high:.2f}", va="center", fontsize=5, **at)
 
 
 def _number(value: object) -> bool:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,29 @@ import numpy as np
 
 from atommem_gym.errors import AtomMemError
 from atommem_gym.evaluation.grids import Grid, find_grids, heat_maps
+from atommem_gym.evaluation.panels import (
+    DPI,
+    GRID,
+    INTERVALS,
+    amount_axis,
+    counted_cells,
+    document_axis,
+    grouped,
+    label,
+    legend,
+    lines_of,
+    panels,
+    percent_axis,
+    place_of,
+    row_axis,
+    unit_axis,
+)
 from atommem_gym.evaluation.report import Report, counts
 from atommem_gym.evaluation.statistics import Interval
 from atommem_gym.evaluation.summary import CellSummary
 from atommem_gym.evaluation.tables import ABSTENTION_HEADERS
 from atommem_gym.traces.record import CAUSES
 
-DPI = 150
-MOST_PANELS = 3
-"""Panels side by side: some 1,900 pixels."""
 # Okabe and Ito's palette, which colour-blind readers can tell apart; markers tell more than eight agents apart.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#000000", "#999999")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -42,9 +58,6 @@ CAUSE_COLOURS = {
     "retrieved but answered wrong": "#cc79a7",
     "not answered": "#4d4d4d",
 }
-_GRID = {"color": "#dddddd", "linewidth": 0.6}
-
-Panel = Callable[[Any, Sequence[CellSummary]], None]
 
 
 class PlotsUnavailableError(AtomMemError, RuntimeError):
@@ -63,17 +76,24 @@ def write_plots(report: Report, folder: Path) -> list[tuple[str, str]]:
         raise PlotsUnavailableError("no plots: pip install 'atommem-gym[plots]'") from error
     if not report.cells:
         return []
-    drawn = [
-        ("Exact match against documents", "em.png", em_figure(report)),
+    grids = find_grids(report.plan.envs)
+    mapped = {env for grid in grids for env in grid.labels.values()}
+    # Of a grid the heat map says what dozens of small panels would.
+    others = replace(report, cells=tuple(cell for cell in report.cells if cell.cell.env not in mapped))
+    drawn: list[tuple[str, str, Any]] = []
+    if others.cells:
+        drawn.append(("Exact match against documents", "em.png", em_figure(others)))
+    drawn += [
         ("Operations an episode", "operations.png", operations_figure(report)),
         ("What became of the questions", "causes.png", causes_figure(report)),
-        ("Exact match against cost", "cost.png", cost_figure(report)),
     ]
+    if others.cells:
+        drawn.append(("Exact match against cost", "cost.png", cost_figure(others)))
     if any(cell.gain for cell in report.cells):
         drawn.append(("What memory is worth", "gain.png", gain_figure(report)))
     if any(cell.abstention for cell in report.cells):
         drawn.append(("Questions with and without an answer", "abstention.png", abstention_figure(report)))
-    for grid in find_grids(report.plan.envs):
+    for grid in grids:
         name = f"grid-{grid.env_id}.png"
         drawn.append((f"Exact match by {grid.y} and {grid.x}, {grid.env_id}", name, grid_figure(report, grid)))
     for _, name, figure in drawn:
@@ -83,31 +103,33 @@ def write_plots(report: Report, folder: Path) -> list[tuple[str, str]]:
 
 def grid_figure(report: Report, grid: Grid) -> Any:
     """EM by the two settings of a grid, an agent (and document count, if there are several) a heat map."""
-    found = {(one.cell.agent, one.cell.docs, one.cell.env): one.metrics["em"].mean for one in report.cells}
+    found = {(one.cell.agent, one.cell.docs, one.cell.env): one for one in report.cells}
     maps = [(agent.label, docs) for docs in _all_docs(report) for agent in report.plan.agents]
-    tables = [[[found.get((*one, grid.labels[x, y]), float("nan")) for x in grid.xs] for y in grid.ys] for one in maps]
+    tables = [[[found.get((*one, grid.labels[x, y])) for x in grid.xs] for y in grid.ys] for one in maps]
     several = len(_all_docs(report)) > 1
     titles = [f"{agent}, {docs} documents" if several and docs else agent for agent, docs in maps]
-    return heat_maps(titles, tables, grid.x, grid.y, grid.xs, grid.ys)
+    ems = [[[None if one is None else one.metrics["em"] for one in row] for row in table] for table in tables]
+    played = [one.episodes for table in tables for row in table for one in row if one is not None]
+    note = counted_cells(played, "episodes", "cell") if played else ""
+    return heat_maps(titles, ems, grid.x, grid.y, grid.xs, grid.ys, note=note)
 
 
 def em_figure(report: Report) -> Any:
-    """EM with bands against document counts, an environment a panel; with one count, a dot an agent."""
+    """EM with intervals against document counts, an environment a panel; with one count, a dot an agent."""
     looks = _looks(report)
 
     def curves(axes: Any, cells: Sequence[CellSummary]) -> None:
-        lines = _by_agent(cells)
+        lines, docs = grouped(cells), sorted({cell.cell.docs for cell in cells})
+        # A little apart, or agents that score alike would hide each other.
+        nearest = min((math.log2(b / place_of(a)) for a, b in pairwise(docs)), default=1.0)
+        spread = min(0.5 * nearest, 0.045 * (len(lines) - 1))
         for place, (agent, line) in enumerate(lines.items()):
-            # A little apart, or agents that score alike would hide each other.
-            docs = [_place(cell.cell.docs) * 2 ** (0.02 * (place - (len(lines) - 1) / 2)) for cell in line]
-            ems, colour = [cell.metrics["em"] for cell in line], looks[agent]["color"]
-            low, high = [em.low for em in ems], [em.high for em in ems]
-            axes.fill_between(docs, low, high, color=colour, alpha=0.10, linewidth=0)
-            for edge in (low, high):
-                axes.plot(docs, edge, color=colour, linewidth=0.5, alpha=0.45)
-            axes.plot(docs, [em.mean for em in ems], label=agent, **looks[agent])
-        _document_axis(axes, cells)
-        _unit_axis(axes, "y")
+            aside = 2 ** (spread * (place / max(len(lines) - 1, 1) - 0.5))
+            xs = [place_of(cell.cell.docs) * aside for cell in line]
+            _intervals(axes, xs, line, looks[agent]["color"])
+            axes.plot(xs, [cell.metrics["em"].mean for cell in line], label=agent, **looks[agent])
+        document_axis(axes, docs, spread)
+        unit_axis(axes, "y")
 
     def dots(axes: Any, cells: Sequence[CellSummary]) -> None:
         for place, cell in enumerate(cells):
@@ -115,26 +137,48 @@ def em_figure(report: Report) -> Any:
             if em.known:
                 axes.plot([em.low, em.high], [place, place], color=look["color"], linewidth=1.8, solid_capstyle="round")
             axes.plot([em.mean], [place], linestyle="", **{**look, "markersize": 7})
-        _row_axis(axes, [cell.cell.agent for cell in cells])
-        _unit_axis(axes, "x")
+        row_axis(axes, [cell.cell.agent for cell in cells])
+        unit_axis(axes, "x")
 
     docs = _all_docs(report)
     if len(docs) > 1:
-        figure = _panels(report, curves, height=3.3, sharey=True)
-        _label(figure, "documents in the stream", "exact match")
-        _legend(figure)
+        figure = panels(report.cells, curves, lambda cells: 3.3)
+        label(figure, f"documents in the stream; {_of_episodes(report)}", "exact match")
+        legend(figure)
     else:
-        figure = _panels(report, dots, height=0.9 + 0.34 * len(report.plan.agents), sharey=True)
+        figure = panels(
+            report.cells, dots, lambda cells: 0.9 + 0.34 * len(cells), row_names=lambda cell: cell.cell.agent
+        )
         sizes = {cell.size for cell in report.cells}
-        _label(figure, f"exact match at {docs[0]} documents" if sizes == {str(docs[0])} else "exact match", "")
+        what = f"exact match at {docs[0]} documents" if sizes == {str(docs[0])} else "exact match"
+        label(figure, f"{what}; {_of_episodes(report, 'dot')}")
     return figure
+
+
+def _intervals(axes: Any, xs: Sequence[float], cells: Sequence[CellSummary], colour: str) -> None:
+    """Those of the exact match, as upright lines."""
+    known = [(x, em) for x, cell in zip(xs, cells, strict=True) if (em := cell.metrics["em"]).known]
+    axes.vlines(
+        [x for x, _ in known],
+        [em.low for _, em in known],
+        [em.high for _, em in known],
+        colors=colour,
+        linewidth=1.1,
+        alpha=0.6,
+    )
+
+
+def _of_episodes(report: Report, where: str = "point") -> str:
+    """Of how many episodes a mark is the mean, and what the lines through it are."""
+    played = counted_cells([cell.episodes for cell in report.cells], "episodes", where)
+    return f"{played}, {INTERVALS}" if any(cell.metrics["em"].known for cell in report.cells) else played
 
 
 def abstention_figure(report: Report) -> Any:
     """Per agent EM on the questions that have an answer, and precision and recall of abstention, with intervals."""
     shown = {header: name for header, name, _ in ABSTENTION_HEADERS}
     figure = _dots_figure(report, {header: _of_abstention(name) for header, name in shown.items()})
-    _label(figure, "share of the questions that each is about", "")
+    label(figure, f"share of the questions that each is about; {_of_episodes(report, 'row')}")
     return figure
 
 
@@ -146,7 +190,7 @@ def gain_figure(report: Report) -> Any:
         "closed-book EM": lambda cell: cell.gain.get("closed_book"),
     }
     figure = _dots_figure(report, found, unit=False)
-    _label(figure, "exact match, and what of it memory is worth", "")
+    label(figure, f"exact match, and what of it memory is worth; {_of_episodes(report, 'row')}")
     return figure
 
 
@@ -164,7 +208,6 @@ def _dots_figure(
     }
 
     def dots(axes: Any, cells: Sequence[CellSummary]) -> None:
-        several = len({cell.cell.docs for cell in cells}) > 1
         for row, cell in enumerate(cells):
             for place, (header, of) in enumerate(shown.items()):
                 found, y = of(cell), row + 0.22 * (place - 1)
@@ -173,15 +216,15 @@ def _dots_figure(
                 if found.known:
                     axes.plot([found.low, found.high], [y, y], color=looks[header]["color"], linewidth=1.4)
                 axes.plot([found.mean], [y], linestyle="", label=header, **looks[header])
-        names = [f"{cell.cell.agent}, {cell.cell.docs}" if several else cell.cell.agent for cell in cells]
-        _row_axis(axes, names)
+        row_axis(axes, [name(cell) for cell in cells])
         if unit:
-            _unit_axis(axes, "x")
+            unit_axis(axes, "x")
         else:
             axes.axvline(0, color="#999999", linewidth=0.8)
 
-    figure = _panels(report, dots, height=0.9 + 0.5 * len(report.plan.agents) * len(_all_docs(report)), sharey=False)
-    _legend(figure)
+    name = _row_name(report)
+    figure = panels(report.cells, dots, lambda cells: 0.9 + 0.5 * len(cells), row_names=name)
+    legend(figure)
     return figure
 
 
@@ -195,14 +238,15 @@ def operations_figure(report: Report) -> Any:
             kind: [cell.operations.get(kind, 0.0) / (total or 1) for cell, total in zip(cells, totals, strict=True)]
             for kind in kinds
         }
-        places = _stack(axes, cells, parts, KIND_COLOURS)
+        places = _stack(axes, cells, parts, KIND_COLOURS, _row_name(report))
         for place, total in zip(places, totals, strict=True):
             axes.text(1.02, place, f"{total:,.0f}", va="center", fontsize=7.5, color="#444444")
-        _percent_axis(axes)
+        percent_axis(axes)
 
-    figure = _panels(report, bars, height=_rows_height(report), sharey=False)
-    _label(figure, "share of the operations (%); on the right, operations an episode", "")
-    _legend(figure)
+    played = counted_cells([cell.episodes for cell in report.cells], "episodes", "bar")
+    figure = panels(report.cells, bars, _rows_height(report), row_names=_row_name(report))
+    label(figure, f"share of the operations (%), on the right operations an episode; {played}")
+    legend(figure)
     return figure
 
 
@@ -215,12 +259,13 @@ def causes_figure(report: Report) -> Any:
     def bars(axes: Any, cells: Sequence[CellSummary]) -> None:
         shares = {CORRECT: [1 - cell.wrong / cell.questions for cell in cells]}
         shares |= {cause: [cell.causes.get(cause, 0) / cell.questions for cell in cells] for cause in causes}
-        _stack(axes, cells, shares, colours)
-        _percent_axis(axes)
+        _stack(axes, cells, shares, colours, _row_name(report))
+        percent_axis(axes)
 
-    figure = _panels(report, bars, height=_rows_height(report), sharey=False)
-    _label(figure, "share of the questions (%)", "")
-    _legend(figure)
+    asked = counted_cells([cell.questions for cell in report.cells], "questions", "bar")
+    figure = panels(report.cells, bars, _rows_height(report), row_names=_row_name(report))
+    label(figure, f"share of the questions (%); {asked}")
+    legend(figure)
     return figure
 
 
@@ -232,24 +277,23 @@ def cost_figure(report: Report) -> Any:
     what = "tokens an episode (prompt and completion)" if report.uses_models else "operations an episode"
 
     def points(axes: Any, cells: Sequence[CellSummary]) -> None:
-        for agent, line in _by_agent(cells).items():
+        for agent, line in grouped(cells).items():
             known = [(value, cell) for cell in line if (value := cost(cell)) is not None]
             xs, ys = [value for value, _ in known], [cell.metrics["em"].mean for _, cell in known]
+            _intervals(axes, xs, [cell for _, cell in known], looks[agent]["color"])
             look = {**looks[agent], "linewidth": 1.0, "markersize": _size(docs, docs[-1])}
             axes.plot(xs, ys, label=agent, **{**look, "markevery": [len(xs) - 1] if xs else None})
             for x, y, (_, cell) in zip(xs[:-1], ys[:-1], known[:-1], strict=True):
                 axes.plot([x], [y], **{**look, "markersize": _size(docs, cell.cell.docs)})
         # What agents do differs by orders of magnitude; some do nothing at all.
-        axes.set_xscale("symlog" if any(not cost(cell) for cell in cells) else "log")
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes.grid(True, **_GRID)
-        _unit_axis(axes, "y")
+        amount_axis(axes, [cost(cell) or 0.0 for cell in cells])
+        unit_axis(axes, "y")
 
-    figure = _panels(report, points, height=3.3, sharey=True)
+    figure = panels(report.cells, points, lambda cells: 3.3)
     if len(docs) > 1:
         what += f"; marks grow with the documents ({', '.join(str(count) for count in docs if count)})"
-    _label(figure, what, "exact match")
-    _legend(figure)
+    label(figure, f"{what}; {_of_episodes(report)}", "exact match")
+    legend(figure)
     return figure
 
 
@@ -271,11 +315,6 @@ def _all_docs(report: Report) -> list[int]:
     return list(dict.fromkeys(docs for env in report.plan.envs for docs in report.plan.docs_of(env)))
 
 
-def _place(docs: int) -> int:
-    """Where a document count stands on a logarithmic axis; contexts that come whole at its beginning."""
-    return docs or 1
-
-
 def _looks(report: Report) -> dict[str, dict[str, Any]]:
     """Colour and marker of every agent, the same in all pictures."""
     return {
@@ -291,99 +330,37 @@ def _looks(report: Report) -> dict[str, dict[str, Any]]:
     }
 
 
-def _panels(report: Report, draw: Panel, *, height: float, sharey: bool) -> Any:
-    """A figure with a panel for each environment that has finished episodes, side by side; many wrap into rows."""
-    from matplotlib.figure import Figure
-
-    envs = list(dict.fromkeys(cell.cell.env for cell in report.cells))
-    columns = min(len(envs), MOST_PANELS)
-    rows = -(-len(envs) // columns)
-    figure = Figure(figsize=(3.5 * columns + 2.2, (height + 0.25) * rows + 0.25), layout="constrained")
-    grid = list(figure.subplots(rows, columns, squeeze=False, sharey=sharey).flat)
-    for axes in grid[len(envs) :]:
-        axes.set_axis_off()
-    for place, (axes, env) in enumerate(zip(grid, envs, strict=False)):
-        draw(axes, [cell for cell in report.cells if cell.cell.env == env])
-        axes.set_title(env, fontsize=10)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.tick_params(labelsize=8)
-        if place % columns and not sharey and _same_rows(report, envs):
-            axes.tick_params(labelleft=False)
-    return figure
-
-
-def _same_rows(report: Report, envs: Iterable[str]) -> bool:
-    """Whether all panels have the same bars, so that their names need to be written once."""
-    rows = {env: [(c.cell.docs, c.cell.agent) for c in report.cells if c.cell.env == env] for env in envs}
-    return len({tuple(names) for names in rows.values()}) == 1
-
-
-def _by_agent(cells: Sequence[CellSummary]) -> dict[str, list[CellSummary]]:
-    lines: dict[str, list[CellSummary]] = {}
-    for cell in sorted(cells, key=lambda cell: cell.cell.docs):
-        lines.setdefault(cell.cell.agent, []).append(cell)
-    return lines
+def _row_name(report: Report) -> Callable[[CellSummary], str]:
+    """What a cell's row is called: its agent, with the document count where there are several."""
+    several = len(_all_docs(report)) > 1
+    return lambda cell: f"{cell.cell.agent} · {cell.size}" if several else cell.cell.agent
 
 
 def _stack(
-    axes: Any, cells: Sequence[CellSummary], parts: Mapping[str, Sequence[float]], colours: Mapping[str, str]
+    axes: Any,
+    cells: Sequence[CellSummary],
+    parts: Mapping[str, Sequence[float]],
+    colours: Mapping[str, str],
+    name: Callable[[CellSummary], str],
 ) -> list[float]:
     """Stacked horizontal bars, an agent a bar, a gap between document counts; returns where they are."""
     docs = list(dict.fromkeys(cell.cell.docs for cell in cells))
     places = [place + 0.6 * docs.index(cell.cell.docs) for place, cell in enumerate(cells)]
     left = np.zeros(len(cells))
-    for name, values in parts.items():
-        axes.barh(places, values, left=left, height=0.78, label=name, color=colours[name], linewidth=0)
+    for part, values in parts.items():
+        axes.barh(places, values, left=left, height=0.78, label=part, color=colours[part], linewidth=0)
         left += np.asarray(values)
-    many = len(docs) > 1
-    _row_axis(axes, [f"{cell.cell.agent} · {cell.cell.docs}" if many else cell.cell.agent for cell in cells], places)
-    axes.grid(True, axis="x", **_GRID)
+    row_axis(axes, [name(cell) for cell in cells], places)
+    axes.grid(True, axis="x", **GRID)
     axes.set_axisbelow(True)
     return places
 
 
-def _percent_axis(axes: Any) -> None:
-    axes.set_xlim(0, 1)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "50", "", "100"])
+def _rows_height(report: Report) -> Callable[[Sequence[CellSummary]], float]:
+    """Of a panel of bars, in inches."""
+    row = 0.10 + 0.11 * lines_of(map(_row_name(report), report.cells))
 
+    def height(cells: Sequence[CellSummary]) -> float:
+        return 0.6 + row * (len(cells) + 0.6 * len({cell.cell.docs for cell in cells}))
 
-def _row_axis(axes: Any, names: Sequence[str], places: Sequence[float] | None = None) -> None:
-    """Names from top to bottom."""
-    at = list(range(len(names))) if places is None else list(places)
-    axes.set_yticks(at, names, fontsize=8)
-    axes.set_ylim(at[-1] + 0.7, -0.7)
-    axes.tick_params(axis="y", length=0)
-
-
-def _document_axis(axes: Any, cells: Sequence[CellSummary]) -> None:
-    docs = sorted({cell.cell.docs for cell in cells})
-    axes.set_xscale("log", base=2)
-    axes.set_xticks([_place(n) for n in docs], [str(n) if n else "all" for n in docs])
-    axes.minorticks_off()
-    axes.grid(True, **_GRID)
-
-
-def _unit_axis(axes: Any, which: str) -> None:
-    """From 0 to 1, with room for what lies on the edge."""
-    (axes.set_ylim if which == "y" else axes.set_xlim)(-0.03, 1.05)
-    axes.grid(True, axis=which, **_GRID)
-    axes.set_axisbelow(True)
-
-
-def _rows_height(report: Report) -> float:
-    counts = max(len(report.plan.docs_of(env)) for env in report.plan.envs)
-    return 1.0 + 0.21 * len(report.plan.agents) * counts + 0.13 * counts
-
-
-def _label(figure: Any, x: str, y: str) -> None:
-    figure.supxlabel(x, fontsize=9)
-    if y:
-        figure.supylabel(y, fontsize=9)
-
-
-def _legend(figure: Any) -> None:
-    """One for all panels, outside of them."""
-    handles: dict[str, Any] = {}
-    for axes in figure.axes:
-        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside right upper", frameon=False, fontsize=8)
+    return height

@@ -48,6 +48,12 @@ class Row:
         return size_text(self.cell.docs, played) if self.cell.docs or played else ""
 
     @property
+    def text(self) -> str:
+        """The cell as plain lines name it."""
+        documents = f"{self.size} documents" if self.cell.docs else self.size
+        return ", ".join(filter(None, (self.cell.env, documents, self.cell.agent)))
+
+    @property
     def em(self) -> str:
         """EM over all results, with its interval."""
         return interval("em", self.cell, self.results, LIVE_RESAMPLES).text()
@@ -211,7 +217,7 @@ class PlainProgress:
         board.finished(result)
         row = board.rows[result.key.cell]
         if len(row.results) == board.a_cell:
-            self._say(f"{row.cell.text}: {counted(board.a_cell, 'episode')}, EM {row.em}")
+            self._say(f"{row.text}: {counted(board.a_cell, 'episode')}, EM {row.em}")
         elif self._clock() - self._said >= EVERY:
             self._say(board.status)
 
@@ -219,7 +225,7 @@ class PlainProgress:
         """See ``Listener``."""
         self.board.failed_one(failure)
         first = failure.message.partition("\n")[0]
-        self._say(f"{failure.key.cell.text}, item {failure.index}: failed ({failure.error}: {first})")
+        self._say(f"{self.board.rows[failure.key.cell].text}, item {failure.index}: failed ({failure.error}: {first})")
 
     def __enter__(self) -> PlainProgress:
         return self

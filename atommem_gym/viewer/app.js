@@ -11,6 +11,7 @@ const KEYS = [
   ["e  E", "next, previous step whose chunk holds evidence"],
   ["n  N", "next, previous step that changed memory"],
   ["d  D", "side by side: next, previous step that differs"],
+  ...(VALUED.length > 0 ? [["w  W", "next, previous step with an operation that changed the reward"]] : []),
   ["p", "observation or prompt"],
   ["/", "search"],
   ["t", "light or dark"],
@@ -28,6 +29,8 @@ function readAddress() {
     const other = parts[2] === undefined || parts[2] === parts[1] ? null : Number(parts[2]);
     return { ...none, episode: Number(parts[1]), other, step: Number(parts[3] ?? 0) };
   }
+  // Who had values put to an episode wants to see them.
+  if (VALUED.length > 0 && !location.hash) return { ...none, episode: VALUED[0].number };
   if (FRONTS.length > 0 && !location.hash) return { ...none, front: FRONTS[0] };
   return found.length > 0 ? { ...none, episode: found[0].number } : { ...none, front: FRONTS[0] ?? null };
 }
@@ -127,6 +130,7 @@ function goToNext(offset, wanted) {
 const changed = (number) => shown.some(({ steps: { [number]: step } }) =>
   step && (step.created.length + step.updated.length + step.deleted.length > 0 || step.scratchpad !== null));
 const evident = (number) => shown.some((episode) => holdsEvidence(episode, number));
+const worthy = (number) => shown.some((episode) => largestWorth(episode, number) !== 0);
 const differs = (number) => shown.length === 2 && stepsThatDiffer(shown).includes(number);
 
 const ACTIONS = {
@@ -144,6 +148,8 @@ const ACTIONS = {
   N: () => goToNext(-1, changed),
   d: () => goToNext(1, differs),
   D: () => goToNext(-1, differs),
+  w: () => goToNext(1, worthy),
+  W: () => goToNext(-1, worthy),
   p: () => {
     seenTab = seenTab === "prompt" ? "observation" : "prompt";
     show();
@@ -200,6 +206,7 @@ byId("skip").addEventListener("click", (event) => {
 fill(byId("title"), INDEX.title);
 buildFrontLinks();
 buildFilters();
+byId("filters").hidden = EPISODES.length === 0;
 search();
 follow();
 // For tests: how much work the page has done so far.

@@ -2,6 +2,8 @@
 
 const INDEX = JSON.parse(byId("index").textContent);
 const EPISODES = INDEX.episodes.map((row, number) => ({ ...row, number }));
+// Of some episodes it is known what their operations were worth.
+const VALUED = EPISODES.filter((row) => row.valued);
 const EPISODES_KEPT = 4;
 const BLOCKS_KEPT = 64;
 // For whoever tests or measures the page: how much was unpacked so far.

@@ -17,7 +17,7 @@ function showEpisode(row, episode) {
       el("strong", {}, row.agent), row.model ? ` with ${row.model}` : null, " in ", row.env,
       el("span", { class: "dim" }, ` \u00b7 item ${row.item}`),
       row.layout ? el("span", { class: "dim" }, ` \u00b7 layout ${row.layout}`) : null,
-      row.docs === null ? null : el("span", { class: "dim" }, ` \u00b7 ${row.docs} documents`),
+      el("span", { class: "dim" }, ` \u00b7 ${plural(row.documents, "document")}`),
       el("span", { class: "dim" }, ` \u00b7 seed ${row.seed}`),
     ),
     el("ul", { class: "numbers", "aria-label": "Results" },
@@ -39,6 +39,7 @@ function showEpisode(row, episode) {
               el("span", { class: "unseen" }, ` side by side with ${twin.agent}`))), " "]))
       : null,
     branchesOf(row),
+    worthTables(row, episode),
     settingsOf(row, episode),
   );
   showTimeline(episode);
@@ -147,25 +148,31 @@ function showTimeline(episode) {
     const { counts, rejected } = doingsOf(step);
     const reading = step.seen.phase === 0;
     const evidence = holdsEvidence(episode, number);
+    const worth = largestWorth(episode, number);
     const said = [
       `Step ${number + 1}, ${reading ? `reading chunk ${step.seen.progress[0] + 1} of ${step.seen.progress[1]}` : "answering"}`,
       ...[...counts].map(([kind, count]) => `${count} ${kind}`),
       ...(rejected ? [`${rejected} rejected`] : []),
       ...(evidence ? ["the chunk holds evidence"] : []),
+      ...(worth ? [`an operation was worth ${signed(worth)}`] : []),
     ].join(", ");
     const kinds = [reading ? "reading" : "answering", ...(evidence ? ["gold"] : [])].join(" ");
     return el("li", {}, el("a", { href: `#${place.episode}/${number}`, class: kinds, title: said, "aria-label": said },
       el("span", { class: "at" }, number + 1),
       el("span", { class: "signs", "aria-hidden": "true" },
         [...counts].map(([kind]) => el("i", { class: kind }, SIGNS[kind])), rejected ? el("i", { class: "rejected" }, "!") : null),
+      worth ? worthSign(worth) : null,
     ));
   });
-  fill(byId("timeline"), el("ol", {}, cells), legend());
+  fill(byId("timeline"), el("ol", {}, cells), legend(episode.counterfactuals.length > 0));
 }
 
-function legend() {
+const worthSign = (worth) => el("i", { class: `worth ${signOf(worth)}`, "aria-hidden": "true" }, worth > 0 ? "\u25b2" : "\u25bc");
+
+function legend(worth = false) {
   return el("p", { class: "legend", "aria-hidden": "true" },
     Object.entries(SIGNS).map(([kind, sign]) => [el("span", {}, el("i", { class: kind }, sign), ` ${kind}`), " "]),
     el("span", {}, el("i", { class: "rejected" }, "!"), " rejected"), " ",
-    el("span", {}, el("i", { class: "flag" }), " evidence in the chunk"));
+    el("span", {}, el("i", { class: "flag" }), " evidence in the chunk"),
+    worth ? [" ", el("span", {}, worthSign(1), worthSign(-1), " an operation earned or cost reward")] : null);
 }

@@ -34,7 +34,7 @@ function overview() {
   if (cells.size === 0) return el("p", { class: "dim" }, "No episode has been recorded.");
   const models = EPISODES.some((row) => row.model);
   const rows = [...cells.values()].map(({ row, runs }) => [
-    plainLabel(row.label), row.docs === null ? "\u2013" : String(row.docs), row.agent, ...(models ? [row.model ?? "\u2013"] : []),
+    plainLabel(row.label), playedOf(runs.flat()), row.agent, ...(models ? [row.model ?? "\u2013"] : []),
     ...runs.map((episodes) => meanOf(episodes)),
   ]);
   const headers = ["environment", "documents", "agent", ...(models ? ["model"] : []), ...RUNS.map((run) => `EM, ${run.name || "traces"}`)];
@@ -44,6 +44,9 @@ function overview() {
     el("p", { class: "dim" }, "Mean over the recorded episodes that have a score, n of them."),
   ];
 }
+
+// Documents of an episode; where items differ in them, on average.
+const playedOf = (rows) => Math.round(rows.reduce((sum, row) => sum + row.documents, 0) / rows.length).toLocaleString("en");
 
 const plainLabel = (label) => label.replace(/^AtomMem-(.*)-v\d+$/, "$1");
 
@@ -120,7 +123,8 @@ function itemsOf(title, items, runs) {
     el("h3", {}, `${title} at ${plural(items.length, "item")}`),
     items.length === 0 ? null : el("ol", { class: "pairs" }, items.slice(0, ITEMS_SHOWN).map((item) => {
       const [a, b] = SIDES.map((_, side) => episodeLike(item, runs[side], item.agents[side]));
-      const about = `${item.env}${item.docs ? ` \u00b7 ${item.docs} documents` : ""} \u00b7 ${agentsOf(item)}`;
+      const documents = (a ?? b)?.documents ?? item.docs;
+      const about = `${item.env}${documents ? ` \u00b7 ${plural(documents, "document")}` : ""} \u00b7 ${agentsOf(item)}`;
       const values = `${score(item.a)} \u2192 ${score(item.b)}`;
       const question = (a ?? b)?.questions[0]?.question ?? `item ${item.index}`;
       return el("li", {},

@@ -36,6 +36,7 @@ class _Head(Struct):
     index: int
     shuffle_seed: int
     item: str
+    documents: tuple[str, ...]
     seconds: float
     questions: tuple[_Question, ...]
     steps: tuple[_Step, ...]

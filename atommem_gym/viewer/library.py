@@ -20,7 +20,6 @@ from atommem_gym.viewer.page import (
     SERVED,
     PageRun,
     embeddable,
-    episode_detail,
     packed,
     page_head,
     page_index,
@@ -95,7 +94,7 @@ class Library:
                     continue
                 for line in _new_lines(file):
                     place = len(file.spans)
-                    self.rows.append(run.row(head(line, f"{file.path}, record {place + 1}"), number))
+                    self.rows.append(run.row(head(line, f"{file.path}, record {place + 1}"), number, place))
                     self._where.append((file, place))
 
     def page(self) -> str:
@@ -145,7 +144,8 @@ class Library:
             file, place = self._where[number]
             line = file.read(place)
         record = loads(line, f"{file.path}, record {place + 1}")
-        return packed(episode_detail(record, to_json(record), lambda text: text))
+        run = self.runs[self.rows[number]["run"]]
+        return packed(run.detail(record, to_json(record), place, lambda text: text))
 
 
 def _opened(path: Path) -> _File:

@@ -6,11 +6,12 @@ const CHOICES = {
   agent: { label: "agent", values: (row) => [row.agent] },
   model: { label: "model", values: (row) => (row.model ? [row.model] : []) },
   env: { label: "env", values: (row) => [row.label] },
-  docs: { label: "documents", values: (row) => (row.docs === null ? [] : [String(row.docs)]), numeric: true },
+  docs: { label: "documents", values: (row) => [String(row.documents)], numeric: true },
   seed: { label: "seed", values: (row) => [String(row.seed)], numeric: true },
   iteration: { label: "training step", values: (row) => (row.iteration === null ? [] : [String(row.iteration)]), numeric: true },
   em: { label: "result", values: (row) => [resultOf(row)], order: ["right", "partly", "wrong"] },
-  cause: { label: "cause", values: (row) => [...new Set(row.causes.filter(Boolean))] },
+  cause: { label: "cause", values: (row) => [...new Set(row.causes.filter(Boolean))], alone: true },
+  worth: { label: "operations", values: (row) => (row.valued ? ["with counterfactuals"] : []), alone: true },
 };
 const ORDERS = {
   "file order": (row) => row.number,
@@ -76,8 +77,8 @@ function buildFilters() {
   for (const [name, choice] of Object.entries(CHOICES)) {
     const counts = new Map();
     for (const row of EPISODES) for (const value of choice.values(row)) counts.set(value, (counts.get(value) ?? 0) + 1);
-    // A choice of one is none.
-    if (counts.size < 2 && !(name === "cause" && counts.size > 0)) continue;
+    // A choice of one is none, unless there are episodes without any.
+    if (counts.size < 2 && !(choice.alone && counts.size > 0)) continue;
     const values = [...counts.keys()].sort(choice.numeric ? (a, b) => a - b : undefined);
     if (choice.order) values.sort((a, b) => choice.order.indexOf(a) - choice.order.indexOf(b));
     const options = [[ALL, `any ${choice.label}`], ...values.map((value) => [value, `${value} (${counts.get(value)})`])];

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -25,7 +26,7 @@ from atommem_gym.viewer.summary import Json, detail, row
 EMBEDDED, SERVED = "embedded.js", "served.js"
 """How the script comes by its data: they stand in the page, or a server of this machine has them."""
 SCRIPTS = (
-    *("dom.js", "data.js", "marks.js", "journey.js", "list.js", "episode.js", "step.js"),
+    *("dom.js", "data.js", "marks.js", "journey.js", "list.js", "counterfactual.js", "episode.js", "step.js"),
     *("markdown.js", "front.js", "training.js", "sides.js", "app.js"),
 )
 """The other parts of the page's script in the order in which they are joined."""
@@ -62,17 +63,39 @@ class PageRun:
     """PNG files by name."""
     envs: Sequence[tuple[str, Mapping[str, Json], str]] = ()
     """What the run calls its environments: id, keyword arguments, label."""
+    counterfactuals: Mapping[int, Sequence[Json]] = field(default_factory=dict)
+    """By an episode's place in the file: what its operations were worth, see ``atommem_gym.viewer.counterfactual``."""
 
-    def row(self, trace: Mapping[str, Json], number: int) -> dict[str, Json]:
+    def row(self, trace: Mapping[str, Json], number: int, place: int) -> dict[str, Json]:
         """The row of one of its episodes.
 
         Args:
             trace: The record, or those of its fields that a row needs.
             number: The run's place in the page.
+            place: The episode's in the file of the run.
         """
         with _damage_told(trace):
             shown = row(trace)
-        return {**shown, "run": number, "label": self._label(trace["env"]["id"], trace["env"]["keywords"])}
+        label = self._label(trace["env"]["id"], trace["env"]["keywords"])
+        return {**shown, "run": number, "label": label, "valued": place in self.counterfactuals}
+
+    def detail(
+        self, record: EpisodeTrace, trace: Mapping[str, Json], place: int, share: Callable[[str], Json]
+    ) -> dict[str, Json]:
+        """What is shown of one of its episodes once it is chosen.
+
+        Args:
+            record: The record.
+            trace: The record as JSON values.
+            place: The episode's in the file of the run.
+            share: Replaces a text by what stands for it in the page.
+
+        Raises:
+            TraceError: it is a record by its form, and lacks what every played episode has.
+        """
+        with _damage_told(trace):
+            shown = {**detail(trace, share), "fates": [list(one) for one in evidence_fates(record)]}
+        return {**shown, "counterfactuals": self.counterfactuals.get(place, ())}
 
     def _label(self, env_id: str, keywords: Mapping[str, Json]) -> str:
         """That of the environment with the most keyword arguments of which the episode has all."""
@@ -194,10 +217,12 @@ def _write(
 
     rows: list[dict[str, Json]] = []
     texts, steps, trace_bytes = SharedTexts(write_block), 0, 0
+    places: Counter[int] = Counter()
     for run, number, record in episodes:
-        trace = to_json(record)
-        _write_packed(out, f"episode-{len(rows)}", episode_detail(record, trace, texts.split))
-        rows.append(run.row(trace, number))
+        trace, place = to_json(record), places[number]
+        places[number] += 1
+        _write_packed(out, f"episode-{len(rows)}", run.detail(record, trace, place, texts.split))
+        rows.append(run.row(trace, number, place))
         steps += len(trace["steps"])
         trace_bytes += len(ascii_json(trace))
         shell.check_size(out.tell(), len(rows))
@@ -226,16 +251,6 @@ def page_index(
         "fronts": [name for name in fronts if "-" not in name],
         "episodes": rows,
     }
-
-
-def episode_detail(record: EpisodeTrace, trace: Mapping[str, Json], share: Callable[[str], Json]) -> dict[str, Json]:
-    """What is shown of an episode once it is chosen; ``trace`` is the record as JSON values.
-
-    Raises:
-        TraceError: it is a record by its form, and lacks what every played episode has.
-    """
-    with _damage_told(trace):
-        return {**detail(trace, share), "fates": [list(one) for one in evidence_fates(record)]}
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ function showSides(rows, episodes) {
   const alike = sameItem(...rows);
   fill(byId("episode"),
     el("p", { class: "facts" }, plainLabel(row.label), el("span", { class: "dim" },
-      ` \u00b7 item ${row.item}${row.layout ? ` \u00b7 layout ${row.layout}` : ""}${row.docs ? ` \u00b7 ${row.docs} documents` : ""}`)),
+      ` \u00b7 item ${row.item}${row.layout ? ` \u00b7 layout ${row.layout}` : ""} \u00b7 ${plural(row.documents, "document")}`)),
     alike ? null : el("p", { class: "notice" }, "These are episodes over different items; that their steps differ says nothing."),
     alike ? row.questions.map((question, i) => el("section", { class: "asked-question asked", "aria-label": `Question ${i + 1}` },
       el("h2", {}, rows[0].questions.length > 1 ? `${i + 1}. ` : null, question.question),

@@ -90,7 +90,7 @@ function feedbackLines(feedback) {
 }
 
 function donePanel(episode, step, number) {
-  const operations = step.operations.map((operation) => operationOf(operation, step));
+  const operations = step.operations.map((operation) => operationOf(operation, step, episode, number));
   return panel("done", "Done",
     operations.length > 0 ? el("ol", { class: "operations" }, operations) : el("p", { class: "dim" }, "no operation"),
     step.operations.some((one) => one.kind === "read" && one.outcome !== "rejected") ? readNext(episode, number) : null,
@@ -129,7 +129,7 @@ function creditOf({ credit }) {
   return el("span", { class: `credit${credit > 0 ? " earned" : ""}`, title: "its share of the reward, in hindsight" }, ` credit ${score(credit)}`);
 }
 
-function operationOf(operation, step) {
+function operationOf(operation, step, episode, number) {
   const { kind, outcome, reason, detail } = operation;
   const text = operation.text ?? operation.query;
   const id = operation.entry_id ?? operation.id;
@@ -144,6 +144,7 @@ function operationOf(operation, step) {
     update || text
       ? el("div", { class: "text", dir: "auto" }, update ? difference(update.before, update.after) : text)
       : null,
+    worthOf(episode, number, operation.position),
   );
 }
 

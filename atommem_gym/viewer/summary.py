@@ -18,7 +18,9 @@ def row(trace: Trace) -> dict[str, Json]:
     completions = [one for step in steps for one in step["completions"]]
     return {
         "env": trace["env"]["id"],
+        # What tells cells apart, and what was played: a task may have a setting of its own for the length (Needle's).
         "docs": _count(trace["env"]["keywords"].get("num_docs")),
+        "documents": len(trace["documents"]),
         "agent": trace["agent"]["name"],
         "model": _model(trace["agent"]["settings"]),
         **{name: _count(trace["agent"]["settings"].get(name)) for name in ("iteration", "group", "session")},

@@ -81,7 +81,7 @@ def _charts(told: Mapping[int, Mapping[str, float]], played: Mapping[int, Sequen
         chart("groups without variance", "share of groups", groups, "groups"),
         _chart(
             "tokens a second",
-            "tokens/s of the time for it",
+            "tokens/s during that phase",
             {name: points for name, points in speed.items() if points},
             {},
             "",

@@ -12,6 +12,8 @@ from support.example_traces import example_traces
 
 from atommem_gym.cli import main
 from atommem_gym.traces import TraceWriter
+from atommem_gym.traces.counterfactual import counterfactuals
+from atommem_gym.traces.counterfactual_file import counterfactual_json
 from atommem_gym.viewer.page import SCRIPTS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -69,6 +71,9 @@ def test_the_viewer_s_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         path = path / "traces.jsonl"
         with TraceWriter(path) as writer:
             writer.write(example_traces(1)[0])
+    trace = example_traces(1)[0]
+    told = counterfactual_json(trace, 0, "recorded", counterfactuals(trace, []))
+    (tmp_path / "worth.json").write_text(json.dumps(told))
     for arguments in commands(VIEWER):
         # What a shell does with a pattern.
         expanded = [str(p) for a in arguments for p in (sorted(tmp_path.glob(a)) if "*" in a else [a])]

@@ -22,16 +22,22 @@ def test_every_block_runs_in_its_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("webbrowser.open", lambda url: True)
     names: dict[str, Any] = {}
     for language, block in BLOCKS:
         if language == "python":
             exec(compile(block, "docs/traces.md", "exec"), names)
             continue
         for line in block.strip().splitlines():
-            program, *arguments = shlex.split(line)
+            command, _, file = line.partition(" > ")
+            program, *arguments = shlex.split(command)
             assert program == "atommem"
+            before = capsys.readouterr().out if file else ""
             assert main(arguments) == 0, capsys.readouterr().err
-    assert len(BLOCKS) == 8
+            if file:
+                (tmp_path / file).write_text(capsys.readouterr().out)
+                print(before)
+    assert len(BLOCKS) == 9
     assert (tmp_path / "sft" / "train.parquet").is_file()
     assert (tmp_path / "sft_trl" / "train.jsonl").is_file()
     assert "9 episodes" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 """Takes the pictures of docs/viewer.md: python tests/viewer/viewer_screenshot.py docs
 
-A step of an episode, two runs side by side, and a training.
+A step of an episode, two runs side by side, what operations were worth, and a training.
 """
 
 from __future__ import annotations
@@ -9,13 +9,18 @@ import json
 import math
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from support.example_traces import example_traces, play_runs
 
+from atommem_gym.agents import make_agent
 from atommem_gym.cli import main as atommem
 from atommem_gym.records.layout import stable_rng
+from atommem_gym.traces import EpisodeTrace, read_traces
+from atommem_gym.traces.counterfactual import counterfactuals
+from atommem_gym.traces.counterfactual_file import counterfactual_json
 from atommem_gym.viewer import write_page
 
 SIZE = {"width": 1440, "height": 900}
@@ -43,13 +48,27 @@ def pages(folder: Path) -> dict[str, tuple[str, str]]:
     write_page(example_traces(8), folder / "page.html", title="generated world")
     runs = play_runs(folder)
     atommem(["view", *map(str, runs), "-o", str(folder / "runs.html"), "--no-open"])
+    traces = [trace for run in runs for trace in read_traces(run / "traces.jsonl")]
+    # Episodes are recorded in the order in which they end.
+    base, small = (number for number, trace in enumerate(traces) if is_shown(trace, 12))
+    place, trace = next(one for one in enumerate(read_traces(runs[1] / "traces.jsonl")) if is_shown(one[1], 20))
+    found = counterfactuals(trace, agent=partial(make_agent, "oracle"))
+    (folder / "worth.json").write_text(json.dumps(counterfactual_json(trace, place, "oracle", found)))
+    worth = ["--counterfactual", str(folder / "worth.json")]
+    atommem(["view", str(runs[1]), *worth, "-o", str(folder / "worth.html"), "--no-open"])
     write_training(folder / "grpo")
     atommem(["view", "--training", str(folder / "grpo"), "-o", str(folder / "training.html"), "--no-open"])
     return {
         "viewer.png": ((folder / "page.html").as_uri() + "#10/2", "#step .panels"),
-        "viewer_sides.png": ((folder / "runs.html").as_uri() + "#3~15/1", ".differences"),
+        "viewer_sides.png": ((folder / "runs.html").as_uri() + f"#{base}~{small}/1", ".differences"),
+        "viewer_counterfactual.png": ((folder / "worth.html").as_uri() + f"#{place}/3", ".worths"),
         "viewer_training.png": ((folder / "training.html").as_uri() + "#training/30", ".chart svg"),
     }
+
+
+def is_shown(trace: EpisodeTrace, docs: int) -> bool:
+    """Whether it is the episode of `tidy` over one item, among so many documents."""
+    return (trace.agent.name, trace.index, len(trace.documents)) == ("tidy", 1695, docs)
 
 
 def write_training(folder: Path, steps: int = 40, groups: int = 8, members: int = 4) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -26,10 +26,10 @@ from atommem_gym.readers.protocol import POLICY
 from atommem_gym.terminal import Column, Table, on_one_line, printable
 from atommem_gym.traces import EpisodeTrace, TraceError
 from atommem_gym.traces.counterfactual import Counterfactual, Edit, Ending, Player, counterfactuals
+from atommem_gym.traces.counterfactual_file import RECORDED, counterfactual_json
 from atommem_gym.traces.intervention import all_operations
 from atommem_gym.traces.replay import Replayer
 
-RECORDED = "recorded"
 Repeated: TypeAlias = tuple[tuple[str, ...], ...]
 
 
@@ -67,7 +67,7 @@ class CounterfactualCommand:
     """How far recorded and replayed similarity scores may differ; neural embedders differ between machines by about
     1e-6."""
     as_json: Annotated[bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(name="json")] = False
-    """Print JSON instead of a table."""
+    """Print JSON instead of a table; `atommem view --counterfactual FILE` shows it."""
 
     def run(self) -> int:
         """Play, and print what was found; the exit status."""
@@ -78,7 +78,7 @@ class CounterfactualCommand:
         with Replayer(parse_settings(list(chain.from_iterable(self.settings))), self.tolerance) as replayer:
             found = _played(trace, edits, replayer, agent)
         if self.as_json:
-            print_json(self._json(trace, number, found))
+            print_json(counterfactual_json(trace, number, self.continuation, found))
             return 0
         console = output()
         heading = f"episode {number} · item {trace.item} · {trace.agent.name} · {counted(len(trace.steps), 'step')}"
@@ -123,17 +123,6 @@ class CounterfactualCommand:
             raise TraceError(f"the episode has no step {self.step}; its steps are 1 to {len(trace.steps)}")
         return [edit for edit in every if edit.step == self.step]
 
-    def _json(self, trace: EpisodeTrace, number: int, found: Sequence[Counterfactual]) -> dict[str, Any]:
-        return {
-            "episode": number,
-            "item": trace.item,
-            "env": trace.env.id,
-            "agent": trace.agent.name,
-            "reward": trace.reward,
-            "continuation": self.continuation,
-            "operations": [{**_values(one), "difference": one.difference} for one in found],
-        }
-
     def _notes(self, console: Console, trace: EpisodeTrace, found: Sequence[Counterfactual]) -> None:
         """What the numbers do not say by themselves."""
         notes = [] if found else ["there are no operations"]
@@ -172,15 +161,6 @@ def _played(
             found.append(one)
             progress.advance(task)
     return found
-
-
-def _values(found: Counterfactual) -> dict[str, Any]:
-    values = asdict(found)
-    for name in ("kept", "other"):
-        values[name]["answers"] = [
-            {"id": one, "answer": answer, "score": score} for one, answer, score in values[name]["answers"]
-        ]
-    return values
 
 
 def _table(found: Sequence[Counterfactual]) -> Table:

@@ -19,6 +19,7 @@ from atommem_gym.commands.traces.runs import page_runs
 from atommem_gym.errors import ConfigError, check_integer, counted
 from atommem_gym.evaluation.folder import PLAN
 from atommem_gym.terminal import printable
+from atommem_gym.viewer.counterfactual import with_counterfactuals
 from atommem_gym.viewer.library import Library
 from atommem_gym.viewer.page import MEBIBYTE, PageRun, PageSize, write_runs
 from atommem_gym.viewer.server import PageServer
@@ -44,6 +45,8 @@ class View:
     """Folders of evaluations, and files of traces (.jsonl, .jsonl.gz, .parquet). Their episodes form one list."""
     training: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The folder of a training (sessions.jsonl, metrics.jsonl): shows its curves and the sessions of each step."""
+    counterfactual: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE…")] = ()
+    """A file that atommem counterfactual --json wrote about one of these episodes. May be repeated."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
     """The page to write; by default beside the first file, with the suffix .html, or view.html in the first folder."""
     open: bool = True
@@ -60,7 +63,7 @@ class View:
         if not self.traces and self.training is None:
             raise ConfigError("no RUNS given; name folders of evaluations or files of traces: atommem view runs/first")
         shown = self.traces if self.training is None else (*self.traces, self.training)
-        runs = page_runs(self.traces, self.training)
+        runs = with_counterfactuals(page_runs(self.traces, self.training), self.counterfactual)
         title = printable(title_of(runs))
         if self.serve:
             return self._serve(runs, title)
@@ -68,7 +71,7 @@ class View:
             raise ConfigError("--port is for a served page; add --serve, or leave it out")
         fronts = self._fronts(runs)
         page = self.output or page_beside(shown[0])
-        check_page(page, shown)
+        check_page(page, (*shown, *self.counterfactual))
         if self.output is None:
             check_default(page)
         most = check_integer("--limit-mib", MOST_MIB if self.limit_mib is None else self.limit_mib, 1) * MEBIBYTE
