@@ -78,6 +78,7 @@ class CommandLine:
     """
 
     command: Command
+    """The subcommand."""
     imports: Annotated[tuple[str, ...], UseAppendAction, arg(name="import", metavar="MODULE")] = ()
     """Import this module first: it holds tasks, agents or plug-ins of yours. It may lie in the working directory."""
     trust: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="URL|PATH")] = ()

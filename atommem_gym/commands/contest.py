@@ -42,10 +42,15 @@ class FailedGame:
     """An episode that failed; no mean includes it."""
 
     agent: str
+    """The name of the agent."""
     index: int
+    """The index of the item."""
     shuffle_seed: int
+    """The seed of the order of its documents."""
     error: str
+    """The class of the exception."""
     message: str
+    """Its message, without passwords."""
     traceback: str = ""
     """Without passwords."""
     bug: bool = False
@@ -66,12 +71,19 @@ class Contest:
     """Agents, the environment that all of them play in, and the records so far."""
 
     env: Env
+    """The environment."""
     agents: Sequence[Agent]
+    """The agents, in the order in which they play."""
     episodes: int
+    """Episodes per agent."""
     seed: int = 0
+    """Draws the items; all agents play the same ones."""
     records: list[EpisodeRecord] = field(default_factory=list)
+    """The episodes that ended."""
     failures: list[FailedGame] = field(default_factory=list)
+    """The episodes that failed."""
     interrupted: bool = False
+    """Whether the user interrupted the contest."""
 
     def run(self, on_step: OnStep | None = None) -> None:
         """Play all; Ctrl-C stops and keeps what was played. With ``on_step``, which may print, no progress is shown.

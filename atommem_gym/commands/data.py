@@ -81,6 +81,7 @@ class Data:
         | Annotated[DataSkyRL, subcommand("skyrl")],
         tyro.conf.arg(name=""),
     ]
+    """The subcommand."""
 
     def run(self) -> int:
         """Run the subcommand; the exit status."""

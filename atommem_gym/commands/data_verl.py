@@ -48,7 +48,9 @@ class Layout:
     trainer: str
     """Names the file that says what the others were made of."""
     schema: pa.Schema
+    """The columns with their types."""
     row: Callable[[ItemReference, Item, str], dict[str, Any]]
+    """Makes a row from the reference of an item, the item and the name of its task."""
 
 
 @dataclass

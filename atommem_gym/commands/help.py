@@ -35,7 +35,9 @@ class Argument:
     value: str
     """How its value is written, empty for a flag."""
     text: str
+    """The help text."""
     choices: tuple[str, ...] = ()
+    """The values that can be given, if they are a fixed list."""
 
     @property
     def positional(self) -> bool:

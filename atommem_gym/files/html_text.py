@@ -25,8 +25,11 @@ class Block:
     first: int
     """Its first line in the file, from 1."""
     last: int
+    """Its last line."""
     text: str
+    """Its text, with single spaces."""
     heading: bool = False
+    """Whether it is a heading or the title of the page."""
 
 
 def blocks_of(page: str) -> Iterator[Block]:

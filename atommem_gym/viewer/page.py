@@ -43,10 +43,13 @@ class PageSize:
     """What went into a page."""
 
     episodes: int
+    """The number of episodes."""
     steps: int
+    """Their steps."""
     trace_bytes: int
     """Of the compact JSON of all traces."""
     page_bytes: int
+    """Bytes of the page."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ class Growth:
     """How a memory changed from step to step."""
 
     entries: dict[int, str] = field(default_factory=dict)
+    """The text of each entry by its id, after the last step."""
     recent: deque[tuple[str, int, str]] = field(default_factory=lambda: deque(maxlen=RECENT))
     """The last changes: what, which entry, its text."""
 

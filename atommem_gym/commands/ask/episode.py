@@ -28,6 +28,7 @@ class Asked:
     """What an episode is about."""
 
     files: OwnFiles
+    """The documents that are read."""
     keywords: dict[str, Any]
     """Of the environment, besides items and reward."""
     memory_key: str | None

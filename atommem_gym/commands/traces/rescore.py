@@ -87,14 +87,21 @@ class Means:
     """What the old and the new scores of the episodes are on average."""
 
     before: list[float] = field(default_factory=list)
+    """The old score of each episode."""
     after: list[float] = field(default_factory=list)
+    """The new score of each episode."""
     items: list[str] = field(default_factory=list)
+    """The item of each episode."""
     gained: int = 0
     """Questions whose score rose."""
     lost: int = 0
+    """Questions whose score fell."""
     old_rewards: Counter[str] = field(default_factory=Counter)
+    """Episodes by the name of the old reward."""
     causes: Counter[str | None] = field(default_factory=Counter)
+    """Questions by their old cause of failure."""
     new_causes: Counter[str | None] = field(default_factory=Counter)
+    """Questions by their new cause of failure."""
 
     @property
     def episodes(self) -> int:
