@@ -232,6 +232,29 @@ def _load(name: str, options: EmbedderOptions) -> Embedder:
         )
     if is_plugin("embedder", name):
         return _own_embedder(name, options)
+    _check_name(name)
+    from atommem_gym.embedders.sentence_embedder import SentenceEmbedder
+
+    return SentenceEmbedder(name, options=options)
+
+
+def check_embedder(name: str) -> None:
+    """Refuse a name that :func:`load_embedder` would not find; nothing is loaded, and no server is called but the hub.
+
+    Raises:
+        ConfigError: the name is malformed or misspelt.
+        EmbedderError: neither a folder nor the hub has it.
+    """
+    known = name in _BUILT_IN or name == "minilm" or name.startswith(("http://", "https://"))
+    if known or is_plugin("embedder", name):
+        return
+    _check_name(name)
+    from atommem_gym.embedders.sentence_embedder import check_there
+
+    check_there(name)
+
+
+def _check_name(name: str) -> None:
     if lacks_scheme(name) and not os.path.lexists(name):
         raise ConfigError(f"embedder={name!r} is a URL without a scheme; write http://{name}")
     check_colon("embedder", name)
@@ -239,9 +262,6 @@ def _load(name: str, options: EmbedderOptions) -> Embedder:
     meant = nearest(name.lower(), [*_BUILT_IN, "minilm"], cutoff=0.75)
     if meant and not os.path.lexists(name):
         raise ConfigError(f"unknown embedder {name!r}; did you mean {meant!r}?")
-    from atommem_gym.embedders.sentence_embedder import SentenceEmbedder
-
-    return SentenceEmbedder(name, options=options)
 
 
 def _own_embedder(name: str, options: EmbedderOptions) -> Embedder:
