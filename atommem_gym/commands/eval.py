@@ -17,6 +17,7 @@ from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.commands.consoles import messages, output
 from atommem_gym.commands.options import check_places, server_of_environment
 from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings, refuse_agents
+from atommem_gym.embedders.loading import check_embedder
 from atommem_gym.endpoints import lacks_scheme
 from atommem_gym.errors import ConfigError, check_integer, counted
 from atommem_gym.evaluation.folder import PLAN, RESULTS, EvaluationError, Run, read_run
@@ -205,6 +206,9 @@ class Eval:
             check_template_file(template)
         for where, module in plan.code():
             check_import(module, where)
+        for settings in (plan.settings, *(env.settings for env in plan.envs)):
+            if isinstance(settings.get("embedder"), str):
+                check_embedder(settings["embedder"])
         for agent in plan.agents:
             player_keywords(agent.name)  # says if there is none of the name, and what was meant
         for where, keywords in plan.places():

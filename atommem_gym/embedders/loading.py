@@ -238,6 +238,21 @@ def _load(name: str, options: EmbedderOptions) -> Embedder:
     return SentenceEmbedder(name, options=options)
 
 
+def check_embedder(name: str) -> None:
+    """Refuse a name that :func:`load_embedder` would not find; nothing is loaded, and no server is called but the hub.
+
+    Raises:
+        ConfigError: the name is malformed or misspelt.
+        EmbedderError: neither a folder nor the hub has it.
+    """
+    check_model_name(name)
+    built_in = name in _BUILT_IN or name == "minilm" or name.startswith(("http://", "https://"))
+    if not built_in and not is_plugin("embedder", name):
+        from atommem_gym.embedders.sentence_embedder import check_there
+
+        check_there(name)
+
+
 def check_model_name(name: str) -> None:
     """Refuse what was meant as a URL, a custom embedder or a built-in one, and would be taken for a model's name.
 

@@ -25,6 +25,21 @@ _NORM_ERROR = 0.02
 """How far the length of a vector normalised in half precision may be from 1."""
 
 
+def check_there(name: str) -> None:
+    """Refuse a model that neither a folder, nor the local cache, nor the hub has; nothing is imported for it.
+
+    Raises:
+        EmbedderError: it is not there, or the hub does not answer.
+    """
+    names = [name] if "/" in name else [name, f"sentence-transformers/{name}"]
+    missing = None if find_spec("sentence_transformers") is None else why_not_there(names)
+    if missing is not None:
+        raise EmbedderError(
+            f"embedder={name!r}: {missing}. Check the name, download it first (`hf download NAME`), or use "
+            "'hashing' or 'minilm', which need no network"
+        )
+
+
 class SentenceEmbedder:
     """A sentence-transformers model; vectors are float32 of length 1.
 
@@ -62,14 +77,9 @@ class SentenceEmbedder:
             ConfigError: sentence-transformers is not installed, or an option exceeds what the model can do.
             EmbedderError: the model cannot be loaded.
         """
-        # Asked first: the import takes seconds, and nobody waits for them to hear of a misspelt name.
-        names = [name] if "/" in name else [name, f"sentence-transformers/{name}"]
-        missing = None if folder or find_spec("sentence_transformers") is None else why_not_there(names)
-        if missing is not None:
-            raise EmbedderError(
-                f"embedder={name!r}: {missing}. Check the name, download it first (`hf download NAME`), or use "
-                "'hashing' or 'minilm', which need no network"
-            )
+        if folder is None:
+            # First: the import takes seconds, and nobody waits for them to hear of a misspelt name.
+            check_there(name)
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -21,5 +22,8 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
             return real(name, *args, **kwargs)
 
         monkeypatch.setattr(builtins, "__import__", importing)
+        if package in ("sentence_transformers", "transformers"):
+            # What looks for them without an import finds nothing either.
+            monkeypatch.setitem(sys.modules, package, None)
 
     return hide
