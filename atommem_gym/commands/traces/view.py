@@ -45,7 +45,7 @@ class View:
     training: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder of a training (sessions.jsonl, metrics.jsonl): its figures, and the sessions of each step."""
     counterfactual: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE")] = ()
-    """What `atommem counterfactual --json` wrote of one of these episodes; may be given several times."""
+    """What `atommem counterfactual --json` wrote of one of these episodes."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
     """The page; by default beside the first file with the suffix .html, or view.html in the first folder."""
     open: bool = True
