@@ -246,20 +246,19 @@ def check_embedder(name: str) -> None:
         EmbedderError: neither a folder nor the hub has it.
     """
     check_model_name(name)
-    built_in = name in _BUILT_IN or name == "minilm" or name.startswith(("http://", "https://"))
-    if not built_in and not is_plugin("embedder", name):
+    if _names_model(name):
         from atommem_gym.embedders.sentence_embedder import check_there
 
         check_there(name)
 
 
 def check_model_name(name: str) -> None:
-    """Refuse what was meant as a URL, a custom embedder or a built-in one, and would be taken for a model's name.
+    """Refuse a name that would be taken for that of a model, and resembles a URL or another kind of embedder.
 
     Raises:
         ConfigError: it is misspelt.
     """
-    if name in (*_BUILT_IN, "minilm") or name.startswith(("http://", "https://")) or is_plugin("embedder", name):
+    if not _names_model(name):
         return
     if lacks_scheme(name) and not os.path.lexists(name):
         raise ConfigError(f"embedder={name!r} is a URL without a scheme; write http://{name}")
@@ -268,6 +267,12 @@ def check_model_name(name: str) -> None:
     meant = nearest(name.lower(), [*_BUILT_IN, "minilm"], cutoff=0.75)
     if meant and not os.path.lexists(name):
         raise ConfigError(f"unknown embedder {name!r}; did you mean {meant!r}?")
+
+
+def _names_model(name: str) -> bool:
+    """Whether it is none of the other kinds of embedders: a folder, or a name on the hub."""
+    other = name in (*_BUILT_IN, "minilm") or name.startswith(("http://", "https://"))
+    return not other and not is_plugin("embedder", name)
 
 
 def _own_embedder(name: str, options: EmbedderOptions) -> Embedder:
