@@ -45,8 +45,8 @@ class View:
     """Folders of evaluations, and files of traces (.jsonl, .jsonl.gz, .parquet). Their episodes form one list."""
     training: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The folder of a training (sessions.jsonl, metrics.jsonl): shows its curves and the sessions of each step."""
-    counterfactual: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE…")] = ()
-    """A file that atommem counterfactual --json wrote about one of these episodes. May be repeated."""
+    counterfactual: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE")] = ()
+    """A file that atommem counterfactual --json wrote about one of these episodes."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"], metavar="FILE")] = None
     """The page to write; by default beside the first file, with the suffix .html, or view.html in the first folder."""
     open: bool = True
