@@ -96,9 +96,17 @@ def write_plots(report: Report, folder: Path) -> list[tuple[str, str]]:
     for grid in grids:
         name = f"grid-{grid.env_id}.png"
         drawn.append((f"Exact match by {grid.y} and {grid.x}, {grid.env_id}", name, grid_figure(report, grid)))
+    for old in _own_pictures(folder):
+        old.unlink()  # an older release may have drawn others
     for _, name, figure in drawn:
         figure.savefig(folder / name, dpi=DPI)
     return [(title, name) for title, name, _ in drawn]
+
+
+def _own_pictures(folder: Path) -> list[Path]:
+    """The pictures in a folder that have a name of ours."""
+    names = ("em", "operations", "causes", "cost", "gain", "abstention", "grid-*")
+    return [path for name in names for path in folder.glob(f"{name}.png") if path.is_file() and not path.is_symlink()]
 
 
 def grid_figure(report: Report, grid: Grid) -> Any:
@@ -143,7 +151,7 @@ def em_figure(report: Report) -> Any:
     docs = _all_docs(report)
     if len(docs) > 1:
         figure = panels(report.cells, curves, lambda cells: 3.3)
-        label(figure, f"documents in the stream; {_of_episodes(report)}", "exact match")
+        label(figure, f"documents in the stream; {_of_episodes(report.cells)}", "exact match")
         legend(figure)
     else:
         figure = panels(
@@ -151,7 +159,7 @@ def em_figure(report: Report) -> Any:
         )
         sizes = {cell.size for cell in report.cells}
         what = f"exact match at {docs[0]} documents" if sizes == {str(docs[0])} else "exact match"
-        label(figure, f"{what}; {_of_episodes(report, 'dot')}")
+        label(figure, f"{what}; {_of_episodes(report.cells, 'dot')}")
     return figure
 
 
@@ -168,17 +176,23 @@ def _intervals(axes: Any, xs: Sequence[float], cells: Sequence[CellSummary], col
     )
 
 
-def _of_episodes(report: Report, where: str = "point") -> str:
-    """Of how many episodes a mark is the mean, and what the lines through it are."""
-    played = counted_cells([cell.episodes for cell in report.cells], "episodes", where)
-    return f"{played}, {INTERVALS}" if any(cell.metrics["em"].known for cell in report.cells) else played
+def _of_episodes(cells: Sequence[CellSummary], where: str = "point") -> str:
+    """How many episodes a mark stands for, and what the lines through it are."""
+    played = counted_cells([cell.episodes for cell in cells], "episodes", where)
+    lines = INTERVALS if where == "dot" else f"upright {INTERVALS}"
+    return f"{played}, {lines}" if any(cell.metrics["em"].known for cell in cells) else played
+
+
+def _played(report: Report) -> str:
+    """How many episodes were played for a row, some of which may not count for each of its dots."""
+    return f"{counted_cells([cell.episodes for cell in report.cells], 'episodes', 'row')} at most, {INTERVALS}"
 
 
 def abstention_figure(report: Report) -> Any:
     """Per agent EM on the questions that have an answer, and precision and recall of abstention, with intervals."""
     shown = {header: name for header, name, _ in ABSTENTION_HEADERS}
     figure = _dots_figure(report, {header: _of_abstention(name) for header, name in shown.items()})
-    label(figure, f"share of the questions that each is about; {_of_episodes(report, 'row')}")
+    label(figure, f"share of the questions that each is about; {_played(report)}")
     return figure
 
 
@@ -190,7 +204,7 @@ def gain_figure(report: Report) -> Any:
         "closed-book EM": lambda cell: cell.gain.get("closed_book"),
     }
     figure = _dots_figure(report, found, unit=False)
-    label(figure, f"exact match, and what of it memory is worth; {_of_episodes(report, 'row')}")
+    label(figure, f"exact match, and what of it memory is worth; {_played(report)}")
     return figure
 
 
@@ -282,17 +296,19 @@ def cost_figure(report: Report) -> Any:
             xs, ys = [value for value, _ in known], [cell.metrics["em"].mean for _, cell in known]
             _intervals(axes, xs, [cell for _, cell in known], looks[agent]["color"])
             look = {**looks[agent], "linewidth": 1.0, "markersize": _size(docs, docs[-1])}
-            axes.plot(xs, ys, label=agent, **{**look, "markevery": [len(xs) - 1] if xs else None})
-            for x, y, (_, cell) in zip(xs[:-1], ys[:-1], known[:-1], strict=True):
+            # The legend shows this line with its mark; the points have marks of their own sizes.
+            axes.plot(xs, ys, label=agent, **{**look, "markevery": []})
+            for x, y, (_, cell) in zip(xs, ys, known, strict=True):
                 axes.plot([x], [y], **{**look, "markersize": _size(docs, cell.cell.docs)})
         # What agents do differs by orders of magnitude; some do nothing at all.
-        amount_axis(axes, [cost(cell) or 0.0 for cell in cells])
+        amount_axis(axes, [value for cell in cells if (value := cost(cell)) is not None])
         unit_axis(axes, "y")
 
     figure = panels(report.cells, points, lambda cells: 3.3)
     if len(docs) > 1:
         what += f"; marks grow with the documents ({', '.join(str(count) for count in docs if count)})"
-    label(figure, f"{what}; {_of_episodes(report)}", "exact match")
+    drawn = [cell for cell in report.cells if cost(cell) is not None]
+    label(figure, f"{what}; {_of_episodes(drawn)}" if drawn else what, "exact match")
     legend(figure)
     return figure
 

@@ -18,8 +18,8 @@ from atommem_gym.traces.record import EpisodeTrace, Json, TraceError, TracePart
 
 VERSION = 1
 """Of the files; any change of a field or of its meaning raises it."""
-MOST_BYTES = 64 << 20
-"""Of a file that is read. Each operation holds the answers of two episodes, so that real ones are far smaller."""
+MOST_BYTES = 8 << 20
+"""The size of the largest file that is read: some 8,000 operations. Its JSON takes some thirty times as much memory."""
 RECORDED = "recorded"
 """The continuation of the recorded actions."""
 _MOST_EPISODE = 10**9
@@ -159,13 +159,20 @@ def _json(path: Path) -> Any:
     if len(data) > MOST_BYTES:
         raise TraceError(f"{path} has more than {MOST_BYTES >> 20} MiB; ask about fewer operations with --step N")
     try:
-        return json.loads(data, parse_constant=_refuse_constant, object_pairs_hook=_object)
+        return json.loads(data, parse_float=_float, parse_constant=_refuse_constant, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        raise TraceError(f"{path} is no JSON ({str(error)[:MOST_SHOWN]}); {_AGAIN}") from None
+        raise TraceError(f"{path} is not JSON ({str(error)[:MOST_SHOWN]}); {_AGAIN}") from None
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text[:20]} is not finite")
+    return value
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -181,10 +188,8 @@ def _check_values(found: CounterfactualFile, path: Path) -> None:
     def refuse(what: str) -> NoReturn:
         raise TraceError(f"{path} is damaged: {what[:MOST_SHOWN]}; {_AGAIN}")
 
-    if not math.isfinite(found.reward):
-        refuse(f"reward {found.reward} is not finite")
     if not 0 <= found.episode <= _MOST_EPISODE:
-        refuse(f"episode {found.episode} is no number of an episode")
+        refuse(f"episode {found.episode} is not the number of an episode")
     named = set()
     for one in found.operations:
         place = f"step {one.step}, operation {one.operation}"
@@ -193,17 +198,14 @@ def _check_values(found: CounterfactualFile, path: Path) -> None:
             refuse(f"{place} occurs twice")
         named.add(key)
         for name, ending in (("kept", one.kept), ("other", one.other)):
-            numbers = [answer.score for answer in ending.answers]
-            if ending.reward is not None:
-                numbers.append(ending.reward)
-            if not all(map(math.isfinite, numbers)):
-                refuse(f"{place}: {name} has a number that is not finite")
             if ending.steps < one.step:
                 refuse(f"{place}: {name} ends after {counted(ending.steps, 'step')}, before the operation")
             if (ending.reward is None) != bool(ending.unknown):
                 refuse(f"{place}: {name} must have either a reward or a reason why there is none")
         kept, other = one.kept.reward, one.other.reward
         difference = None if kept is None or other is None else kept - other
+        if difference is not None and math.isinf(difference):
+            refuse(f"{place}: kept minus other is not finite")
         if one.difference != difference:
             refuse(f"{place}: difference {one.difference} is not kept minus other, {difference}")
 

@@ -45,6 +45,7 @@ function endingOf(name, { reward, steps, answers, unknown }) {
 function worthTables(row, episode) {
   return episode.counterfactuals.map((file) => {
     const telling = file.operations.filter((one) => one.difference).length;
+    const unknown = file.operations.filter((one) => one.difference === null).length;
     const headers = ["step", "op.", "worth", "with", file.operations.some((one) => one.change !== null) ? "changed" : "without", "kind", "what it said"];
     const rows = file.operations.map((one) => {
       const operation = episode.steps[one.step - 1].operations.find((held) => held.position === one.operation);
@@ -56,7 +57,8 @@ function worthTables(row, episode) {
     });
     return el("details", { class: "worths", open: true },
       el("summary", {}, `What operations were worth (${file.name}, ${goesOn(file)}): `,
-        `${telling.toLocaleString("en")} of ${file.operations.length.toLocaleString("en")} change the reward`),
+        `${telling.toLocaleString("en")} of ${file.operations.length.toLocaleString("en")} change the reward`,
+        unknown === 0 ? "" : `, ${unknown.toLocaleString("en")} unknown`),
       rows.length === 0 ? null : tableOf(headers, rows, headers.map((_, column) => column < 5)));
   });
 }

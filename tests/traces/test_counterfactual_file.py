@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -94,13 +95,25 @@ def kept(**fields: object) -> Callable[[Value], object]:
     return lambda value: value["operations"][1]["kept"].update(fields)
 
 
+def infinite(name: str) -> str:
+    """The file, with a number in it that is larger than a float can be."""
+    text, found = re.subn(rf'("{name}": )[-0-9.]+', r"\g<1>1e999", json.dumps(told()), count=1)
+    assert found == 1
+    return text
+
+
+def far_apart(value: Value) -> None:
+    one = value["operations"][1]
+    one["kept"]["reward"], one["other"]["reward"], one["difference"] = 1e308, -1e308, 1e308
+
+
 UGLY: Sequence[tuple[object, str]] = (
-    ("", "is no JSON"),
-    ("\ud800", "is no JSON"),
-    (_DEEP, "is no JSON"),
+    ("", "is not JSON"),
+    ("\ud800", "is not JSON"),
+    (_DEEP, "is not JSON"),
     ('{"version": 1, "version": 1, "operations": []}', "a key twice"),
-    ('{"version": 1, "operations": [NaN]}', "NaN is no JSON number"),
-    (f'{{"version": {"9" * 5000}, "operations": []}}', "is no JSON"),
+    ('{"version": 1, "operations": [NaN]}', "NaN is not a number of JSON"),
+    (f'{{"version": {"9" * 5000}, "operations": []}}', "is not JSON"),
     ([], "no version and operations"),
     ("null", "no version and operations"),
     # What was written before files had a version.
@@ -110,12 +123,14 @@ UGLY: Sequence[tuple[object, str]] = (
     (changed(lambda value: value.update(version="1")), "has version '1'"),
     (changed(lambda value: value.update(more=1)), "unknown field `more`"),
     (changed(lambda value: value.pop("trace")), "missing required field `trace`"),
-    (changed(lambda value: value.update(episode=-1)), "episode -1 is no number"),
-    (changed(lambda value: value.update(episode=10**30)), "is no number of an episode"),
+    (changed(lambda value: value.update(episode=-1)), "episode -1 is not the number"),
+    (changed(lambda value: value.update(episode=10**30)), "is not the number of an episode"),
     (changed(lambda value: value.update(episode=True)), "Expected `int`, got `bool`"),
     (changed(lambda value: value.update(reward="1")), "Expected `float`, got `str`"),
     (changed(lambda value: value.update(reward=10**400)), "does not hold counterfactual values"),
-    (json.dumps(told()).replace('"reward": ', '"reward": 1e999, "_": ', 1), "does not hold"),
+    *((infinite(name), "1e999 is not finite") for name in ("reward", "score", "difference")),
+    (infinite("version"), "1e999 is not finite"),
+    (changed(far_apart), "kept minus other is not finite"),
     (changed(lambda value: value.update(operations={})), "Expected `array`"),
     (changed(lambda value: value["operations"].append(value["operations"][0])), "occurs twice"),
     (changed(first(step=99)), "before the operation"),

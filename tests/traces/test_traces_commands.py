@@ -244,7 +244,7 @@ def test_a_path_that_holds_no_traces_is_answered_with_what_to_name(tmp_path: Pat
         (tmp_path / "run" / name).write_text("")
     for line, says in (
         (("view", tmp_path / "nothing"), "there is no file or folder"),
-        (("view", tmp_path / "README.md"), "README.md is no file of traces"),
+        (("view", tmp_path / "README.md"), "README.md is not a file of traces"),
         (("view", tmp_path / "run" / "results.jsonl"), "has rows of an evaluation; its episodes are in"),
         (("replay", tmp_path / "run"), "is a folder, and a file of traces is wanted; name its traces:"),
         (("replay", tmp_path / "nothing"), "there is no file"),

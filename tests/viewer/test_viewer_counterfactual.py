@@ -160,7 +160,7 @@ def test_a_file_given_twice_or_as_the_page_is_refused(traces: Path, capsys: pyte
     for arguments, words in (
         (twice, "is given twice; name each file once"),
         ([*twice[:2], "-o", worth], "is one of the files to be shown"),
-        (["--counterfactual", str(traces)], "is no JSON"),
+        (["--counterfactual", str(traces)], "is not JSON"),
     ):
         assert main(["view", str(traces), "--no-open", *arguments]) == FAILED
         assert words in " ".join(capsys.readouterr().err.split())

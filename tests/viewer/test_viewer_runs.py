@@ -250,7 +250,7 @@ def test_nothing_of_a_run_is_ever_html(look: Look, tmp_path: Path) -> None:
     assert main(["view", str(run), "-o", str(page), "--no-open"]) == 0
     sight = look(page.as_uri())
     text = sight.text("#front")
-    assert "page.png is not shown: it is no PNG" in text
+    assert "page.png is not shown: it is not a PNG file" in text
     assert HOSTILE[0] in text
     assert "[link](javascript:alert(2))" in text
     assert sight.page.locator("#front a[href*=javascript], #front script, #front svg").count() == 0
@@ -317,7 +317,7 @@ def test_a_file_that_is_no_page_is_not_written_over_unless_it_was_named(
     page = tmp_path / "traces.html"
     page.write_text("<p>my notes")
     assert main(["view", str(tmp_path / "traces.jsonl"), "--no-open"]) == FAILED
-    assert f"{page} is there and is no page of the viewer; name another place with -o" in " ".join(
+    assert f"{page} is there and is not a page of the viewer; name another place with -o" in " ".join(
         capsys.readouterr().err.split()
     )
     assert page.read_text() == "<p>my notes"

@@ -155,7 +155,7 @@ def test_a_folder_without_a_training_is_an_error_with_a_remedy(
             ["--training", str(nothing)],
             "there is neither metrics.jsonl nor sessions.jsonl; grpo.py writes both with --log",
         ),
-        (["--training", str(tmp_path / "gone")], "is no folder"),
+        (["--training", str(tmp_path / "gone")], "is not a folder"),
         ([str(logs), "--training", str(logs)], "is given twice"),
     ):
         assert main(["view", *arguments, "--no-open"]) == FAILED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import realpath
 from pathlib import Path
 
 from atommem_gym.errors import ConfigError
@@ -28,13 +29,13 @@ def page_runs(paths: Sequence[Path], training: Path | None = None) -> list[PageR
     """
     every = [*paths] if training is None else [*paths, training]
     for place, path in enumerate(every):
-        if any(path.resolve() == other.resolve() for other in every[:place]):
+        if realpath(path) in map(realpath, every[:place]):  # Path.resolve raises in a circle of links
             raise ConfigError(f"{path} is given twice; name each run once")
     for path in paths:
         if not path.exists() and not is_traces(path):
             raise ConfigError(f"there is no file or folder {path}; {_NAMEABLE}")
         if path.is_file() and not is_traces(path):
-            raise ConfigError(f"{path} is no file of traces ({', '.join(SUFFIXES)}); {_NAMEABLE}")
+            raise ConfigError(f"{path} is not a file of traces ({', '.join(SUFFIXES)}); {_NAMEABLE}")
     names = run_names(every)
     runs = [
         _run_of_folder(path, name) if path.is_dir() else PageRun(name, path)
@@ -43,7 +44,7 @@ def page_runs(paths: Sequence[Path], training: Path | None = None) -> list[PageR
     if training is not None:
         if not training.is_dir():
             raise ConfigError(
-                f"--training {training} is no folder; name the one that grpo.py or veRL's agent loop logs into"
+                f"--training {training} is not a folder; name the one that grpo.py or veRL's agent loop logs into"
             )
         check_no_links(training)
         runs.append(PageRun(names[-1], traces_of(training)))
@@ -131,6 +132,6 @@ def _plots(folder: Path) -> tuple[dict[str, bytes], list[str]]:
             plots[path.name] = data
         else:
             left_out.append(
-                f"{path.name} is not shown: it is no PNG file, larger than {_MOST_PLOT >> 20} MiB, or one too many."
+                f"{path.name} is not shown: it is not a PNG file, larger than {_MOST_PLOT >> 20} MiB, or one too many."
             )
     return plots, left_out

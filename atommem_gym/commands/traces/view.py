@@ -153,7 +153,9 @@ def check_default(page: Path) -> None:
     if page.is_file():
         with page.open("rb") as file:
             if not file.read(len(_DOCTYPE)).lower() == _DOCTYPE:
-                raise ConfigError(f"{page} is there and is no page of the viewer; name another place with -o PAGE.html")
+                raise ConfigError(
+                    f"{page} is there and is not a page of the viewer; name another place with -o PAGE.html"
+                )
 
 
 _DOCTYPE = b"<!doctype html>"
