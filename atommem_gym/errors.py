@@ -245,7 +245,7 @@ def check_number(name: str, value: object, *, above: bool = False, of: str = "")
     Raises:
         ConfigError: it is no number, or out of range.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    number = is_integer(value) or (isinstance(value, float) and math.isfinite(value))
     if not (number and (value > 0 if above else value >= 0)):  # type: ignore[operator]  # a number by now
         raise ConfigError(f"{name}={value!r}{of} must be a finite number {'above' if above else 'of at least'} 0")
 

@@ -9,10 +9,13 @@ import contextlib
 import json
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from atommem_gym.terminal import SafeConsole
 from atommem_gym.trust import masked
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def output() -> SafeConsole:
@@ -23,6 +26,23 @@ def output() -> SafeConsole:
 def messages() -> SafeConsole:
     """Standard error."""
     return SafeConsole(stderr=True)
+
+
+def progress_bar() -> Progress:
+    """A bar on standard error with the time that is left; nothing where that is not a terminal."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = messages()
+    # Otherwise what is not a terminal gets an empty line.
+    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
 
 
 def print_json(value: Any) -> None:

@@ -25,6 +25,7 @@ from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import check_model_name
 from atommem_gym.errors import AtomMemError, ConfigError, counted
 from atommem_gym.plugins.loading import check_plugin, plugins_in
+from atommem_gym.prompts.render import check_template_file
 from atommem_gym.records import verl_rows
 from atommem_gym.records.files import files_of_split, split_name
 from atommem_gym.records.record import Item, Items
@@ -199,6 +200,8 @@ def _configured(env_id: str, keywords: Mapping[str, Any]) -> EnvConfig:
     defaults = {name: value for name, value in gym.spec(env_id).kwargs.items() if name != "task"}
     config = configure(_task(env_id).name, {**defaults, **keywords})
     check_model_name(config.embedder)
+    if config.template is not None:
+        check_template_file(config.template)
     if isinstance(config.reward, str) and config.reward != "judge":  # whose key the trainer's machine may have alone
         load_scorer(config.reward)
     for keyword, value in plugins_in({name: getattr(config, name) for name in EnvConfig.__slots__}).items():

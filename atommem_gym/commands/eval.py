@@ -19,7 +19,7 @@ from atommem_gym.commands.options import check_places, server_of_environment
 from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings, refuse_agents
 from atommem_gym.embedders.loading import check_embedder
 from atommem_gym.endpoints import lacks_scheme
-from atommem_gym.errors import ConfigError, check_integer, counted
+from atommem_gym.errors import ConfigError, check_integer, counted, is_integer
 from atommem_gym.evaluation.folder import PLAN, RESULTS, EvaluationError, Run, read_run
 from atommem_gym.evaluation.grids import expand
 from atommem_gym.evaluation.limits import LimitReachedError, Limits
@@ -262,9 +262,8 @@ class Eval:
             given["settings"] = parse_settings(common)
             if "num_docs" in given["settings"]:
                 count = given["settings"]["num_docs"]
-                raise ConfigError(
-                    f"--set num_docs={count}: `atommem eval` takes documents by --docs; write --docs {count}"
-                )
+                instead = f"write --docs {count}" if is_integer(count) and count > 0 else "leave it out"
+                raise ConfigError(f"--set num_docs={count}: `atommem eval` takes documents by --docs; {instead}")
         if self.model is not None or self.model_name is not None:
             given["model"] = self._model()
         options = parse_settings(list(chain.from_iterable(self.model_option)), "--model-option")

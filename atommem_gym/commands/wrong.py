@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 
 from atommem_gym.commands.help import Argument, arguments_of, example, known_options, meant_command, subcommands
 from atommem_gym.commands.options import places_of
@@ -23,8 +24,8 @@ def lacks_value(root: type, arguments: Sequence[str]) -> str | None:
         root: The dataclass of the whole command line, whose options every command has.
         arguments: What was typed.
     """
-    pairs = list(zip(arguments, [*arguments[1:], "-"], strict=True))
-    if not any(typed.startswith("-") and following.startswith("-") for typed, following in pairs):
+    pairs = list(zip(arguments, [*arguments[1:], None], strict=True))
+    if not any(typed.startswith("-") and (following or "-").startswith("-") for typed, following in pairs):
         return None  # quickly, as nearly always
     path, _ = meant_command(root, arguments)
     known = {name: one for one in _options(root, arguments) for name in one.names}
@@ -32,7 +33,7 @@ def lacks_value(root: type, arguments: Sequence[str]) -> str | None:
         if typed == "--":
             break
         option = known.get(_dashed(typed))
-        if option is not None and option.value and (following == "-" or _dashed(following) in known):
+        if option is not None and option.value and (following is None or _dashed(following) in known):
             return f"{typed} needs a value: {typed} {option.value} (`{path} --help` tells more)"
     return None
 
@@ -85,7 +86,8 @@ def _dashed(typed: str) -> str:
 
 def _unknown_option(root: type, arguments: Sequence[str]) -> str | None:
     path, known = known_options(root, arguments)
-    typed = [one.partition("=")[0] for one in arguments if re.match(r"--.|-[A-Za-z](=|$)", one)]
+    options = takewhile(lambda one: one != "--", arguments)
+    typed = [one.partition("=")[0] for one in options if re.match(r"--[^ ]+(=|$)|-[A-Za-z](=|$)", one)]
     unknown = next((one for one in typed if _dashed(one) not in known), None)
     if unknown is None:
         return None

@@ -264,7 +264,7 @@ def check_model_name(name: str) -> None:
         raise ConfigError(f"embedder={name!r} is a URL without a scheme; write http://{name}")
     check_colon("embedder", name)
     # A strict cutoff, since the name of a model on the hub may be similar to one of these by chance.
-    meant = nearest(name.lower(), [*_BUILT_IN, "minilm"], cutoff=0.75)
+    meant = nearest(name.lower(), [*_BUILT_IN, "minilm"], cutoff=0.8)
     if meant and not os.path.lexists(name):
         raise ConfigError(f"unknown embedder {name!r}; did you mean {meant!r}?")
 

@@ -257,7 +257,10 @@ class Plan:
             task = _task(env.id)
             for keywords in (self.settings, env.settings):
                 for name in _CELL_KEYWORDS.keys() & keywords.keys():
-                    raise ConfigError(f"settings hold {name}={keywords[name]!r}; write it as {_CELL_KEYWORDS[name]}")
+                    field = _CELL_KEYWORDS[name]
+                    raise ConfigError(
+                        f"settings hold {name}={keywords[name]!r}; write it as {field} (on the command line --{field})"
+                    )
             for docs in self.docs_of(env):
                 task.config(self.env_keywords(env, docs))
 

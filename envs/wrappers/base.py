@@ -11,7 +11,6 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from gymnasium.wrappers import Autoreset
 from gymnasium.wrappers.vector import DictInfoToList
 
-from atommem_gym.actions import ActionText
 from atommem_gym.envs.atommem_env import AtomMemEnv
 from atommem_gym.envs.vector_env import AtomMemVectorEnv
 from atommem_gym.envs.wrappers import vector
@@ -121,7 +120,7 @@ def check_actions(wrapper: object, env: gym.Env[Any, Any]) -> None:
     Raises:
         ConfigError: ``env`` does not take texts.
     """
-    if not isinstance(env.action_space, ActionText):
+    if not isinstance(env.action_space, spaces.Text):
         name = type(wrapper).__name__
         raise ConfigError(
             f"{name} writes actions as text, and {env} takes {env.action_space}; put {name} on the inner side of the "
@@ -139,8 +138,8 @@ def _check_wrappable(name: str, env: object) -> None:
         if isinstance(layer, OUTERMOST):
             outer = type(layer).__name__
             raise ConfigError(
-                f"{name} cannot go around {env}, since {outer} hides from it what it has to see; "
-                f"put {outer} around {name}"
+                f"{name} cannot go around {env}: {outer} belongs outside of this package's wrappers, from which it "
+                f"hides resets or the form of info; put {outer} around {name}"
             )
         layer = layer.env
 

@@ -501,3 +501,19 @@ def test_own_records_are_told_from_others_and_a_misspelt_field_is_named(tmp_path
     (tmp_path / "slip.json").write_text(json.dumps([{"question": "Who?", "answer": "a", "documnts": [document]}]))
     assert main(["data", "check", str(tmp_path / "slip.json")]) == 1
     assert "'documnts' is unknown, did you mean 'documents'?" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["ask", "-q", "--what is it", "--agnt", "x"], "unknown option --agnt"),
+        (["run", "Synthetic", "--agents-", "--", "--x"], "unknown option --agents-"),
+        (["eval", "LoCoMo", "--set", "num_docs=0"], "takes documents by --docs; leave it out"),
+        (["eval", "Synthetic", "--set", "num_docs=8"], "write --docs 8"),
+    ],
+)
+def test_finding_6_9_the_wrong_word_is_the_one_that_is_named(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == FAILED
+    assert told in " ".join(capsys.readouterr().err.split())

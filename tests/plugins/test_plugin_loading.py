@@ -163,7 +163,7 @@ def test_a_reward_of_another_signature_is_refused_at_make() -> None:
 @pytest.mark.parametrize(
     ("keywords", "told"),
     [
-        ({"store": "support.plugins.parts:StoreOfAnotherDim"}, ("vectors of 1024 numbers", "dim=1025")),
+        ({"store": "support.plugins.parts:StoreOfAnotherDim"}, ("opened for 1024 dimensions", "dim=1025")),
         ({"store": "support.plugins.parts:Store", "keep_memory": True}, ("keep_memory=True", "kept=False")),
         ({"store": "support.plugins.parts:Store", "store_reads": "milvus"}, ("store_reads='milvus'", "has no Milvus")),
         ({"dialect": "cruds"}, ("dialect='cruds'", "'package.module:name'", "did you mean 'crud'?")),
@@ -183,7 +183,6 @@ def test_configuring_imports_nothing() -> None:
 
 
 STANDING = """
-from atommem_gym.cli import main
 from atommem_gym.embedders.loading import load_embedder
 from atommem_gym.tokenizers import load_tokenizer
 
@@ -257,8 +256,8 @@ def test_the_names_survive_a_spec_s_json_in_another_process(tmp_path: Path) -> N
     [
         ("embedder=hashin", "did you mean 'hashing'?"),
         ("embedder=localhost:8000/v1", "a URL without a scheme"),
-        ("store=numpyy", "store 'numpyy' is unknown"),
-        ("reward=emm", "reward='emm' is unknown"),
+        ("store=numpyy", "unknown store 'numpyy'; did you mean 'numpy'?"),
+        ("reward=emm", "did you mean 'em'?"),
         ("store=support.plugins.parts:store_of_another_signature", "is called with 1 argument and keep=, embedder="),
         *((f"{keyword}=no_such_module_of_mine:It", "PYTHONPATH") for keyword in LOADERS if keyword != "agent"),
     ],

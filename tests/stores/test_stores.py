@@ -309,3 +309,18 @@ def test_heads_come_back_whatever_is_left_from_longer_ones(state: str | None, de
     rows = [{"entry": -i, "text": text} for i, text in enumerate(head.chunks())]
     stale = [{"entry": -len(rows), "text": "left over"}, {"entry": 1, "text": "an entry"}]
     assert Head.of(rows + stale) == head
+
+
+@pytest.mark.parametrize(
+    ("store", "told"),
+    [
+        ("localhost:19530", "is a URL without a scheme; write http://localhost:19530"),
+        ("./memory.db", "is a path; write milvus://./memory.db"),
+        ("milvuz", "did you mean 'milvus'?"),
+        ("postgres", "known are"),
+    ],
+)
+def test_a_store_that_is_misspelt_is_told_what_was_meant(store: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_store(store, 8)
+    assert told in str(caught.value)

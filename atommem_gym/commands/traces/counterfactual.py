@@ -13,12 +13,11 @@ from typing import Annotated, Any, TypeAlias
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from atommem_gym.agents import make_agent
 from atommem_gym.agents.players.roles import ROLES
-from atommem_gym.commands.consoles import messages, output, print_json
+from atommem_gym.commands.consoles import output, print_json, progress_bar
 from atommem_gym.commands.run import parse_settings
 from atommem_gym.commands.traces.replay import find_episode
 from atommem_gym.errors import ConfigError, counted
@@ -155,7 +154,10 @@ def _played(
     trace: EpisodeTrace, edits: Sequence[Edit], replayer: Replayer, agent: Callable[[], Player] | None
 ) -> list[Counterfactual]:
     found = []
-    with closing(counterfactuals(trace, edits, replayer=replayer, agent=agent)) as following, _progress() as progress:
+    with (
+        closing(counterfactuals(trace, edits, replayer=replayer, agent=agent)) as following,
+        progress_bar() as progress,
+    ):
         task = progress.add_task("operations", total=len(edits))
         for one in following:
             found.append(one)
@@ -215,10 +217,3 @@ def _answer(ending: Ending, place: int) -> str:
 
 def _number(value: float | None, form: str = ".3f") -> str:
     return "?" if value is None else format(value + 0.0, form)
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # What is no terminal would get an empty line.
-    console = messages()
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)

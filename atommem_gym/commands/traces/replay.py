@@ -11,10 +11,9 @@ from typing import Annotated, TypeAlias
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from atommem_gym.commands.consoles import messages, output
+from atommem_gym.commands.consoles import output, progress_bar
 from atommem_gym.commands.run import parse_settings
 from atommem_gym.commands.traces.keys import pressed_keys
 from atommem_gym.commands.traces.panels import difference_panel, heading, step_panel
@@ -95,7 +94,7 @@ def check_files(paths: tuple[Path, ...], replayer: Replayer) -> int:
     total = sum(map(count_traces, paths))
     checked, steps, different, recorded_scores, wrong_ids = 0, 0, 0, 0, 0
     console = output()
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("replayed", total=total)
         for path, number, trace in _episodes(paths):
             difference = replayer.check(trace)
@@ -166,10 +165,3 @@ def _print_wrong_ids(console: Console, count: int) -> None:
             'action, under preset="released" at times wrong',
             soft_wrap=True,
         )
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # What is no terminal would get an empty line.
-    console = messages()
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
+from os.path import realpath
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from atommem_gym.commands.consoles import messages, output
+from atommem_gym.commands.consoles import output, progress_bar
 from atommem_gym.errors import ConfigError, counted
 from atommem_gym.evaluation.statistics import bootstrap
 from atommem_gym.scoring import load_scorer
@@ -47,7 +47,7 @@ class Rescore:
 
     def run(self) -> int:
         """Rescore, write, and print the means; the exit status."""
-        if self.out.resolve() == self.file.resolve():
+        if realpath(self.out) == realpath(self.file):
             raise ConfigError(f"-o {self.out} is the file itself; name another one, so that no record is lost")
         total = count_traces(self.file)
         means = Means()
@@ -55,7 +55,7 @@ class Rescore:
         done = means.episodes
         scorer = load_scorer(self.reward)
         try:
-            with _progress() as progress, TraceWriter(self.out) as writer:
+            with progress_bar() as progress, TraceWriter(self.out) as writer:
                 task = progress.add_task(f"scored by {self.reward}", total=total, completed=done)
                 for trace in rescore(islice(read_traces(self.file), done, None), scorer, self.reward):
                     writer.write(trace)
@@ -148,10 +148,3 @@ class Means:
             f"difference {difference}; {counted(self.gained, 'question scores', 'questions score')} higher, "
             f"{self.lost} lower"
         )
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    # What is no terminal would get an empty line.
-    console = messages()
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from os.path import realpath
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -135,12 +136,10 @@ def check_page(page: Path, shown: Sequence[Path], option: str = "-o") -> None:
     """
     if page.is_dir():
         raise ConfigError(f"{option} {page} is a folder; name the page itself, as in {option} {page / 'page.html'}")
-    if any(page.resolve() == path.resolve() for path in shown):
+    place, places = Path(realpath(page)), [Path(realpath(path)) for path in shown]
+    if place in places:
         raise ConfigError(f"{option} {page} is one of the files to be shown; name another one")
-    place = page.resolve()
-    if place.suffix != ".html" and (
-        any(place.parent == path.resolve() for path in shown) or (place.parent / PLAN).is_file()
-    ):
+    if place.suffix != ".html" and (place.parent in places or (place.parent / PLAN).is_file()):
         raise ConfigError(f"{option} {page} lies in the folder of a run and might be a file of it; name it .html")
 
 

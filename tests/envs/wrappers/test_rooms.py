@@ -153,12 +153,12 @@ def test_finding_6_3_wrappers_of_gymnasium_that_change_what_is_read_or_sent_are_
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_finding_6_3_wrappers_of_gymnasium_that_hide_episodes_go_outside(name: str) -> None:
     with closing(gym.make(ENV_ID, **SMALL)) as env:
-        with pytest.raises(ConfigError, match=rf"since Autoreset hides .* put Autoreset around {name}$"):
+        with pytest.raises(ConfigError, match=rf"Autoreset belongs outside .* put Autoreset around {name}$"):
             getattr(wrappers, name)(gym.wrappers.Autoreset(env), **ARGUMENTS[name])
         gym.wrappers.Autoreset(getattr(wrappers, name)(env, **ARGUMENTS[name])).reset(seed=0)
     with closing(gym.make_vec(ENV_ID, num_envs=2, **SMALL)) as made:
         listed: Any = gym.wrappers.vector.DictInfoToList(made)
-        with pytest.raises(ConfigError, match=rf"since DictInfoToList hides .* put DictInfoToList around {name}$"):
+        with pytest.raises(ConfigError, match=rf"DictInfoToList belongs outside .* put DictInfoToList around {name}$"):
             getattr(vector, name)(listed, **ARGUMENTS[name])
 
 

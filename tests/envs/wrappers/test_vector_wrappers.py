@@ -185,7 +185,7 @@ def test_make_vec_refuses_wrappers_and_the_vector_wrappers_refuse_other_environm
     other = gym.make_vec("CartPole-v1", num_envs=2)
     for wrap in WRAPS.values():
         if wrap is not WRAPS["nothing"]:
-            with pytest.raises(ConfigError, match="no AtomMem vector environment"):
+            with pytest.raises(ConfigError, match="not an AtomMem vector environment"):
                 wrap(vector_wrappers, other)
     other.close()
 
