@@ -123,8 +123,11 @@ def test_finding_6_6_a_grid_is_drawn_as_a_heat_map_and_not_as_dozens_of_panels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", lambda *arguments, **keywords: None)
+    for name in ("em.png", "grid-AtomMem-Drift-v0.png", "mine.png"):
+        (tmp_path / name).touch()
     report = grid_report(["tidy"], lengths=2)
     drawn = [name for _, name in write_plots(report, tmp_path)]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.png"], "those of an older release are gone"
     assert drawn == ["operations.png", "causes.png", "grid-AtomMem-Needle-v0.png"]
     both = made_report([*expand([{"id": "Needle"}], {"depth": [0, 1], "length": [1, 2]}), "Drift"], ["tidy"], [20])
     assert {name for _, name in write_plots(both, tmp_path)} >= {"em.png", "cost.png", "grid-AtomMem-Needle-v0.png"}
@@ -149,7 +152,7 @@ def test_finding_6_6_long_names_leave_room_for_bars_and_stand_in_full() -> None:
 def test_finding_6_6_labels_name_n_and_costs_are_plain_numbers() -> None:
     report = made_report(["HotpotQA"], ["tidy", "keep_all"], [50, 200], episodes=4)
     for figure in (em_figure(report), cost_figure(report)):
-        assert "n 4 episodes a point, lines: 95\u00a0% intervals" in figure.get_supxlabel().replace("\n", " ")
+        assert "n 4 episodes a point, upright lines: 95\u00a0% intervals" in figure.get_supxlabel().replace("\n", " ")
         (axes,) = figure.axes
         (low, high), *_ = [segment[:, 1] for lines in axes.collections for segment in lines.get_segments()]
         assert (low, high) == (report.cells[0].metrics["em"].low, report.cells[0].metrics["em"].high)
