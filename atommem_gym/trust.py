@@ -75,6 +75,11 @@ def command_line(arguments: Sequence[str], imports: Sequence[str] = ()) -> Itera
         _withheld.clear()
 
 
+def on_command_line() -> bool:
+    """Whether a command runs, so that remedies are options and not Python."""
+    return _said is not None
+
+
 def is_said(value: str) -> bool:
     """Whether the command line names a URL, path or other value; ``False`` without a command line.
 

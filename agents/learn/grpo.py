@@ -27,9 +27,15 @@ from typing import Any, TypeAlias, cast
 
 import gymnasium as gym
 import numpy as np
-import torch
 import tyro
-from torch import Tensor
+
+from atommem_gym.agents.learn.extras import without_extra
+
+try:
+    import torch
+    from torch import Tensor
+except ModuleNotFoundError as error:
+    raise without_extra(error, "llm") from error
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents.learn.grpo_options import Options

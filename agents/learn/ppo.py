@@ -22,10 +22,16 @@ from typing import Any, Literal, TypeAlias
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-import torch
 import tyro
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from torch import Tensor, nn
+
+from atommem_gym.agents.learn.extras import without_extra
+
+try:
+    import torch
+    from torch import Tensor, nn
+except ModuleNotFoundError as error:
+    raise without_extra(error, "rl") from error
 
 from atommem_gym.envs import EvidenceReward
 from atommem_gym.envs.macro.embedding_observation import FEATURES, SCALARS, EmbeddingObservation

@@ -22,9 +22,15 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import tyro
-from torch import Tensor
+
+from atommem_gym.agents.learn.extras import without_extra
+
+try:
+    import torch
+    from torch import Tensor
+except ModuleNotFoundError as error:
+    raise without_extra(error, "rl") from error
 
 from atommem_gym.agents.learn import ppo
 from atommem_gym.agents.learn.ppo import OnRollout, Policy, generalised_advantages, log_prob, update

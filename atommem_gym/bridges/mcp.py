@@ -257,12 +257,13 @@ def _action(name: str, arguments: Mapping[str, Any]) -> str:
     return f"<tool_call>{body}</tool_call>"
 
 
-def serve(tools: MemoryTools, hold_s: float = HOLD_S) -> None:
+def serve(tools: MemoryTools, hold_s: float = HOLD_S, ready: Callable[[], None] = lambda: None) -> None:
     """Serve the tools over standard input and output until the input ends.
 
     Args:
         tools: The tools on the memory.
         hold_s: Seconds without a call after which the database is closed, so that other processes can use it.
+        ready: Called once, when the memory has been opened and calls are waited for.
 
     Raises:
         ConfigError: the package ``mcp`` is missing.
@@ -274,7 +275,7 @@ def serve(tools: MemoryTools, hold_s: float = HOLD_S) -> None:
         raise ConfigError(f"atommem mcp needs the package mcp ({error}): pip install 'atommem-gym[mcp]'") from error
     # From here on custom code, which is imported when the memory is opened, may print.
     with diverted_output() as output:
-        asyncio.run(_Server(tools, hold_s, output).run())
+        asyncio.run(_Server(tools, hold_s, output).run(ready))
 
 
 class _Server:
@@ -288,7 +289,7 @@ class _Server:
         self._idle: asyncio.TimerHandle | None = None
         self._calls = 0
 
-    async def run(self) -> None:
+    async def run(self, ready: Callable[[], None]) -> None:
         import anyio
         from mcp.server.lowlevel import Server
         from mcp.server.stdio import stdio_server
@@ -310,6 +311,7 @@ class _Server:
             except StoreLockedError as error:
                 # The other process may close it before the first call.
                 logger.warning("%s", error)
+            ready()
             async with stdio_server(stdout=anyio.wrap_file(self._output)) as (read, write):
                 await server.run(read, write, server.create_initialization_options())
         finally:

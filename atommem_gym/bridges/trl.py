@@ -24,10 +24,16 @@ from typing import Any, TypeAlias
 
 import httpx
 import numpy as np
-import torch
-from transformers import PreTrainedTokenizerBase
-from trl.experimental.async_grpo import AsyncGRPOConfig
-from trl.experimental.async_grpo.async_rollout_worker import RolloutSample
+
+from atommem_gym.agents.learn.extras import without_extra
+
+try:
+    import torch
+    from transformers import PreTrainedTokenizerBase
+    from trl.experimental.async_grpo import AsyncGRPOConfig
+    from trl.experimental.async_grpo.async_rollout_worker import RolloutSample
+except ModuleNotFoundError as error:
+    raise without_extra(error, "trl") from error
 
 import atommem_gym  # noqa: F401  (registers the ids)
 from atommem_gym.agents.learn.grpo import Advantages, group_advantages

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any
 
 import tyro
+from rich.text import Text
 
 from atommem_gym.bridges.mcp import HOLD_S, MemoryTools, serve
 from atommem_gym.commands.ask.memory import find_memory
+from atommem_gym.commands.consoles import messages
 from atommem_gym.commands.run import Repeated, parse_settings
 from atommem_gym.errors import ConfigError
+from atommem_gym.terminal import printable
+from atommem_gym.trust import masked
 
 
 @dataclass
@@ -48,8 +53,19 @@ class Mcp:
             other = "--read-only reads" if self.read_only else "--key goes on with"
             raise ConfigError(f"{other} a memory and --new-memory begins one; give one of the two")
         given = parse_settings(list(chain.from_iterable(self.settings)))
-        serve(MemoryTools(lambda: self._found(given), given, read_only=self.read_only), self.hold)
+        tools = MemoryTools(lambda: self._found(given), given, read_only=self.read_only)
+        serve(tools, self.hold, self._say_what_it_waits_for)
         return 0
+
+    def _say_what_it_waits_for(self) -> None:
+        """Say it to a person, who would see nothing else; an assistant has a pipe."""
+        if not sys.stdin.isatty():
+            return
+        line = (
+            f"serving {printable(masked(self.memory))} over standard input and output; an assistant starts this, "
+            "Ctrl-C ends it"
+        )
+        messages().print(Text(line), soft_wrap=True)
 
     def _found(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
         """Where the memory is, as ``atommem ask`` finds it."""

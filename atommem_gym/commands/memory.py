@@ -14,7 +14,7 @@ from rich.text import Text
 from atommem_gym.commands.consoles import messages, output, print_json
 from atommem_gym.embedders.loading import embed_in_part
 from atommem_gym.errors import ConfigError, counted
-from atommem_gym.stores.kept import KeptDatabase, KeptMemory, embedder_of, open_kept
+from atommem_gym.stores.kept import KeptDatabase, KeptMemory, chosen_key, embedder_of, listed_keys, open_kept
 from atommem_gym.stores.purging import export_memory, purge
 from atommem_gym.terminal import Column, Table, on_one_line, printable
 from atommem_gym.trust import masked
@@ -40,8 +40,8 @@ class MemoryCommand:
     query, ranked as a read of the environment ranks them. export prints all memories, or one, as JSON, even from a
     damaged database. These actions never change the database.
 
-    rm deletes one memory, or with --entry one entry of it. purge deletes all memories. What is deleted is gone from the
-    disk.
+    rm deletes the memory that --key names, or with --entry one entry of it. purge deletes all memories. What is
+    deleted is gone from the disk.
 
     Example: atommem memory ls notes.db
 
@@ -57,7 +57,8 @@ class MemoryCommand:
     query: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[QUERY]")] = None
     """For search: the query."""
     key: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
-    """Which memory, if the database keeps several; its beginning is enough. `atommem memory ls` lists them."""
+    """Which memory, if the database keeps several; its beginning is enough. `atommem memory ls` lists them. rm always
+    needs it."""
     entry: Annotated[int | None, tyro.conf.arg(metavar="ID")] = None
     """For rm: delete only this entry."""
     yes: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
@@ -132,15 +133,8 @@ class MemoryCommand:
         if self.key is None:
             return memories
         # The database may be damaged, so that it cannot be opened to choose among its keys.
-        found = [one for one in memories if one["key"] == self.key] or [
-            one for one in memories if one["key"].startswith(self.key)
-        ]
-        if len(found) != 1:
-            raise ConfigError(
-                f"--key {self.key!r} fits {len(found)} of {counted(len(memories), 'memory', 'memories')} in "
-                f"{self.database}; name another: " + ", ".join(one["key"] for one in memories[:8])
-            )
-        return found
+        key = chosen_key(masked(self.database), [one["key"] for one in memories], self.key)
+        return [one for one in memories if one["key"] == key]
 
     def _deleted(self) -> tuple[Any, ...]:
         if self.action == "purge":
@@ -157,6 +151,14 @@ class MemoryCommand:
                 f"{counted(n, 'memory is', 'memories are')} deleted from {masked(self.database)}"
             )
         with open_kept(self.database) as database:
+            # The only memory is not taken for the one that is meant, nor is an empty --key "$KEY".
+            if not self.key and (keys := database.list_keys()):
+                entry = "" if self.entry is None else f" --entry {self.entry}"
+                raise ConfigError(
+                    f"rm deletes for good, so it needs --key; {masked(self.database)} keeps "
+                    f"{counted(len(keys), 'memory', 'memories')}, {listed_keys(keys)}; write "
+                    f"atommem memory rm {masked(self.database)} --key {keys[0] if len(keys) == 1 else 'KEY'}{entry}"
+                )
             key = database.chosen(self.key)
         purge(self.database, key, self.entry)
         what = f"memory {key}" if self.entry is None else f"entry {self.entry} of memory {key}"

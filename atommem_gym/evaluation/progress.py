@@ -208,7 +208,9 @@ class PlainProgress:
     def begin(self, plan: Plan, earlier: Run) -> None:
         """See ``Listener``."""
         self.board.begin(plan, earlier)
-        if self.board.done:
+        if self.board.done == self.board.total:
+            self._say(f"all {counted(self.board.total, 'episode')} are there; nothing is left to play")
+        elif self.board.done:
             self._say(f"going on after {self.board.done} of {self.board.total} episodes")
 
     def finished(self, result: EpisodeResult) -> None:

@@ -109,6 +109,8 @@ class Runner:
         """Seconds by what took them, added up over all episodes."""
         self.played: Counter[str] = Counter()
         """Episodes, steps, tokens and failures of this start."""
+        self._left: int | None = None
+        """Episodes that were missing when this start began to play; ``None`` before."""
         self._tokens = 0
         """Tokens of all language models in this start: agents and frozen readers, failed episodes included."""
         self._untold = False
@@ -139,6 +141,7 @@ class Runner:
                 {
                     "ended": _now(),
                     "seconds": round(time.perf_counter() - started, 3),
+                    "left": self._left,
                     "played": dict(self.played),
                     "work": {name: round(seconds, 3) for name, seconds in self.seconds.items()},
                 }
@@ -151,6 +154,7 @@ class Runner:
             models = self._open_players(stack)
             jobs = await self._load(done)
             await self._await_models(models, {key.agent for _, key in jobs})
+            self._left = len(jobs)
             self.listener.begin(self.plan, read_run(self.writer.path))
             await self._play(jobs)
 

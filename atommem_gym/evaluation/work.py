@@ -32,12 +32,12 @@ NOTE = (
 
 
 def work_rows(sessions: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    """One row per start, in the order of ``HEADERS``; a killed start has no numbers.
+    """One row per start, in the order of ``HEADERS``; a killed start has no numbers, one with nothing to play no row.
 
     >>> work_rows([{"at": "2026-11-22T10:00:00+00:00"}])[0][:3]
     ['2026-11-22 10:00', '', 'killed']
     """
-    return [_row(session) for session in sessions]
+    return [_row(session) for session in sessions if session.get("left") != 0]
 
 
 def work_lines(sessions: Sequence[Mapping[str, Any]]) -> list[str]:

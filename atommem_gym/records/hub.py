@@ -9,6 +9,7 @@ from pathlib import Path
 from atommem_gym.errors import DatasetUnavailableError
 from atommem_gym.records.formats import factconsolidation, hotpotqa, locomo, longmemeval, musique, twowiki
 from atommem_gym.records.reading import RawRecord
+from atommem_gym.trust import on_command_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +158,11 @@ def official_help(dataset: str, split: str) -> str:
     file = source.files.get(split) or (
         f"a file of the split {split!r}" if len(source.files) > 1 else next(iter(source.files.values()))
     )
+    how = "--set source=PATH (atommem eval: --source ENV=PATH)" if on_command_line() else f'source="path/to/{file}"'
     return (
         f"The official archive's file is {file} ({source.home}):\n"
         f"  {source.download.format(file=file)}\n"
-        f'then pass its path: source="path/to/{file}"'
+        f"then pass its path: {how}"
     )
 
 

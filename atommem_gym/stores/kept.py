@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from atommem_gym.embedders.hashing_embedder import HashingEmbedder
 from atommem_gym.embedders.loading import CachedEmbedder, load_embedder
 from atommem_gym.embedders.options import split_name
-from atommem_gym.errors import ConfigError, StoreError, counted
+from atommem_gym.errors import ConfigError, StoreError
 from atommem_gym.memory.memory import read_state
 from atommem_gym.memory.protocols import Rows, Store, StoredEpisode
 from atommem_gym.memory.ranking import rank
@@ -109,18 +109,30 @@ class KeptDatabase:
         Raises:
             ConfigError: no memory fits, or several do.
         """
-        keys = self.list_keys()
-        found = [one for one in keys if one == key] or [one for one in keys if one.startswith(key or "")]
-        if len(found) == 1:
-            return found[0]
-        if not keys:
-            raise ConfigError(f"{self.where} keeps no memory yet; `atommem ask … --memory` writes one")
-        what = "name one with --key" if key is None else f"--key {key!r} fits {len(found)} of them; name another"
-        raise ConfigError(f"{self.where} keeps {counted(len(keys), 'memory', 'memories')}; {what}: {self._listed()}")
+        return chosen_key(self.where, self.list_keys(), key)
 
     def _listed(self) -> str:
         keys = self.list_keys()
-        return f"it has {', '.join(keys[:8])}{' …' if len(keys) > 8 else ''}" if keys else "it keeps none"
+        return f"it has {listed_keys(keys)}" if keys else "it keeps none"
+
+
+def chosen_key(where: str, keys: Sequence[str], key: str | None) -> str:
+    """The one of ``keys`` that is meant; see :meth:`KeptDatabase.chosen`."""
+    found = [one for one in keys if one == key] or [one for one in keys if one.startswith(key or "")]
+    if len(found) == 1:
+        return found[0]
+    if not keys:
+        raise ConfigError(f"{where} keeps no memory yet; `atommem ask … --memory` writes one")
+    if not found:
+        there = f"there {'is' if len(keys) == 1 else 'are'} {listed_keys(keys, 3)}"
+        raise ConfigError(f"no memory of {where} has a key that begins with {key!r}; {there}")
+    what = "name one with --key" if key is None else f"--key {key!r} fits {len(found)} of them; name another"
+    raise ConfigError(f"{where} keeps {len(keys)} memories; {what}: it has {listed_keys(keys)}")
+
+
+def listed_keys(keys: Sequence[str], most: int = 8) -> str:
+    """The first keys, for an error."""
+    return f"{', '.join(keys[:most])}{' …' if len(keys) > most else ''}"
 
 
 def is_server(where: str) -> bool:

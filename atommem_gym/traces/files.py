@@ -201,7 +201,10 @@ def existing(path: str | Path) -> Path:
     if path.exists():
         suffix(path)
     if not path.is_file():
-        raise TraceError(f"there is no file {path}; TraceWriter, RecordTraces and `atommem eval` write such files")
+        raise TraceError(
+            f"there is no file {path}; `atommem eval -o FOLDER` writes FOLDER/traces.jsonl, and in Python RecordTraces "
+            "and TraceWriter write such files"
+        )
     return path
 
 

@@ -355,3 +355,20 @@ def test_a_server_that_cannot_serve_says_why_on_standard_error(where: Path) -> N
     assert done.returncode == 2
     assert done.stdout == ""
     assert "keeps 2 memories; name one with --key" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals")
+def test_who_types_the_command_in_a_terminal_is_told_what_it_waits_for(where: Path) -> None:
+    terminal, of_command = os.openpty()
+    command = [*COMMAND, "--memory", str(where)]
+    with subprocess.Popen(command, stdin=of_command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr is not None
+        said = run.stderr.readline()
+        run.send_signal(signal.SIGINT)
+        assert run.communicate(timeout=STARTED_S)[0] == ""
+    os.close(terminal)
+    os.close(of_command)
+    line = "over standard input and output; an assistant starts this, Ctrl-C ends it\n"
+    assert said == f"serving {where} {line}"
+    done = subprocess.run(command, input="", capture_output=True, text=True, check=False)
+    assert (done.returncode, "serving" in done.stderr) == (0, False)

@@ -149,7 +149,9 @@ def test_wrong_command_lines_say_what_is_wrong(
 def test_a_key_must_be_told_apart(kept: tuple[str, list[str]], capsys: Capture) -> None:
     path, keys = kept
     assert "keeps 2 memories; name one with --key" in refused(capsys, "show", path)
-    assert "fits 0 of them" in refused(capsys, "show", path, "--key", "zzz")
+    none = "has a key that begins with 'zzz'; there are " + ", ".join(sorted(keys))
+    for action in ("show", "export"):
+        assert none in refused(capsys, action, path, "--key", "zzz")
     assert keys[0] in refused(capsys, "show", path, "--key", "")
 
 
@@ -204,9 +206,10 @@ def test_M16_finding_3_6_memories_are_exported_and_deleted_by_key_by_entry_and_a
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["rm"], "keeps 2 memories; name one with --key"),
-        (["rm", "--key", "nobody"], "fits 0 of them"),
-        (["export", "--key", "nobody"], "fits 0 of 2 memories"),
+        (["rm"], "keeps 2 memories, "),
+        (["rm", "--entry", "2"], "kept.db --key KEY --entry 2"),
+        (["rm", "--key", "nobody"], "has a key that begins with 'nobody'; there are "),
+        (["export", "--key", "nobody"], "has a key that begins with 'nobody'; there are "),
         (["purge", "--key", "a", "--yes"], "purge deletes all memories; to delete one"),
         (["show", "--entry", "1"], "takes no --entry"),
     ],
@@ -219,6 +222,15 @@ def test_M16_what_is_not_meant_is_not_deleted(
     assert said in " ".join(capsys.readouterr().err.split())
     assert main(["memory", "ls", path, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["memories"]) == len(keys)
+
+
+@pytest.mark.parametrize("named", [[], ["--key", ""]])
+def test_M16_the_only_memory_is_deleted_only_by_its_key(tmp_path: Path, capsys: Capture, named: list[str]) -> None:
+    path = str(tmp_path / "kept.db")
+    (key,) = fill(f"milvus://{path}", 1)
+    said = refused(capsys, "rm", path, *named)
+    assert f"it needs --key; {path} keeps 1 memory, {key}; write atommem memory rm {path} --key {key}" in said
+    assert [one["key"] for one in json.loads(printed(capsys, "ls", path, "--json"))["memories"]] == [key]
 
 
 def test_finding_3_8_a_database_that_cannot_be_written_answers_questions_and_stays_as_it_is(

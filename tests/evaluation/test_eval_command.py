@@ -186,6 +186,14 @@ def test_resume_needs_nothing_but_the_folder(tmp_path: Path, capsys: Capture) ->
     assert main(["eval", "--resume", "-o", str(out)]) == 0
     assert "going on after 1 of 4 episodes" in capsys.readouterr().err
     assert len(read_run(out).results) == 4
+    assert main(["eval", "--resume", "-o", str(out)]) == 0
+    printed, said = capsys.readouterr()
+    assert "all 4 episodes are there; nothing is left to play" in said
+    assert "going on" not in said
+    assert [line.split(" in ")[0][-10:] for line in printed.splitlines() if " a second" in line] == [
+        ": 4 episodes"[-10:],
+        ": 3 episodes"[-10:],
+    ]
     assert main(arguments) == 2
     assert "has results already; go on with them by --resume" in " ".join(capsys.readouterr().err.split())
     assert main([*arguments, "--resume", "--episodes", "3"]) == 2

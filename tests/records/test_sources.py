@@ -20,6 +20,7 @@ from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
 from atommem_gym.records import sources
 from atommem_gym.records.hub import HUB
 from atommem_gym.records.sources import load_split
+from atommem_gym.trust import command_line
 
 # -- formats
 
@@ -145,6 +146,10 @@ def test_D1_a_missing_path_says_how_to_get_the_file(tmp_path: Path) -> None:
         records(tmp_path / "nothing.json")
     for part in ("nothing.json", "does not exist", "hotpot_train_v1.1.json", "curl", 'source="path/to/'):
         assert part in str(caught.value)
+    with command_line([]), pytest.raises(DatasetUnavailableError) as caught:
+        records(tmp_path / "nothing.json")
+    remedy = str(caught.value).splitlines()[-1]
+    assert remedy == "then pass its path: --set source=PATH (atommem eval: --source ENV=PATH)"
 
 
 def test_D1_an_unknown_file_type_raises(tmp_path: Path) -> None:

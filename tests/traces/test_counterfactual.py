@@ -489,6 +489,10 @@ def test_the_table_has_every_operation(path: Path, trace: EpisodeTrace, capsys: 
     assert not any("…" in part for row in rows for part in row.split()[-3:])
     status, out, _ = run(capsys, path, "--step", "1")
     assert "The recorded answers stay what they were" in " ".join(out.split())
+    nothing = "None of these operations changes the reward."
+    first = (path, "--step", "1", "--continuation", "oracle")
+    assert (nothing in out, nothing in run(capsys, *first)[1]) == (True, False)
+    assert nothing not in run(capsys, path, "--step", "1", "--json")[1]
 
 
 def test_one_operation_says_what_became_of_the_answers(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -517,6 +521,7 @@ def test_unknown_rewards_are_shown_as_such(tmp_path: Path, capsys: pytest.Captur
     assert status == 0
     assert [line.split()[-1] for line in out.splitlines() if line[:4].strip() == "1"] == ["+0.000", "?", "+0.000"]
     assert "unknown: the question" in " ".join(out.split())
+    assert "None of these" not in out
 
 
 def test_wrong_command_lines_say_what_is_right(path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,13 @@ def test_wrong_commands_say_what_is_right(path: Path, capsys: pytest.CaptureFixt
         (("replay", path, "--episode", "8"), "it holds episodes 0 to 7"),
         (("replay", path, path), "add --check"),
         (("replay", path, "--check", "--no-check"), "contradicts"),
-        (("replay", tmp_path / "none.jsonl"), "there is no file"),
+        *(
+            (
+                (command, tmp_path / "none.jsonl", *more),
+                "none.jsonl; `atommem eval -o FOLDER` writes FOLDER/traces.jsonl",
+            )
+            for command, *more in (("replay",), ("export", "-o", "sft"), ("rescore", "--reward", "f1", "-o", "x.jsonl"))
+        ),
         (("replay", path, "--check", "--set", "sauce=1"), "unknown keyword argument 'sauce'"),
         (("replay", path, "--tolerance", "-1"), "must be a number of at least 0"),
         (("rescore", path, "--reward", "f1", "-o", path), "is the file itself"),

@@ -211,7 +211,7 @@ def test_the_command_writes_the_page_beside_the_traces(
     assert len(opened) == 1
     alone, both = (len(json.loads(Page(tmp_path / n).data["index"])["episodes"]) for n in ("a.html", "both.html"))
     assert both == 2 * alone
-    assert "MiB of traces in a page of" in capsys.readouterr().out
+    assert re.search(r"[1-9]\d* KiB of traces in a page of [1-9]\d* KiB: ", capsys.readouterr().out)
     for arguments, message in (
         ([str(tmp_path / "c.jsonl")], "there is no file"),
         ([a, "-o", a], "is one of the files to be shown"),

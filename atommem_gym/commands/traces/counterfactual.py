@@ -131,6 +131,8 @@ class CounterfactualCommand:
                 "The recorded answers stay what they were, whatever memory holds: see --continuation, or record with a "
                 "frozen reader."
             )
+        if found and not any(one.difference != 0 for one in found):
+            notes.append("None of these operations changes the reward.")
         unknown = {one.unknown: None for each in found for one in (each.kept, each.other) if one.unknown}
         notes += [f"unknown: {why}" for why in unknown]
         for note in notes:

@@ -165,11 +165,15 @@ def say_size(size: PageSize, page: Path) -> None:
     output().print(
         Text(
             f"{counted(size.episodes, 'episode')}, {counted(size.steps, 'step')}, "
-            f"{size.trace_bytes / MEBIBYTE:.1f} MiB of traces in "
-            f"a page of {size.page_bytes / MEBIBYTE:.1f} MiB: {printable(str(page))}"
+            f"{_size_text(size.trace_bytes)} of traces in a page of {_size_text(size.page_bytes)}: "
+            f"{printable(str(page))}"
         ),
         soft_wrap=True,
     )
+
+
+def _size_text(size: int) -> str:
+    return f"{size / MEBIBYTE:.1f} MiB" if size >= MEBIBYTE else f"{size / 1024:.0f} KiB"
 
 
 def open_page(address: str, otherwise: str) -> None:
