@@ -12,7 +12,7 @@ def __getattr__(name: str) -> object:
     try:
         return _attribute(name)
     except ModuleNotFoundError as error:
-        if error.name != "hypothesis":
+        if (error.name or "").partition(".")[0] != "hypothesis":
             raise
         raise ImportError(
             "atommem_gym.testing needs Hypothesis, which is not installed: pip install 'atommem-gym[test]'"

@@ -42,5 +42,5 @@ def test_play_measures_the_environment_apart_and_can_be_interrupted() -> None:
 
 def test_play_refuses_other_environments() -> None:
     env: Any = gym.make("CartPole-v1")
-    with pytest.raises(ConfigError, match=r"no AtomMem environment"):
+    with pytest.raises(ConfigError, match=r"not an AtomMem environment"):
         play(env, make_agent("silent"), 1)

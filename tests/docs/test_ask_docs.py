@@ -8,12 +8,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from support.example_traces import example_traces
 
 from atommem_gym.cli import main
-from atommem_gym.traces import TraceWriter
-from atommem_gym.traces.counterfactual import counterfactuals
-from atommem_gym.traces.counterfactual_file import counterfactual_json
 from atommem_gym.viewer.page import SCRIPTS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -23,7 +19,8 @@ ASK, VIEWER = ((DOCS / name).read_text(encoding="utf-8") for name in ("ask.md", 
 def commands(page: str) -> list[list[str]]:
     """The arguments of every `atommem` command in the page's shell blocks."""
     blocks = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
-    return [shlex.split(line, comments=True)[1:] for block in blocks for line in block.splitlines()]
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("atommem ")]
+    return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
 def test_ask_s_commands_run_one_after_the_other(
@@ -56,31 +53,26 @@ def test_ask_s_commands_run_one_after_the_other(
     assert (tmp_path / "asked.html").is_file()
 
 
-def test_the_viewer_s_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_viewer_s_commands_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("webbrowser.open", lambda url: True)
     monkeypatch.setattr("atommem_gym.viewer.server.PageServer.serve", lambda server: None)
-    folders = [tmp_path / "runs" / name for name in ("base", "trained")]
-    for folder in folders:
-        folder.mkdir(parents=True)
-        (folder / "plan.yaml").write_text("envs: [Synthetic]\nagents: [random]\n")
     training = tmp_path / "runs" / "grpo"
-    training.mkdir()
+    training.mkdir(parents=True)
     (training / "metrics.jsonl").write_text('{"iteration": 1, "reward": 0.5}\n')
-    for path in (tmp_path, *folders):
-        path = path / "traces.jsonl"
-        with TraceWriter(path) as writer:
-            writer.write(example_traces(1)[0])
-    trace = example_traces(1)[0]
-    told = counterfactual_json(trace, 0, "recorded", counterfactuals(trace, []))
-    (tmp_path / "worth.json").write_text(json.dumps(told))
     for arguments in commands(VIEWER):
-        # What a shell does with a pattern.
-        expanded = [str(p) for a in arguments for p in (sorted(tmp_path.glob(a)) if "*" in a else [a])]
-        assert main(expanded) == 0
-    assert (tmp_path / "traces.html").is_file()
+        # What a shell does with a pattern, and with what is written into a file.
+        typed, _, file = (" ".join(arguments)).partition(" > ")
+        expanded = [str(p) for a in typed.split() for p in (sorted(tmp_path.glob(a)) if "*" in a else [a])]
+        capsys.readouterr()
+        assert main(expanded) == 0, typed
+        if file:
+            (tmp_path / file).write_text(capsys.readouterr().out)
+    assert (tmp_path / "runs" / "base" / "traces.html").is_file()
     assert (tmp_path / "all.html").is_file()
-    assert (folders[0] / "view.html").is_file()
+    assert (tmp_path / "runs" / "base" / "view.html").is_file()
 
 
 def test_the_viewer_s_keys_are_all_described() -> None:

@@ -174,7 +174,7 @@ def test_R1_a_scorer_that_returns_no_score_raises_and_changes_nothing(scores: li
     env = make(reward=_WrongScorer(scores), chunk_tokens=100_000)
     env.reset(seed=1)
     env.step("")
-    with pytest.raises(ValueError, match=r"'wrong' returned .* for 1 answers"):
+    with pytest.raises(ValueError, match=r"'wrong' returned .* for 1 answer"):
         env.step("<answer>x</answer>")
     assert env.episode.state.steps == 1
 

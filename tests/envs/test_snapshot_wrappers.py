@@ -33,7 +33,7 @@ def test_finding_4_7_a_snapshot_does_not_hold_where_a_curriculum_stands() -> Non
     assert env.state_dict() == moved
     env.load_state_dict(state)
     assert env.state_dict() == state
-    assert "does not hold where the curriculum stands" in " ".join((Curriculum.__doc__ or "").split())
+    assert "does not hold the state of the curriculum" in " ".join((Curriculum.__doc__ or "").split())
     env.close()
 
 

@@ -293,7 +293,7 @@ def test_D3_bad_num_docs_raises(hotpot: ArrowSplit, num_docs: Any) -> None:
 
 
 def test_E9_unknown_order_raises(hotpot: ArrowSplit) -> None:
-    with pytest.raises(ConfigError, match=r"order='random' is unknown: .*'gold_spread'"):
+    with pytest.raises(ConfigError, match=r"order='random' must be one of .*'gold_spread'"):
         items(hotpot, order="random")
 
 

@@ -43,9 +43,9 @@ def test_R1_a_function_is_called_with_prediction_answers_and_question(rewards: t
 @pytest.mark.parametrize(
     ("spec", "parts"),
     [
-        ("rouge", ("reward='rouge'", "unknown", *CHOICES)),
-        ("my_rewards:", ("reward='my_rewards:'", "unknown", *CHOICES)),
-        (":f", ("reward=':f'", "unknown", *CHOICES)),
+        ("rouge", ("reward='rouge'", "must be one of", *CHOICES)),
+        ("my_rewards:", ("reward='my_rewards:'", "must be one of", *CHOICES)),
+        (":f", ("reward=':f'", "must be one of", *CHOICES)),
         (3, ("reward=3", "callable", *CHOICES)),
         ("my_rewards:number", ("reward='my_rewards:number'", "3", "cannot be called", "function")),
         (

@@ -334,8 +334,8 @@ def test_R1_any_real_number_in_the_unit_interval_is_a_score(value: Any) -> None:
         ("no_such_module:score", "no_such_module.*PYTHONPATH"),
         ("math:no_such_function", "no_such_function"),
         ("math:pi", "cannot be called"),
-        (":f", "unknown"),
-        ("math:", "unknown"),
+        (":f", "must be one of"),
+        ("math:", "must be one of"),
         (3, "neither a name nor a callable"),
     ],
 )

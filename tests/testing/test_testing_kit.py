@@ -348,7 +348,7 @@ def test_without_hypothesis_the_kit_says_how_to_get_it_and_the_rest_of_the_packa
         "sys.modules['hypothesis'] = None\n"
         "import atommem_gym, atommem_gym.envs\n"
         "try:\n"
-        "    import atommem_gym.testing\n"
+        "    from atommem_gym.testing import check_store\n"
         "except ImportError as error:\n"
         "    print(error)\n"
     )

@@ -276,7 +276,7 @@ def test_an_episode_that_was_left_is_not_written(tmp_path: Path) -> None:
     env.close()
     [trace] = read_traces(tmp_path / "traces.jsonl")
     assert all(op.kind == "answer" for step in trace.steps for op in step.operations)
-    with pytest.raises(ConfigError, match="no AtomMem environment"):
+    with pytest.raises(ConfigError, match="not an AtomMem environment"):
         RecordTraces(gym.make("CartPole-v1"), tmp_path / "traces.jsonl")
 
 

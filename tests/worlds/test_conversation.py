@@ -293,7 +293,7 @@ def test_D8_knobs(keywords: dict[str, Any]) -> None:
         ({"num_docs": 24}, "num_docs=24 contradicts AtomMem-Conversation-v0: contexts come whole"),
         ({"order": "shuffled"}, "order='shuffled' contradicts AtomMem-Conversation-v0"),
         ({"source": "hub"}, "source='hub' contradicts AtomMem-Conversation-v0"),
-        ({"split": "tests"}, "split='tests' is unknown"),
+        ({"split": "tests"}, "split='tests' must be one of"),
         ({"sessions": 2}, "sessions=2 is too small for plans that change 2 times"),
         ({"sessions": "many"}, "sessions"),
         ({"changes": 0}, "changes"),

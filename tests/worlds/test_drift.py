@@ -169,7 +169,7 @@ def test_options_change_the_world() -> None:
         ({"question_kinds": {"count": 0}}, "adds up to 0"),
         ({"entities": 50}, "num_docs=200 is too small"),
         ({"distance": 100}, "distance=100 contradicts num_docs=200"),
-        ({"split": "dev"}, "split='dev' is unknown"),
+        ({"split": "dev"}, "split='dev' must be one of"),
         ({"num_docs": 30, "questions_per_episode": 40}, "is too much for"),
         ({"difficulty": 1.5}, "difficulty=1.5 must be a number from 0 to 1"),
     ],

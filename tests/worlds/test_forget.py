@@ -264,7 +264,7 @@ def test_D9_knobs(keywords: dict[str, Any]) -> None:
         ({"order": "shuffled"}, "order='shuffled' contradicts AtomMem-Forget-v0"),
         ({"order": "gold_last"}, "order='gold_last' contradicts AtomMem-Forget-v0"),
         ({"source": "hub"}, "source='hub' contradicts AtomMem-Forget-v0"),
-        ({"split": "tests"}, "split='tests' is unknown"),
+        ({"split": "tests"}, "split='tests' must be one of"),
         ({"sessions": 30}, "sessions=30 is too small: 24 codes, 6 changes and 7 requests need 38"),
         ({"sessions": 0}, "sessions"),
         ({"sessions": 60.5}, "sessions"),

@@ -347,7 +347,7 @@ def test_settings_that_do_not_fit_are_named(changes: dict[str, Any], slots: int,
 
 
 def test_other_environments_and_wrong_choices_are_refused(env: MacroActions) -> None:
-    with pytest.raises(ConfigError, match="no AtomMem environment"):
+    with pytest.raises(ConfigError, match="not an AtomMem environment"):
         MacroActions(gym.make("CartPole-v1"))
     env.reset(seed=0)
     for wrong in ([0, 0], [3, 0, 0, 0, 0, 0], [-1, 0, 0, 0, 0, 0]):
