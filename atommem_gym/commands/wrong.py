@@ -86,8 +86,8 @@ def _dashed(typed: str) -> str:
 
 def _unknown_option(root: type, arguments: Sequence[str]) -> str | None:
     path, known = known_options(root, arguments)
-    options = takewhile(lambda one: one != "--", arguments)
-    typed = [one.partition("=")[0] for one in options if re.match(r"--[^ ]+(=|$)|-[A-Za-z](=|$)", one)]
+    before = takewhile(lambda one: one != "--", arguments)
+    typed = [one.partition("=")[0] for one in before if re.match(r"--[^ ]+(=|$)|-[A-Za-z](=|$)", one)]
     unknown = next((one for one in typed if _dashed(one) not in known), None)
     if unknown is None:
         return None
