@@ -132,6 +132,10 @@ class Eval:
         console = messages()
         if self.lock is not None:
             return self._lock(plan, self.lock)
+        # Asks the hub, so it comes after the check of what must be trusted.
+        for settings in (plan.settings, *(env.settings for env in plan.envs)):
+            if isinstance(settings.get("embedder"), str):
+                check_embedder(settings["embedder"])
         protocol = None if self.protocol is None else load_protocol(self.protocol)
         try:
             with progress(console) as listener:
@@ -206,9 +210,6 @@ class Eval:
             check_template_file(template)
         for where, module in plan.code():
             check_import(module, where)
-        for settings in (plan.settings, *(env.settings for env in plan.envs)):
-            if isinstance(settings.get("embedder"), str):
-                check_embedder(settings["embedder"])
         for agent in plan.agents:
             player_keywords(agent.name)  # says if there is none of the name, and what was meant
         for where, keywords in plan.places():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from atommem_gym.endpoints import lacks_scheme
 from atommem_gym.errors import ConfigError, check_choice, nearest
 from atommem_gym.memory.protocols import Store
 from atommem_gym.plugins.loading import check_colon, is_plugin, load_plugin
@@ -26,6 +25,9 @@ def check_store_name(store: object) -> None:
         raise ConfigError(f"store={store!r} must be a string: {_FORMS}")
     if store in _NAMES or store.startswith(("milvus://", "http://", "https://")) or is_plugin("store", store):
         return
+    # Loads an HTTP client, which a right name does not need.
+    from atommem_gym.endpoints import lacks_scheme
+
     if lacks_scheme(store):
         raise ConfigError(f"store={store!r} is a URL without a scheme; write http://{store}")
     if store.endswith(".db"):
