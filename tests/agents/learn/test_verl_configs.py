@@ -44,6 +44,7 @@ from omegaconf.errors import InterpolationResolutionError  # noqa: E402
 def _paths(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATA", "SFT", "OUT", "MODEL", "AGENT_LOOP", "STORE", "EMBEDDER", "SESSIONS", "RUN", "TEMPLATE"):
         monkeypatch.setenv(f"ATOMMEM_{name}", f"/where/{name.lower()}")
+    monkeypatch.setenv("ATOMMEM_STORE", "http://where:19530")  # of a known form
     monkeypatch.setenv("VERL_FILE_LOGGER_PATH", "/where/metrics.jsonl")
 
 
