@@ -133,9 +133,9 @@ class Eval:
         if self.lock is not None:
             return self._lock(plan, self.lock)
         # Asks the hub, so it comes after the check of what must be trusted.
-        for settings in (plan.settings, *(env.settings for env in plan.envs)):
-            if isinstance(settings.get("embedder"), str):
-                check_embedder(settings["embedder"])
+        named = [keywords.get("embedder") for _, keywords in plan.places()]
+        for embedder in dict.fromkeys(one for one in named if isinstance(one, str)):
+            check_embedder(embedder)
         protocol = None if self.protocol is None else load_protocol(self.protocol)
         try:
             with progress(console) as listener:

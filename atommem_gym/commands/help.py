@@ -104,8 +104,13 @@ def page(root: type, arguments: Sequence[str]) -> RenderableType:
 def known_options(root: type, arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The command that a command line means, such as ``atommem data check``, and the names of all its options."""
     path, command = meant_command(root, arguments)
-    names = [name for of in dict.fromkeys((command, root)) for one in arguments_of(of) for name in one.names]
+    names = [name for one in options_of(command, root) for name in one.names]
     return path, [*names, "-h", "--help", *(["--version"] if command is root else [])]
+
+
+def options_of(command: type, root: type) -> list[Argument]:
+    """The options of a command, and those that every command has."""
+    return [one for of in dict.fromkeys((command, root)) for one in arguments_of(of) if not one.positional]
 
 
 def arguments_of(command: type) -> Iterator[Argument]:
@@ -208,15 +213,17 @@ def _summary(command: type) -> str:
 
 def example(command: type) -> str | None:
     """A right command line of a command, if its docstring has one."""
-    examples = [one.removeprefix(_EXAMPLE) for one in _paragraphs(command) if one.startswith(_EXAMPLE)]
-    return examples[0] if examples else None
+    return next(iter(_examples(command)), None)
+
+
+def _examples(command: type) -> list[str]:
+    return [one.removeprefix(_EXAMPLE) for one in _paragraphs(command) if one.startswith(_EXAMPLE)]
 
 
 def _description(command: type) -> Iterator[RenderableType]:
     """The paragraphs of the docstring, and its examples under one title."""
-    paragraphs = _paragraphs(command)
-    examples = [one.removeprefix(_EXAMPLE) for one in paragraphs if one.startswith(_EXAMPLE)]
-    for paragraph in paragraphs:
+    examples = _examples(command)
+    for paragraph in _paragraphs(command):
         if not paragraph.startswith(_EXAMPLE):
             yield from (Text(""), Text(paragraph))
     if examples:

@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import takewhile
 
-from atommem_gym.commands.help import Argument, arguments_of, example, known_options, meant_command, subcommands
+from atommem_gym.commands.help import (
+    Argument,
+    arguments_of,
+    example,
+    known_options,
+    meant_command,
+    options_of,
+    subcommands,
+)
 from atommem_gym.commands.options import places_of
 from atommem_gym.errors import nearest, suggestion
 
@@ -27,8 +35,8 @@ def lacks_value(root: type, arguments: Sequence[str]) -> str | None:
     pairs = list(zip(arguments, [*arguments[1:], None], strict=True))
     if not any(typed.startswith("-") and (following or "-").startswith("-") for typed, following in pairs):
         return None  # quickly, as nearly always
-    path, _ = meant_command(root, arguments)
-    known = {name: one for one in _options(root, arguments) for name in one.names}
+    path, command = meant_command(root, arguments)
+    known = {name: one for one in options_of(command, root) for name in one.names}
     for typed, following in pairs:
         if typed == "--":
             break
@@ -51,9 +59,9 @@ def wrong(root: type, arguments: Sequence[str], said: str) -> str:
     what = " ".join(" ".join(lines).replace("'command.", "'").split()).rstrip(" .;")
     parts = (
         _unknown_option(root, arguments),
-        _flag_with_value(root, arguments),
+        _flag_with_value(root, command, arguments),
         _missing(path, command, lines),
-        _unknown_choice(root, arguments, what),
+        _unknown_choice(command, what),
         _no_number(what),
         _too_many(path, command, what),
     )
@@ -73,11 +81,6 @@ def unboxed(text: str) -> str:
     inside = [line.strip(" │") for line in lines if not line.startswith(("╭", "╰"))]
     kept = [line for line in inside if line.strip("─- ")]
     return "\n".join(kept if any(line.startswith("╭") for line in lines) else kept[1:])
-
-
-def _options(root: type, arguments: Sequence[str]) -> list[Argument]:
-    _, command = meant_command(root, arguments)
-    return [one for of in dict.fromkeys((command, root)) for one in arguments_of(of) if not one.positional]
 
 
 def _dashed(typed: str) -> str:
@@ -116,8 +119,8 @@ def _others(root: type, before: str = "atommem") -> Iterator[tuple[str, list[str
         yield from _others(command, f"{before} {name}")
 
 
-def _flag_with_value(root: type, arguments: Sequence[str]) -> str | None:
-    flags = {name for one in _options(root, arguments) if not one.value for name in one.names}
+def _flag_with_value(root: type, command: type, arguments: Sequence[str]) -> str | None:
+    flags = {name for one in options_of(command, root) if not one.value for name in one.names}
     given = (one.partition("=") for one in arguments)
     return next(
         (f"{name} takes no value; write {name} alone" for name, sign, _ in given if sign and name in flags), None
@@ -143,7 +146,7 @@ def _names(line: str, argument: Argument) -> bool:
     return line.startswith(f"{argument.names[0]} {argument.value}")
 
 
-def _unknown_choice(root: type, arguments: Sequence[str], what: str) -> str | None:
+def _unknown_choice(command: type, what: str) -> str | None:
     subcommand = re.fullmatch(r"Unrecognized options: (\S+?)(?:,.*)? Available subcommands: (.*)", what)
     if subcommand is not None:
         given, listed = subcommand.groups()
@@ -152,7 +155,6 @@ def _unknown_choice(root: type, arguments: Sequence[str], what: str) -> str | No
     if choice is None:
         return None
     given, where = choice.groups()
-    _, command = meant_command(root, arguments)
     named = [one for one in arguments_of(command) if where in (*one.names, one.value.lower())]
     known = named[0].choices if named else ()
     name = named[0].value if named and named[0].positional else where
