@@ -176,7 +176,7 @@ def parse_settings(settings: Sequence[str], option: str = "--set") -> dict[str, 
             raise ConfigError(f"{option} {setting!r} is not KEY=VALUE; write for instance {option} num_docs=400")
         try:
             keywords[key] = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             keywords[key] = {"True": True, "False": False, "None": None}.get(value, value)
     return keywords
 

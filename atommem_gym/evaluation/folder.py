@@ -56,7 +56,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         where = f"{path}, line {number}"
         try:
             values = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise EvaluationError(f"{where} is not JSON: {error}; remove the line to play its episode again") from error
         if not isinstance(values, dict):
             raise EvaluationError(f"{where} is not a JSON object; remove the line to play its episode again")

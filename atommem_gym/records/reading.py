@@ -97,7 +97,7 @@ def _json_lines(path: Path) -> Iterator[RawRecord]:
             place = f"line {number}"
             try:
                 value = json.loads(line)
-            except (JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 yield RawRecord(path, place, {}, f"not valid JSON ({_fault(error)})")
             else:
                 yield _entry(path, place, value)
@@ -116,7 +116,7 @@ def _json_list(path: Path) -> Iterator[RawRecord]:
                 if number > 1:
                     window.take(",")
                 value = window.value()
-            except (JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+            except (ValueError, RecursionError) as error:
                 # What follows a syntax error in a list cannot be told apart: this is the last entry.
                 yield RawRecord(path, place, {}, f"not valid JSON ({_fault(error)})")
                 return

@@ -376,6 +376,8 @@ def test_settings_are_json_or_text() -> None:
         "f": "http://h:1/v1",
         "g": "",
     }
+    nested, long = "[" * 100_000, "1" * 5_000
+    assert parse_settings([f"a={nested}", f"b={long}"]) == {"a": nested, "b": long}
     with pytest.raises(ConfigError):
         parse_settings(["=1"])
 

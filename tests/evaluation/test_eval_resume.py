@@ -248,6 +248,7 @@ def test_two_evaluations_cannot_write_one_folder(undisturbed: Path, tmp_path: Pa
     ("name", "line", "message"),
     [
         (RESULTS, b"{\n", "line 25 is not JSON"),
+        (RESULTS, b"[" * 100_000 + b"\n", "line 25 is not JSON"),
         (RESULTS, b"[]\n", "line 25 is not a JSON object"),
         (RESULTS, b'{"version": 99}\n', "line 25 is of version 99 and this package reads 1"),
         (RESULTS, b'{"version": 1, "env": "a"}\n', "line 25 is damaged"),

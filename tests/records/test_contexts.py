@@ -458,7 +458,8 @@ def test_D8_locomo_corrections_that_do_not_fit(
     corrections = str(write(tmp_path / "corrections.json", [entry]))
     with pytest.raises(error, match=message):
         gym.make("AtomMem-LoCoMo-v0", source=source, corrections=corrections)
-    for bad in (str(tmp_path / "none.json"), 5):
+    (nested := tmp_path / "nested.json").write_text("[" * 100_000, "utf-8")
+    for bad in (str(tmp_path / "none.json"), str(nested), 5):
         with pytest.raises(ConfigError, match="corrections="):
             gym.make("AtomMem-LoCoMo-v0", source=source, corrections=bad)
 

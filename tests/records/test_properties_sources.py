@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -185,11 +186,24 @@ def test_D2_a_malformed_record_names_its_file_its_line_and_its_field(dataset: st
     if data.draw(st.booleans()):
         del raw[line - 1][field]
     else:
-        raw[line - 1][field] = data.draw(st.sampled_from([None, 7, "", [], {}, [None], [[]]]))
+        # A number is an answer (R6), though not one that JSON does not have.
+        number = math.nan if field == "answer" else 7
+        raw[line - 1][field] = data.draw(st.sampled_from([None, number, True, "", [], {}, [None], [[]]]))
     with folder() as path, pytest.raises(RecordError) as caught:
         loaded(dataset, write(path / "train.jsonl", raw))
     assert f"train.jsonl, line {line}: " in str(caught.value)
     assert field in str(caught.value)
+
+
+@datasets
+@given(data=st.data(), number=st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+@budget(15)
+def test_R6_an_answer_that_is_a_number_is_read_as_its_text(
+    dataset: str, data: st.DataObject, number: int | float
+) -> None:
+    raw = data.draw(raw_records(dataset, "r0")) | {"answer": number}
+    with folder() as path:
+        assert [record.answer for record in loaded(dataset, write(path / "train.jsonl", [raw]))] == [str(number)]
 
 
 @pytest.mark.parametrize("shape", [*SHAPES])

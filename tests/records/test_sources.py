@@ -206,6 +206,8 @@ def test_D2_a_malformed_record_of_a_list_names_its_number(tmp_path: Path, hotpot
         ("x.json", b'[{"id": 1}', r"x\.json, record 1: field 'answer' is missing"),
         ("x.json", b'[{"id": 1, ]', r"x\.json, record 1: not valid JSON"),
         ("x.json", b"[[[[" * 50_000, r"x\.json, record 1: not valid JSON"),
+        ("x.json", b'[{"id": ' + b"1" * 5_000 + b"}]", r"x\.json, record 1: not valid JSON \(Exceeds the limit"),
+        ("x.jsonl", b'{"id": ' + b"1" * 5_000 + b"}", r"x\.jsonl, line 1: not valid JSON \(Exceeds"),
         ("x.parquet", b"PAR1 and then nothing", r"x\.parquet is not a readable \.parquet file"),
         ("x.arrow", b"ARROW1 and then nothing", r"x\.arrow is not a readable \.arrow file"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -51,16 +52,18 @@ def text(raw: Raw, *names: str) -> str:
 
 
 def answer_text(raw: Raw, *names: str) -> str:
-    """An answer: a non-empty string, or a number as its text (SPEC R6).
+    """An answer: a non-empty string, or a finite number as its text (SPEC R6).
 
     >>> answer_text({"answer": 2022}, "answer")
     '2022'
 
     Raises:
-        RecordError: it is missing, empty, or neither a string nor a number.
+        RecordError: it is missing, empty, or neither a string nor a finite number.
     """
     value = required(raw, *names)
     if isinstance(value, int | float) and not isinstance(value, bool):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise RecordError(f"field {names[0]!r} must be a string or a finite number, it is {shown(value)}")
         return str(value)
     return text(raw, *names)
 

@@ -103,7 +103,7 @@ def read_corrections(path: str) -> Corrections:
     """
     try:
         values = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"corrections={path!r} cannot be read ({error}); give a JSON list of corrections") from error
     found: dict[tuple[int, int], Mapping[str, Any]] = {}
     for number, one in enumerate(values if isinstance(values, list) else [None]):

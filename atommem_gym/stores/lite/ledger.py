@@ -144,7 +144,7 @@ class Ledger:
         for number, line in enumerate(data[: ledger._end].splitlines(), 1):
             try:
                 ledger._replay(line)
-            except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
                 raise StoreError(
                     f"the database {where!r} is damaged: line {number} of its {LEDGER} cannot be read ({error}); "
                     + how_to_save(where)
