@@ -24,7 +24,7 @@ from atommem_gym.agents.learn.session_log import METRICS, SESSIONS
 from atommem_gym.envs.vector_env import AtomMemVectorEnv
 from atommem_gym.envs.wrappers.record_traces import env_and_keywords
 from atommem_gym.envs.wrappers.vector.record_traces import member_info
-from atommem_gym.errors import AtomMemError
+from atommem_gym.errors import AtomMemError, reason_of
 from atommem_gym.files.json_lines import JsonLines
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder, TraceWriter
 
@@ -63,7 +63,7 @@ class TrainingLog:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise AtomMemError(f"the folder {folder} cannot be made ({error.strerror}); {_REMEDY}") from error
+            raise AtomMemError(f"the folder {folder} cannot be made ({reason_of(error)}); {_REMEDY}") from error
         for name in (METRICS, SESSIONS, TRACES):
             # A training that failed before its first iteration leaves empty files.
             if (folder / name).exists() and (folder / name).stat().st_size:

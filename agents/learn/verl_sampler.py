@@ -45,7 +45,8 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # veRL has no types
       same reward is dropped as well.
 
     Raises:
-        ConfigError: one of the first three options is missing or not an integer, or an option is unknown.
+        ConfigError: one of the first three options is missing, one of the first four is not an integer, or an
+            option is unknown.
     """
 
     def __init__(self, *, sampler_kwargs: Mapping[str, Any], **base: Any) -> None:
@@ -53,12 +54,13 @@ class GroupSampler(ReplayBuffer):  # type: ignore[misc]  # veRL has no types
         try:
             batch_size = int(options.pop("train_batch_size"))
             self._mini_batch_rows = int(options.pop("mini_batch_size")) * int(options.pop("sessions"))
+            self._most_failures = int(options.pop("most_failures", None) or 2 * batch_size)
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"trainer.v1.sampler.sampler_kwargs={dict(sampler_kwargs)!r} must hold train_batch_size, "
-                f"mini_batch_size and sessions, three integers ({type(error).__name__}: {error})"
+                "mini_batch_size and sessions, and may hold most_failures, all integers "
+                f"({type(error).__name__}: {error})"
             ) from error
-        self._most_failures = int(options.pop("most_failures", None) or 2 * batch_size)
         filtering = options.pop("filter_groups", None) or {}
         if options:
             raise ConfigError(

@@ -23,7 +23,7 @@ from atommem_gym.commands.consoles import output
 from atommem_gym.commands.run import Repeated, check_set, parse_settings
 from atommem_gym.config import EnvConfig
 from atommem_gym.embedders.loading import check_model_name
-from atommem_gym.errors import AtomMemError, ConfigError, counted
+from atommem_gym.errors import AtomMemError, ConfigError, counted, reason_of
 from atommem_gym.plugins.loading import check_plugin, plugins_in
 from atommem_gym.prompts.render import check_template_file
 from atommem_gym.records import verl_rows
@@ -108,7 +108,7 @@ class DataVerl:
             written = {part: write_rows(self.out / f"{part}.parquet", rows[part], self.layout.schema) for part in parts}
             self._describe(env_id, parts, written, steps)
         except OSError as error:
-            raise AtomMemError(f"--output {self.out} cannot be written: {error.strerror or error}") from error
+            raise AtomMemError(f"--output {self.out} cannot be written: {reason_of(error)}") from error
         for part, count in written.items():
             known = steps[part]
             said = (

@@ -19,7 +19,7 @@ from atommem_gym.commands.options import check_places, server_of_environment
 from atommem_gym.commands.run import INTERRUPTED, Repeated, parse_settings, refuse_agents
 from atommem_gym.embedders.loading import check_embedder
 from atommem_gym.endpoints import lacks_scheme
-from atommem_gym.errors import ConfigError, check_integer, counted, is_integer
+from atommem_gym.errors import ConfigError, check_integer, counted, is_integer, reason_of
 from atommem_gym.evaluation.folder import PLAN, RESULTS, EvaluationError, Run, read_run
 from atommem_gym.evaluation.grids import expand
 from atommem_gym.evaluation.limits import LimitReachedError, Limits
@@ -228,7 +228,7 @@ class Eval:
         try:
             file.write_text(protocol.to_text(), encoding="utf-8")
         except OSError as error:
-            raise EvaluationError(f"the protocol cannot be written to {file} ({error.strerror})") from error
+            raise EvaluationError(f"the protocol cannot be written to {file} ({reason_of(error)})") from error
         items = sum(map(len, protocol.items.values()))
         output().print(
             Text(f"{counted(items, 'item')} of the protocol {protocol.title} written to {file}"), soft_wrap=True
@@ -336,7 +336,7 @@ class Eval:
         try:
             write_report(report, self.out, messages())
         except OSError as error:
-            raise EvaluationError(f"the report cannot be written to {self.out} ({error.strerror})") from error
+            raise EvaluationError(f"the report cannot be written to {self.out} ({reason_of(error)})") from error
         for table in terminal_tables(report, console.width):
             console.print(table)
             console.print()

@@ -23,7 +23,7 @@ from atommem_gym.agents.playing import EpisodeRecord
 from atommem_gym.commands.consoles import output
 from atommem_gym.commands.contest import Contest
 from atommem_gym.config import EnvConfig
-from atommem_gym.errors import AtomMemError, ConfigError, counted
+from atommem_gym.errors import AtomMemError, ConfigError, counted, reason_of
 from atommem_gym.registration import resolve_env_id, task_of
 from atommem_gym.task import load_attribute
 from atommem_gym.trust import without_secrets
@@ -134,7 +134,7 @@ def check_writable(path: Path) -> None:
         if not there:
             path.unlink()
     except OSError as error:
-        raise ConfigError(f"--json {path} cannot be written ({error.strerror}); name another file") from error
+        raise ConfigError(f"--json {path} cannot be written ({reason_of(error)}); name another file") from error
 
 
 def make_agents(names: Iterable[str]) -> list[Agent]:
@@ -237,4 +237,4 @@ def write_results(path: Path, env_id: str, keywords: dict[str, Any], contest: Co
     try:
         path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise AtomMemError(f"--json {path} cannot be written ({error.strerror}); name another file") from error
+        raise AtomMemError(f"--json {path} cannot be written ({reason_of(error)}); name another file") from error

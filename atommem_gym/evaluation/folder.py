@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from atommem_gym.errors import AtomMemError, ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError, reason_of
 from atommem_gym.evaluation.closed_book import ClosedBook, QuestionKey
 from atommem_gym.evaluation.plan import Plan, read_plan, write_plan
 from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
@@ -167,7 +167,7 @@ class RunWriter:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise EvaluationError(f"the folder {path} cannot be made ({error.strerror}); name another one") from error
+            raise EvaluationError(f"the folder {path} cannot be made ({reason_of(error)}); name another one") from error
         check_no_links(path)
         self._results = row_file(path / RESULTS)
         self._files = [self._results]

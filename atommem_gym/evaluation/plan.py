@@ -325,7 +325,7 @@ def write_plan(plan: Plan, path: Path) -> None:
         unfinished.write_text(dump_plan(plan), encoding="utf-8")
         unfinished.replace(path)
     except OSError as error:
-        raise AtomMemError(f"the plan cannot be written to {path} ({error.strerror}); name another folder") from error
+        raise AtomMemError(f"the plan cannot be written to {path} ({reason_of(error)}); name another folder") from error
 
 
 def _known(cls: type, values: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from atommem_gym.errors import AtomMemError
+from atommem_gym.errors import AtomMemError, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -252,7 +252,7 @@ def unwritable(path: Path, error: OSError, remedy: str) -> str:
         first = "what is in it is whole: make room"
     else:
         first = "check that its folder is there and can be written"
-    return f"{path} cannot be written ({error.strerror or error}); {first} and {remedy}"
+    return f"{path} cannot be written ({reason_of(error)}); {first} and {remedy}"
 
 
 def _append(file: FileIO, data: bytes) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from atommem_gym.errors import ConfigError, DatasetUnavailableError, counted
+from atommem_gym.errors import ConfigError, DatasetUnavailableError, counted, reason_of
 from atommem_gym.files.html_text import Block, blocks_of
 from atommem_gym.records.record import Document, Item, Record
 
@@ -234,7 +234,7 @@ def _digest(path: Path) -> bytes:
             while block := file.read(_HASH_BLOCK):
                 digest.update(block)
     except OSError as error:
-        raise DatasetUnavailableError(f"{path} cannot be read ({error.strerror or error}); check its rights") from error
+        raise DatasetUnavailableError(f"{path} cannot be read ({reason_of(error)}); check its rights") from error
     return digest.digest()
 
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from atommem_gym.errors import counted
+from atommem_gym.errors import counted, reason_of
 from atommem_gym.traces.codec import MOST_SHOWN, plain, to_json
 from atommem_gym.traces.counterfactual import Counterfactual, Ending
 from atommem_gym.traces.record import EpisodeTrace, Json, TraceError, TracePart
@@ -155,7 +155,7 @@ def _json(path: Path) -> Any:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise TraceError(f"{path} cannot be read ({error.strerror}); {_AGAIN}") from None
+        raise TraceError(f"{path} cannot be read ({reason_of(error)}); {_AGAIN}") from None
     if len(data) > MOST_BYTES:
         raise TraceError(f"{path} has more than {MOST_BYTES >> 20} MiB; ask about fewer operations with --step N")
     try:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
+from atommem_gym.errors import reason_of
 from atommem_gym.files.json_lines import JsonLines, read_lines, unwritable
 from atommem_gym.traces.codec import dumps, loads
 from atommem_gym.traces.lines import check_head
@@ -126,7 +127,7 @@ def read_traces(path: str | Path) -> Iterator[EpisodeTrace]:
             for number, line in enumerate(_lines(path), 1):
                 yield loads(line, f"{path}, record {number}")
     except OSError as error:
-        raise TraceError(f"{path} cannot be read ({error.strerror or error})") from error
+        raise TraceError(f"{path} cannot be read ({reason_of(error)})") from error
 
 
 def count_traces(path: str | Path) -> int:
@@ -141,7 +142,7 @@ def count_traces(path: str | Path) -> int:
             return count_parquet(path)
         return sum(1 for _ in _lines(path))
     except OSError as error:
-        raise TraceError(f"{path} cannot be read ({error.strerror or error})") from error
+        raise TraceError(f"{path} cannot be read ({reason_of(error)})") from error
 
 
 def write_traces(path: str | Path, traces: Iterable[EpisodeTrace]) -> int:

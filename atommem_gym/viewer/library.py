@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from atommem_gym.errors import AtomMemError
+from atommem_gym.errors import AtomMemError, reason_of
 from atommem_gym.traces.codec import dumps, loads, to_json
 from atommem_gym.traces.files import existing, read_traces, suffix
 from atommem_gym.traces.record import TraceError
@@ -158,7 +158,7 @@ def _opened(path: Path) -> _File:
         return _File(path, path.open("rb"))
     except OSError as error:
         raise TraceError(
-            f"{path} cannot be read ({error.strerror}); `atommem eval` and RecordTraces write traces"
+            f"{path} cannot be read ({reason_of(error)}); `atommem eval` and RecordTraces write traces"
         ) from error
 
 

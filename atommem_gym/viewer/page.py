@@ -15,7 +15,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import IO
 
-from atommem_gym.errors import AtomMemError
+from atommem_gym.errors import AtomMemError, reason_of
 from atommem_gym.traces.causes import evidence_fates
 from atommem_gym.traces.codec import to_json
 from atommem_gym.traces.files import read_traces
@@ -200,7 +200,7 @@ def _write_file(
         finally:
             draft.unlink(missing_ok=True)
     except OSError as error:
-        raise AtomMemError(f"the page {path} cannot be written ({error.strerror}); name another file") from error
+        raise AtomMemError(f"the page {path} cannot be written ({reason_of(error)}); name another file") from error
     return PageSize(count, steps, trace_bytes, path.stat().st_size)
 
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import atommem_gym
-from atommem_gym.errors import ConfigError, check_choice, counted
+from atommem_gym.errors import ConfigError, check_choice, counted, reason_of
 from atommem_gym.traces.files import read_traces
 from atommem_gym.traces.record import EpisodeTrace, TraceError
 from atommem_gym.traces.training.sft import Example, Selection, Tally, examples
@@ -213,7 +213,7 @@ def _write(
                 if not dev and writers[dev].rows > before:
                     seen.update(gold.intersection(title.strip() for title in trace.documents))
     except OSError as error:
-        raise TraceError(f"{folder} cannot be written ({error.strerror or error}); name another folder") from error
+        raise TraceError(f"{folder} cannot be written ({reason_of(error)}); name another folder") from error
     return Exported(
         writers[0].rows, writers[1].rows, len(set(components(tied))), len(seen), tally, (*paths, folder / "export.json")
     )

@@ -20,7 +20,7 @@ from gymnasium import spaces
 
 import atommem_gym
 from atommem_gym.config import EnvConfig
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import ConfigError, reason_of
 from atommem_gym.plugins.loading import module_of, plugins_in
 from atommem_gym.registration import task_of
 from atommem_gym.traces.files import read_traces
@@ -129,7 +129,7 @@ def export_minari(sources: Sequence[Path], folder: Path) -> MinariExported:
         with contextlib.suppress(FileExistsError), (path.parent / "namespace_metadata.json").open("x") as namespace:
             namespace.write("{}\n")
     except OSError as error:
-        raise TraceError(f"{folder} cannot be written ({error.strerror or error}); name another folder") from error
+        raise TraceError(f"{folder} cannot be written ({reason_of(error)}); name another folder") from error
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(partial)

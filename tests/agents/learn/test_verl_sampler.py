@@ -174,7 +174,11 @@ def test_finding_5_8_padding_is_spread_over_the_mini_batches(queue: Queue) -> No
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"mini_batch_rows": 3}, "'mini_batch_rows'"), ({"train_batch_size": None}, "train_batch_size")],
+    [
+        ({"mini_batch_rows": 3}, "'mini_batch_rows'"),
+        ({"train_batch_size": None}, "train_batch_size"),
+        ({"most_failures": "few"}, "may hold most_failures"),
+    ],
 )
 def test_wrong_options_are_named(queue: Queue, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
