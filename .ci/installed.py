@@ -65,7 +65,7 @@ def try_the_commands(version: str) -> None:
     assert "AtomMem-LoCoMo-v0" in output("envs")
     assert "tidy" in output("demo", "--episodes", "1", "--num-docs", "20")
     with tempfile.TemporaryDirectory() as folder:
-        output("eval", "Synthetic", "--docs", "20", "--agent", "keep_all", "--episodes", "1", "--out", folder)
+        output("eval", "Synthetic", "--docs", "20", "--agent", "keep_all", "--episodes", "1", "--output", folder)
         page = Path(folder) / "page.html"
         output("view", folder, "--no-open", "--output", str(page))
         assert "</html>" in page.read_text(encoding="utf-8")

@@ -57,6 +57,10 @@ def test_the_changelog_begins_with_what_is_unreleased_and_then_this_version_with
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", day)
 
 
+def test_the_commands_that_an_installed_release_is_tried_with_run() -> None:
+    runpy.run_path(str(ROOT / ".ci" / "installed.py"))["try_the_commands"](VERSION)
+
+
 def test_the_classifiers_name_every_python_that_is_tested() -> None:
     named = {one.rpartition(" :: ")[2] for one in PROJECT["classifiers"] if "Python :: 3." in one}
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
