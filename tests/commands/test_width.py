@@ -356,6 +356,26 @@ def test_columns_are_left_out_in_their_order_and_named() -> None:
     assert all(len(line) <= 20 for line in at_20)
 
 
+def test_compare_leaves_out_counts_and_tests_before_what_is_compared(shown: Callable[..., Shown]) -> None:
+    lines = shown(CASES["compare"][0], 80).lines
+    (headers,) = [line.split() for line in lines if line.startswith("environment")]
+    assert headers == [*["environment", "docs", "agents", "A", "B", "difference"], "p", "(permutation)"]
+    assert "Left out at 80 columns: pairs, B better, worse, equal, p (sign). " in " ".join(lines)
+
+
+def test_info_says_how_to_get_what_is_missing_at_every_width(commands: Commands, folder: Path) -> None:
+    code = (
+        "from atommem_gym.cli import main; from atommem_gym.commands import info; "
+        "info.installed = lambda name: None if name == {missing} else '1.0'; main(['info'])"
+    )
+    for columns in (80, 200, None):
+        lines = commands.run((), folder, columns, code=code.format(missing="'matplotlib'")).lines
+        below = [line.strip() for line in lines[lines.index("What is missing, by extra:") + 1 :] if line]
+        assert below == ["pip install 'atommem-gym[plots]'", "pip install 'atommem-gym[test]'"]
+        assert not any("Left out" in line for line in lines)
+    assert "Nothing is missing." in commands.run((), folder, 80, code=code.format(missing=None)).lines
+
+
 def test_a_table_that_fits_nowhere_becomes_a_list() -> None:
     assert printed(small_table(), 12)[:4] == ["id:", "AtomMem-1", "text: one", "two three"]
 
