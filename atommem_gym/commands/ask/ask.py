@@ -16,7 +16,7 @@ from rich.text import Text
 
 from atommem_gym.agents import AGENTS, BUILT_IN, Agent, make_agent
 from atommem_gym.agents.players.language_model import LanguageModel, load_model
-from atommem_gym.agents.players.openai_model import OpenAIModel
+from atommem_gym.agents.players.openai_model import await_server
 from atommem_gym.agents.players.player import Player, ScriptedPlayer, Turn, make_player, player_keywords
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.agents.scripted.quoting import QUOTING, make_quoting_agent
@@ -37,8 +37,6 @@ from atommem_gym.trust import BASE_URL, masked
 
 UNREAD = 1
 """Exit status if a file could not be read, and the others were."""
-STARTED_S = 20.0
-"""Seconds within which a model's server must answer at the beginning."""
 _FIXED = {
     "source": "the FILEs are read",
     "split": "the FILEs are read",
@@ -237,9 +235,8 @@ class Ask:
             display.on_step(turn, observation, info)
 
         try:
-            if isinstance(model, OpenAIModel):
-                # Nobody wants to watch patience with a server that was never started; and only it knows its model.
-                await model.wait_until_ready(STARTED_S)
+            if model is not None:
+                await await_server(model, self._model_options())  # only it knows its model
             with display:
                 return await play(env, make(), asked, on_step)
         except BaseException:
