@@ -15,12 +15,24 @@ from typing import Any
 import pyte
 import pytest
 from rich.cells import cell_len
+from rich.live import Live
+from rich.progress import Progress, ProgressColumn
 from rich.text import Text
 from support.commands.terminals import Commands, Shown
 
 from atommem_gym.cli import CommandLine
 from atommem_gym.commands.help import subcommands
-from atommem_gym.terminal import UNBOUNDED, Column, SafeConsole, SafeLive, Table, on_one_line, printable, wrapped
+from atommem_gym.terminal import (
+    UNBOUNDED,
+    Column,
+    SafeConsole,
+    SafeLive,
+    Table,
+    on_one_line,
+    printable,
+    under_one_lock,
+    wrapped,
+)
 
 pytest.importorskip("pty", reason="pseudo-terminals are Unix's")
 pytestmark = pytest.mark.xdist_group("terminals")
@@ -306,6 +318,41 @@ def test_a_redraw_waits_for_a_print_to_end() -> None:
     screen = pyte.Screen(40, 24)
     pyte.Stream(screen).feed(console.file.getvalue().replace("\n", "\r\n"))  # type: ignore[attr-defined]
     assert [row.rstrip() for row in screen.display if row.strip()] == ["printed"]
+
+
+@pytest.mark.parametrize("foot", ["lines", "bar"])
+def test_a_print_waits_for_a_redraw_to_end_and_both_go_on(foot: str) -> None:
+    """With two locks, a redraw would wait for the print, and the print for the redraw."""
+    import io
+    import threading
+
+    console = SafeConsole(
+        file=io.StringIO(), width=40, force_terminal=True, legacy_windows=False, _environ={"TERM": "xterm"}
+    )
+    printing = threading.Thread(target=lambda: console.print("printed"), daemon=True)
+    redrawing = threading.Thread(target=lambda: live.refresh(), daemon=True)
+
+    class Slow(ProgressColumn):
+        def render(self, task: object) -> Text:
+            if redrawing.ident == threading.get_ident():
+                printing.start()
+                printing.join(0.2)
+            return Text("at the foot")
+
+    if foot == "bar":
+        bars = under_one_lock(Progress(Slow(), console=console, auto_refresh=False, transient=True), console)
+        bars.add_task("")
+        live: Live = bars.live
+    else:
+        live = SafeLive(lambda: Slow().render(None), console)
+        live.auto_refresh = False
+    live.start()
+    redrawing.start()
+    redrawing.join(20)
+    assert not redrawing.is_alive(), "neither goes on"
+    printing.join()
+    live.stop()
+    assert "printed" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_a_word_that_is_wider_stands_alone_and_whole() -> None:
