@@ -34,8 +34,8 @@ from atommem_gym.evaluation.protocols.protocol import FixedProtocol, load_protoc
 from atommem_gym.evaluation.report import surroundings
 from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
 from atommem_gym.evaluation.work import STAGES
+from atommem_gym.scoring.judge import JudgeScorer
 from atommem_gym.scoring.protocol import ScoreRequest
-from atommem_gym.scoring.scorers import load_scorer
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder
 from atommem_gym.traces.record import StepTrace
 from atommem_gym.trust import masked
@@ -211,7 +211,7 @@ class Runner:
             # A model that several agents share answers at once the second time.
             await await_server(models[label], plans[label].options)
         if agents and any(made.keywords.get("reward") == "judge" for made in self.made.values()):
-            with contextlib.closing(load_scorer("judge")) as judge:
+            with contextlib.closing(JudgeScorer()) as judge:
                 await asyncio.to_thread(judge.score, [_EASY])
 
     async def _load(self, done: set[EpisodeKey]) -> list[Job]:

@@ -269,6 +269,14 @@ def test_a_memory_of_many_entries_shows_key_and_numbers_at_every_width(shown: Ca
         assert re.search(r"\b[0-9a-f]{32}\b +\d+\b", text)
 
 
+def test_what_a_row_is_known_by_stays_at_80_columns(shown: Callable[..., Shown]) -> None:
+    listed = " ".join(shown(("memory", "ls", "kept.db"), 80).lines)
+    assert "first entry" in listed.partition("Left out")[0]
+    environments = " ".join(shown(("envs",), 80).lines).partition("Left out")
+    assert "generated: train," in environments[0]
+    assert environments[2].startswith(" at 80 columns: items. ")
+
+
 @pytest.mark.parametrize(
     "line",
     [
