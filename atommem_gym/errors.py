@@ -103,9 +103,12 @@ def refused_for_good(error: BaseException) -> bool:
     (True, False)
     """
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()
+    # gRPC's errors are their own cause.
+    while cause is not None and id(cause) not in seen:
         if isinstance(cause, AtomMemError) and cause.refused in (401, 403, 404):
             return True
+        seen.add(id(cause))
         cause = cause.__cause__
     return False
 

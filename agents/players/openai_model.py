@@ -13,7 +13,14 @@ from typing import Any, TypeVar
 import httpx
 import tenacity
 
-from atommem_gym.agents.players.language_model import Completion, Messages, Sampling, ToolSchemas, encodable
+from atommem_gym.agents.players.language_model import (
+    Completion,
+    LanguageModel,
+    Messages,
+    Sampling,
+    ToolSchemas,
+    encodable,
+)
 from atommem_gym.agents.players.openai_reply import context_length_error, reply_text
 from atommem_gym.chat_reply import ChatReply, read_chat
 from atommem_gym.endpoints import (
@@ -45,6 +52,8 @@ from atommem_gym.trust import masked
 
 logger = logging.getLogger(__name__)
 
+STARTED_S = 20.0
+"""Seconds within which a server must answer at the beginning, unless ``patience`` is given."""
 _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 15.0
 """Seconds between two tries, at most: short, so that a server that is back is soon asked again. A server may ask for
@@ -327,6 +336,30 @@ class OpenAIModel:
             self._usage_missed = True
             logger.warning("the server %s does not report its token usage; it is counted as 0", self.url)
         return reply.prompt_tokens or 0, reply.completion_tokens or 0
+
+
+async def await_server(model: LanguageModel, options: Mapping[str, Any]) -> None:
+    """Wait until the server of a model answers, before anything is played; a local model is ready once it is open.
+
+    Nobody wants to watch ``patience`` with a server that was never started, so it holds here only if it was given.
+
+    Args:
+        model: The model.
+        options: The options that the user gave for it.
+
+    Raises:
+        ModelUnavailableError: the server did not answer within ``STARTED_S`` seconds or the given ``patience``.
+        LanguageModelError: it does not serve the model.
+    """
+    if not isinstance(model, OpenAIModel):
+        return
+    try:
+        await model.wait_until_ready(options.get("patience", STARTED_S))
+    except ModelUnavailableError as error:
+        raise ModelUnavailableError(
+            f"{error} Start it, or name another with --model. A server that takes long to start is waited for with "
+            "--model-option patience=900"
+        ) from error
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from atommem_gym.terminal import SafeConsole
+from atommem_gym.terminal import SafeConsole, under_one_lock
 from atommem_gym.trust import masked
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ def progress_bar() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = messages()
     # Otherwise what is not a terminal gets an empty line.
-    return Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal)
+    shown = console.is_terminal
+    bar = Progress(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not shown)
+    return under_one_lock(bar, console)
 
 
 def print_json(value: Any) -> None:

@@ -20,7 +20,7 @@ from atommem_gym.errors import AtomMemError, ConfigError, refused_for_good
 from atommem_gym.readers.options import ORACLE
 from atommem_gym.readers.protocol import POLICY
 from atommem_gym.scoring import abstention_metrics
-from atommem_gym.terminal import Column, Table, printable
+from atommem_gym.terminal import Column, Table, printable, under_one_lock
 from atommem_gym.trust import masked
 
 GIVE_UP_AFTER = 3
@@ -100,7 +100,8 @@ class Contest:
             TextColumn("EM {task.fields[em]}"),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=console, disable=on_step is not None or not console.is_terminal) as progress:
+        shown = on_step is None and console.is_terminal
+        with under_one_lock(Progress(*columns, console=console, disable=not shown), console) as progress:
             bars = {agent.name: progress.add_task(agent.name, total=self.episodes, em="   –") for agent in self.agents}
             try:
                 for record in self._play(on_step):

@@ -26,7 +26,7 @@ class Envs:
                 Column("id"),
                 Column("what", kind="words"),
                 Column("source by default", kind="words", leave_out=1),
-                Column("items", "right", kind="words"),
+                Column("items", "right", kind="words", leave_out=2),
             ],
             title="Environments",
         )

@@ -63,17 +63,24 @@ class Info:
                 Column("for", kind="words", leave_out=3),
                 Column("installed", kind="words"),
                 Column("missing", kind="words"),
-                Column("to get it", leave_out=4),
             ],
             title="Extras",
         )
+        incomplete = []
         for extra, packages in extras.items():
             missing = [package for package in packages if installed(package) is None]
             there = [f"{package} {installed(package)}" for package in packages if package not in missing]
-            command = f"pip install '{DISTRIBUTION}[{extra}]'" if missing else "–"
-            table.add_row(extra, _PURPOSES.get(extra, ""), ", ".join(there), ", ".join(missing), command)
+            table.add_row(extra, _PURPOSES.get(extra, ""), ", ".join(there), ", ".join(missing))
+            incomplete += [extra] * bool(missing)
         console.print(table)
-        console.print(Text(f"To get an extra: pip install '{DISTRIBUTION}[EXTRA]'", style="dim"))
+        console.print()
+        # Not a column: where room is short it would be left out, and it is what a reader looks for.
+        if incomplete:
+            console.print(Text("What is missing, by extra:"))
+            for extra in incomplete:
+                console.print(Text(f"  pip install '{DISTRIBUTION}[{extra}]'"))
+        else:
+            console.print(Text("Nothing is missing."))
         return 0
 
 

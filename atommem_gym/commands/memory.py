@@ -196,10 +196,10 @@ def _listing(database: KeptDatabase) -> tuple[Any, ...]:
         [
             Column("key"),
             Column("entries", "right"),
-            Column("ids given", "right", leave_out=3),
+            Column("ids given", "right", leave_out=4),
             Column("characters", "right", leave_out=1),
             Column("scratchpad", "right", leave_out=2),
-            Column("first entry", kind="line", leave_out=4),
+            Column("first entry", kind="line", leave_out=3),  # by which a person knows a memory
         ],
         title=head,
     )

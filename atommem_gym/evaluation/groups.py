@@ -15,7 +15,6 @@ from typing import Any
 
 from atommem_gym.agents.play import draw_items
 from atommem_gym.agents.players.language_model import LanguageModel, load_model
-from atommem_gym.agents.players.openai_model import OpenAIModel
 from atommem_gym.agents.players.player import player_keywords
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.envs.pool.pool import AtomMemPool
@@ -201,18 +200,6 @@ def open_model(plan: ModelPlan) -> LanguageModel:
     if plan.url:
         return load_model(plan.url, plan.name or None, **plan.options)
     return load_model(plan.name, **plan.options)
-
-
-async def await_model(model: LanguageModel) -> None:
-    """Wait until the model's server answers, because only the server knows the model's name for the records.
-
-    A local model is ready once it is open.
-
-    Raises:
-        LanguageModelError: the server did not answer within the model's ``patience``, or does not serve the model.
-    """
-    if isinstance(model, OpenAIModel):
-        await model.wait_until_ready()
 
 
 def _task(env_id: str) -> Task:

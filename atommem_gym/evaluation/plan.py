@@ -24,6 +24,8 @@ T = TypeVar("T")
 
 NOT_RESULTS = ("concurrency", "traces", "give_up_after")
 """Fields of a plan that do not change results, only how it is played; they may change at a resume."""
+_WAITS = ("timeout", "patience", "concurrency")
+"""Options of a model's server that do not change results either."""
 TRACES = ("jsonl", "jsonl.gz", "none")
 """Values of ``Plan.traces``."""
 _CELL_KEYWORDS = {"num_docs": "docs"}
@@ -414,15 +416,19 @@ def _plain(value: Any) -> Any:
 
 
 def _identity(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of a plan that determine its results; a URL does not, since a server may move."""
+    """The values of a plan that determine its results; where a server is and how long it is waited for do not."""
 
-    def without_url(value: Any) -> Any:
-        return {name: part for name, part in value.items() if name != "url"} if value else value
+    def model(value: Any) -> Any:
+        if not value:
+            return value
+        options = {name: part for name, part in (value.get("options") or {}).items() if name not in _WAITS}
+        kept = {name: part for name, part in value.items() if name not in ("url", "options")}
+        return {**kept, "options": options} if options else kept
 
     kept = {name: value for name, value in values.items() if name not in NOT_RESULTS}
-    kept["model"] = without_url(kept["model"])
+    kept["model"] = model(kept["model"])
     kept["agents"] = [
-        {**agent, "model": without_url(agent["model"])} if "model" in agent else agent for agent in kept["agents"]
+        {**agent, "model": model(agent["model"])} if "model" in agent else agent for agent in kept["agents"]
     ]
     return kept
 

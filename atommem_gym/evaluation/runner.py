@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
 import sys
@@ -18,6 +19,7 @@ from threading import current_thread, main_thread
 from typing import Any, Protocol, TypeAlias
 
 from atommem_gym.agents.players.language_model import LanguageModel
+from atommem_gym.agents.players.openai_model import await_server
 from atommem_gym.agents.players.player import Player, make_player
 from atommem_gym.agents.rollout import rollout
 from atommem_gym.envs.pool.pool import AtomMemPool
@@ -25,13 +27,15 @@ from atommem_gym.errors import AtomMemError, ConfigError, refused_for_good
 from atommem_gym.evaluation.archive import Archive
 from atommem_gym.evaluation.closed_book import ClosedBook
 from atommem_gym.evaluation.folder import PROTOCOL, EvaluationError, Run, RunWriter, read_run
-from atommem_gym.evaluation.groups import Group, await_model, make_cells, open_model, plan_models
+from atommem_gym.evaluation.groups import Group, make_cells, open_model, plan_models
 from atommem_gym.evaluation.limits import LimitReachedError, Limits
 from atommem_gym.evaluation.plan import AgentPlan, Plan
 from atommem_gym.evaluation.protocols.protocol import FixedProtocol, load_protocol
 from atommem_gym.evaluation.report import surroundings
 from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
 from atommem_gym.evaluation.work import STAGES
+from atommem_gym.scoring.judge import JudgeScorer
+from atommem_gym.scoring.protocol import ScoreRequest
 from atommem_gym.traces import AgentTrace, EpisodeTrace, TraceRecorder
 from atommem_gym.traces.record import StepTrace
 from atommem_gym.trust import masked
@@ -153,7 +157,8 @@ class Runner:
             done = self.writer.earlier.done | self._archive.adopt_orphans(self.made.values())
             models = self._open_players(stack)
             jobs = await self._load(done)
-            await self._await_models(models, {key.agent for _, key in jobs})
+            await self._await_servers(models, {key.agent for _, key in jobs})
+            await self._read_closed_book()
             self._left = len(jobs)
             self.listener.begin(self.plan, read_run(self.writer.path))
             await self._play(jobs)
@@ -196,22 +201,33 @@ class Runner:
             self._players[agent.label] = (agent, make_player(agent.name, model, **agent.options))
         return models
 
-    async def _await_models(self, models: Mapping[str, LanguageModel], agents: Set[str]) -> None:
-        """Wait for the model servers of these agents, one after the other."""
+    async def _await_servers(self, models: Mapping[str, LanguageModel], agents: Set[str]) -> None:
+        """Wait for the servers of these agents' models, one after the other, and ask the judge for a first verdict.
+
+        Only the server knows the model's name for the records. The judge would else be called after whole episodes.
+        """
+        plans = plan_models(self.plan)
         for label in agents & models.keys():
             # A model that several agents share answers at once the second time.
-            await await_model(models[label])
+            await await_server(models[label], plans[label].options)
+        if agents and any(made.keywords.get("reward") == "judge" for made in self.made.values()):
+            with contextlib.closing(JudgeScorer()) as judge:
+                await asyncio.to_thread(judge.score, [_EASY])
 
     async def _load(self, done: set[EpisodeKey]) -> list[Job]:
-        """The missing episodes; a source or reader that cannot be used raises here, before the first episode."""
+        """The missing episodes; a source that cannot be used raises here, before the first episode."""
         jobs = []
         protocol = self._protocol()
         for group in self._groups:
             jobs += [(group, key) for key in await group.load(done)]
             if protocol is not None:
                 await asyncio.to_thread(group.check_protocol, protocol)
-            await asyncio.to_thread(group.read_closed_book, self.writer, self._check_limits, self._spend_read)
         return jobs
+
+    async def _read_closed_book(self) -> None:
+        """Have all frozen readers answer without memory; one that cannot be used raises here."""
+        for group in self._groups:
+            await asyncio.to_thread(group.read_closed_book, self.writer, self._check_limits, self._spend_read)
 
     def _spend_read(self, row: ClosedBook) -> None:
         if row.calls:
@@ -269,13 +285,13 @@ class Runner:
         settings = {"player": player.name, **player.settings}
         recorder = TraceRecorder(made.env_id, made.keywords, AgentTrace(agent.label, settings), key.seed)
         try:
-            pool = await group.pool(key.cell)
+            pool = await self._pool(group, key)
             async with pool.env() as env:
                 trace = await rollout(
                     env, player, key.index, shuffle_seed=key.shuffle_seed, seed=key.seed, recorder=recorder
                 )
-        except ConfigError:
-            # Wrong settings would fail every episode in the same way.
+        except (ConfigError, EvaluationError):
+            # Wrong settings would fail every episode in the same way, and so would a server that nobody started.
             raise
         except (
             Exception,
@@ -295,6 +311,17 @@ class Runner:
                 raise
             except Exception as error:  # the episode has values that cannot be written
                 self._fail(key, recorder.steps, error)
+
+    async def _pool(self, group: Group, key: EpisodeKey) -> AtomMemPool:
+        try:
+            return await group.pool(key.cell)
+        except ConfigError:
+            raise
+        except AtomMemError as error:
+            # Once an episode is finished, an embedder or a store that cannot be reached may come back.
+            if self._answered:
+                raise
+            raise EvaluationError(f"no episode can begin: {error}") from error
 
     async def _finish(self, key: EpisodeKey, trace: EpisodeTrace) -> None:
         started = time.perf_counter()
@@ -404,6 +431,8 @@ def _calls(steps: Iterable[StepTrace]) -> Iterator[Call]:
 
 
 _LONGEST_TRACEBACK = 20_000
+_EASY = ScoreRequest("Which city is the capital of France?", "Paris", ("Paris",))
+"""What a judge is asked first, to see whether it answers at all."""
 
 
 def _now() -> str:

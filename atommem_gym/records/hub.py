@@ -171,5 +171,6 @@ def _unavailable(dataset: str, split: str, call: str, reason: str, *commands: st
     lines += [f"Try: {command}" for command in commands]
     lines += [f"Or without the hub. {official_help(dataset, split)}"]
     if dataset not in (factconsolidation.NAME, locomo.NAME, longmemeval.NAME):
-        lines += ['Or generated records: source="synthetic"']
+        how = "--set source=synthetic" if on_command_line() else 'source="synthetic"'
+        lines += [f"Or generated records: {how}"]
     return DatasetUnavailableError("\n".join(lines))

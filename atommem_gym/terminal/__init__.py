@@ -8,7 +8,14 @@ the terminal: file names, labels and texts come from strangers.
 
 from __future__ import annotations
 
-from atommem_gym.terminal.console import SafeConsole, SafeLive, drawn, make_streams_encodable, terminal_width
+from atommem_gym.terminal.console import (
+    SafeConsole,
+    SafeLive,
+    drawn,
+    make_streams_encodable,
+    terminal_width,
+    under_one_lock,
+)
 from atommem_gym.terminal.table import Column, Table
 from atommem_gym.terminal.texts import UNBOUNDED, Excerpt, Heading, Line, on_one_line, printable, wrapped
 
@@ -26,5 +33,6 @@ __all__ = [
     "on_one_line",
     "printable",
     "terminal_width",
+    "under_one_lock",
     "wrapped",
 ]

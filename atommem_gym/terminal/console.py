@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from threading import RLock
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
@@ -16,6 +16,9 @@ from rich.segment import Segment
 from rich.text import Text
 
 from atommem_gym.terminal.texts import UNBOUNDED, printable, wrapped
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 DUMB_WIDTH = 80
 """Columns of a terminal that tells nothing about itself."""
@@ -101,8 +104,14 @@ class SafeLive(Live):
 
     def __init__(self, draw: Callable[[], RenderableType], console: SafeConsole) -> None:
         super().__init__(get_renderable=draw, console=console, refresh_per_second=4, transient=True)
-        # With a lock of its own, a redraw between the two halves of a print (erase, write) leaves old lines standing.
+        # With a lock of its own, a redraw could wait for a print that waits for the redraw.
         self._lock = console.printing
+
+
+def under_one_lock(progress: Progress, console: SafeConsole) -> Progress:
+    """The bars with the lock of the console that they stand in, as :class:`SafeLive` has it."""
+    progress._lock = progress.live._lock = console.printing
+    return progress
 
 
 def drawn(*parts: RenderableType) -> str:

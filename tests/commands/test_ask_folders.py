@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 from pathlib import Path
 
@@ -151,6 +152,24 @@ def test_finding_6_7_quiet_prints_answers_alone(folder: Path, capsys: Capture) -
 def test_finding_6_7_quotes_are_marked_with_the_query_that_found_them(folder: Path, capsys: Capture) -> None:
     assert main(["ask", str(folder / "diary.md"), "-q", "Who saved Captain Ole Lind?"]) == 0
     assert "found with “Who saved Captain Ole Lind?”:\n  [1] +" in capsys.readouterr().out
+
+
+def test_answers_come_last_and_each_entry_once(folder: Path, capsys: Capture) -> None:
+    questions = ("Who saved Captain Ole Lind?", "Who opened the harbour bridge?")
+    assert main(["ask", str(folder / "diary.md"), "-q", questions[0], "-q", questions[1]]) == 0
+    out = capsys.readouterr().out
+    *sights, first, second, closing = out.rstrip().split("\n\n")
+    assert [part.splitlines()[0] for part in (first, second)] == list(questions)
+    assert "Piet Maas" in first
+    assert closing.startswith("answered by keep_all")
+    (sight,) = sights
+    parts = sight.split("to answer “")[1:]
+    assert [part.partition("”")[0] for part in parts] == list(questions)
+    for part in parts:
+        ids = re.findall(r"^  \[(\d+)\]", part, re.MULTILINE)
+        assert ids
+        assert len(ids) == len(set(ids))
+        assert "nothing more with “" in part
 
 
 def test_finding_6_7_run_says_before_it_plays_that_its_results_cannot_be_written(

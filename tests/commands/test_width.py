@@ -15,12 +15,24 @@ from typing import Any
 import pyte
 import pytest
 from rich.cells import cell_len
+from rich.live import Live
+from rich.progress import Progress, ProgressColumn
 from rich.text import Text
 from support.commands.terminals import Commands, Shown
 
 from atommem_gym.cli import CommandLine
 from atommem_gym.commands.help import subcommands
-from atommem_gym.terminal import UNBOUNDED, Column, SafeConsole, SafeLive, Table, on_one_line, printable, wrapped
+from atommem_gym.terminal import (
+    UNBOUNDED,
+    Column,
+    SafeConsole,
+    SafeLive,
+    Table,
+    on_one_line,
+    printable,
+    under_one_lock,
+    wrapped,
+)
 
 pytest.importorskip("pty", reason="pseudo-terminals are Unix's")
 pytestmark = pytest.mark.xdist_group("terminals")
@@ -257,6 +269,14 @@ def test_a_memory_of_many_entries_shows_key_and_numbers_at_every_width(shown: Ca
         assert re.search(r"\b[0-9a-f]{32}\b +\d+\b", text)
 
 
+def test_what_a_row_is_known_by_stays_at_80_columns(shown: Callable[..., Shown]) -> None:
+    listed = " ".join(shown(("memory", "ls", "kept.db"), 80).lines)
+    assert "first entry" in listed.partition("Left out")[0]
+    environments = " ".join(shown(("envs",), 80).lines).partition("Left out")
+    assert "generated: train," in environments[0]
+    assert environments[2].startswith(" at 80 columns: items. ")
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -308,6 +328,41 @@ def test_a_redraw_waits_for_a_print_to_end() -> None:
     assert [row.rstrip() for row in screen.display if row.strip()] == ["printed"]
 
 
+@pytest.mark.parametrize("foot", ["lines", "bar"])
+def test_a_print_waits_for_a_redraw_to_end_and_both_go_on(foot: str) -> None:
+    """With two locks, a redraw would wait for the print, and the print for the redraw."""
+    import io
+    import threading
+
+    console = SafeConsole(
+        file=io.StringIO(), width=40, force_terminal=True, legacy_windows=False, _environ={"TERM": "xterm"}
+    )
+    printing = threading.Thread(target=lambda: console.print("printed"), daemon=True)
+    redrawing = threading.Thread(target=lambda: live.refresh(), daemon=True)
+
+    class Slow(ProgressColumn):
+        def render(self, task: object) -> Text:
+            if redrawing.ident == threading.get_ident():
+                printing.start()
+                printing.join(0.2)
+            return Text("at the foot")
+
+    if foot == "bar":
+        bars = under_one_lock(Progress(Slow(), console=console, auto_refresh=False, transient=True), console)
+        bars.add_task("")
+        live: Live = bars.live
+    else:
+        live = SafeLive(lambda: Slow().render(None), console)
+        live.auto_refresh = False
+    live.start()
+    redrawing.start()
+    redrawing.join(20)
+    assert not redrawing.is_alive(), "neither goes on"
+    printing.join()
+    live.stop()
+    assert "printed" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
 def test_a_word_that_is_wider_stands_alone_and_whole() -> None:
     path = "/a/folder/" + "x" * 30
     assert printed(Text(f"it lies in {path} and nowhere else"), 20) == ["it lies in", path, "and nowhere else"]
@@ -354,6 +409,26 @@ def test_columns_are_left_out_in_their_order_and_named() -> None:
     assert "12,345" not in at_20[2]
     assert "m, n" in " ".join(at_20) or "n, m" in " ".join(at_20)
     assert all(len(line) <= 20 for line in at_20)
+
+
+def test_compare_leaves_out_counts_and_tests_before_what_is_compared(shown: Callable[..., Shown]) -> None:
+    lines = shown(CASES["compare"][0], 80).lines
+    (headers,) = [line.split() for line in lines if line.startswith("environment")]
+    assert headers == [*["environment", "docs", "agents", "A", "B", "difference"], "p", "(permutation)"]
+    assert "Left out at 80 columns: pairs, B better, worse, equal, p (sign). " in " ".join(lines)
+
+
+def test_info_says_how_to_get_what_is_missing_at_every_width(commands: Commands, folder: Path) -> None:
+    code = (
+        "from atommem_gym.cli import main; from atommem_gym.commands import info; "
+        "info.installed = lambda name: None if name == {missing} else '1.0'; main(['info'])"
+    )
+    for columns in (80, 200, None):
+        lines = commands.run((), folder, columns, code=code.format(missing="'matplotlib'")).lines
+        below = [line.strip() for line in lines[lines.index("What is missing, by extra:") + 1 :] if line]
+        assert below == ["pip install 'atommem-gym[plots]'", "pip install 'atommem-gym[test]'"]
+        assert not any("Left out" in line for line in lines)
+    assert "Nothing is missing." in commands.run((), folder, 80, code=code.format(missing=None)).lines
 
 
 def test_a_table_that_fits_nowhere_becomes_a_list() -> None:

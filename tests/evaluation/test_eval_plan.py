@@ -136,6 +136,10 @@ def test_differences_name_what_changes_results_and_nothing_else() -> None:
         model={"url": "http://elsewhere:2/v1", "name": "m"}, concurrency=3, traces="none", give_up_after=1
     )
     assert plan.differences(moved) == []
+    patient = small_plan(model={"name": "m", "options": {"patience": 5, "timeout": 3, "concurrency": 2}})
+    assert plan.differences(patient) == []
+    thinking = small_plan(model={"name": "m", "options": {"patience": 5, "opens_think": True}})
+    assert plan.differences(thinking) == ["model.options: not given; now {'opens_think': True}"]
     other = small_plan(model={"name": "n"}, episodes=4, settings={"store": "milvus"})
     assert plan.differences(other) == [
         "episodes: 3; now 4",

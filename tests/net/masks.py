@@ -90,7 +90,8 @@ def cells_csv(text: str) -> str:
 
 
 def information(text: str) -> str:
-    """The first columns of the tables of `atommem info`; the others say what is installed here."""
+    """The first columns of the tables of `atommem info`; the rest says what is installed here."""
+    text = re.split(r"\n(?:What is missing|Nothing is missing)", text)[0]
     lines = (re.split(" {2,}", line)[0] for line in text.split("\n"))
     return "\n".join(line for line in lines if not line.startswith("─"))
 

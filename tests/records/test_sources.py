@@ -18,7 +18,7 @@ from support.records.files import Make, expected, fresh, records, write_lines  #
 
 from atommem_gym.errors import ConfigError, DatasetUnavailableError, RecordError
 from atommem_gym.records import sources
-from atommem_gym.records.hub import HUB
+from atommem_gym.records.hub import HUB, read_hub
 from atommem_gym.records.sources import load_split
 from atommem_gym.trust import command_line
 
@@ -150,6 +150,16 @@ def test_D1_a_missing_path_says_how_to_get_the_file(tmp_path: Path) -> None:
         records(tmp_path / "nothing.json")
     remedy = str(caught.value).splitlines()[-1]
     assert remedy == "then pass its path: --set source=PATH (atommem eval: --source ENV=PATH)"
+
+
+def test_what_helps_without_the_hub_is_said_as_it_is_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DatasetUnavailableError) as caught:
+        list(read_hub("hotpotqa", "train"))
+    assert str(caught.value).endswith('Or generated records: source="synthetic"')
+    with command_line([]), pytest.raises(DatasetUnavailableError) as caught:
+        list(read_hub("hotpotqa", "train"))
+    assert str(caught.value).endswith("Or generated records: --set source=synthetic")
 
 
 def test_D1_an_unknown_file_type_raises(tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ from rich.text import Text
 
 from atommem_gym.agents import AGENTS, BUILT_IN, Agent, make_agent
 from atommem_gym.agents.players.language_model import LanguageModel, load_model
-from atommem_gym.agents.players.openai_model import OpenAIModel
+from atommem_gym.agents.players.openai_model import await_server
 from atommem_gym.agents.players.player import Player, ScriptedPlayer, Turn, make_player, player_keywords
 from atommem_gym.agents.players.roles import ROLES
 from atommem_gym.agents.scripted.quoting import QUOTING, make_quoting_agent
 from atommem_gym.commands.ask.display import Display
-from atommem_gym.commands.ask.episode import Asked, in_sight, play, unscored
+from atommem_gym.commands.ask.episode import Asked, Seen, in_sight, play, unscored
 from atommem_gym.commands.ask.memory import Memory, answering_from, find_memory, without_kept
 from atommem_gym.commands.consoles import messages, output, print_json
 from atommem_gym.commands.options import check_places, server_of_environment
@@ -37,8 +37,6 @@ from atommem_gym.trust import BASE_URL, masked
 
 UNREAD = 1
 """Exit status if a file could not be read, and the others were."""
-STARTED_S = 20.0
-"""Seconds within which a model's server must answer at the beginning."""
 _FIXED = {
     "source": "the FILEs are read",
     "split": "the FILEs are read",
@@ -237,9 +235,8 @@ class Ask:
             display.on_step(turn, observation, info)
 
         try:
-            if isinstance(model, OpenAIModel):
-                # Nobody wants to watch patience with a server that was never started; and only it knows its model.
-                await model.wait_until_ready(STARTED_S)
+            if model is not None:
+                await await_server(model, self._model_options())  # only it knows its model
             with display:
                 return await play(env, make(), asked, on_step)
         except BaseException:
@@ -254,10 +251,22 @@ class Ask:
 
     def _print(self, trace: EpisodeTrace, key: str) -> None:
         console = output()
-        for number, answer in enumerate(trace.metrics["answers"]):
-            print_answer(console, trace, number, answer, quiet=self.quiet)
+        answers = trace.metrics["answers"]
         if self.quiet:
+            for answer in answers:
+                print_answer(console, answer)
             return
+        # First what was found, which may fill screens; where a terminal stops, the answers are in sight.
+        sights = [in_sight(trace, number) for number in range(len(answers))]
+        sights = sights if any(seen.reads or seen.scratchpad for seen in sights) else []
+        for answer, seen in zip(answers, sights, strict=False):
+            if len(answers) > 1:
+                console.print(Text(f"to answer “{on_one_line(answer['question'])}”:", style="dim"))
+            print_sight(console, seen)
+        for number, answer in enumerate(answers):
+            if number or sights:
+                console.print()
+            print_answer(console, answer)
         console.print(Text(printable("\n".join(["", *self._closing(trace, key)])), style="dim"))
 
     def _values(self, trace: EpisodeTrace, files: OwnFiles, key: str | None) -> dict[str, Any]:
@@ -314,19 +323,22 @@ class Ask:
         return lines
 
 
-def print_answer(
-    console: Console, trace: EpisodeTrace, number: int, answer: Mapping[str, Any], *, quiet: bool = False
-) -> None:
-    """Print a question, what was answered, and what was in sight, each entry with the query that found it."""
-    console.print(Text(printable(answer["question"]), style="bold yellow"), soft_wrap=True)
-    answered = answer["closed"] in ("answered", "unscored")
-    said = printable(answer["answer"]) if answered else f"(no answer: {answer['closed']})"
-    console.print(Text(said, style="bold" if answered else "red"), soft_wrap=True)
-    if quiet:
-        return
-    seen = in_sight(trace, number)
+def print_sight(console: Console, seen: Seen) -> None:
+    """Print what was in sight for a question: each text once, under the first query that found it; the scratchpad."""
+    shown: set[tuple[int, str]] = set()
     for query, entries in seen.reads:
-        lines = [Line(entry["text"], "dim", f"  [{entry['id']}] {entry['score']:+.2f} ") for entry in entries]
-        console.print(Group(Text(f"found with “{on_one_line(query)}”:", style="dim"), *lines))
+        new = [entry for entry in entries if (entry["id"], entry["text"]) not in shown]
+        shown |= {(entry["id"], entry["text"]) for entry in new}
+        lines = [Line(entry["text"], "dim", f"  [{entry['id']}] {entry['score']:+.2f} ") for entry in new]
+        heading = f"found with “{on_one_line(query)}”:" if new else f"nothing more with “{on_one_line(query)}”"
+        console.print(Group(Text(heading, style="dim"), *lines))
     if seen.scratchpad:
         console.print(Line(seen.scratchpad, "dim", f"scratchpad of {len(seen.scratchpad):,} characters: "))
+
+
+def print_answer(console: Console, answer: Mapping[str, Any]) -> None:
+    """Print a question and what was answered."""
+    console.print(Text(printable(answer["question"]), style="bold yellow"))
+    answered = answer["closed"] in ("answered", "unscored")
+    said = printable(answer["answer"]) if answered else f"(no answer: {answer['closed']})"
+    console.print(Text(said, style="bold" if answered else "red"))
