@@ -9,11 +9,13 @@ import math
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from atommem_gym.files.strict_json import strict_json
+from atommem_gym.traces.played import missing
 from atommem_gym.traces.record import READ_VERSIONS, SINCE_2, TRACE_VERSION, EpisodeTrace, Json, TraceError
 
 _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -102,8 +104,8 @@ def loads(line: str | bytes, where: str = "the record") -> EpisodeTrace:
         TraceError: the line is not JSON, not a trace, or a trace of a version that this package does not read.
     """
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        value = strict_json(line)
+    except ValueError as error:
         raise TraceError(f"{where} is not JSON ({error}); every line must be one episode") from error
     if not isinstance(value, dict) or "version" not in value or "steps" not in value:
         raise TraceError(
@@ -117,11 +119,17 @@ def loads(line: str | bytes, where: str = "the record") -> EpisodeTrace:
         )
     try:
         trace = msgspec.convert(value, EpisodeTrace)
-    except msgspec.ValidationError as error:
-        raise TraceError(
-            f"{where} is not a record of version {version}: {_mismatch(value, str(error))}; was it changed by hand?"
-        ) from None
+    except (msgspec.ValidationError, OverflowError, RecursionError, UnicodeEncodeError) as error:
+        # msgspec cannot say which text with half a surrogate pair stands where something else should.
+        what = _mismatch(value, str(error)) if isinstance(error, msgspec.ValidationError) else str(error)[:MOST_SHOWN]
+        raise TraceError(f"{where} is not a record of version {version}: {what}; was it changed by hand?") from None
     _check_version(value, where)
+    lacks = missing(trace)
+    if lacks:
+        raise TraceError(
+            f"{where} lacks what every played episode has ({lacks[:MOST_SHOWN]}); leave it out, or play the episode "
+            "again"
+        )
     return trace
 
 
@@ -183,11 +191,8 @@ def _mismatch(value: Json, error: str) -> str:
 
 def _writer(value: dict[str, Any]) -> str:
     versions = value.get("versions")
-    return f"{versions.get('atommem_gym', 'unknown')}" if isinstance(versions, dict) else "unknown"
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
+    said = versions.get("atommem_gym") if isinstance(versions, dict) else None
+    return said[:40] if isinstance(said, str) else "unknown"
 
 
 def _key(key: object) -> str:
