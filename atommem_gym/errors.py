@@ -212,7 +212,7 @@ def check_choice(name: str, value: object, choices: Iterable[str], *, or_else: s
         return
     meant = nearest(value, names) if isinstance(value, str) else None
     proposed = "" if meant is None else f"; did you mean {meant!r}?"
-    raise ConfigError(f"{name}={value!r} must be one of {', '.join(map(repr, names))}{or_else}{proposed}")
+    raise ConfigError(f"{name}={value!r:.200} must be one of {', '.join(map(repr, names))}{or_else}{proposed}")
 
 
 def reason_of(error: OSError | UnicodeDecodeError) -> str:
@@ -247,7 +247,7 @@ def check_number(name: str, value: object, *, above: bool = False, of: str = "")
     """
     number = is_integer(value) or (isinstance(value, float) and math.isfinite(value))
     if not (number and (value > 0 if above else value >= 0)):  # type: ignore[operator]  # a number by now
-        raise ConfigError(f"{name}={value!r}{of} must be a finite number {'above' if above else 'of at least'} 0")
+        raise ConfigError(f"{name}={value!r:.200}{of} must be a finite number {'above' if above else 'of at least'} 0")
 
 
 def is_integer(value: object) -> TypeGuard[int]:
@@ -292,4 +292,4 @@ def check_integer(
         if (least is None or number >= least) and (most is None or number <= most):
             return number
     bounds = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
-    raise ConfigError(f"{name}={value!r} must be an integer{bounds}{or_else}")
+    raise ConfigError(f"{name}={value!r:.200} must be an integer{bounds}{or_else}")

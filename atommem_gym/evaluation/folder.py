@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.evaluation.closed_book import ClosedBook, QuestionKey
 from atommem_gym.evaluation.plan import Plan, read_plan, write_plan
-from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
+from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode, of_values
 from atommem_gym.files.json_lines import JsonLines, read_lines
+from atommem_gym.files.strict_json import strict_json
 
 PLAN = "plan.yaml"
 """The plan."""
@@ -55,8 +55,8 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in read_lines(path):
         where = f"{path}, line {number}"
         try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            values = strict_json(line)
+        except ValueError as error:
             raise EvaluationError(f"{where} is not JSON: {error}; remove the line to play its episode again") from error
         if not isinstance(values, dict):
             raise EvaluationError(f"{where} is not a JSON object; remove the line to play its episode again")
@@ -119,10 +119,7 @@ def read_run(path: Path) -> Run:
         results.setdefault(result.key, result)
     failures: dict[EpisodeKey, FailedEpisode] = {}
     for where, values in read_rows(path / FAILURES):
-        try:
-            failure = FailedEpisode(**values)
-        except TypeError as error:
-            raise EvaluationError(f"{where} is damaged: {error}; remove the line") from error
+        failure = of_values(FailedEpisode, values, where, "remove the line")
         if failure.key not in results:
             failures[failure.key] = failure
     sessions = _sessions(values for _, values in read_rows(path / SESSIONS))
