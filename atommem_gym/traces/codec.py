@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 
 from atommem_gym.files.strict_json import strict_json
-from atommem_gym.traces.played import missing
 from atommem_gym.traces.record import READ_VERSIONS, SINCE_2, TRACE_VERSION, EpisodeTrace, Json, TraceError
 
 _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -124,13 +124,57 @@ def loads(line: str | bytes, where: str = "the record") -> EpisodeTrace:
         what = _mismatch(value, str(error)) if isinstance(error, msgspec.ValidationError) else str(error)[:MOST_SHOWN]
         raise TraceError(f"{where} is not a record of version {version}: {what}; was it changed by hand?") from None
     _check_version(value, where)
-    lacks = missing(trace)
+    lacks = _missing(trace)
     if lacks:
         raise TraceError(
             f"{where} lacks what every played episode has ({lacks[:MOST_SHOWN]}); leave it out, or play the episode "
             "again"
         )
     return trace
+
+
+class _Answer(Struct):
+    answer: str
+    closed: str
+    score: float
+    em: float
+    f1: float
+    answerable: bool = True
+
+
+class _Metrics(Struct):
+    answers: tuple[_Answer, ...]
+    em: float | None
+    f1: float | None
+    evidence_recall: float | None
+
+
+class _Observation(Struct):
+    phase: int
+    chunk: str
+
+
+def _missing(trace: EpisodeTrace) -> str:
+    """What a trace lacks, or has in another form, that every played episode has where the trace holds free JSON.
+
+    >>> from msgspec.structs import replace
+    >>> from atommem_gym.traces.examples import example_trace
+    >>> trace = example_trace()
+    >>> _missing(trace), _missing(replace(trace, metrics={}))
+    ('', 'metrics: Object missing required field `answers`')
+    """
+    where = "metrics"
+    try:
+        answers = msgspec.convert(trace.metrics, _Metrics).answers
+        for number, step in enumerate(trace.steps):
+            where = f"steps[{number}].observation"
+            msgspec.convert(step.observation, _Observation)
+    except (msgspec.ValidationError, OverflowError, UnicodeEncodeError) as error:
+        return f"{where}: {error}"
+    counts = {"questions": len(trace.questions), "metrics.answers": len(answers), "causes": len(trace.causes)}
+    if len(set(counts.values())) > 1 or not answers:
+        return ", ".join(f"{count} {name}" for name, count in counts.items())
+    return ""
 
 
 def _parts(values: dict[str, Json]) -> Iterator[tuple[dict[str, Json], tuple[str, ...]]]:
