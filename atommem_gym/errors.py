@@ -128,10 +128,10 @@ def options_by_name(keyword: str, given: object, known: Collection[str], example
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{keyword}={given!r} must be a dictionary of {', '.join(known)}, such as {example}")
+        raise ConfigError(f"{keyword}={given!r:.200} must be a dictionary of {', '.join(known)}, such as {example}")
     for name in given:
         if name not in known:
-            raise ConfigError(f"{keyword} has no option {name!r}; {suggestion(name, known)}")
+            raise ConfigError(f"{keyword} has no option {name!r:.200}; {suggestion(name, known)}")
     return dict(given)
 
 

@@ -296,11 +296,11 @@ def read_values(path: Path) -> dict[str, Any]:
     return values
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]  # untyped without its stubs
     """A safe loader that takes no key twice, since one value would hide the other."""
 
     def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call,unused-ignore]
+        node = super().compose_mapping_node(anchor)
         names = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
