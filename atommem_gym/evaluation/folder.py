@@ -122,7 +122,7 @@ def read_run(path: Path) -> Run:
         failure = of_values(FailedEpisode, values, where, "remove the line")
         if failure.key not in results:
             failures[failure.key] = failure
-    sessions = _sessions(values for _, values in read_rows(path / SESSIONS))
+    sessions = _sessions(read_rows(path / SESSIONS))
     asked = [ClosedBook.from_values(values, where) for where, values in read_rows(path / CLOSED_BOOK)]
     return Run(
         path,
@@ -134,13 +134,21 @@ def read_run(path: Path) -> Run:
     )
 
 
-def _sessions(rows: Iterator[dict[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+def _sessions(rows: Iterator[tuple[str, dict[str, Any]]]) -> tuple[Mapping[str, Any], ...]:
     sessions: list[dict[str, Any]] = []
-    for row in rows:
+    for where, row in rows:
+        parts = [row.get(name, {}) for name in ("played", "work")]
+        numbers = [row.get("seconds", 0), *(one for part in parts if isinstance(part, dict) for one in part.values())]
+        if not all(isinstance(part, dict) for part in parts) or not all(map(_is_figure, numbers)):
+            raise EvaluationError(f"{where} is damaged: seconds, played and work must hold numbers; remove the line")
         if row.get("event") == "start" or not sessions:
             sessions.append({})
         sessions[-1] |= {name: value for name, value in row.items() if name != "event"}
     return tuple(sessions)
+
+
+def _is_figure(value: Any) -> bool:
+    return type(value) in (int, float) and bool(abs(value) <= 2**53)
 
 
 class RunWriter:
