@@ -33,6 +33,8 @@ _MINIMUM = {
     "max_steps": 1,
     "max_action_chars": 1,
 }
+_LARGEST = 2**53
+"""No setting means more, and a larger number is none that floats can hold."""
 _OPTIONAL = {"max_entries", "max_steps"}
 _CHOICES: dict[str, tuple[str, ...]] = {
     "preset": ("paper", "released"),
@@ -254,6 +256,8 @@ class EnvConfig:
             if value is None and name in _OPTIONAL:
                 continue
             check_integer(name, value, minimum)
+            if value > _LARGEST:
+                raise ConfigError(f"{name}={value!r:.40} is too large; it may be {_LARGEST} at most")
         for name, choices in _CHOICES.items():
             check_choice(name, getattr(self, name), choices)
         check_dialect_name(self.dialect)
@@ -355,8 +359,8 @@ def check_difficulty(value: object) -> float:
         ConfigError: it is not a number from 0 to 1.
     """
     number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    if not number or not 0.0 <= float(value) <= 1.0:  # type: ignore[arg-type]  # a number by now
-        raise ConfigError(f"difficulty={value!r} must be a number from 0 to 1")
+    if not number or not 0.0 <= value <= 1.0:  # type: ignore[operator]  # a number by now
+        raise ConfigError(f"difficulty={value!r:.200} must be a number from 0 to 1")
     return float(value)  # type: ignore[arg-type]
 
 

@@ -131,10 +131,10 @@ def options_by_name(keyword: str, given: object, known: Collection[str], example
     if given is None:
         return {}
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{keyword}={given!r} must be a dictionary of {', '.join(known)}, such as {example}")
+        raise ConfigError(f"{keyword}={given!r:.200} must be a dictionary of {', '.join(known)}, such as {example}")
     for name in given:
         if name not in known:
-            raise ConfigError(f"{keyword} has no option {name!r}; {suggestion(name, known)}")
+            raise ConfigError(f"{keyword} has no option {name!r:.200}; {suggestion(name, known)}")
     return dict(given)
 
 
@@ -215,7 +215,7 @@ def check_choice(name: str, value: object, choices: Iterable[str], *, or_else: s
         return
     meant = nearest(value, names) if isinstance(value, str) else None
     proposed = "" if meant is None else f"; did you mean {meant!r}?"
-    raise ConfigError(f"{name}={value!r} must be one of {', '.join(map(repr, names))}{or_else}{proposed}")
+    raise ConfigError(f"{name}={value!r:.200} must be one of {', '.join(map(repr, names))}{or_else}{proposed}")
 
 
 def reason_of(error: OSError | UnicodeDecodeError) -> str:
@@ -250,7 +250,7 @@ def check_number(name: str, value: object, *, above: bool = False, of: str = "")
     """
     number = is_integer(value) or (isinstance(value, float) and math.isfinite(value))
     if not (number and (value > 0 if above else value >= 0)):  # type: ignore[operator]  # a number by now
-        raise ConfigError(f"{name}={value!r}{of} must be a finite number {'above' if above else 'of at least'} 0")
+        raise ConfigError(f"{name}={value!r:.200}{of} must be a finite number {'above' if above else 'of at least'} 0")
 
 
 def is_integer(value: object) -> TypeGuard[int]:
@@ -295,4 +295,4 @@ def check_integer(
         if (least is None or number >= least) and (most is None or number <= most):
             return number
     bounds = "" if least is None else f" of at least {least}" if most is None else f" from {least} to {most}"
-    raise ConfigError(f"{name}={value!r} must be an integer{bounds}{or_else}")
+    raise ConfigError(f"{name}={value!r:.200} must be an integer{bounds}{or_else}")

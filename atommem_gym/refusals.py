@@ -113,7 +113,7 @@ _PROMPT = tuple(
         rf"(?:prompt|messages|request|input)(?:(?!limit|length|exceed)\D){{0,60}}?(?P<n>{_N}) tokens",
     )
 )
-_MOST_TOKENS = 10**9
+MOST_TOKENS = 10**9
 """No context is longer; larger numbers are ignored."""
 
 # vLLM stops counting at its limit, and counts characters only if there are far too many of them.
@@ -189,7 +189,7 @@ _UNKNOWN = re.compile(
 
 
 def _integer(value: object) -> int | None:
-    return value if is_integer(value) and 0 < value <= _MOST_TOKENS else None
+    return value if is_integer(value) and 0 < value <= MOST_TOKENS else None
 
 
 def _first(patterns: Sequence[re.Pattern[str]], message: str) -> int | None:

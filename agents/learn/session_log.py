@@ -23,6 +23,9 @@ from atommem_gym.files.json_lines import read_lines
 
 METRICS, SESSIONS = "metrics.jsonl", "sessions.jsonl"
 """Names of the files of a training: the figures of each step, and the sessions."""
+_COSTS = ("env_s", "session_s", "cached_tokens", "prompt_tokens", "response_tokens")
+_MOST = 1e300
+"""So many that a log has room for still have a sum; NaN is not below it."""
 ABSENT = "–"
 """Stands in the table for a number that the log does not have."""
 
@@ -41,6 +44,23 @@ def read(path: Path) -> list[dict[str, Any]]:
         if not isinstance(line, dict) or not {"part", "global_step", "uid", "reward"} <= line.keys():
             raise AtomMemError(f"line {number} of {path} is not a session of a training: name its log, sessions.jsonl")
     return lines
+
+
+def _check_numbers(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Raise ``AtomMemError`` unless the figures of all sessions of the training are numbers to calculate with."""
+    for number, line in enumerate(lines, 1):
+        if line["part"] != "train":
+            continue
+        told: dict[str, Any] = {name: line.get(name) for name in ("global_step", "reward", "em", "rejected")}
+        told |= {name: value for name, value in line.items() if name.startswith("op_")}
+        # What a server does not count is null, or NaN in logs of earlier versions.
+        told |= {name: line[name] for name in _COSTS if line.get(name) is not None and line[name] == line[name]}
+        for name, value in told.items():
+            kinds: tuple[type, ...] = (int,) if name == "global_step" else (int, float)
+            if type(value) not in kinds or not abs(value) <= _MOST:
+                raise AtomMemError(
+                    f"session {number} of {path} has {name}={value!r:.40}, which is no number; remove it"
+                )
 
 
 def figures(sessions: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -127,7 +147,9 @@ def main() -> int:
     parser.add_argument("log", type=Path)
     given = parser.parse_args()
     try:
-        print(table(read(given.log)))
+        sessions = read(given.log)
+        _check_numbers(sessions, given.log)
+        print(table(sessions))
     except AtomMemError as error:
         print(error, file=sys.stderr)
         return 1

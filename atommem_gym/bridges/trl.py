@@ -47,6 +47,7 @@ from atommem_gym.agents.session import (
 )
 from atommem_gym.agents.shared_pools import close_pools, pool_of
 from atommem_gym.agents.token_policy import Generated, TokenLimits, TokenPolicy, sample_with_retries
+from atommem_gym.endpoints import decoded, shown
 from atommem_gym.errors import AtomMemError, ConfigError, LanguageModelError, check_integer
 from atommem_gym.records.verl_rows import ItemReference
 
@@ -337,12 +338,15 @@ class AtomMemRolloutWorker:
                 f"(asked for {payload['model']!r} with {len(prompt_ids)} + {args.max_completion_length} tokens: the "
                 "server's --max-model-len must hold max_prompt_length and args.max_completion_length together)"
             )
-        choice = response.json()["choices"][0]
-        token_ids, log_probs = choice.get("token_ids"), (choice.get("logprobs") or {}).get("token_logprobs")
-        if token_ids is None or log_probs is None:
+        choice = _first_choice(response)
+        logged = choice.get("logprobs")
+        token_ids = _numbers(choice.get("token_ids"), int)
+        log_probs = _numbers(logged.get("token_logprobs") if isinstance(logged, dict) else None, int, float)
+        if token_ids is None or log_probs is None or len(token_ids) != len(log_probs):
             raise LanguageModelError(
-                f"{response.url} gave no token_ids or no logprobs.token_logprobs, without which there is nothing to "
-                "train on; serve the model with a vLLM that knows return_token_ids, as TRL's trainer needs it"
+                f"{response.url} gave no token_ids or no logprobs.token_logprobs, one number for each, without which "
+                "there is nothing to train on; serve the model with a vLLM that knows return_token_ids, as TRL's "
+                "trainer needs it"
             )
         return Generated(token_ids, choice.get("finish_reason"), log_probs)
 
@@ -414,6 +418,29 @@ def _group_metrics(*, flat: bool | None, failed: int) -> dict[str, Metric]:
         "atommem/failed_sessions_total": float(failed),
         "atommem/dropped_groups_total": float(failed > 0),
     }
+
+
+def _first_choice(response: httpx.Response) -> dict[str, Any]:
+    """The first choice of a completion.
+
+    Raises:
+        LanguageModelError: the reply has another form.
+    """
+    try:
+        body = decoded(response.content)
+    except ValueError as error:
+        raise LanguageModelError(f"{response.url} sent no JSON ({str(error)[:200]}); is it vLLM's server?") from error
+    choices = body.get("choices") if isinstance(body, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        raise LanguageModelError(f"{response.url} sent {shown(body)}, which holds no choices[0]; is it vLLM's server?")
+    return choice
+
+
+def _numbers(values: Any, *kinds: type) -> list[Any] | None:
+    """A list of finite numbers of these types; ``None`` for anything else."""
+    right = isinstance(values, list) and all(type(one) in kinds and abs(one) < 2**63 for one in values)
+    return values if right else None
 
 
 def _said(error: BaseException) -> str:

@@ -21,7 +21,8 @@ from atommem_gym.agents.players.openai_reply import reply_text, sdk_context_leng
 from atommem_gym.agents.session import Messages, Reply, Session, SessionStep, play_session
 from atommem_gym.agents.shared_pools import shared_pool
 from atommem_gym.chat_reply import read_chat
-from atommem_gym.errors import ConfigError
+from atommem_gym.endpoints import OddReplyError, decoded
+from atommem_gym.errors import ConfigError, LanguageModelError
 from atommem_gym.records.verl_rows import ItemReference, references
 from atommem_gym.registration import configure, load_items, resolve_env_id, task_of
 
@@ -173,7 +174,10 @@ class _Asking:
             if too_long is not None:
                 raise too_long from error
             raise
-        reply = read_chat(raw.http_response.json())
+        try:
+            reply = read_chat(decoded(raw.http_response.content))
+        except (ValueError, OddReplyError) as error:
+            raise LanguageModelError(f"the model {self._model!r} sent a reply that cannot be used: {error}") from error
         return Reply(
             reply_text(reply, ()),
             reply.ended,

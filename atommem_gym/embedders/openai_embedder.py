@@ -9,10 +9,10 @@ import numpy as np
 
 from atommem_gym.embedders.options import EmbedderOptions
 from atommem_gym.endpoints import Endpoint, OddReplyError, shown
-from atommem_gym.errors import ConfigError, EmbedderError
+from atommem_gym.errors import ConfigError, EmbedderError, is_integer
 from atommem_gym.exchange import LARGEST_REPLY, MEBIBYTE
 from atommem_gym.memory.protocols import Embedded, TextKind, Vectors
-from atommem_gym.refusals import Refusal, lengths, too_long
+from atommem_gym.refusals import MOST_TOKENS, Refusal, lengths, too_long
 
 QWEN_QUERY_INSTRUCTION = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
 """The query prompt that Qwen3-Embedding was released with (its ``config_sentence_transformers.json``)."""
@@ -256,7 +256,7 @@ class EndpointEmbedder:
             ) from None
         usage = reply.get("usage")
         tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
-        return _Reply(vectors, tokens if type(tokens) is int and tokens > 0 else None)
+        return _Reply(vectors, _tokens(tokens))
 
 
 class _Served(NamedTuple):
@@ -365,5 +365,10 @@ def _served(row: dict[str, Any]) -> _Served:
     return _Served(
         row["id"],
         root if isinstance(root, str) else "",
-        longest if type(longest) is int and longest > 0 else None,
+        _tokens(longest),
     )
+
+
+def _tokens(value: object) -> int | None:
+    """A number of tokens that a server tells; ``None`` for any other value."""
+    return value if is_integer(value) and 0 < value <= MOST_TOKENS else None

@@ -9,6 +9,9 @@ from typing import Any
 
 from atommem_gym.errors import ConfigError, check_integer, options_by_name
 
+_LARGEST = 10**6
+"""No model's vectors are longer, nor are the texts that it reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class EmbedderOptions:
@@ -35,10 +38,14 @@ class EmbedderOptions:
         known = [field.name for field in fields(cls)]
         options = cls(**options_by_name("embedder_options", given, known, "{'dimensions': 256}"))
         if not (options.instruction is None or isinstance(options.instruction, str)):
-            raise ConfigError(f"the embedder option instruction={options.instruction!r} must be a text, or None")
+            raise ConfigError(f"the embedder option instruction={options.instruction!r:.200} must be a text, or None")
         for name, value in (("dimensions", options.dimensions), ("max_tokens", options.max_tokens)):
             if value is not None:
                 check_integer(f"the embedder option {name}", value, 1, or_else=", or None")
+                if value > _LARGEST:
+                    raise ConfigError(
+                        f"the embedder option {name}={value!r:.40} is too large; it may be {_LARGEST} at most, or None"
+                    )
         return options
 
     def given(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from atommem_gym.config import EnvConfig
 from atommem_gym.errors import AtomMemError
-from atommem_gym.evaluation.results import EpisodeResult, QuestionResult
+from atommem_gym.evaluation.results import EpisodeResult, QuestionResult, of_values
 from atommem_gym.readers.loading import load_reader
 from atommem_gym.readers.options import ORACLE
 from atommem_gym.readers.protocol import Reading, ReadRequest
@@ -89,15 +89,13 @@ class ClosedBook:
             AtomMemError: the values are of another version or damaged.
         """
         parts = {name: value for name, value in values.items() if name not in ("version", "known")}
-        if values.get("version") != VERSION:
+        version = values.get("version")
+        if type(version) is not int or version != VERSION:
             raise AtomMemError(
-                f"{where} is of version {values.get('version')!r} and this package reads {VERSION}; remove the file to "
+                f"{where} is of version {version!r:.40} and this package reads {VERSION}; remove the file to "
                 "ask the reader again"
             )
-        try:
-            return cls(**parts)
-        except TypeError as error:
-            raise AtomMemError(f"{where} is damaged: {error}; remove the line to ask the reader again") from error
+        return of_values(cls, parts, where, "remove the line to ask the reader again")
 
 
 def ask_closed_book(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 from atommem_gym.errors import AtomMemError, ConfigError, reason_of
 from atommem_gym.evaluation.closed_book import ClosedBook, QuestionKey
 from atommem_gym.evaluation.plan import Plan, read_plan, write_plan
-from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode
+from atommem_gym.evaluation.results import EpisodeKey, EpisodeResult, FailedEpisode, of_values
 from atommem_gym.files.json_lines import JsonLines, read_lines
+from atommem_gym.files.strict_json import strict_json
 
 PLAN = "plan.yaml"
 """The plan."""
@@ -55,8 +55,8 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, line in read_lines(path):
         where = f"{path}, line {number}"
         try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            values = strict_json(line)
+        except ValueError as error:
             raise EvaluationError(f"{where} is not JSON: {error}; remove the line to play its episode again") from error
         if not isinstance(values, dict):
             raise EvaluationError(f"{where} is not a JSON object; remove the line to play its episode again")
@@ -119,13 +119,10 @@ def read_run(path: Path) -> Run:
         results.setdefault(result.key, result)
     failures: dict[EpisodeKey, FailedEpisode] = {}
     for where, values in read_rows(path / FAILURES):
-        try:
-            failure = FailedEpisode(**values)
-        except TypeError as error:
-            raise EvaluationError(f"{where} is damaged: {error}; remove the line") from error
+        failure = of_values(FailedEpisode, values, where, "remove the line")
         if failure.key not in results:
             failures[failure.key] = failure
-    sessions = _sessions(values for _, values in read_rows(path / SESSIONS))
+    sessions = _sessions(read_rows(path / SESSIONS))
     asked = [ClosedBook.from_values(values, where) for where, values in read_rows(path / CLOSED_BOOK)]
     return Run(
         path,
@@ -137,13 +134,21 @@ def read_run(path: Path) -> Run:
     )
 
 
-def _sessions(rows: Iterator[dict[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+def _sessions(rows: Iterator[tuple[str, dict[str, Any]]]) -> tuple[Mapping[str, Any], ...]:
     sessions: list[dict[str, Any]] = []
-    for row in rows:
+    for where, row in rows:
+        parts = [row.get(name, {}) for name in ("played", "work")]
+        numbers = [row.get("seconds", 0), *(one for part in parts if isinstance(part, dict) for one in part.values())]
+        if not all(isinstance(part, dict) for part in parts) or not all(map(_is_figure, numbers)):
+            raise EvaluationError(f"{where} is damaged: seconds, played and work must hold numbers; remove the line")
         if row.get("event") == "start" or not sessions:
             sessions.append({})
         sessions[-1] |= {name: value for name, value in row.items() if name != "event"}
     return tuple(sessions)
+
+
+def _is_figure(value: Any) -> bool:
+    return type(value) in (int, float) and bool(abs(value) <= 2**53)
 
 
 class RunWriter:

@@ -28,6 +28,8 @@ _WAITS = ("timeout", "patience", "concurrency")
 """Options of a model's server that do not change results either."""
 TRACES = ("jsonl", "jsonl.gz", "none")
 """Values of ``Plan.traces``."""
+_MOST_SAID, _MOST_VALUES, _DEEPEST = 400, 100_000, 50
+"""Characters of another library's message in ours; values of a plan, and how deeply they are nested."""
 _CELL_KEYWORDS = {"num_docs": "docs"}
 """Keyword arguments of environments that have their own field in the plan."""
 
@@ -283,15 +285,45 @@ def read_values(path: Path) -> dict[str, Any]:
         raise ConfigError(f"the plan {path} is a folder, and a plan is a file; {remedy}")
     try:
         text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the plan {path} cannot be read ({reason_of(error)}); name a YAML file") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the plan {path} is not YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        # PyYAML raises any of them for a date, a number or a tag that is none.
+        raise ConfigError(f"the plan {path} is not YAML: {str(error)[:_MOST_SAID]}") from error
     if not isinstance(values, dict):
         what = "nothing" if values is None else "a list" if isinstance(values, list) else "a text or number"
         raise ConfigError(f"the plan {path} holds {what}; write a mapping with envs, agents, docs …")
+    _check_extent(values, path)
     return values
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc,unused-ignore]  # untyped without its stubs
+    """A safe loader that takes no key twice, since one value would hide the other."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        names = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in names:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value:.40} stands twice", problem_mark=key.start_mark
+                    )
+                names.add((key.tag, key.value))
+        return node
+
+
+def _check_extent(values: object, path: Path) -> None:
+    """Refuse what a few lines with anchors can make: a value that holds itself, or millions of values."""
+    left, count = [(values, 0)], 0
+    while left:
+        value, depth = left.pop()
+        count += 1
+        if depth > _DEEPEST or count > _MOST_VALUES:
+            raise ConfigError(f"the plan {path} holds itself, or more than {_MOST_VALUES:,} values; write it out")
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple, set)) else ()
+        left.extend((part, depth + 1) for part in parts)
 
 
 def read_plan(path: Path) -> Plan:

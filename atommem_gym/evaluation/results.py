@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from atommem_gym.agents.playing import EpisodeRecord
 from atommem_gym.errors import AtomMemError
@@ -13,8 +15,34 @@ from atommem_gym.evaluation.plan import Cell
 from atommem_gym.scoring import is_abstention
 from atommem_gym.traces.record import EpisodeTrace
 
+T = TypeVar("T")
+
 VERSION = 1
 """Version of the rows; any change of a field or of its meaning raises it."""
+_MOST_SAID = 300
+"""Most characters of a fault in a message, since a row may hold anything."""
+
+
+def of_values(cls: type[T], values: Mapping[str, Any], where: str, remedy: str) -> T:
+    """Make a dataclass of JSON values, each of which must have the type of its field.
+
+    Args:
+        cls: The dataclass.
+        values: Its fields.
+        where: Names the row in messages.
+        remedy: What the user may do, for messages.
+
+    Raises:
+        AtomMemError: a field is missing, unknown or of another type.
+    """
+    unknown = sorted(values.keys() - {one.name for one in fields(cls)})  # type: ignore[arg-type]  # a dataclass
+    try:
+        made = msgspec.convert(values, cls)
+    except (msgspec.ValidationError, OverflowError, UnicodeEncodeError, RecursionError) as error:
+        raise AtomMemError(f"{where} is damaged: {str(error)[:_MOST_SAID]}; {remedy}") from error
+    if unknown:
+        raise AtomMemError(f"{where} is damaged: its field {unknown[0][:_MOST_SAID]!r} is unknown; {remedy}")
+    return made
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -215,25 +243,16 @@ class EpisodeResult:
         """
         parts = dict(values)
         version = parts.pop("version", None)
-        if version != VERSION:
+        if type(version) is not int or version != VERSION:
             raise AtomMemError(
-                f"{where} is of version {version!r} and this package reads {VERSION}; play it again, or use the "
+                f"{where} is of version {version!r:.40} and this package reads {VERSION}; play it again, or use the "
                 "package that wrote it"
             )
         parts.setdefault("only_reasoning", 0)
         parts.setdefault("sessions", 0)
         if not parts.keys() & _OF_READER:
             parts |= dict.fromkeys(_OF_READER, 0)
-        names = {field.name for field in fields(cls)}
-        if parts.keys() != names:
-            raise AtomMemError(
-                f"{where} is damaged: its fields {sorted(parts.keys() ^ names)} are missing or unknown; remove the "
-                "line to play its episode again"
-            )
-        for name in ("agent_ms", "env_ms"):
-            parts[name] = tuple(parts[name])
-        parts["questions"] = tuple(QuestionResult(**question) for question in parts["questions"])
-        return cls(**parts)
+        return of_values(cls, parts, where, "remove the line to play its episode again")
 
 
 @dataclass(frozen=True, slots=True)

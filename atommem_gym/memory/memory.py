@@ -13,6 +13,9 @@ from atommem_gym.memory.protocols import MAX_TEXT_BYTES
 from atommem_gym.scoring import normalize
 from atommem_gym.tokenizers import Tokenizer
 
+_LARGEST_ID = 2**63 - 1
+"""Stores keep ids as 64-bit integers."""
+
 
 class Entry(NamedTuple):
     """The text of one entry, and its length in tokens."""
@@ -121,11 +124,13 @@ def read_state(key: str, ids: Sequence[int], state: str | None) -> tuple[int, st
         kept: dict[str, Any] = json.loads(state or "")
         next_id, scratchpad, embedder = kept["next_id"], kept["scratchpad"], kept["embedder"]
         if type(next_id) is not int or not isinstance(scratchpad, str) or not isinstance(embedder, str):
-            raise TypeError(f"next_id {next_id!r}, scratchpad and embedder must be an integer and two texts")
+            raise TypeError(f"next_id {next_id!r:.40}, scratchpad and embedder must be an integer and two texts")
+        if next_id > _LARGEST_ID:
+            raise ValueError(f"next_id {next_id!r:.40} is larger than a store can hold")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(
-            f"the memory {key!r} has no readable state ({error!r}); it was not written by a kept store, or is damaged; "
-            "nothing was written, and `atommem memory export` saves its entries"
+            f"the memory {key!r} has no readable state ({error!r:.200}); it was not written by a kept store, or is "
+            "damaged; nothing was written, and `atommem memory export` saves its entries"
         ) from error
     if next_id <= max(ids, default=0):
         raise StoreError(

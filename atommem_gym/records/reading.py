@@ -14,6 +14,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from atommem_gym.errors import DatasetUnavailableError, RecordError
+from atommem_gym.files.strict_json import unique_object
 from atommem_gym.records.formats.fields import Raw, shown
 
 SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".arrow")
@@ -22,6 +23,8 @@ SUFFIXES = (".json", ".jsonl", ".ndjson", ".parquet", ".arrow")
 _CHUNK = 1 << 22
 _LONGEST_RECORD = 1 << 26
 _ROWS = 256
+_MOST_SAID = 400
+"""Most characters of another library's message in ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,11 @@ def read(path: Path) -> Iterator[RawRecord]:
             yield from _json_list(path)
         else:
             yield from _json_lines(path)
-    except pa.ArrowInvalid as error:
-        raise RecordError(f"{path} is not a readable {suffix} file: {error}; download or convert it again") from error
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        # A table may also hold texts that are no UTF-8, and dates that Python has not.
+        raise RecordError(
+            f"{path} is not a readable {suffix} file: {_fault(error)[:_MOST_SAID]}; download or convert it again"
+        ) from error
     except OSError as error:
         raise DatasetUnavailableError(f"{path} cannot be read: {error}; check the path and its permissions") from error
 
@@ -96,7 +102,7 @@ def _json_lines(path: Path) -> Iterator[RawRecord]:
                 continue
             place = f"line {number}"
             try:
-                value = json.loads(line)
+                value = json.loads(line, object_pairs_hook=unique_object)
             except (ValueError, RecursionError) as error:
                 yield RawRecord(path, place, {}, f"not valid JSON ({_fault(error)})")
             else:
@@ -131,7 +137,7 @@ class _Window:
         self._text = ""
         self._at = 0
         self._ended = False
-        self._decoder = json.JSONDecoder()
+        self._decoder = json.JSONDecoder(object_pairs_hook=unique_object)
 
     def peek(self) -> str:
         """The next character that is no white space; empty at the end of the file."""

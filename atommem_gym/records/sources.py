@@ -29,7 +29,7 @@ from atommem_gym.records.documents import Indices, Pool
 from atommem_gym.records.files import by_split, files_of_split, split_name
 from atommem_gym.records.formats import factconsolidation, hotpotqa, locomo, longmemeval, musique, own_records, twowiki
 from atommem_gym.records.formats.contexts import ParsedContext
-from atommem_gym.records.formats.fields import Raw
+from atommem_gym.records.formats.fields import Raw, shown
 from atommem_gym.records.hub import HUB, official_help, read_hub
 from atommem_gym.records.reading import RawRecord, read
 from atommem_gym.records.record import Record
@@ -236,12 +236,12 @@ def no_shape(fields: Raw) -> str:
     if _is_trace(fields):
         return "this is a recorded episode and no record; `atommem replay` and `atommem view` take files of traces"
     names = sorted(map(str, fields))
-    said = f"fields {names} are of no known shape; a custom record has question, answer and documents"
+    said = f"fields {shown(names, 400)} are of no known shape; a custom record has question, answer and documents"
     missing = [name for name in ("question", "answer", "documents") if name not in fields]
     for name in names:
         meant = nearest(name, missing)
         if meant is not None:
-            return f"{said}: {name!r} is unknown, did you mean {meant!r}?"
+            return f"{said}: {shown(name)} is unknown, did you mean {meant!r}?"
     return said
 
 

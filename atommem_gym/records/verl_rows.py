@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from atommem_gym.errors import ConfigError, check_integer
+from atommem_gym.files.strict_json import strict_json
 from atommem_gym.plugins.loading import module_of, plugins_in
 from atommem_gym.records.record import Item, Items
 from atommem_gym.trust import check_no_secrets, unsaid
@@ -44,6 +45,8 @@ SCHEMA = pa.schema(
 )
 """The columns that veRL's ``RLHFDataset`` reads. ``env_keywords`` is JSON; ``prompt`` names the item for logs."""
 
+_LONGEST, _LARGEST = 10_000, 2**63 - 1
+"""Characters of a text in a row, and the largest number that its columns hold."""
 POOL_PARAMETERS = frozenset(
     {"env_id", "capacity", "items", "max_batch", "max_wait_ms", "items_ahead", "shaping", "credit"}
 )
@@ -97,22 +100,30 @@ class ItemReference:
             ConfigError: the row was not written by `atommem data verl` or `atommem data skyrl`.
         """
         try:
-            env_keywords = json.loads(extra_info["env_keywords"])
+            env_keywords = strict_json(extra_info["env_keywords"])
             if not isinstance(env_keywords, dict):
-                raise TypeError(f"env_keywords={env_keywords!r} must be a JSON object")
+                raise TypeError(f"env_keywords={env_keywords!r:.80} must be a JSON object")
+            texts = {name: extra_info[name] for name in ("env_id", "item", "item_hash", "part")}
+            for name, text in texts.items():
+                if not isinstance(text, str) or len(text) > _LONGEST:
+                    raise TypeError(f"{name}={text!r:.80} must be a text of at most {_LONGEST} characters")
+            numbers = {
+                name: check_integer(name, extra_info[name], 0, _LARGEST, numpy=True)
+                for name in ("index", "shuffle_seed", "rows_an_epoch")
+            }
             return cls(
-                env_id=str(extra_info["env_id"]),
+                env_id=texts["env_id"],
                 env_keywords=env_keywords,
-                index=check_integer("index", int(extra_info["index"]), 0),
-                item=str(extra_info["item"]),
-                item_hash=str(extra_info["item_hash"]),
-                shuffle_seed=int(extra_info["shuffle_seed"]),
-                part=str(extra_info["part"]),
-                rows_an_epoch=int(extra_info["rows_an_epoch"]),
+                index=numbers["index"],
+                item=texts["item"],
+                item_hash=texts["item_hash"],
+                shuffle_seed=numbers["shuffle_seed"],
+                part=texts["part"],
+                rows_an_epoch=numbers["rows_an_epoch"],
             )
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ConfigError(
-                f"extra_info={extra_info!r} of a row names no item ({type(error).__name__}: {error}); "
+                f"extra_info={_shown(extra_info)} of a row names no item ({type(error).__name__}: {str(error)[:200]}); "
                 "write the data with `atommem data verl` or `atommem data skyrl`"
             ) from error
 
@@ -216,6 +227,14 @@ class ItemReference:
                 f"{self.item!r} (hash {self.item_hash}): the source or a keyword argument has changed; "
                 "write the data again with `atommem data verl` or `atommem data skyrl`"
             )
+
+
+def _shown(value: object) -> str:
+    """A value for a message, which may be long or nested."""
+    try:
+        return f"{value!r:.300}"
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__}"
 
 
 def item_hash(item: Item) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from atommem_gym.errors import ConfigError, StoreError
+from atommem_gym.errors import ConfigError, StoreError, is_integer
 from atommem_gym.memory.protocols import MAX_TEXT_BYTES, StoredEpisode, Write
 
 KEY, EPISODE, ENTRY, TEXT, VECTOR = "pk", "episode", "entry", "text", "vector"
@@ -110,13 +110,25 @@ class Head:
 
     @classmethod
     def of(cls, found: Iterable[Mapping[str, Any]]) -> Head | None:
-        """Read the head from the rows of an episode, which may include entries; ``None`` if it has none."""
+        """Read the head from the rows of an episode, which may include entries; ``None`` if it has none.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
         chunks = {row[ENTRY]: row[TEXT] for row in found if row[ENTRY] <= 0}
         if 0 not in chunks:
             return None
-        number, first = chunks[0].split("\n", 1)
-        # Chunks beyond this number are left over from a longer head.
-        state, deletes = json.loads(first + "".join(chunks[-i] for i in range(1, int(number))))
+        try:
+            number, first = chunks[0].split("\n", 1)
+            # Chunks beyond this number are left over from a longer head.
+            state, deletes = json.loads(first + "".join(chunks[-i] for i in range(1, int(number))))
+            if not (state is None or isinstance(state, str)) or not all(map(is_integer, deletes)):
+                raise TypeError("a text and a list of ids are wanted")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StoreError(
+                f"the rows of a memory hold no readable head ({error!r:.200}); nothing was written, and "
+                "`atommem memory export` saves its entries"
+            ) from error
         return cls(state, tuple(deletes))
 
 
@@ -174,11 +186,11 @@ def read_meta(text: str, where: str) -> tuple[str, int]:
         found = json.loads(text)
         embedder, version = found["embedder"], found.get("format", 1)
         if not isinstance(embedder, str) or type(version) is not int:
-            raise TypeError(f"embedder {embedder!r} and format {version!r} must be a text and an integer")
+            raise TypeError(f"embedder {embedder!r:.40} and format {version!r:.40} must be a text and an integer")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(
-            f"the row that describes the database {where!r} (format, embedder) cannot be read ({error!r}); nothing was "
-            "written: save what is intact with `atommem memory export`, or put it back from a copy"
+            f"the row that describes the database {where!r} (format, embedder) cannot be read ({error!r:.200}); "
+            "nothing was written: save what is intact with `atommem memory export`, or put it back from a copy"
         ) from error
     if version > FORMAT:
         raise StoreError(

@@ -95,7 +95,7 @@ def export_memory(where: str, key: str | None = None, *, vectors: bool = False) 
         if key in (None, one):
             try:
                 found[one] = stored(rows.get(one, []), dim)
-            except (ValueError, KeyError, TypeError):
+            except (StoreError, ValueError, KeyError, TypeError):
                 # The head cannot be read; the entries can.
                 found[one] = stored([row for row in rows[one] if row["entry"] > 0], dim)
     _check_found(found, path, key)
@@ -135,7 +135,7 @@ def _exported(key: str, stored: StoredEpisode | None, sums: dict[int, int] | Non
         entries.append({**value, "vector": vector.tolist()} if vectors else value)
     try:
         state = dict(json.loads((stored.state if stored else None) or "{}"))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         state = {}
     there = {value["id"] for value in entries}
     return {

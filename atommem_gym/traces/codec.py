@@ -9,11 +9,13 @@ import math
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import Struct
 
+from atommem_gym.files.strict_json import strict_json
 from atommem_gym.traces.record import READ_VERSIONS, SINCE_2, TRACE_VERSION, EpisodeTrace, Json, TraceError
 
 _SPLIT_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
@@ -102,8 +104,8 @@ def loads(line: str | bytes, where: str = "the record") -> EpisodeTrace:
         TraceError: the line is not JSON, not a trace, or a trace of a version that this package does not read.
     """
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        value = strict_json(line)
+    except ValueError as error:
         raise TraceError(f"{where} is not JSON ({error}); every line must be one episode") from error
     if not isinstance(value, dict) or "version" not in value or "steps" not in value:
         raise TraceError(
@@ -117,12 +119,62 @@ def loads(line: str | bytes, where: str = "the record") -> EpisodeTrace:
         )
     try:
         trace = msgspec.convert(value, EpisodeTrace)
-    except msgspec.ValidationError as error:
-        raise TraceError(
-            f"{where} is not a record of version {version}: {_mismatch(value, str(error))}; was it changed by hand?"
-        ) from None
+    except (msgspec.ValidationError, OverflowError, RecursionError, UnicodeEncodeError) as error:
+        # msgspec cannot say which text with half a surrogate pair stands where something else should.
+        what = _mismatch(value, str(error)) if isinstance(error, msgspec.ValidationError) else str(error)[:MOST_SHOWN]
+        raise TraceError(f"{where} is not a record of version {version}: {what}; was it changed by hand?") from None
     _check_version(value, where)
+    lacks = _missing(trace)
+    if lacks:
+        raise TraceError(
+            f"{where} lacks what every played episode has ({lacks[:MOST_SHOWN]}); leave it out, or play the episode "
+            "again"
+        )
     return trace
+
+
+class _Answer(Struct):
+    answer: str
+    closed: str
+    score: float
+    em: float
+    f1: float
+    answerable: bool = True
+
+
+class _Metrics(Struct):
+    answers: tuple[_Answer, ...]
+    em: float | None
+    f1: float | None
+    evidence_recall: float | None
+
+
+class _Observation(Struct):
+    phase: int
+    chunk: str
+
+
+def _missing(trace: EpisodeTrace) -> str:
+    """What a trace lacks, or has in another form, that every played episode has where the trace holds free JSON.
+
+    >>> from msgspec.structs import replace
+    >>> from atommem_gym.traces.examples import example_trace
+    >>> trace = example_trace()
+    >>> _missing(trace), _missing(replace(trace, metrics={}))
+    ('', 'metrics: Object missing required field `answers`')
+    """
+    where = "metrics"
+    try:
+        answers = msgspec.convert(trace.metrics, _Metrics).answers
+        for number, step in enumerate(trace.steps):
+            where = f"steps[{number}].observation"
+            msgspec.convert(step.observation, _Observation)
+    except (msgspec.ValidationError, OverflowError, UnicodeEncodeError) as error:
+        return f"{where}: {error}"
+    counts = {"questions": len(trace.questions), "metrics.answers": len(answers), "causes": len(trace.causes)}
+    if len(set(counts.values())) > 1 or not answers:
+        return ", ".join(f"{count} {name}" for name, count in counts.items())
+    return ""
 
 
 def _parts(values: dict[str, Json]) -> Iterator[tuple[dict[str, Json], tuple[str, ...]]]:
@@ -183,11 +235,8 @@ def _mismatch(value: Json, error: str) -> str:
 
 def _writer(value: dict[str, Any]) -> str:
     versions = value.get("versions")
-    return f"{versions.get('atommem_gym', 'unknown')}" if isinstance(versions, dict) else "unknown"
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
+    said = versions.get("atommem_gym") if isinstance(versions, dict) else None
+    return said[:40] if isinstance(said, str) else "unknown"
 
 
 def _key(key: object) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import msgspec
 
 from atommem_gym.errors import counted, reason_of
+from atommem_gym.files.strict_json import strict_json
 from atommem_gym.traces.codec import MOST_SHOWN, plain, to_json
 from atommem_gym.traces.counterfactual import Counterfactual, Ending
 from atommem_gym.traces.record import EpisodeTrace, Json, TraceError, TracePart
@@ -142,7 +143,7 @@ def read_counterfactuals(path: Path) -> CounterfactualFile:
         )
     try:
         found = msgspec.convert(value, CounterfactualFile)
-    except (msgspec.ValidationError, OverflowError, RecursionError) as error:
+    except (msgspec.ValidationError, OverflowError, RecursionError, UnicodeEncodeError) as error:
         raise TraceError(
             f"{path} does not hold counterfactual values of version {VERSION}: {str(error)[:MOST_SHOWN]}; {_AGAIN}"
         ) from None
@@ -159,27 +160,9 @@ def _json(path: Path) -> Any:
     if len(data) > MOST_BYTES:
         raise TraceError(f"{path} has more than {MOST_BYTES >> 20} MiB; ask about fewer operations with --step N")
     try:
-        return json.loads(data, parse_float=_float, parse_constant=_refuse_constant, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
+        return strict_json(data)
+    except ValueError as error:
         raise TraceError(f"{path} is not JSON ({str(error)[:MOST_SHOWN]}); {_AGAIN}") from None
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number of JSON")
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"{text[:20]} is not finite")
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("an object has a key twice")
-    return made
 
 
 def _check_values(found: CounterfactualFile, path: Path) -> None:

@@ -32,6 +32,7 @@ SCHEMA = pa.schema(
 )
 """The columns; ``record`` is the line of a JSONL file, and the only column that is read."""
 _GROUP_ROWS, _GROUP_BYTES = 64, 1 << 24
+_MOST = 2**63 - 1
 
 
 class ParquetTraces:
@@ -63,7 +64,14 @@ class ParquetTraces:
             self._held = stack.pop_all()
 
     def append(self, trace: EpisodeTrace, line: str) -> None:
-        """Append a trace; ``line`` is its JSON."""
+        """Append a trace; ``line`` is its JSON.
+
+        Raises:
+            TraceError: a number in it is too large for its column.
+        """
+        for name in ("index", "shuffle_seed", "seed"):
+            if abs(getattr(trace, name)) > _MOST:
+                raise TraceError(f"{name} of the record is too large for a column of {self._path}; write .jsonl")
         self._rows.append(
             {
                 "env": _encodable(trace.env.id),

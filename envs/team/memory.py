@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from atommem_gym.errors import StoreError
 from atommem_gym.memory.memory import Draft, Entry, Limits, Memory, Outcome
 from atommem_gym.tokenizers import Tokenizer
 
@@ -70,10 +71,21 @@ class TeamMemory(Memory):
         Args:
             memory: The kept entries; entries that no team wrote have no author.
             state: The ``kept_state`` stored with them; ``None`` without one.
+
+        Raises:
+            StoreError: what it says of a team cannot be read.
         """
-        team: Mapping[str, Any] = json.loads(state or "{}").get("team", {})
-        authors = {int(entry): str(name) for entry, name in team.get("authors", {}).items()}
-        scratchpads = {str(name): str(text) for name, text in team.get("scratchpads", {}).items()}
+        try:
+            team: Mapping[str, Any] = json.loads(state or "{}").get("team", {})
+            authors = {int(entry): name for entry, name in team.get("authors", {}).items()}
+            scratchpads = dict(team.get("scratchpads", {}).items())
+            if not all(isinstance(text, str) for text in (*authors.values(), *scratchpads.values())):
+                raise TypeError("names and scratchpads must be texts")
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise StoreError(
+                f"the state of the memory tells authors and scratchpads of its team that cannot be read "
+                f"({error!r:.200}); nothing was written, and `atommem memory export` saves its entries"
+            ) from error
         return cls(memory.entries, memory.next_id, "", authors, scratchpads)
 
 

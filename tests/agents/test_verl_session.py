@@ -292,11 +292,24 @@ def test_an_index_beyond_the_items_is_an_error_of_the_row() -> None:
         {"index": "x"},
         {"index": math.inf},
         {"env_keywords": "[" * 10**6},
+        {"env_keywords": '{"num_docs": 1e999}'},
+        {"env_keywords": '{"num_docs": 9, "num_docs": 8}'},
+        {"env_keywords": "x" * 10**6},
+        {"index": True},
+        {"index": 10**400},
+        {"index": "x" * 10**6},
+        {"shuffle_seed": -1},
+        {"rows_an_epoch": None},
+        {"env_id": None},
+        {"item": {"x": 1}},
+        {"item_hash": "x" * 10**6},
     ],
+    ids=range(19),
 )
 def test_a_row_that_is_wrong_is_a_configuration_error(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="names no item"):
+    with pytest.raises(ConfigError, match="names no item") as caught:
         ItemReference.from_extra_info({**reference().as_extra_info(), **wrong})
+    assert len(str(caught.value)) < 1_000
     with pytest.raises(ConfigError, match="names no item"):
         ItemReference.from_extra_info([1])  # type: ignore[arg-type]
 

@@ -339,6 +339,12 @@ def test_M18_a_server_that_cuts_in_silence_is_caught_by_its_usage(server: OpenAI
     server.answer = embeds
     with pytest.raises(EmbedderError, match=r"reports no usage\.prompt_tokens.*max_tokens=100"):
         embedder.embed(["x" * 99], "document")
+    # A count that no text has is none.
+    for count in (10**400, -1, True, 1e9, "99"):
+        server.answer = lambda *asked, count=count: Reply({**cuts(*asked).body, "usage": {"prompt_tokens": count}})
+        with pytest.raises(EmbedderError, match=r"reports no usage\.prompt_tokens"):
+            embedder.embed(["x" * 99], "document")
+    server.answer = embeds
     assert embedder.embed(["x" * 90, "y"], "document").shape == (2, 3)
 
 

@@ -177,6 +177,7 @@ def test_finding_3_3_options_make_another_embedder(minilm: Embedder) -> None:
         ("minilm", {"normalise": True}, "no option 'normalise'; known are instruction, dimensions, max_tokens"),
         ("minilm", {"dimensions": True}, "dimensions=True must be an integer of at least 1"),
         ("minilm", {"dimensions": 0}, "dimensions=0 must be"),
+        ("minilm", {"dimensions": 10**400}, r"dimensions=10{39} is too large"),
         ("minilm", {"max_tokens": 2.5}, r"max_tokens=2\.5 must be"),
         ("minilm", {"instruction": 3}, "instruction=3 must be a text"),
         ("minilm", "dimensions", "embedder_options='dimensions' must be a dictionary"),

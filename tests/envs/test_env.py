@@ -160,6 +160,9 @@ def test_reset_options_are_checked() -> None:
         ({"reward": "package.nowhere:function"}, "package.nowhere"),
         ({"split": "trian"}, "trian"),
         ({"num_docs": 1}, "num_docs=1"),
+        ({"num_docs": 10**400, "difficulty": 0.5}, r"num_docs=10{39} is too large"),
+        ({"difficulty": 10**400}, r"difficulty=10{199} must be a number from 0 to 1"),
+        ({"top_k": "x" * 10**6}, r"top_k='x{199} must be an integer"),
     ],
 )
 def test_bad_keywords_raise_at_make_and_are_named(keywords: dict[str, Any], message: str) -> None:

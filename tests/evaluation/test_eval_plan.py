@@ -114,14 +114,38 @@ def test_an_unknown_agent_and_a_contradiction_are_found_before_anything_is_playe
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("envs: [", "is not YAML"), ("- a", "holds a list; write a mapping"), ("", "holds nothing; write")],
+    [
+        ("envs: [", "is not YAML"),
+        ("- a", "holds a list; write a mapping"),
+        ("", "holds nothing; write"),
+        ("episodes: 2023-13-45", "is not YAML: month must be in"),
+        (f"episodes: {'9' * 5_000}", "is not YAML: Exceeds the limit"),
+        ("episodes: !!timestamp x", "is not YAML"),
+        ("episodes: !!bool x", "is not YAML"),
+        ("envs: " + "[" * 3_000, "is not YAML"),
+        ("episodes: 1\nepisodes: 2", "the key episodes stands twice"),
+        ("settings: &all {all: *all}", "holds itself"),
+        (
+            "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+            + "".join(f"{n}: &{n} [{', '.join([f'*{m}'] * 9)}]\n" for m, n in zip("abcdefgh", "bcdefghi", strict=True)),
+            "holds itself, or more than 100,000 values",
+        ),
+    ],
+    ids=range(11),
 )
 def test_a_file_that_is_no_plan(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         read_plan(tmp_path / "plan.yaml")
+    assert len(str(caught.value)) < 1_000
     with pytest.raises(ConfigError, match="cannot be read"):
         read_plan(tmp_path / "none.yaml")
+
+
+def test_yaml_may_name_values_and_merge_them(tmp_path: Path) -> None:
+    text = "settings: &a {top_k: 3}\nenvs: [{id: Synthetic, settings: {<<: *a, top_k: 4}}]\nagents: [tidy]\n"
+    (tmp_path / "plan.yaml").write_text(text)
+    assert read_plan(tmp_path / "plan.yaml").envs[0].settings == {"top_k": 4}
 
 
 def test_yaml_that_would_run_code_is_refused(tmp_path: Path) -> None:

@@ -11,13 +11,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.evaluations import play, small_plan, timeless, timeless_traces
+from support.evaluations import play, row, small_plan, timeless, timeless_traces
 
-from atommem_gym.errors import ConfigError
+from atommem_gym.errors import AtomMemError, ConfigError
 from atommem_gym.evaluation.folder import FAILURES, RESULTS, SESSIONS, EvaluationError, read_run, row_file
 from atommem_gym.evaluation.plan import write_plan
+from atommem_gym.evaluation.results import EpisodeResult
 from atommem_gym.traces import EpisodeTrace, TraceError, TraceWriter, read_traces
 
 TRACES = "traces.jsonl"
@@ -253,6 +255,13 @@ def test_two_evaluations_cannot_write_one_folder(undisturbed: Path, tmp_path: Pa
         (RESULTS, b'{"version": 99}\n', "line 25 is of version 99 and this package reads 1"),
         (RESULTS, b'{"version": 1, "env": "a"}\n', "line 25 is damaged"),
         (FAILURES, b'{"env": "a"}\n', "line 1 is damaged"),
+        (FAILURES, b"7\n", "line 1 is not a JSON object"),
+        (SESSIONS, b'{"event": "end", "seconds": null}\n', "line 3 is damaged: seconds, played and work"),
+        (SESSIONS, b'{"event": "end", "played": 7}\n', "line 3 is damaged: seconds, played and work"),
+        (SESSIONS, b'{"event": "end", "work": {"agents": "1"}}\n', "line 3 is damaged: seconds, played and work"),
+        (RESULTS, b'{"version": 1, "em": 1e999}\n', "line 25 is not JSON: 1e999 is too large"),
+        (RESULTS, b'{"version": 1, "version": 1}\n', "line 25 is not JSON: an object has the key 'version' twice"),
+        (RESULTS, b'{"version": true}\n', "line 25 is of version True"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_line(
@@ -263,6 +272,24 @@ def test_a_damaged_file_is_named_with_its_line(
         file.write(line)
     with pytest.raises(Exception, match=message):
         read_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"questions": [7]}, r"is damaged: Expected `object`, got `int` - at `\$.questions\[0\]`; remove"),
+        ({"em": True}, r"is damaged: Expected `float \| null`, got `bool` - at `\$.em`; remove"),
+        ({"reward": 10**400}, "is damaged: Number out of range"),
+        ({"agent_ms": 7}, "is damaged: Expected `array`"),
+        ({"operations": {"create": None}}, "is damaged: Expected `int`"),
+        ({"x" * 9_999: 1}, "is damaged: its field 'x{300}' is unknown; remove"),
+    ],
+)
+def test_a_row_whose_field_is_of_another_type_is_damaged(changes: dict[str, Any], message: str) -> None:
+    values = json.loads(json.dumps(row().to_values()))
+    assert EpisodeResult.from_values(values) == row()
+    with pytest.raises(AtomMemError, match=message):
+        EpisodeResult.from_values({**values, **changes})
 
 
 def test_a_folder_without_an_evaluation(tmp_path: Path) -> None:

@@ -130,6 +130,12 @@ def test_another_default_of_a_later_version_is_noticed(tiny: FixedProtocol) -> N
         (lambda v: v["items"]["Synthetic/10"].pop(), "it was changed"),
         (lambda v: v.pop("items"), "is no protocol"),
         (lambda v: v.update(items=[1]), "is no protocol"),
+        (lambda v: v.update(version=True), "of version True"),
+        (lambda v: v.update(name=7), "its name is no text"),
+        (lambda v: v.update(plan=[]), "is no protocol"),
+        (lambda v: v["plan"].update(settings=7), "its settings or the rules of an environment are no object"),
+        (lambda v: v["plan"].update(agents=["tidy"]), "its plan fixes 'agents'"),
+        (lambda v: v["rules"].update(Synthetic=[]), "the rules of an environment are no object"),
     ],
 )
 def test_a_protocol_that_was_changed_or_damaged_is_refused(
@@ -139,6 +145,8 @@ def test_a_protocol_that_was_changed_or_damaged_is_refused(
         parse_protocol(changed(tiny, change), "tiny.json")
     with pytest.raises(ConfigError, match="is no protocol"):
         parse_protocol("[" * 99999, "deep.json")
+    with pytest.raises(ConfigError, match=r"is no protocol .*'version' twice"):
+        parse_protocol('{"version": 1, "version": 1}', "twice.json")
 
 
 def test_the_command_locks_plays_reports_and_resumes(tmp_path: Path, capsys: Capture) -> None:

@@ -341,6 +341,12 @@ def test_D8_locomo_sessions_are_dated_documents() -> None:
     assert {record.context for record in found.records} == {"conv-1"}
 
 
+def test_D8_locomo_sessions_may_have_leading_zeros() -> None:
+    value = conversation()
+    value["conversation"] = {name.replace("_1", "_01"): given for name, given in value["conversation"].items()}
+    assert locomo.parse(value).records[0].documents == locomo.parse(conversation()).records[0].documents
+
+
 def test_D8_locomo_questions_of_every_kind() -> None:
     first, several, when, opinion, cows, hens, both = locomo.parse(conversation()).records
     assert (first.answers, first.type) == (("1",), "single-hop")
@@ -397,6 +403,22 @@ def _category(value: dict[str, Any]) -> None:
     value["qa"][0]["category"] = 6
 
 
+def _odd_category(value: dict[str, Any]) -> None:
+    value["qa"][0]["category"] = []
+
+
+def _true_category(value: dict[str, Any]) -> None:
+    value["qa"][0]["category"] = True
+
+
+def _no_text(value: dict[str, Any]) -> None:
+    value["conversation"]["session_1"][0]["text"] = [7]
+
+
+def _long_number(value: dict[str, Any]) -> None:
+    value["conversation"]["session_1"][0]["dia_id"] = f"D{'9' * 5_000}:1"
+
+
 def _no_sessions(value: dict[str, Any]) -> None:
     value["conversation"] = {"speaker_a": "Ada", "speaker_b": "Ben"}
 
@@ -409,6 +431,10 @@ def _no_sessions(value: dict[str, Any]) -> None:
         (_backwards, "document 3 is dated 2023-05-01T13:00, before document 2"),
         (_no_answer, "field 'qa', question 0: field 'answer' is missing"),
         (_category, "'category' must be a number from 1 to 5"),
+        (_odd_category, r"'category' must be a number from 1 to 5, it is \[\]"),
+        (_true_category, "'category' must be a number from 1 to 5, it is True"),
+        (_no_text, "'text' must be a string"),
+        (_long_number, "'dia_id' must be such as D1:3"),
         (_no_sessions, "no session with turns"),
     ],
 )
@@ -502,6 +528,9 @@ def test_D8_factconsolidation_is_scored_by_subem_on_its_list(tmp_path: Path) -> 
         ({"answers": [["x"]]}, "6 questions and 1 answers"),
         ({"questions": [], "answers": []}, "must not be empty"),
         ({"answers": [[]] * 6}, "question 0"),
+        ({"metadata": {"source": [7]}}, "'source' must be a string"),
+        ({"metadata": {"source": "\ud800"}}, "'source' holds half a character"),
+        ({"metadata": {"qa_pair_ids": [{}] * 6}}, "question 0: field 'qa_pair_ids' must be a string"),
     ],
 )
 def test_D8_factconsolidation_malformed(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -554,6 +583,11 @@ def test_D8_longmemeval_evidence_is_the_named_session_where_no_turn_is_marked() 
         ("haystack_dates", ["2023/02/30 (Sat) 02:21"] * 3, "which does not exist"),
         ("haystack_sessions", [[], [], []], "no session with turns"),
         ("answer", None, "'answer' is missing"),
+        ("question_type", 7, "'question_type' must be a string"),
+        ("question_type", "\ud800", "'question_type' holds half a character"),
+        ("answer_session_ids", [[]], "'answer_session_ids' must be a string"),
+        ("haystack_session_ids", [{}] * 3, "'haystack_session_ids' must be a string"),
+        ("haystack_sessions", [[{"role": "user", "content": [7]}]] * 3, "session 0: field 'content' must be a string"),
     ],
 )
 def test_D8_longmemeval_malformed(name: str, value: Any, message: str, tmp_path: Path) -> None:

@@ -86,6 +86,10 @@ def test_a_record_says_its_gold_and_its_evidence() -> None:
         ({"documents": [{"title": "a", "text": "", "gold": True}]}, "its text is empty"),
         ({"aliases": "x"}, "'aliases' must be a list"),
         ({"aliases": [""]}, "'aliases' must be a list of non-empty strings"),
+        ({"aliases": ["\ud800"]}, "'aliases' holds half a character"),
+        ({"options": ["a", "\ud800"]}, "'options' holds half a character"),
+        ({"documents": [{"title": "a", "text": "b", "speakers": ["\ud800"]}]}, "'speakers' holds half a character"),
+        ({"x" * 10**6: 1}, r"has the unknown field 'x{56}\.\.\.; known are"),
     ],
 )
 def test_a_malformed_record_says_what_is_wrong(changes: dict[str, Any], message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,7 @@ def test_options_are_what_the_question_offers(
     assert options(question, answer, kind, titles) == expected
 
 
+_WITH_TYPE = ("hotpot_raw", "twowiki_raw")
 MALFORMED = [
     ("hotpot_raw", {"question": None}, "'question' is missing"),
     ("hotpot_raw", {"_id": None}, "'_id' or 'id' is missing"),
@@ -167,7 +169,15 @@ MALFORMED = [
     ("musique_raw", {"paragraphs": ["A"]}, "'paragraphs', row 0 must be an object"),
     ("musique_raw", {"answer_aliases": "x"}, "'answer_aliases' must be a list of strings"),
     ("musique_raw", {"question_decomposition": [{"paragraph_support_idx": 99}]}, "99 is not the number of a paragraph"),
+    ("musique_raw", {"question_decomposition": [{"paragraph_support_idx": []}]}, r"\[\] is not the number of a para"),
+    ("musique_raw", {"question_decomposition": [{"paragraph_support_idx": True}]}, "True is not the number of a para"),
     ("musique_raw", {"answerable": False}, "MuSiQue-Full"),
+    *((make, {"type": value}, "'type' must be a string") for make in _WITH_TYPE for value in (7, math.nan, [], {})),
+    *((make, {"type": "\ud800"}, "'type' holds half a character") for make in _WITH_TYPE),
+    *(("musique_raw", {"answer_aliases": value}, "'answer_aliases' must be a list") for value in (7, True, {"a": 1})),
+    ("musique_raw", {"answer_aliases": ["\ud800"]}, "'answer_aliases' holds half a character"),
+    ("hotpot_raw", {"answer": 10**5000}, "'answer' is no number that can be written"),
+    ("hotpot_raw", {"question": 10**5000}, "'question' must be a string, it is a int with too many digits"),
 ]
 
 
@@ -178,6 +188,15 @@ def test_D2_a_malformed_record_says_which_field_is_wrong(
     parser = {"hotpot_raw": hotpotqa.parse, "twowiki_raw": twowiki.parse, "musique_raw": musique.parse}[make]
     with pytest.raises(RecordError, match=message):
         parser(request.getfixturevalue(make)(7, **changes))
+
+
+@pytest.mark.parametrize("field", ["context", "supporting_facts", "paragraphs"])
+def test_D2_a_message_on_names_of_any_length_is_short(field: str, request: pytest.FixtureRequest) -> None:
+    make, parser = ("musique_raw", musique.parse) if field == "paragraphs" else ("hotpot_raw", hotpotqa.parse)
+    for value in ({"x" * 10**6: [1]}, {"x" * 10**6: 1}, [{"x" * 10**6: 1}]):
+        with pytest.raises(RecordError, match=field) as caught:
+            parser(request.getfixturevalue(make)(7, **{field: value}))
+        assert len(str(caught.value)) < 500
 
 
 @pytest.mark.parametrize(("dataset", "records"), [("hotpotqa", 1100), ("2wikimultihopqa", 1538), ("musique", 1063)])

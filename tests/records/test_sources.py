@@ -218,6 +218,9 @@ def test_D2_a_malformed_record_of_a_list_names_its_number(tmp_path: Path, hotpot
         ("x.json", b"[[[[" * 50_000, r"x\.json, record 1: not valid JSON"),
         ("x.json", b'[{"id": ' + b"1" * 5_000 + b"}]", r"x\.json, record 1: not valid JSON \(Exceeds the limit"),
         ("x.jsonl", b'{"id": ' + b"1" * 5_000 + b"}", r"x\.jsonl, line 1: not valid JSON \(Exceeds"),
+        ("x.jsonl", b'{"id": 1, "id": 2}', r"x\.jsonl, line 1: not valid JSON \(an object has the key 'id' twice"),
+        ("x.json", b'[{"id": 1, "id": 2}]', r"x\.json, record 1: not valid JSON \(an object has the key 'id' twice"),
+        ("x.json", b"[\xff", r"x\.json is not a readable \.json file: it is no UTF-8 text"),
         ("x.parquet", b"PAR1 and then nothing", r"x\.parquet is not a readable \.parquet file"),
         ("x.arrow", b"ARROW1 and then nothing", r"x\.arrow is not a readable \.arrow file"),
     ],
@@ -226,6 +229,13 @@ def test_D2_what_is_no_record_names_file_and_place(tmp_path: Path, name: str, co
     (tmp_path / name).write_bytes(content)
     with pytest.raises(RecordError, match=message):
         records(tmp_path / name)
+
+
+def test_D2_a_table_of_texts_that_are_no_UTF_8_is_refused(tmp_path: Path) -> None:
+    texts = pa.StringArray.from_buffers(1, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff"))
+    pa.parquet.write_table(pa.table({"question": texts}), tmp_path / "x.parquet")
+    with pytest.raises(RecordError, match=r"x\.parquet is not a readable \.parquet file: it is no UTF-8 text"):
+        records(tmp_path / "x.parquet")
 
 
 def test_D2_a_list_cut_off_raises(tmp_path: Path, hotpot_raw: Make) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from atommem_gym.errors import AtomMemError, StoreError
 from atommem_gym.memory.memory import Memory, read_state
 from atommem_gym.memory.protocols import StoredEpisode, Write
 from atommem_gym.stores.lite.databases import acquire, release
-from atommem_gym.stores.lite.ledger import LEDGER
+from atommem_gym.stores.lite.ledger import LEDGER, Ledger
 from atommem_gym.stores.lite.store import MilvusLiteStore
-from atommem_gym.stores.milvus_rows import META_EPISODE, marker, meta_text, read_meta, row
+from atommem_gym.stores.milvus_rows import META_EPISODE, marker, meta_text, read_meta, row, stored
 from atommem_gym.tokenizers import load_tokenizer
 
 DIM = 16
@@ -242,11 +243,36 @@ def test_M17_a_database_of_before_november_2026_is_readable_and_upgraded_at_its_
         '{"next_id": 9.0, "scratchpad": "", "embedder": "test"}',
         '{"next_id": 9, "scratchpad": 1, "embedder": "test"}',
         '{"next_id": 9, "scratchpad": "", "embedder": null}',
+        f'{{"next_id": 1{"0" * 400}, "scratchpad": "", "embedder": "test"}}',
+        f'{{"next_id": "{"9" * 10_000}", "scratchpad": "", "embedder": "test"}}',
     ],
 )  # fmt: skip
 def test_M17_finding_3_4_a_state_of_another_shape_is_refused(text: str) -> None:
-    with pytest.raises(StoreError, match=r"'k' has no readable state.*nothing was written"):
+    with pytest.raises(StoreError, match=r"'k' has no readable state.*nothing was written") as caught:
         read_state("k", [1], text)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["", "1", "x\n[null, []]", f"{'9' * 5_000}\n[null, []]", "2\n[null, []]", "1\n[null]", "1\n{}", "1\n[7, []]",
+     "1\n[null, 7]", "1\n[null, [[]]]", "1\n[null, [true]]", f"1\n{'[' * 100_000}", f"1\n[null, [{'9' * 5_000}]]"],
+)  # fmt: skip
+def test_M17_finding_3_4_a_head_of_another_shape_is_refused(head: str) -> None:
+    rows = [row("k", 1, "text", marker(DIM)), row("k", 0, head, marker(DIM))]
+    with pytest.raises(StoreError, match=r"no readable head \(.*nothing was written"):
+        stored(rows, DIM)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ['["format", null]', '["format", 1e999]', '["format"]', '["writes", [["k", ["a"], [1], [], null]]]',
+     '["writes", [[7, [1], [1], [], null]]]', '["writes", 7]', "[" * 100_000, "9" * 5_000],
+)  # fmt: skip
+def test_M17_finding_3_4_a_ledger_of_another_shape_is_refused(said: str, tmp_path: Path) -> None:
+    (tmp_path / LEDGER).write_text(f"+{zlib.crc32(said.encode()):08x} {said}\n")
+    with pytest.raises(StoreError, match=r"is damaged: (line 1 of )?its acknowledged\.log .*nothing was written"):
+        Ledger.read(str(tmp_path))
 
 
 @pytest.mark.parametrize("next_id", [-1, 0, 1, 119, 120])

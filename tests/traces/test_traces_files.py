@@ -266,6 +266,19 @@ def test_an_unknown_version_raises_and_says_what_helps(trace: EpisodeTrace, tmp_
         ),
         (lambda v: v["steps"][0].update(messages=[{"role": 1}]), r"steps\[0\].messages\[0\]\[...\]: Expected `str`"),
         (lambda v: v.update({"x" * 9_999: 1}), "unknown field `x{50,200}; was it"),
+        (lambda v: v.update(seed="\ud800"), "is not a record of version 2: .*surrogates not allowed"),
+        (lambda v: v.update(version=9, versions={"atommem_gym": "x" * 9_999}), r"that wrote it \(x{40}\), or record"),
+        (lambda v: v.update(metrics={}), "lacks what every played episode has .metrics: .*`answers`"),
+        (lambda v: v["metrics"].update(answers=[]), "lacks what .*1 questions, 0 metrics.answers, 1 causes"),
+        (lambda v: v["metrics"].update(em="1"), r"lacks what .*metrics: Expected `float \| null`, got `str`"),
+        (lambda v: v["metrics"]["answers"][0].update(score=None), r"lacks what .*`\$.answers\[0\].score`"),
+        (lambda v: v["metrics"]["answers"][0].pop("closed"), "lacks what .*field `closed`"),
+        (lambda v: v["steps"][1].update(observation={}), r"lacks what .*steps\[1\].observation: .*`phase`"),
+        (
+            lambda v: v["steps"][0]["observation"].update(chunk=7),
+            r"lacks what .*steps\[0\].observation: Expected `str`",
+        ),
+        (lambda v: v.update(questions=[]), "lacks what .*0 questions, 1 metrics.answers"),
     ],
 )
 def test_a_damaged_record_names_the_field(trace: EpisodeTrace, change: object, words: str) -> None:
@@ -286,8 +299,10 @@ DEEP = 100_000
         ("9" * 10_000, "record 7 is not JSON .*digits"),
         ("NaN", "record 7 is not JSON .NaN is not a JSON number"),
         ("-Infinity", "record 7 is not JSON .-Infinity is not a JSON number"),
+        ("1e999", "record 7 is not JSON .1e999 is too large for a number"),
+        ('{"a": 1, "a": 2}', "record 7 is not JSON .an object has the key 'a' twice"),
     ],
-    ids=["lists", "objects", "integer", "nan", "infinity"],
+    ids=["lists", "objects", "integer", "nan", "infinity", "large", "twice"],
 )
 def test_what_no_json_reader_should_take_is_refused_with_its_place(trace: EpisodeTrace, text: str, words: str) -> None:
     line = dumps(trace).replace('"reset_info":{', f'"reset_info":{{"hostile":{text},', 1)
@@ -328,6 +343,14 @@ def test_numpy_s_numbers_are_written_as_python_s(trace: EpisodeTrace) -> None:
         trace, reset_info={"n": np.int64(3), "f": np.float64(0.5), "a": np.array([1, 2]), "s": np.str_("x")}
     )
     assert loads(dumps(written)).reset_info == {"n": 3, "f": 0.5, "a": [1, 2], "s": "x"}
+
+
+def test_a_number_that_no_column_holds_is_refused_before_it_is_written(trace: EpisodeTrace, tmp_path: Path) -> None:
+    with TraceWriter(tmp_path / "x.parquet") as writer:
+        writer.write(trace)
+        with pytest.raises(TraceError, match="seed of the record is too large for a column"):
+            writer.write(replace(trace, seed=2**63))
+    assert list(read_traces(tmp_path / "x.parquet")) == [trace]
 
 
 def test_other_files_of_this_package_are_told_apart() -> None:

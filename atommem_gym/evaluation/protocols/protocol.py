@@ -13,11 +13,14 @@ from typing import Any, TypeAlias
 from atommem_gym.agents.play import draw_items
 from atommem_gym.errors import ConfigError, reason_of, suggestion
 from atommem_gym.evaluation.plan import EnvPlan, Plan
+from atommem_gym.files.strict_json import strict_json
 from atommem_gym.records.identity import documents_hash, identity
 from atommem_gym.records.record import Item
 from atommem_gym.registration import TASKS, load_items
 from atommem_gym.trust import without_secrets
 
+_MOST_SAID = 300
+"""Most characters of a fault in a message, since a file may hold anything."""
 VERSION = 1
 """Version of the files; any change of a field or of its meaning raises it."""
 FIXED = ("envs", "docs", "seeds", "episodes", "items_seed", "settings")
@@ -199,24 +202,37 @@ def parse_protocol(text: str, where: str) -> FixedProtocol:
         ConfigError: it is damaged, of another version, or was changed by hand, so that its hash does not fit.
     """
     try:
-        values = json.loads(text)
+        values = strict_json(text)
         version, said = values["version"], values["hash"]
         items = {cell: [(str(one), str(other)) for one, other in listed] for cell, listed in values["items"].items()}
         protocol = FixedProtocol(values["name"], values["plan"], values["rules"], items)
+        _check_types(protocol)
         fits = protocol.hash == said
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(
-            f"{where} is no protocol ({type(error).__name__}: {error}); name a file that `atommem eval … --lock FILE` "
-            "wrote"
+            f"{where} is no protocol ({type(error).__name__}: {str(error)[:_MOST_SAID]}); name a file that "
+            "`atommem eval … --lock FILE` wrote"
         ) from error
-    if version != VERSION:
-        raise ConfigError(f"the protocol {where} is of version {version!r} and this package reads {VERSION}")
+    if type(version) is not int or version != VERSION:
+        raise ConfigError(f"the protocol {where} is of version {version!r:.40} and this package reads {VERSION}")
     if not fits:
         raise ConfigError(
-            f"the protocol {where} says the hash {said!r} and has {protocol.hash}: it was changed; a changed "
+            f"the protocol {where} says the hash {said!r:.80} and has {protocol.hash}: it was changed; a changed "
             "protocol is another one, make it with --lock"
         )
     return protocol
+
+
+def _check_types(protocol: FixedProtocol) -> None:
+    """Raise ``TypeError`` unless the parts of a protocol have the types that their users rely on."""
+    if not isinstance(protocol.name, str):
+        raise TypeError("its name is no text")
+    settings = protocol.plan.get("settings", {})
+    if not all(isinstance(part, dict) for part in (protocol.plan, settings, *protocol.rules.values())):
+        raise TypeError("its plan, its settings or the rules of an environment are no object")
+    unknown = sorted(protocol.plan.keys() - set(FIXED))
+    if unknown:
+        raise TypeError(f"its plan fixes {unknown[0]!r}, which no protocol does")
 
 
 def _folder() -> Any:

@@ -8,7 +8,16 @@ from collections.abc import Mapping
 
 from atommem_gym.errors import RecordError
 from atommem_gym.records.formats.contexts import ParsedContext
-from atommem_gym.records.formats.fields import Raw, answer_text, array, document, is_list, shown, text
+from atommem_gym.records.formats.fields import (
+    Raw,
+    answer_text,
+    array,
+    document,
+    is_list,
+    optional_text,
+    shown,
+    text,
+)
 from atommem_gym.records.formats.mentions import YES_NO, plain
 from atommem_gym.records.record import Document, Record
 
@@ -26,7 +35,7 @@ def parse(raw: Raw) -> ParsedContext:
     """
     metadata = raw.get("metadata") if isinstance(raw.get("metadata"), Mapping) else {}
     assert isinstance(metadata, Mapping)
-    source = str(metadata.get("source") or "")
+    source = optional_text(metadata, "source")
     facts = text(raw, "context")
     context = source or hashlib.blake2b(facts.encode(), digest_size=6).hexdigest()
     documents = _documents(facts)
@@ -42,7 +51,7 @@ def parse(raw: Raw) -> ParsedContext:
             accepted = _accepted(accepted)
             records.append(
                 Record(
-                    id=str(ids[i]) if named else f"{context}_no{i}",
+                    id=answer_text({"qa_pair_ids": ids[i]}, "qa_pair_ids") if named else f"{context}_no{i}",
                     question=text({"question": question}, "question"),
                     answer=accepted[0],
                     documents=documents,

@@ -18,10 +18,13 @@ def is_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def shown(value: object) -> str:
-    """``value`` for an error message, cut to 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def shown(value: object, most: int = 60) -> str:
+    """``value`` for an error message, cut to so many characters."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} with too many digits, or nested too deeply"
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def required(raw: Raw, *names: str) -> Any:
@@ -33,8 +36,8 @@ def required(raw: Raw, *names: str) -> Any:
     for name in names:
         if raw.get(name) is not None:
             return raw[name]
-    wanted = " or ".join(repr(name) for name in names)
-    raise RecordError(f"field {wanted} is missing; the record has {sorted(map(str, raw))}")
+    wanted = " or ".join(map(shown, names))
+    raise RecordError(f"field {wanted} is missing; the record has {shown(sorted(map(str, raw)), 200)}")
 
 
 def text(raw: Raw, *names: str) -> str:
@@ -48,7 +51,24 @@ def text(raw: Raw, *names: str) -> str:
         raise RecordError(f"field {names[0]!r} must be a string, it is {shown(value)}")
     if not value.strip():
         raise RecordError(f"field {names[0]!r} must not be empty")
-    return _encodable(value.strip(), f"field {names[0]!r}")
+    return encodable(value.strip(), f"field {names[0]!r}")
+
+
+def optional_text(raw: Raw, name: str) -> str:
+    """The string under ``name``, stripped; empty if it is missing.
+
+    >>> optional_text({"type": "bridge "}, "type"), optional_text({"type": None}, "type")
+    ('bridge', '')
+
+    Raises:
+        RecordError: it is something else than a string.
+    """
+    value = raw.get(name)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise RecordError(f"field {name!r} must be a string, or be left out; it is {shown(value)}")
+    return encodable(value.strip(), f"field {name!r}")
 
 
 def answer_text(raw: Raw, *names: str) -> str:
@@ -64,7 +84,10 @@ def answer_text(raw: Raw, *names: str) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if isinstance(value, float) and not math.isfinite(value):
             raise RecordError(f"field {names[0]!r} must be a string or a finite number, it is {shown(value)}")
-        return str(value)
+        try:
+            return str(value)
+        except ValueError as error:
+            raise RecordError(f"field {names[0]!r} is no number that can be written ({error})") from None
     return text(raw, *names)
 
 
@@ -76,7 +99,7 @@ def array(raw: Raw, *names: str) -> Sequence[Any]:
     """
     value = required(raw, *names)
     if not is_list(value):
-        raise RecordError(f"field {names[0]!r} must be a list, it is {shown(value)}")
+        raise RecordError(f"field {shown(names[0])} must be a list, it is {shown(value)}")
     result: Sequence[Any] = value
     return result
 
@@ -99,7 +122,7 @@ def rows(raw: Raw, name: str, columns: Sequence[str | tuple[str, ...]]) -> list[
             raise RecordError(f"field {name!r}: {error}") from None
         if len({len(column) for column in found}) > 1:
             lengths = {column[0]: len(values) for column, values in zip(names, found, strict=True)}
-            raise RecordError(f"field {name!r} has columns of different lengths: {lengths}")
+            raise RecordError(f"field {name!r} has columns of different lengths: {shown(lengths, 200)}")
         return list(zip(*found, strict=True))
     if not is_list(value):
         raise RecordError(f"field {name!r} must be a list of rows or a table of columns, it is {shown(value)}")
@@ -151,10 +174,19 @@ def document(title: object, body: object, where: str) -> Document:
         raise RecordError(f"{where}: the title must be a non-empty string, it is {shown(title)}")
     if not isinstance(body, str):
         raise RecordError(f"{where}: the text must be a string, it is {shown(body)}")
-    return Document(_encodable(title.strip(), where), _encodable(body.strip(), where))
+    return Document(encodable(title.strip(), where), encodable(body.strip(), where))
 
 
-def _encodable(value: str, where: str) -> str:
+def encodable(value: str, where: str) -> str:
+    """A text that can be written as UTF-8.
+
+    Args:
+        value: The text.
+        where: Its place in the record, for messages.
+
+    Raises:
+        RecordError: it holds half a surrogate pair.
+    """
     try:
         value.encode()
     except UnicodeEncodeError as error:

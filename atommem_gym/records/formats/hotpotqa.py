@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atommem_gym.records.formats.fields import Raw, answer_text, text
+from atommem_gym.records.formats.fields import Raw, answer_text, optional_text, text
 from atommem_gym.records.formats.mentions import hop_answer, options
 from atommem_gym.records.formats.paragraphs import gold_facts, paragraphs
 from atommem_gym.records.record import Evidence, Record
@@ -30,7 +30,7 @@ def parse(raw: Raw) -> Record:
         others = [title for title in titles if title != document.title]
         evidence.append(Evidence(document.title, fact.text, hop_answer(document.text, answer, others)))
     question = text(raw, "question")
-    kind = str(raw.get("type") or "")
+    kind = optional_text(raw, "type")
     return Record(
         id=text(raw, "_id", "id"),
         question=question,

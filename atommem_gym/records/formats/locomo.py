@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from atommem_gym.errors import ConfigError, RecordError
+from atommem_gym.errors import ConfigError, RecordError, is_integer
 from atommem_gym.records.formats.contexts import ParsedContext
 from atommem_gym.records.formats.fields import (
     Raw,
@@ -20,6 +20,7 @@ from atommem_gym.records.formats.fields import (
     document,
     is_list,
     objects,
+    optional_text,
     required,
     shown,
     text,
@@ -58,9 +59,10 @@ Corrections: TypeAlias = Mapping[tuple[int, int], Mapping[str, Any]]
 _Turns: TypeAlias = dict[tuple[int, int], tuple[int, str]]
 """Session and turn to the position of the document and the line."""
 
-_SESSION = re.compile(r"session_(\d+)")
-_DIALOGUE = re.compile(r"D:?(\d+):(\d+)")
-_QUESTION = re.compile(r"locomo_(\d+)_qa(\d+)")
+_N = r"([0-9]{1,9})"
+_SESSION = re.compile(rf"session_{_N}")
+_DIALOGUE = re.compile(rf"D:?{_N}:{_N}")
+_QUESTION = re.compile(rf"locomo_{_N}_qa{_N}")
 _WHEN = "%I:%M %p on %d %B, %Y"
 
 
@@ -122,21 +124,21 @@ def _sessions(conversation: object) -> tuple[tuple[Document, ...], _Turns]:
     if not isinstance(conversation, Mapping):
         raise RecordError(f"field 'conversation' must be an object, it is {shown(conversation)}")
     speakers = tuple(text(conversation, name) for name in ("speaker_a", "speaker_b"))
-    numbers = sorted(int(match[1]) for name in conversation if (match := _SESSION.fullmatch(str(name))))
+    names = sorted((int(match[1]), match[0]) for name in conversation if (match := _SESSION.fullmatch(str(name))))
     documents: list[Document] = []
     turns: _Turns = {}
-    for number in numbers:
+    for number, name in names:
         lines = []
-        for turn in objects(conversation, f"session_{number}") if conversation[f"session_{number}"] else []:
+        for turn in objects(conversation, name) if conversation[name] else []:
             line = _line(turn)
             match = _DIALOGUE.fullmatch(text(turn, "dia_id"))
             if match is None:
-                raise RecordError(f"session_{number}: 'dia_id' must be such as D1:3, it is {shown(turn['dia_id'])}")
+                raise RecordError(f"{name}: 'dia_id' must be such as D1:3, it is {shown(turn['dia_id'])}")
             turns[int(match[1]), int(match[2])] = (len(documents), line)
             lines.append(line)
         if lines:
-            found = document(f"Session {number}", "\n".join(lines), f"session_{number}")
-            date = _date(conversation.get(f"session_{number}_date_time"), number)
+            found = document(f"Session {number}", "\n".join(lines), name)
+            date = _date(conversation.get(f"{name}_date_time"), name)
             documents.append(replace(found, date=date, speakers=speakers))
     if not documents:
         raise RecordError("field 'conversation' has no session with turns; they are named session_1, session_2, …")
@@ -145,21 +147,18 @@ def _sessions(conversation: object) -> tuple[tuple[Document, ...], _Turns]:
 
 def _line(turn: Raw) -> str:
     """A turn on one line, with the caption of a picture that was shared."""
-    said = " ".join(str(turn.get("text") or "").split())
-    caption = " ".join(str(turn.get("blip_caption") or "").split())
+    said, caption = (" ".join(optional_text(turn, name).split()) for name in ("text", "blip_caption"))
     shows = f"[shares {caption}]" if caption else ""
     return f"{text(turn, 'speaker')}: {' '.join(part for part in (said, shows) if part)}".strip()
 
 
-def _date(given: object, number: int) -> str:
+def _date(given: object, name: str) -> str:
     if not isinstance(given, str) or not given.strip():
-        raise RecordError(f"session_{number} has no date; session_{number}_date_time must say it")
+        raise RecordError(f"{name} has no date; {name}_date_time must say it")
     try:
         return datetime.strptime(" ".join(given.split()), _WHEN).isoformat("T", "minutes")
     except ValueError:
-        raise RecordError(
-            f"session_{number}_date_time must be such as '1:56 pm on 8 May, 2023', it is {shown(given)}"
-        ) from None
+        raise RecordError(f"{name}_date_time must be such as '1:56 pm on 8 May, 2023', it is {shown(given)}") from None
 
 
 def _question(
@@ -167,7 +166,7 @@ def _question(
 ) -> tuple[Record, list[str]]:
     """The record of a question, and the evidence that names no turn."""
     category = required(asked, "category")
-    if category not in TYPES:
+    if not is_integer(category) or category not in TYPES:
         raise RecordError(f"field 'category' must be a number from 1 to 5, it is {shown(category)}")
     answerable = category != 5 or asked.get("answer") is not None
     answer = answer_text(asked, "answer") if answerable else ""

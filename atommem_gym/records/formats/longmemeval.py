@@ -9,7 +9,16 @@ from datetime import datetime
 
 from atommem_gym.errors import RecordError
 from atommem_gym.records.formats.contexts import ParsedContext
-from atommem_gym.records.formats.fields import Raw, answer_text, array, document, is_list, shown, text
+from atommem_gym.records.formats.fields import (
+    Raw,
+    answer_text,
+    array,
+    document,
+    is_list,
+    optional_text,
+    shown,
+    text,
+)
 from atommem_gym.records.formats.mentions import YES_NO, occurs, plain
 from atommem_gym.records.record import Document, Evidence, Record
 
@@ -42,7 +51,7 @@ def parse(raw: Raw) -> ParsedContext:
     documents = tuple(_document(number, session) for number, session in enumerate(sessions, 1))
     answerable = not identity.endswith(_ABSTAINS)
     answer = answer_text(raw, "answer") if answerable else ""
-    named = [str(one) for one in array(raw, "answer_session_ids")] if raw.get("answer_session_ids") is not None else []
+    named = _ids(raw, "answer_session_ids") or []
     pieces = _pieces(sessions, documents, named) if answerable else []
     known = {session.id for session in sessions}
     record = Record(
@@ -55,7 +64,7 @@ def parse(raw: Raw) -> ParsedContext:
             Evidence(documents[position].title, piece, answer if _says(piece, answer) else "")
             for position, piece in pieces
         ),
-        type=str(raw.get("question_type") or ""),
+        type=optional_text(raw, "question_type"),
         options=YES_NO if plain(answer) in YES_NO else (),
         answerable=answerable,
         context=identity,
@@ -65,7 +74,8 @@ def parse(raw: Raw) -> ParsedContext:
 
 def _sessions(raw: Raw) -> list[_Session]:
     sessions, dates = array(raw, "haystack_sessions"), array(raw, "haystack_dates")
-    ids = array(raw, "haystack_session_ids") if raw.get("haystack_session_ids") is not None else [""] * len(sessions)
+    given = _ids(raw, "haystack_session_ids")
+    ids = [""] * len(sessions) if given is None else given
     if not len(sessions) == len(dates) == len(ids):
         raise RecordError(
             f"there are {len(sessions)} haystack_sessions, {len(dates)} haystack_dates and {len(ids)} "
@@ -78,13 +88,24 @@ def _sessions(raw: Raw) -> list[_Session]:
             raise RecordError(f"{where} must be a list of turns, it is {shown(session)}")
         if session:
             moment = _moment(date, where)
-            lines = tuple(f"{text(turn, 'role')}: {str(turn.get('content') or '').strip()}".strip() for turn in session)
+            try:
+                roles = [text(turn, "role") for turn in session]
+                lines = tuple(
+                    f"{role}: {optional_text(turn, 'content')}".strip()
+                    for role, turn in zip(roles, session, strict=True)
+                )
+            except RecordError as error:
+                raise RecordError(f"{where}: {error}") from None
             marked = tuple(line for line, turn in zip(lines, session, strict=True) if turn.get("has_answer") is True)
-            speakers = tuple(dict.fromkeys(text(turn, "role") for turn in session))
-            found.append(_Session(moment, str(identity), lines, marked, speakers))
+            found.append(_Session(moment, identity, lines, marked, tuple(dict.fromkeys(roles))))
     if not found:
         raise RecordError("field 'haystack_sessions' has no session with turns")
     return found
+
+
+def _ids(raw: Raw, name: str) -> list[str] | None:
+    """The ids of sessions under ``name``, texts or numbers; ``None`` if there are none."""
+    return None if raw.get(name) is None else [answer_text({name: one}, name) for one in array(raw, name)]
 
 
 def _document(number: int, session: _Session) -> Document:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from atommem_gym.errors import RecordError
-from atommem_gym.records.formats.fields import Raw, answer_text, document, objects, shown, text
+from atommem_gym.errors import RecordError, is_integer
+from atommem_gym.records.formats.fields import (
+    Raw,
+    answer_text,
+    document,
+    encodable,
+    is_list,
+    objects,
+    shown,
+    text,
+)
 from atommem_gym.records.formats.mentions import YES_NO, plain
 from atommem_gym.records.record import Document, Evidence, Record
 
@@ -56,7 +65,7 @@ def _documents(raw: Raw) -> tuple[list[Document], list[int], dict[int, int]]:
         if supporting:
             gold.append(position)
         number = paragraph.get("idx", position)
-        if not isinstance(number, int) or number in numbers:
+        if not is_integer(number) or number in numbers:
             raise RecordError(f"{where}: 'idx' must be a number that no other paragraph has, it is {shown(number)}")
         numbers[number] = position
     if not gold:
@@ -66,9 +75,9 @@ def _documents(raw: Raw) -> tuple[list[Document], list[int], dict[int, int]]:
 
 def _aliases(raw: Raw, answer: str) -> tuple[str, ...]:
     aliases = raw.get("answer_aliases") or ()
-    if isinstance(aliases, str) or not all(isinstance(alias, str) for alias in aliases):
+    if not is_list(aliases) or not all(isinstance(alias, str) for alias in aliases):
         raise RecordError(f"field 'answer_aliases' must be a list of strings, it is {shown(aliases)}")
-    stripped = (alias.strip() for alias in aliases)
+    stripped = (encodable(alias.strip(), "field 'answer_aliases'") for alias in aliases)
     return tuple(dict.fromkeys(alias for alias in stripped if alias and alias != answer))
 
 
@@ -78,7 +87,7 @@ def _evidence(raw: Raw, documents: list[Document], gold: list[int], numbers: dic
         where = f"field 'question_decomposition', row {row}"
         position = _support(hop, numbers, where)
         if position is not None and position in gold:
-            hops.append((position, str(hop.get("answer") or "").strip()))
+            hops.append((position, _hop_answer(hop, where)))
     covered = {position for position, _ in hops}
     hops += [(position, "") for position in gold if position not in covered]
     return [
@@ -88,10 +97,20 @@ def _evidence(raw: Raw, documents: list[Document], gold: list[int], numbers: dic
     ]
 
 
+def _hop_answer(hop: Raw, where: str) -> str:
+    """The answer of a sub-question; empty if there is none."""
+    if hop.get("answer") in (None, ""):
+        return ""
+    try:
+        return answer_text(hop, "answer")
+    except RecordError as error:
+        raise RecordError(f"{where}: {error}") from None
+
+
 def _support(hop: Raw, numbers: dict[int, int], where: str) -> int | None:
     number = hop.get("paragraph_support_idx")
     if number is None:
         return None
-    if number not in numbers:
+    if not is_integer(number) or number not in numbers:
         raise RecordError(f"{where}: 'paragraph_support_idx' {shown(number)} is not the number of a paragraph")
     return numbers[number]

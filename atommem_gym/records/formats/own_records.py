@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 
 from atommem_gym.errors import RecordError, suggestion
-from atommem_gym.records.formats.fields import Raw, answer_text, array, document, objects, shown, text
+from atommem_gym.records.formats.fields import Raw, answer_text, array, document, encodable, objects, shown, text
 from atommem_gym.records.formats.mentions import hop_answer, options
 from atommem_gym.records.record import Document, Evidence, Record
 from atommem_gym.scoring import is_abstention
@@ -99,7 +99,7 @@ def _check_names(raw: Raw, known: tuple[str, ...], where: str) -> None:
     """Refuse unknown fields: a document with a misspelt ``"gold"`` must not become a distractor."""
     unknown = [name for name in raw if name not in known]
     if unknown:
-        raise RecordError(f"{where} has the unknown field {unknown[0]!r}; {suggestion(unknown[0], known)}")
+        raise RecordError(f"{where} has the unknown field {shown(unknown[0])}; {suggestion(unknown[0], known)}")
 
 
 def _evidence(entry: Raw, found: Document, where: str) -> list[str]:
@@ -129,7 +129,7 @@ def _strings(raw: Raw, name: str, where: str = "") -> tuple[str, ...]:
     values = array(raw, name)
     if not all(isinstance(value, str) and value.strip() for value in values):
         raise RecordError(f"{where or f'field {name!r}'} must be a list of non-empty strings, it is {shown(values)}")
-    return tuple(dict.fromkeys(value.strip() for value in values))
+    return tuple(dict.fromkeys(encodable(value.strip(), where or f"field {name!r}") for value in values))
 
 
 def _identity(question: str, answer: str) -> str:

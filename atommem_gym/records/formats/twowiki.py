@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atommem_gym.records.formats.fields import Raw, answer_text, rows, text
+from atommem_gym.records.formats.fields import Raw, answer_text, optional_text, rows, text
 from atommem_gym.records.formats.mentions import find, hop_answer, occurs, options, plain, without_qualifier
 from atommem_gym.records.formats.paragraphs import Fact, gold_facts, paragraphs
 from atommem_gym.records.record import Document, Evidence, Record
@@ -36,7 +36,7 @@ def parse(raw: Raw) -> Record:
         hop = _object(fact, document, triples) or hop_answer(document.text, answer, others)
         evidence.append(Evidence(document.title, fact.text, hop))
     question = text(raw, "question")
-    kind = str(raw.get("type") or "")
+    kind = optional_text(raw, "type")
     return Record(
         id=text(raw, "_id", "id"),
         question=question,

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from atommem_gym.errors import StoreError
+from atommem_gym.errors import StoreError, is_integer
 from atommem_gym.memory.protocols import StoredEpisode, Write
 from atommem_gym.stores.milvus_rows import FORMAT
 
@@ -34,6 +34,8 @@ COLLECTIONS = "collections"
 """The engine's folder of collections."""
 _NOT_SEALED = {LEDGER, LEDGER + ".new", LOCK}
 _DONE, _UNDER_WAY = b"+", b"~"
+_UNREADABLE = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
+"""What a line may raise that is JSON of another form, or none."""
 
 
 @dataclass(slots=True)
@@ -144,15 +146,22 @@ class Ledger:
         for number, line in enumerate(data[: ledger._end].splitlines(), 1):
             try:
                 ledger._replay(line)
-            except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+                found = ledger._format(line) if number == 1 else 0
+            except _UNREADABLE as error:
                 raise StoreError(
-                    f"the database {where!r} is damaged: line {number} of its {LEDGER} cannot be read ({error}); "
-                    + how_to_save(where)
+                    f"the database {where!r} is damaged: line {number} of its {LEDGER} cannot be read "
+                    f"({str(error)[:200]}); " + how_to_save(where)
                 ) from error
-            if number == 1 and ledger._format(line) > FORMAT:
+            if number == 1 and found > FORMAT:
                 raise StoreError(
-                    f"the database {where!r} has format {ledger._format(line)}, and this version of atommem-gym knows "
+                    f"the database {where!r} has format {found}, and this version of atommem-gym knows "
                     f"formats up to {FORMAT}; nothing was written: use a newer version"
+                )
+        for key, possible in ledger.memories.items():
+            if not isinstance(key, str) or not all(is_integer(entry) for one in possible for entry in one.entries):
+                raise StoreError(
+                    f"the database {where!r} is damaged: its {LEDGER} names a memory or an entry by {key!r:.40}, which "
+                    "is no key or has no ids; " + how_to_save(where)
                 )
         if not ledger._end:
             raise StoreError(f"the database {where!r} is damaged: its {LEDGER} is empty; " + how_to_save(where))

@@ -133,9 +133,13 @@ def stored_of(key: str, rows: list[Row], dim: int, *, zero: bool) -> StoredEpiso
             numbers too small for float32.
 
     Raises:
-        ValueError: a vector is not finite, is too long or too short to be compared, or is zero and may not be.
+        ValueError: its head cannot be read, or a vector is not finite, is too long or too short to be compared, or is
+            zero and may not be.
     """
-    found = stored(rows, dim)
+    try:
+        found = stored(rows, dim)
+    except StoreError as error:
+        raise ValueError(f"memory {key!r}: {error}") from error
     if found is not None and len(found.ids):
         try:
             squares = check_vectors(found.vectors, len(found.ids), dim)

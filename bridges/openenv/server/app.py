@@ -37,15 +37,15 @@ def make_app() -> Any:
     said = os.environ.get("ATOMMEM_KEYWORDS", "{}")
     try:
         keywords = json.loads(said)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
-            f'ATOMMEM_KEYWORDS={said!r} is not JSON ({error}); write an object such as {{"num_docs": 40}}'
+            f'ATOMMEM_KEYWORDS={said!r:.200} is not JSON ({error}); write an object such as {{"num_docs": 40}}'
         ) from None
     if not isinstance(keywords, dict):
-        raise ConfigError(f'ATOMMEM_KEYWORDS={said!r} is not a JSON object; write one such as {{"num_docs": 40}}')
+        raise ConfigError(f'ATOMMEM_KEYWORDS={said!r:.200} is not a JSON object; write one such as {{"num_docs": 40}}')
     said = os.environ.get("ATOMMEM_SESSIONS", "64")
-    if not said.isdecimal() or not int(said):
-        raise ConfigError(f"ATOMMEM_SESSIONS={said!r} must be a number of sessions, at least 1")
+    if not (said.isascii() and said.isdecimal()) or len(said) > 6 or not int(said):
+        raise ConfigError(f"ATOMMEM_SESSIONS={said!r:.40} must be a number of sessions, at least 1")
     pool = AtomMemPool(os.environ.get("ATOMMEM_ENV_ID", "AtomMem-Synthetic-v0"), capacity=int(said), **keywords)
     app = create_app(
         functools.partial(AtomMemEnvironment, pool),

@@ -72,6 +72,24 @@ def test_another_file_is_named(
     assert "metrics.jsonl" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [{"global_step": "1"}, {"global_step": []}, {"reward": None}, {"reward": 10**400}, {"em": True}, {"rejected": [1]},
+     {"op_create": float("nan")}, {"response_tokens": "x" * 9_999}, {"prompt_tokens": {}}],
+    ids=range(9),
+)  # fmt: skip
+def test_a_session_of_no_numbers_is_named(
+    odd: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "sessions.jsonl"
+    path.write_text("".join(json.dumps(one) + "\n" for one in [*GROUPS, {**session("c", 0.0), **odd}]))
+    monkeypatch.setattr(sys, "argv", ["session_log", str(path)])
+    assert session_log.main() == 1
+    said = capsys.readouterr().err
+    assert f"session 5 of {path} has {next(iter(odd))}=" in said
+    assert len(said) < 500
+
+
 def test_the_log_of_grpo_which_tells_no_tokens_has_a_table() -> None:
     told = ("prompt_tokens", "response_tokens", "cached_tokens", "env_s", "session_s")
     sessions = [{name: value for name, value in one.items() if name not in told} for one in GROUPS]

@@ -228,6 +228,17 @@ def test_the_kept_state_of_a_team_is_read_back_and_that_of_a_single_agent_has_no
     assert json.loads(state)["next_id"] == 4
     assert TeamMemory.from_single(Memory({}, 4), state) == memory
     assert TeamMemory.from_single(Memory({}, 4), Memory({}, 4).kept_state("hashing")).authors == {}
+    for odd in (
+        None,
+        7,
+        [],
+        {"authors": 7},
+        {"authors": {"a": "A"}},
+        {"authors": {"1": 7}},
+        {"scratchpads": {"A": None}},
+    ):
+        with pytest.raises(StoreError, match=r"team that cannot be read \(.*nothing was written"):
+            TeamMemory.from_single(Memory({}, 4), json.dumps({"next_id": 4, "team": odd}))
 
 
 def test_an_agents_draft_sees_what_the_agents_before_it_did_and_counts_only_its_own_as_its_own() -> None:
