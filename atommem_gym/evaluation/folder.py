@@ -48,7 +48,7 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The place and values of every complete row of a file; nothing if there is no such file.
 
     Raises:
-        EvaluationError: a row is not a JSON object.
+        EvaluationError: a row is not a JSON object, or holds what no report can write.
     """
     if not path.is_file():
         return
@@ -60,7 +60,23 @@ def read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             raise EvaluationError(f"{where} is not JSON: {error}; remove the line to play its episode again") from error
         if not isinstance(values, dict):
             raise EvaluationError(f"{where} is not a JSON object; remove the line to play its episode again")
+        try:
+            _check_plain(values)
+        except (ValueError, RecursionError) as error:
+            raise EvaluationError(f"{where} is damaged: {error}; remove the line to play its episode again") from error
         yield where, values
+
+
+def _check_plain(value: Any) -> None:
+    """Refuse integers that no table or plot can hold, and texts that no file can."""
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise ValueError("an integer has more than 64 bits")
+    if isinstance(value, str):
+        value.encode()
+    for part in (
+        (*value.keys(), *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
+        _check_plain(part)
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,6 +262,8 @@ def test_two_evaluations_cannot_write_one_folder(undisturbed: Path, tmp_path: Pa
         (RESULTS, b'{"version": 1, "em": 1e999}\n', "line 25 is not JSON: 1e999 is too large"),
         (RESULTS, b'{"version": 1, "version": 1}\n', "line 25 is not JSON: an object has the key 'version' twice"),
         (RESULTS, b'{"version": true}\n', "line 25 is of version True"),
+        (RESULTS, b'{"version": 1, "peak_entries": 1' + b"0" * 400 + b"}\n", "line 25 is damaged: an integer has more"),
+        (SESSIONS, b'{"event": "end", "a": [{"\\ud800": 1}]}\n', "line 3 is damaged: 'utf-8' codec can't encode"),
     ],
 )
 def test_a_damaged_file_is_named_with_its_line(
