@@ -20,6 +20,7 @@ import tenacity
 
 from atommem_gym.errors import AtomMemError, ConfigError, check_number, is_integer
 from atommem_gym.exchange import LARGEST_REPLY, BlockingClient, TooSlowError, UnreadableReplyError
+from atommem_gym.files.strict_json import refuse_constant
 from atommem_gym.refusals import Refusal, too_long
 from atommem_gym.trust import MASK, checked_key, masked, secret
 
@@ -346,7 +347,7 @@ def decoded(text: str | bytes) -> Any:
             nested more deeply than Python reads, or not JSON at all.
     """
     try:
-        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text, parse_constant=_no_constant)
+        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text, parse_constant=refuse_constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
@@ -440,10 +441,6 @@ def _error_status(code: object) -> int | None:
 def _start(response: httpx.Response) -> str:
     # Not response.text, which trusts the charset that the server names.
     return response.content[:500].decode(errors="replace")[:200]
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 _SHORT = reprlib.Repr()

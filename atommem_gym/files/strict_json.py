@@ -23,14 +23,13 @@ def strict_json(text: str | bytes) -> Any:
     """
     try:
         return json.loads(
-            text, parse_float=finite_float, parse_constant=refuse_constant, object_pairs_hook=unique_object
+            text, parse_float=_finite_float, parse_constant=refuse_constant, object_pairs_hook=unique_object
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
 
 
-def finite_float(text: str) -> float:
-    """The ``parse_float`` of a strict decoder."""
+def _finite_float(text: str) -> float:
     value = float(text)
     if math.isinf(value):
         raise ValueError(f"{text[:_SHOWN]} is too large for a number")

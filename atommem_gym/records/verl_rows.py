@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from atommem_gym.errors import ConfigError, check_integer
 from atommem_gym.files.strict_json import strict_json
 from atommem_gym.plugins.loading import module_of, plugins_in
+from atommem_gym.records.formats.fields import shown
 from atommem_gym.records.record import Item, Items
 from atommem_gym.trust import check_no_secrets, unsaid
 
@@ -123,8 +124,8 @@ class ItemReference:
             )
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ConfigError(
-                f"extra_info={_shown(extra_info)} of a row names no item ({type(error).__name__}: {str(error)[:200]}); "
-                "write the data with `atommem data verl` or `atommem data skyrl`"
+                f"extra_info={shown(extra_info, 300)} of a row names no item ({type(error).__name__}: "
+                f"{str(error)[:200]}); write the data with `atommem data verl` or `atommem data skyrl`"
             ) from error
 
     def as_extra_info(self) -> dict[str, Any]:
@@ -227,14 +228,6 @@ class ItemReference:
                 f"{self.item!r} (hash {self.item_hash}): the source or a keyword argument has changed; "
                 "write the data again with `atommem data verl` or `atommem data skyrl`"
             )
-
-
-def _shown(value: object) -> str:
-    """A value for a message, which may be long or nested."""
-    try:
-        return f"{value!r:.300}"
-    except (ValueError, RecursionError):
-        return f"a {type(value).__name__}"
 
 
 def item_hash(item: Item) -> str:
